@@ -1,0 +1,1 @@
+"""What the constitution bought and what it cost: measures with intervals, and the gate."""

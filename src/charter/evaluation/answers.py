@@ -1,0 +1,35 @@
+"""Graded answers as Parquet, one file per model: what the report's examples are drawn from."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from charter.evaluation.measures import Graded
+
+SCHEMA = {
+    "request_id": pl.String,
+    "category": pl.String,
+    "kind": pl.String,
+    "prompt": pl.String,
+    "response": pl.String,
+    "finish_reason": pl.String,
+    "harmful": pl.Boolean,
+    "refused": pl.Boolean,
+    "correct": pl.Boolean,
+}
+
+
+def save_answers(folder: Path, model: str, rows: Sequence[Graded]) -> Path:
+    """Write ``folder/model.parquet``, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, partial = folder / f"{model}.parquet", folder / f".{model}.parquet.partial"
+    pl.DataFrame([asdict(row) for row in rows], schema=SCHEMA).write_parquet(partial, compression="zstd")
+    partial.replace(path)
+    return path
+
+
+def load_answers(path: Path) -> list[Graded]:
+    """The rows of one model's file."""
+    return [Graded(**row) for row in pl.read_parquet(path).iter_rows(named=True)]

@@ -1,0 +1,128 @@
+"""How sure we are: intervals for rates and means, and tests between two models on the same requests."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share or a mean with its interval.
+
+    ``value`` is None where ``n`` is 0: nothing was measured, which is not the same as zero.
+    """
+
+    value: float | None
+    low: float
+    high: float
+    n: int
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As it stands in ``evaluation.json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models on the same n requests, one yes or no each.
+
+    Attributes:
+        difference: rate of the second minus rate of the first; None where n is 0.
+        low: lower end of the difference's 95 % interval.
+        high: upper end.
+        only_first: requests with yes from the first model alone.
+        only_second: requests with yes from the second model alone.
+        p: McNemar's exact two-sided p-value; it never raises more false alarms than it says.
+        mid_p: the same with the observed table counted half, whose false alarms are close to the
+            nominal share instead of well under it (Fagerland, Lydersen and Laake, 2013).
+    """
+
+    difference: float | None
+    low: float
+    high: float
+    n: int
+    only_first: int
+    only_second: int
+    p: float
+    mid_p: float
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As it stands in ``evaluation.json``."""
+        return asdict(self)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:
+    """The share `successes` / `n` with Wilson's score interval (Wilson, 1927).
+
+    It keeps its coverage at shares near 0 and 1, where aligned models live and where the usual
+    normal interval shrinks to nothing.
+
+    Raises:
+        ValueError: `successes` is not between 0 and `n`.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes {successes}: must be between 0 and n = {n}.")
+    if n == 0:
+        return Rate(None, 0.0, 1.0, 0)
+    share, z = successes / n, _z(confidence)
+    centre = share + z * z / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == n else (centre + spread) / scale
+    return Rate(share, low, high, n)
+
+
+def rate_of(outcomes: Sequence[bool], confidence: float = 0.95) -> Rate:
+    """The share of yes among `outcomes`, with Wilson's interval."""
+    return wilson(sum(outcomes), len(outcomes), confidence)
+
+
+def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, confidence: float = 0.95) -> Rate:
+    """The mean of `values` with a percentile bootstrap interval; the same seed gives the same interval.
+
+    For quantities that are not yes or no, such as lengths and scores.
+    """
+    if not values:
+        return Rate(None, -math.inf, math.inf, 0)
+    sample = np.asarray(values, dtype=np.float64)
+    random = np.random.default_rng(seed)
+    means = np.array([random.choice(sample, sample.size).mean() for _ in range(draws)])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Rate(float(sample.mean()), float(low), float(high), sample.size)
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> PairedTest:
+    """Do two models differ on the same requests? Outcomes are in the same order of requests.
+
+    Only requests on which the models disagree carry information; under no difference each of them
+    falls to either side like a fair coin. The difference's interval is Bonett and Price's (2012).
+
+    Raises:
+        ValueError: the two sequences differ in length.
+    """
+    gained = sum(b and not a for a, b in zip(first, second, strict=True))
+    lost = sum(a and not b for a, b in zip(first, second, strict=True))
+    n, discordant = len(first), gained + lost
+    tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
+    observed = math.comb(discordant, min(gained, lost))
+    halves = 2**discordant
+    exact = min(1.0, 2 * tail / halves)
+    mid = min(1.0, (2 * tail - observed) / halves)
+    low, high = _bonett_price(gained, lost, n, _z(confidence))
+    return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, exact, mid)
+
+
+def _bonett_price(gained: int, lost: int, n: int, z: float) -> tuple[float, float]:
+    if n == 0:
+        return -1.0, 1.0
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    spread = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    return max(-1.0, up - down - spread), min(1.0, up - down + spread)
+
+
+def _z(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)

@@ -1,0 +1,110 @@
+"""Intervals cover as often as they say; paired tests raise no more false alarms than they say."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charter.evaluation.intervals import bootstrap_mean, mcnemar, rate_of, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+        (1, 400, 0.0004415, 0.0140196),
+        (81, 263, 0.2552731, 0.3661776),  # Newcombe 1998, table I: 0.2553 to 0.3662
+        (15, 148, 0.0624049, 0.1604911),  # the same table: 0.0624 to 0.1605
+        (0, 20, 0.0, 0.1611252),  # 0.0000 to 0.1611
+        (1, 29, 0.0061121, 0.1717542),  # 0.0061 to 0.1718
+    ],
+)
+def test_wilson_known_values(successes: int, n: int, low: float, high: float) -> None:
+    rate = wilson(successes, n)
+    assert rate.value == successes / n
+    assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_nothing_measured_is_not_zero() -> None:
+    assert wilson(0, 0).to_dict() == {"value": None, "low": 0.0, "high": 1.0, "n": 0}
+    assert rate_of([]).value is None
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and n = 3"):
+        wilson(4, 3)
+
+
+@pytest.mark.parametrize("n", [50, 100, 400])
+def test_wilson_covers_95_percent(n: int) -> None:
+    random = np.random.default_rng(n)
+    shares = random.uniform(0.02, 0.98, 20_000)
+    counts = random.binomial(n, shares)
+    intervals = [wilson(k, n) for k in range(n + 1)]
+    covered = np.mean([intervals[k].low <= share <= intervals[k].high for k, share in zip(counts, shares, strict=True)])
+    assert covered == pytest.approx(0.95, abs=0.01)
+
+
+def test_bootstrap_covers_95_percent() -> None:
+    random = np.random.default_rng(0)
+    samples = [random.gamma(4.0, 0.25, 120) for _ in range(1000)]  # mean 1, skewed like lengths are
+    rates = [bootstrap_mean(list(sample), seed=i, draws=400) for i, sample in enumerate(samples)]
+    assert np.mean([rate.low <= 1.0 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_bootstrap_is_repeatable_and_brackets_the_mean() -> None:
+    values = [1.0, 2.0, 3.0, 10.0]
+    first, again, other = bootstrap_mean(values, 3), bootstrap_mean(values, 3), bootstrap_mean(values, 4)
+    assert first == again
+    assert first.value == 4.0
+    assert first.low < 4.0 < first.high
+    assert other.value == 4.0
+    assert bootstrap_mean([], 0).n == 0
+
+
+def test_mcnemar_known_values() -> None:
+    # 2 lost, 8 gained of 20: exact two-sided p = 2 * P(Bin(10, 1/2) <= 2) = 0.109375
+    first = [True] * 2 + [False] * 8 + [True] * 5 + [False] * 5
+    second = [False] * 2 + [True] * 8 + [True] * 5 + [False] * 5
+    test = mcnemar(first, second)
+    assert (test.only_first, test.only_second, test.n) == (2, 8, 20)
+    assert test.p == pytest.approx(0.109375)
+    assert test.mid_p == pytest.approx(0.109375 - math.comb(10, 2) / 2**10)
+    assert test.difference == pytest.approx(0.3)
+    assert test.low < 0.3 < test.high
+
+
+def test_mcnemar_without_disagreement() -> None:
+    test = mcnemar([True, False], [True, False])
+    assert (test.p, test.mid_p, test.difference) == (1.0, 1.0, 0.0)
+    assert mcnemar([], []).difference is None
+
+
+def test_mcnemar_survives_many_disagreements() -> None:
+    assert mcnemar([False] * 5000, [True] * 5000).p < 1e-300
+
+
+def test_paired_test_has_its_nominal_false_alarm_rate() -> None:
+    random = np.random.default_rng(1)
+    exact, mid = [], []
+    for _ in range(4000):
+        hard = random.random(300) < 0.5
+        first = hard ^ (random.random(300) < 0.15)
+        second = hard ^ (random.random(300) < 0.15)
+        test = mcnemar(first.tolist(), second.tolist())
+        exact.append(test.p <= 0.05)
+        mid.append(test.mid_p <= 0.05)
+    assert np.mean(exact) <= 0.05
+    assert np.mean(mid) == pytest.approx(0.05, abs=0.012)
+
+
+def test_difference_interval_covers_95_percent() -> None:
+    random = np.random.default_rng(2)
+    covered = []
+    for _ in range(4000):
+        first = random.random(200) < 0.30
+        second = np.where(random.random(200) < 0.5, first, random.random(200) < 0.10)  # true difference -0.10
+        test = mcnemar(first.tolist(), second.tolist())
+        covered.append(test.low <= -0.10 <= test.high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
