@@ -1,0 +1,101 @@
+"""The Arrow schema of every Parquet file in a run's folder: one description of each column.
+
+A column's meaning travels with the file, as metadata of its field, and the schema's name and
+version as metadata of the schema, so that a file found alone still says what it holds.
+"""
+
+import pyarrow as pa
+
+VERSION = "1"
+
+MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string(), False), pa.field("content", pa.string(), False)]))
+"""A conversation, as `charter.messages.Messages`."""
+
+
+def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, metadata={"meaning": meaning})
+
+
+def _schema(name: str, *columns: pa.Field) -> pa.Schema:
+    return pa.schema(columns, metadata={"charter.schema": name, "charter.schema_version": VERSION})
+
+
+_ROW = _column("row_id", pa.string(), "the prompt's id, the same in every file of the run")
+_PROMPT = _column("prompt", MESSAGES, "the conversation up to and including the user's last turn")
+_KIND = _column("kind", pa.string(), "the kind of prompt, where its source knows one", nullable=True)
+_SEED = _column("seed", pa.int64(), "the seed sent with the request")
+_MODEL = _column("model_identity", pa.string(), "content hash or hub revision of the weights that wrote the text")
+_PROMPT_COLUMNS = (_ROW, _PROMPT, _KIND, _column("source", pa.string(), "the file or world the prompt came from"))
+_CONSTITUTION = (
+    _column("constitution_name", pa.string(), "the constitution's name"),
+    _column("constitution_version", pa.string(), "its version, as written in the file"),
+    _column("constitution_hash", pa.string(), "hash of what it says, independent of comments and order"),
+)
+
+PROMPTS = _schema("prompts", *_PROMPT_COLUMNS)
+
+RESPONSES = _schema(
+    "responses",
+    *_PROMPT_COLUMNS,
+    _column("response", pa.string(), "the model's first answer"),
+    _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
+    _column("prompt_tokens", pa.int32(), "tokens of the request"),
+    _column("completion_tokens", pa.int32(), "tokens of the answer"),
+    _SEED,
+    _MODEL,
+)
+
+REVISIONS = _schema(  # one row per row_id and round
+    "revisions",
+    _ROW,
+    _column("round", pa.int32(), "the round of critique and revision, from 0"),
+    _column("principle_id", pa.string(), "the principle drawn for this round"),
+    _column("principle_hash", pa.string(), "hash of what that principle sends to the model"),
+    *_CONSTITUTION,
+    _column("response", pa.string(), "the answer before this round"),
+    _column("critique", pa.string(), "the critique under the principle"),
+    _column("flagged", pa.bool_(), "whether the critique found the principle violated"),
+    _column("revision", pa.string(), "the answer after this round"),
+    _column("changed", pa.bool_(), "whether this round changed the answer"),
+    _SEED,
+    _MODEL,
+)
+
+PAIRS = _schema(
+    "pairs",
+    _ROW,
+    _PROMPT,
+    _KIND,
+    _column("chosen", pa.string(), "the answer that fits the constitution better"),
+    _column("rejected", pa.string(), "the other answer"),
+    _column("p_chosen", pa.float64(), "the judge's probability that chosen is better, over 1/2 and under 1"),
+    _column("strategy", pa.string(), "how the two answers came to be a pair"),
+    _column("principle_ids", pa.list_(pa.string()), "the principles that judged, in order"),
+    _column("p_by_principle", pa.list_(pa.float64()), "p of chosen under each of them, averaged over both orders"),
+    _column("p_by_order", pa.list_(pa.float64()), "p of chosen shown first and shown second, averaged over principles"),
+    *_CONSTITUTION,
+    _MODEL,
+    _column("judge_identity", pa.string(), "content hash or hub revision of the judge"),
+    _SEED,
+)
+
+FAILURES = _schema(
+    "failures",
+    _ROW,
+    _column("stage", pa.string(), "the stage at which the row was lost"),
+    _column("reason", pa.string(), "short and countable, the same for every row that fails alike"),
+    _column("detail", pa.string(), "what exactly happened to this row"),
+)
+
+SFT_DATA = _schema(
+    "sft_data",
+    _ROW,
+    _PROMPT,
+    _column("completion", pa.string(), "the answer to learn"),
+    _KIND,
+    _column("source", pa.string(), "'revision' or 'response'"),
+)
+
+SCHEMAS = {"prompts": PROMPTS, "responses": RESPONSES, "revisions": REVISIONS, "pairs": PAIRS}
+SCHEMAS |= {"failures": FAILURES, "sft_data": SFT_DATA}
+"""Each schema by the name of the folder it is kept in."""

@@ -1,0 +1,103 @@
+"""Rows to Parquet and back, streaming; a shard is whole or absent."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from charter.errors import DataError
+
+ROW_GROUP = 1024
+"""Rows held in memory at once, and per row group on disk."""
+
+
+def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write `rows` as one Parquet file and return how many there were.
+
+    The file appears under its name only when it is complete and on disk: a killed writer, or an
+    exception out of `rows`, leaves what was there before. No rows make a file of no rows.
+
+    Raises:
+        DataError: a row with a missing, unknown or wrongly typed column.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    count = 0
+    try:
+        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            remaining = iter(rows)
+            while group := list(islice(remaining, ROW_GROUP)):
+                writer.write_table(_table(path, schema, group, count))
+                count += len(group)
+        _to_disk(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file, or of every ``*.parquet`` of a folder in order of name.
+
+    Raises:
+        DataError: no such file, a folder without shards, or a file that is not Parquet.
+    """
+    wanted = None if columns is None else list(columns)
+    for shard in shard_files(path):
+        with _open(shard) as file:
+            try:
+                for batch in file.iter_batches(batch_size=ROW_GROUP, columns=wanted):
+                    yield from batch.to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"shard '{shard}': broken: {error}. Delete it and run again.") from error
+
+
+def count_rows(path: Path) -> int:
+    """The number of rows of a file or folder, from the files' footers."""
+    return sum(_footer(shard).num_rows for shard in shard_files(path))
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The Parquet files that `path` stands for, in order of name."""
+    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+    if not files:
+        found = "a folder without .parquet files" if path.is_dir() else "no such file or folder"
+        raise DataError(f"data '{path}': {found}. Name a .parquet file or a folder of them.")
+    return files
+
+
+def _table(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], before: int) -> pa.Table:
+    names = schema.names
+    required = [field.name for field in schema if not field.nullable]
+    for number, row in enumerate(rows, before):
+        if row.keys() != set(names):
+            missing, unknown = sorted(set(names) - row.keys()), sorted(row.keys() - set(names))
+            raise DataError(f"row {number} of '{path.name}': missing columns {missing}, unknown columns {unknown}.")
+        if empty := [name for name in required if row[name] is None]:
+            raise DataError(f"row {number} of '{path.name}': no value for {empty}. Only nullable columns may be empty.")
+    try:
+        return pa.Table.from_pydict({name: [row[name] for row in rows] for name in names}, schema=schema)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        last = before + len(rows) - 1
+        raise DataError(f"rows {before} to {last} of '{path.name}': a value of the wrong type: {error}.") from error
+
+
+def _open(shard: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(shard)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"shard '{shard}': not Parquet: {error}. Delete it and run again.") from error
+
+
+def _footer(shard: Path) -> pq.FileMetaData:
+    with _open(shard) as file:
+        return file.metadata
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
