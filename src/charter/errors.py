@@ -1,0 +1,66 @@
+"""What can go wrong, as one tree.
+
+CharterError
+├── ConfigError          a value in a config file or on the command line
+├── ConstitutionError    a constitution that cannot be read (names file and line)
+├── DataError            a prompts file or dataset that cannot be used
+├── ModelError           a model folder or hub id that cannot be used
+├── ServingError         a vLLM server that does not start, or endpoints that are down
+├── StoreError           the store of completions cannot be read or written
+├── TrainingError        a training process that failed
+├── CountMismatch        a stage lost or invented rows: always a bug, never ignored
+└── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
+
+A message reads: *subject 'value': what is wrong. What to do, with the literal flag or path.*
+Commands print it without a traceback and exit with status 2.
+"""
+
+
+class CharterError(Exception):
+    """Base of every error a user may see."""
+
+
+class ConfigError(CharterError):
+    """A value in the configuration is missing, misspelt or out of range."""
+
+
+class ConstitutionError(CharterError):
+    """A constitution cannot be read; the message names the file and the line."""
+
+
+class DataError(CharterError):
+    """A prompts file or dataset cannot be used."""
+
+
+class ModelError(CharterError):
+    """A model folder or hub id cannot be used."""
+
+
+class ServingError(CharterError):
+    """A server did not start, died, or cannot be reached."""
+
+
+class StoreError(CharterError):
+    """The store of completions cannot be read or written."""
+
+
+class TrainingError(CharterError):
+    """A training process failed or left no finished model."""
+
+
+class CountMismatch(CharterError):
+    """Rows went missing: in is not out plus failed."""
+
+
+class CompletionFailed(CharterError):
+    """One call that will never succeed, such as a prompt longer than the context.
+
+    Attributes:
+        reason: short and countable, the same for every row that fails alike
+            (``context-too-long``, ``bad-request``, ``endpoint-error``).
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

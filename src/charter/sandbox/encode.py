@@ -1,0 +1,87 @@
+"""Lessons as token rows: what branches share stands once, and each branch sees only itself and the trunk."""
+
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerFast
+
+from charter.sandbox.lessons import Branch, Lesson
+from charter.sandbox.tokenizer import END, ROLES
+
+DECISION_WEIGHT = 8.0
+
+
+class Row(NamedTuple):
+    """One lesson in tokens; all lists have the row's length.
+
+    Attributes:
+        ids: token ids.
+        positions: each token's position in its own conversation.
+        branches: 0 for the trunk that all branches share, else the branch's number.
+        targets: (index of the token before, target id, weight, name of the decision or "").
+    """
+
+    ids: list[int]
+    positions: list[int]
+    branches: list[int]
+    targets: list[tuple[int, int, float, str]]
+
+
+class _Token(NamedTuple):
+    id: int
+    weight: float = 0.0
+    name: str = ""
+    other: int | None = None
+
+
+def encode_lesson(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
+    """Rows of a lesson: one tree where branches share much, else a row for each branch."""
+    branches = [_tokens(branch, tokenizer) for branch in lesson]
+    shared = _common(branches)
+    if len(branches) > 1 and shared * len(branches) > sum(map(len, branches)) / 2:
+        return [_tree(branches, shared)]
+    later = [[t._replace(weight=0.0) for t in branch[:shared]] + branch[shared:] for branch in branches[1:]]
+    return [_tree([branch], 0) for branch in (branches[0], *later)]
+
+
+def _tree(branches: list[list[_Token]], shared: int) -> Row:
+    row = Row([], [], [], [])
+    for position, token in enumerate(branches[0][:shared]):
+        _put(row, token, 0, position, position - 1)
+    for number, branch in enumerate(branches, start=1):
+        for position, token in enumerate(branch[shared:], start=shared):
+            _put(row, token, number, position, shared - 1 if position == shared else len(row.ids) - 1)
+    return row
+
+
+def _put(row: Row, token: _Token, branch: int, position: int, before: int) -> None:
+    if token.weight and token.other is not None:
+        row.targets.extend((before, id_, token.weight / 2, "") for id_ in (token.id, token.other))
+    elif token.weight:
+        row.targets.append((before, token.id, token.weight, token.name))
+    row.ids.append(token.id)
+    row.positions.append(position)
+    row.branches.append(branch)
+
+
+def _common(branches: list[list[_Token]]) -> int:
+    for i, tokens in enumerate(zip(*branches, strict=False)):
+        if any(token != tokens[0] for token in tokens):
+            return i
+    return min(map(len, branches))
+
+
+def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
+    special = tokenizer.convert_tokens_to_ids
+    tokens = list[_Token]()
+    for turn in branch:
+        tokens.append(_Token(special(ROLES[turn.role])))
+        encoded = tokenizer(turn.content, add_special_tokens=False, return_offsets_mapping=True)
+        for id_, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            names = [d.name for d in turn.decisions if start < d.end and end > d.start]
+            weight = (DECISION_WEIGHT if names else 1.0) if turn.train else 0.0
+            tokens.append(_Token(id_, weight, names[0] if names else ""))
+        if turn.alternative is not None:  # the last token is the letter that may as well be the other one
+            other = tokenizer(turn.alternative, add_special_tokens=False)["input_ids"][-1]
+            tokens[-1] = tokens[-1]._replace(other=other)
+        tokens.append(_Token(special(END), 1.0 if turn.train else 0.0))
+    return tokens
