@@ -1,0 +1,232 @@
+"""Markdown in and out: blocks with line numbers from it, and plain text back to it.
+
+What a constitution says is plain text: emphasis is for the reader, the model gets the words.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+VERBATIM = "text"
+"""The info word of a fence whose content is taken as it stands, when it is all there is."""
+
+_SPACES = re.compile(r"[ \t\n]+")
+_DEEPEST_LIST = 3
+
+
+class Unclear(Exception):
+    """Markdown that a constitution has no use for; `line` is an index into the lines parsed."""
+
+    def __init__(self, line: int, code: str, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.line, self.code, self.what, self.fix = line, code, what, fix
+
+
+class Block(NamedTuple):
+    """One block of a document, its words as plain text.
+
+    `raw` is a heading's source without its marks; `label` is the bold word that opens a paragraph,
+    its colon included, and `rest` the paragraph without it.
+    """
+
+    kind: Literal["heading", "paragraph", "list", "fence", "rule"]
+    line: int
+    text: str = ""
+    level: int = 0
+    raw: str = ""
+    info: str = ""
+    label: str = ""
+    rest: str = ""
+
+
+def blocks(body: str) -> list[Block]:
+    """The blocks of a document in order.
+
+    Raises:
+        Unclear: quotations, HTML, images, underlined headings, or lists nested deeper than three.
+    """
+    tokens = _parser().parse(body)
+    found: list[Block] = []
+    at = 0
+    while at < len(tokens):
+        end = _close(tokens, at)
+        found.append(_block(tokens[at : end + 1]))
+        at = end + 1
+    return found
+
+
+def join(found: Sequence[Block]) -> str:
+    """The text of blocks that are paragraphs, lists and fences."""
+    if len(found) == 1 and found[0].kind == "fence" and found[0].info == VERBATIM:
+        return found[0].text
+    return "\n\n".join(f"```{b.info}\n{b.text}\n```" if b.kind == "fence" else b.text for b in found)
+
+
+def plain(line: str) -> str:
+    """One line of Markdown as plain text."""
+    tokens = _parser().parseInline(line)
+    return _words(tokens[0], 0) if tokens else ""
+
+
+def to_markdown(text: str) -> str:
+    """Markdown that reads back as exactly `text`: as it stands if possible, else escaped, else in a fence."""
+    for written in (text, escape(text)):
+        if _reads_as(written, text):
+            return written
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{VERBATIM}\n{text}\n{fence}"
+
+
+def escape(text: str) -> str:
+    """`text` with every character escaped that Markdown could take for markup."""
+    text = re.sub(r"([\\`*_\[\]<>&{}!~|])", r"\\\1", text)
+    text = re.sub(r"(?m)^([#+=-])", r"\\\1", text)
+    text = re.sub(r"(?m)^(\d+)([.)])", r"\1\\\2", text)
+    text = re.sub(r"#$", r"\\#", text)
+    return re.sub(r"(?<=[^\n])\n(?=[^\n])", "\\\\\n", text)
+
+
+def _reads_as(written: str, text: str) -> bool:
+    if "<!--" in written.replace("\\<", "") or written != written.strip():
+        return False
+    try:
+        found = blocks(written)
+    except Unclear:
+        return False
+    kinds = {block.kind for block in found}
+    return kinds <= {"paragraph", "list"} and not any(b.label for b in found) and join(found) == text
+
+
+@lru_cache(maxsize=1)
+def _parser() -> MarkdownIt:
+    # Definitions of links vanish from a page and indented text changes its meaning there: neither is meant here.
+    return MarkdownIt("commonmark").disable(["reference", "code"])
+
+
+def _close(tokens: Sequence[Token], at: int) -> int:
+    depth = 0
+    for index in range(at, len(tokens)):
+        depth += tokens[index].nesting
+        if depth == 0:
+            return index
+    return len(tokens) - 1
+
+
+def _block(tokens: Sequence[Token]) -> Block:
+    first = tokens[0]
+    line = first.map[0] if first.map else 0
+    match first.type:
+        case "heading_open" if first.markup in ("-", "="):
+            raise Unclear(
+                line,
+                "underlined-heading",
+                "a heading made by underlining it",
+                "Write '## Title'; if a rule is meant, put an empty line before it",
+            )
+        case "heading_open":
+            return Block("heading", line, _words(tokens[1], line), int(first.tag[1]), raw=tokens[1].content)
+        case "paragraph_open":
+            label, rest = _label(tokens[1], line)
+            return Block("paragraph", line, _words(tokens[1], line), label=label, rest=rest)
+        case "bullet_list_open" | "ordered_list_open":
+            return Block("list", line, "\n".join(_items(tokens, line, 1)))
+        case "fence":
+            return Block("fence", line, first.content.removesuffix("\n"), info=first.info.strip())
+        case "hr":
+            return Block("rule", line)
+        case "blockquote_open":
+            raise Unclear(line, "quotation", "a quotation ('>')", "Write it as a paragraph, without '>'")
+        case "html_block":
+            raise Unclear(
+                line, "html", "HTML", "Write plain Markdown; put a backslash before '<' if it is meant literally"
+            )
+        case other:  # the parser is set to CommonMark, which has no more
+            raise Unclear(line, "unknown-block", f"a block of the kind '{other}'", "Write it as a paragraph")
+
+
+def _items(tokens: Sequence[Token], line: int, depth: int) -> list[str]:
+    """The lines of a list, each item's after ``-`` or its number, what belongs to it indented."""
+    if depth > _DEEPEST_LIST:
+        raise Unclear(line, "deep-list", "a list more than three levels deep", "Write it with fewer levels")
+    ordered = tokens[0].type == "ordered_list_open"
+    number = int(tokens[0].attrGet("start") or 1) if ordered else 0
+    lines: list[str] = []
+    at = 1
+    while at < len(tokens) - 1:
+        end = _close(tokens, at)
+        mark = f"{number}. " if ordered else "- "
+        lines += _item(tokens[at + 1 : end], mark, line, depth)
+        number += 1
+        at = end + 1
+    return lines
+
+
+def _item(tokens: Sequence[Token], mark: str, line: int, depth: int) -> list[str]:
+    lines: list[str] = []
+    at = 0
+    while at < len(tokens):
+        end = _close(tokens, at)
+        first = tokens[at]
+        line = first.map[0] if first.map else line
+        if first.type in ("bullet_list_open", "ordered_list_open"):
+            lines += _items(tokens[at : end + 1], line, depth + 1)
+        elif first.type == "paragraph_open":
+            lines += _words(tokens[at + 1], line).split("\n")
+        else:
+            raise Unclear(line, "list-item", "a list item that holds more than text", "Write its words on one line")
+        at = end + 1
+    indent = " " * len(mark)
+    return [(mark if i == 0 else indent) + text for i, text in enumerate(lines or [""])]
+
+
+def _label(inline: Token, line: int) -> tuple[str, str]:
+    """The bold words that open a paragraph, if a colon ends them, and the text after the colon."""
+    children = inline.children or []
+    types = [child.type for child in children[:4]]
+    if types[:3] == ["text", "strong_open", "text"] and not children[0].content:
+        children = children[1:]
+        types = types[1:] + [child.type for child in children[3:4]]
+    if types[:3] != ["strong_open", "text", "strong_close"]:
+        return "", ""
+    bold, rest = children[1].content.strip(), _children(children[3:], line)
+    if bold.endswith(":"):
+        return bold, rest
+    return (f"{bold}:", rest[1:].strip()) if rest.startswith(":") else ("", "")
+
+
+def _words(inline: Token, line: int) -> str:
+    return _children(inline.children or [], line)
+
+
+def _children(children: Sequence[Token], line: int) -> str:
+    parts: list[str] = []
+    for child in children:
+        match child.type:
+            case "text" | "text_special":
+                parts.append(_SPACES.sub(" ", child.content))
+            case "code_inline":
+                parts.append(f"{child.markup}{_SPACES.sub(' ', child.content)}{child.markup}")
+            case "softbreak":
+                parts.append(" ")
+                line += 1
+            case "hardbreak":
+                parts.append("\n")
+                line += 1
+            case "html_inline":
+                raise Unclear(
+                    line,
+                    "html",
+                    f"the HTML tag '{child.content[:40]}'",
+                    "Write plain Markdown; put a backslash before '<' if it is meant literally",
+                )
+            case "image":
+                raise Unclear(line, "image", "an image", "Describe in words what the model should know")
+            case _:
+                pass  # emphasis and links: their words are children of their own
+    lines = re.sub(r" +", " ", "".join(parts)).split("\n")
+    return "\n".join(text.strip(" ") for text in lines).strip("\n")

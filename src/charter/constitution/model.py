@@ -1,0 +1,107 @@
+"""A constitution as values: principles with their requests and examples, and the hashes that name their content."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from charter.messages import Role
+
+
+class Turn(NamedTuple):
+    """One turn of an example's prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A worked case to show the model: a prompt, a first response, its critique and the revision.
+
+    `critique_request` and `revision_request` are what the critique and the revision answer to, where
+    the example has words of its own for them; otherwise they are those of the principle it is shown for.
+    """
+
+    prompt: tuple[Turn, ...]
+    response: str
+    critique: str
+    revision: str
+    critique_request: str | None = None
+    revision_request: str | None = None
+
+
+@dataclass(frozen=True)
+class Principle:
+    """One rule. Its `hash` covers what can reach the model, so not its id, title, tags, weight or place."""
+
+    id: str
+    title: str
+    text: str
+    tags: tuple[str, ...] = ()
+    weight: float = 1.0
+    critique_request: str | None = None
+    revision_request: str | None = None
+    preference_request: str | None = None
+    examples: tuple[Example, ...] = ()
+    line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits over the words, the requests and the examples."""
+        return content_hash(
+            self.text, self.critique_request, self.revision_request, self.preference_request, _plain(self.examples)
+        )
+
+
+@dataclass(frozen=True)
+class Constitution:
+    """Principles in the order of the file, those it extends first.
+
+    `examples` are shown with every principle. `tags` are the free tags that the front matter declares.
+    """
+
+    name: str
+    version: str
+    principles: tuple[Principle, ...]
+    description: str = ""
+    language: str = "en"
+    preface: str = ""
+    tags: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits over what it says and how principles are drawn.
+
+        Comments, spacing and the order of principles do not change it; nor do name, version and titles.
+        """
+        drawn = {p.id: [p.hash, p.weight, sorted(p.tags)] for p in self.principles}
+        return content_hash(self.preface, _plain(self.examples), drawn)
+
+    def principle(self, id: str) -> Principle:
+        """The principle with that id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for principle in self.principles:
+            if principle.id == id:
+                return principle
+        raise KeyError(id)
+
+
+def content_hash(*parts: object) -> str:
+    """16 hexadecimal digits of the SHA-256 of plain values."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(examples: tuple[Example, ...]) -> list[list[object]]:
+    return [
+        [[list(turn) for turn in e.prompt], e.response, e.critique, e.revision, e.critique_request, e.revision_request]
+        for e in examples
+    ]

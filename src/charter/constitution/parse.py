@@ -1,0 +1,323 @@
+"""From a Markdown file to a `Constitution`: nothing is guessed, and every mistake is reported with its line."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from charter.constitution.examples import read_examples
+from charter.constitution.markdown import Block, Unclear, blocks, join, plain
+from charter.constitution.model import Constitution, Example, Principle
+from charter.constitution.problems import BrokenConstitution, Problem
+from charter.constitution.source import Source, read_file, read_source
+
+SETTINGS = ("name", "version", "description", "language", "extends", "without", "tags")
+SECTIONS = ("critique", "revision", "preference", "examples")
+_LISTS = ("without", "tags")
+_ID = re.compile(r"[^\W_]+(?:[-._][^\W_]+)*")
+_ATTRIBUTES = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)\}\s*$")
+_LOOSE_BRACE = re.compile(r"(?<!\\)[{}]")
+_HEAVIEST = 1000.0
+_LONGEST_CHAIN = 16
+
+Reader = Callable[[Path], str]
+
+
+def load_constitution(path: Path, read: Reader = read_file) -> Constitution:
+    """Read a constitution and what it extends.
+
+    Args:
+        path: the Markdown file.
+        read: how a file's text is got; another one reads from a git revision.
+
+    Raises:
+        ConstitutionError: one ``file:line: what. fix`` line per mistake.
+    """
+    return parse_constitution(read(path), path, read)
+
+
+def parse_constitution(text: str, path: Path | None = None, read: Reader = read_file) -> Constitution:
+    """Read a constitution from its text; `path` names it in errors and is where `extends` starts from.
+
+    Raises:
+        ConstitutionError: one ``file:line: what. fix`` line per mistake.
+    """
+    return _parse(text, path or Path("constitution.md"), read, ())
+
+
+def slug(title: str) -> str:
+    """The id of a principle that is not given one: its title's words in small letters, joined by hyphens."""
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", title).casefold())
+    return "-".join(words)
+
+
+@dataclass
+class _Draft:
+    """A constitution while it is being read; mistakes gather in `problems`."""
+
+    source: Source
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+    preface: str = ""
+    examples: tuple[Example, ...] = ()
+    principles: list[Principle] = field(default_factory=list)
+
+    def wrong(self, index: int, code: str, what: str, fix: str) -> None:
+        """Note a mistake on a line of the body."""
+        self.problems.append(Problem(self.file, self.source.line(index), code, what, f"{fix}."))
+
+    def setting(self, key: str) -> str:
+        """A setting that is one text; empty if it is not there."""
+        entry = self.source.entries.get(key)
+        return entry.value if entry and isinstance(entry.value, str) else ""
+
+    def listed(self, key: str) -> tuple[str, ...]:
+        """A setting that is a list of words; one text stands for a list of one."""
+        entry = self.source.entries.get(key)
+        value = entry.value if entry else []
+        return tuple(value) if isinstance(value, list) else (value,) if value else ()
+
+
+def _parse(text: str, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
+    draft = _Draft(read_source(text, str(path)), str(path))
+    _check_settings(draft)
+    try:
+        found = blocks(draft.source.body)
+    except Unclear as problem:
+        draft.wrong(problem.line, problem.code, problem.what, problem.fix)
+        found = []
+    else:
+        _read_blocks(draft, found)
+        _check_ids(draft)
+        if not draft.principles and not draft.setting("extends") and not draft.problems:
+            draft.wrong(0, "no-principles", "no principles", "Write a heading '## Title' and a paragraph under it")
+    if draft.problems:
+        raise BrokenConstitution(draft.problems)
+    own = Constitution(
+        name=draft.setting("name") or path.stem,
+        version=draft.setting("version") or "0",
+        principles=tuple(draft.principles),
+        description=draft.setting("description"),
+        language=draft.setting("language") or "en",
+        preface=draft.preface,
+        tags=draft.listed("tags"),
+        examples=draft.examples,
+        path=path,
+    )
+    return _extend(own, draft, path, read, chain) if draft.setting("extends") else own
+
+
+def _check_settings(draft: _Draft) -> None:
+    for key, (value, line) in draft.source.entries.items():
+        if key not in SETTINGS:
+            what, fix = f"unknown setting '{key}'", f"Use one of: {', '.join(SETTINGS)}."
+        elif isinstance(value, list) and key not in _LISTS:
+            what, fix = f"'{key}' is a list", "Give it one value."
+        elif isinstance(value, str) and "\n" in value.strip():
+            what, fix = f"'{key}' has several lines", "Write it on one line."
+        else:
+            continue
+        draft.problems.append(Problem(draft.file, line, "front-matter", what, fix))
+
+
+def _read_blocks(draft: _Draft, found: Sequence[Block]) -> None:
+    """Cut the document at its ``##`` headings; what is before the first is the preface."""
+    starts = [i for i, block in enumerate(found) if block.kind == "heading" and block.level == 2]
+    _read_preface(draft, found[: starts[0] if starts else len(found)])
+    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
+        _read_principle(draft, found[start], found[start + 1 : end])
+
+
+def _read_preface(draft: _Draft, found: Sequence[Block]) -> None:
+    titles = [b for b in found if b.kind == "heading" and b.level == 1]
+    for extra in titles[1:]:
+        draft.wrong(extra.line, "second-title", "a second '#' heading", "Principles have '##' headings")
+    body, sections = _sections(draft, [b for b in found if b not in titles], ("examples",))
+    draft.preface = _text(draft, body)
+    draft.examples = _examples(draft, sections)
+
+
+def _read_principle(draft: _Draft, heading: Block, found: Sequence[Block]) -> None:
+    title, id, tags, weight = _heading(draft, heading)
+    body, sections = _sections(draft, found, SECTIONS)
+    text = _text(draft, body)
+    if not text:
+        draft.wrong(
+            heading.line,
+            "empty-principle",
+            f"the principle '{title}' has no text",
+            "Write a paragraph under its heading",
+        )
+    requests = {name: _text(draft, content) or None for name, (_, content) in sections.items() if name != "examples"}
+    for name, (block, _) in sections.items():
+        if name != "examples" and not requests[name]:
+            draft.wrong(
+                block.line, "empty-section", f"'### {block.text}' is empty", "Write its text or delete the heading"
+            )
+    principle = Principle(
+        id=id,
+        title=title,
+        text=text,
+        tags=tags,
+        weight=weight,
+        critique_request=requests.get("critique"),
+        revision_request=requests.get("revision"),
+        preference_request=requests.get("preference"),
+        examples=_examples(draft, sections),
+        line=draft.source.line(heading.line),
+        file=draft.file,
+    )
+    draft.principles.append(principle)
+
+
+def _sections(
+    draft: _Draft, found: Sequence[Block], known: Sequence[str]
+) -> tuple[list[Block], dict[str, tuple[Block, list[Block]]]]:
+    """The blocks before the first ``###`` heading, and those under each by its name."""
+    body: list[Block] = []
+    sections: dict[str, tuple[Block, list[Block]]] = {}
+    target = body
+    for block in found:
+        if block.kind != "heading":
+            target.append(block)
+            continue
+        name, names = block.text.casefold(), ", ".join(f"### {n.capitalize()}" for n in known)
+        if block.level == 1:
+            draft.wrong(
+                block.line, "second-title", "a '#' heading among the principles", "Principles have '##' headings"
+            )
+        elif block.level != 3 or name not in known:
+            shown = f"'{'#' * block.level} {block.text}'"
+            draft.wrong(
+                block.line,
+                "unknown-section",
+                f"unknown section {shown}",
+                f"Use one of {names}, or '##' for a principle",
+            )
+        elif name in sections:
+            draft.wrong(block.line, "second-section", f"a second '### {block.text}'", "Join it with the first")
+        else:
+            sections[name] = (block, [])
+            target = sections[name][1]
+            continue
+        target = []  # what follows a wrong heading is not looked at: its mistakes would be echoes
+    return body, sections
+
+
+def _text(draft: _Draft, found: Sequence[Block]) -> str:
+    for block in found:
+        if block.kind == "rule":
+            draft.wrong(block.line, "rule", "a rule ('---') outside of examples", "Delete it")
+    return join([block for block in found if block.kind != "rule"])
+
+
+def _examples(draft: _Draft, sections: dict[str, tuple[Block, list[Block]]]) -> tuple[Example, ...]:
+    if "examples" not in sections:
+        return ()
+    heading, found = sections["examples"]
+    try:
+        return read_examples(heading.line, found)
+    except Unclear as problem:
+        draft.wrong(problem.line, problem.code, problem.what, problem.fix)
+        return ()
+
+
+def _heading(draft: _Draft, block: Block) -> tuple[str, str, tuple[str, ...], float]:
+    """A principle's title, id, tags and weight out of ``## Title {#id .tag weight=2}``."""
+    found = _ATTRIBUTES.search(block.raw)
+    raw = block.raw[: found.start()] if found else block.raw
+    if _LOOSE_BRACE.search(raw):
+        draft.wrong(
+            block.line,
+            "heading",
+            f"a brace in the heading '{block.raw}'",
+            "Write {#id .tag weight=2} once, at its end; put a backslash before a brace that is meant literally",
+        )
+    title = " ".join(plain(raw).split())
+    id, tags, weight = _attributes(draft, block, found[1] if found else "")
+    if not title:
+        draft.wrong(block.line, "heading", "a principle without a title", "Write '## Title'")
+    elif not id and not (id := slug(title)):
+        draft.wrong(block.line, "id", f"no id can be made of the title '{title}'", "Add one: '## Title {#an-id}'")
+    return title, id, tags, weight
+
+
+def _attributes(draft: _Draft, block: Block, text: str) -> tuple[str, tuple[str, ...], float]:
+    ids: list[str] = []
+    tags: list[str] = []
+    weights: list[float] = []
+    for part in text.split():
+        name = unicodedata.normalize("NFC", part[1:])
+        if part[0] in "#." and _ID.fullmatch(name):
+            (ids if part[0] == "#" else tags).append(name)
+        elif part.startswith("weight=") and (weight := _weight(part.removeprefix("weight="))):
+            weights.append(weight)
+        else:
+            draft.wrong(
+                block.line,
+                "attribute",
+                f"'{part}' in the braces of a heading is not understood",
+                "Use #an-id, .a-tag and weight=2 (over 0, at most 1000)",
+            )
+    if len(ids) > 1 or len(weights) > 1 or len(set(tags)) < len(tags):
+        draft.wrong(block.line, "attribute", "an id, tag or weight given twice", "Keep one of each")
+    return ids[0] if ids else "", tuple(dict.fromkeys(tags)), weights[0] if weights else 1.0
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text.strip('"'))
+    except ValueError:
+        return 0.0
+    return weight if math.isfinite(weight) and 0 < weight <= _HEAVIEST else 0.0
+
+
+def _check_ids(draft: _Draft) -> None:
+    first: dict[str, int] = {}
+    for principle in draft.principles:
+        key = principle.id.casefold()
+        if key and key in first:
+            what = f"the id '{principle.id}' is also that of the principle on line {first[key]}"
+            fix = f"Give one of them an id of its own: '## {principle.title} {{#another-id}}'."
+            draft.problems.append(Problem(draft.file, principle.line, "duplicate-id", what, fix))
+        first.setdefault(key, principle.line)
+
+
+def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
+    """Put `own` on top of the constitution it extends: principles of the same id take the place of its own."""
+    entry = draft.source.entries["extends"]
+    target = path.parent / draft.setting("extends")
+    met = (*chain, path.resolve())
+
+    def refuse(line: int, code: str, what: str, fix: str) -> BrokenConstitution:
+        return BrokenConstitution([Problem(draft.file, line, code, what, fix)])
+
+    if target.resolve() in met or len(met) > _LONGEST_CHAIN:
+        names = " -> ".join(p.name for p in (*met, target.resolve()))
+        raise refuse(entry.line, "extends-cycle", f"'extends' goes in a circle: {names}", "Let one of them not extend.")
+    try:
+        text = read(target)
+    except BrokenConstitution as error:
+        what = f"'extends: {draft.setting('extends')}' {error.problems[0].what}"
+        raise refuse(
+            entry.line, "extends-missing", what, "Correct the path; it starts from this file's folder."
+        ) from error
+    base = _parse(text, target, read, met)
+    without = draft.listed("without")
+    ids = [p.id for p in base.principles]
+    if unknown := [id for id in without if id not in ids]:
+        what = f"'without' names '{unknown[0]}', which {target.name} does not have"
+        raise refuse(draft.source.entries["without"].line, "without", what, f"Its ids are: {', '.join(ids)}.")
+    changed = {p.id: p for p in own.principles}
+    kept = [changed.pop(p.id, p) for p in base.principles if p.id not in without or p.id in changed]
+    return replace(
+        own,
+        principles=(*kept, *changed.values()),
+        preface=own.preface or base.preface,
+        tags=tuple(dict.fromkeys((*base.tags, *own.tags))),
+        examples=(*base.examples, *own.examples),
+        description=own.description or base.description,
+        language=draft.setting("language") or base.language,
+    )

@@ -1,0 +1,197 @@
+"""A constitution's file as numbered lines of Markdown, without its comments, and its front matter."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import yaml
+
+from charter.constitution.problems import BrokenConstitution, Problem
+
+LARGEST_FILE = 2**20
+_LARGEST_FRONT_MATTER = 2**14
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FENCE = re.compile(r" *(`{3,}(?=[^`]*$)|~{3,})")
+
+Value = str | list[str]
+
+
+class Entry(NamedTuple):
+    """One setting of the front matter: text as written, or a list of texts."""
+
+    value: Value
+    line: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file's front matter and body; `lines[i]` is the number in the file of the body's line i."""
+
+    entries: dict[str, Entry]
+    body: str
+    lines: tuple[int, ...]
+
+    def line(self, index: int) -> int:
+        """The line number in the file of a line of the body; the last one for what is beyond the end."""
+        return self.lines[min(index, len(self.lines) - 1)] if self.lines else 1
+
+
+def read_file(path: Path) -> str:
+    """The text of a constitution's file.
+
+    Raises:
+        BrokenConstitution: missing, larger than 1 MiB, or not UTF-8.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            _fail(path, 0, "too-large", "larger than 1 MiB", "A constitution is a few pages; name the right file")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        _fail(path, line, "encoding", f"byte {error.start} is not UTF-8", "Save the file as UTF-8")
+    except OSError as error:
+        _fail(
+            path,
+            0,
+            "unreadable",
+            f"cannot be read: {error.strerror}",
+            "Name a Markdown file, such as constitutions/harmless.md",
+        )
+
+
+def _fail(path: Path | str, line: int, code: str, what: str, fix: str) -> NoReturn:
+    raise BrokenConstitution([Problem(str(path), line, code, what, f"{fix}.")])
+
+
+def read_source(text: str, file: str) -> Source:
+    """Take a constitution's text apart.
+
+    A comment disappears with the line it has to itself, so that writing one changes nothing else.
+
+    Raises:
+        BrokenConstitution: control characters, a comment or front matter that is not closed, or bad YAML.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if found := _CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        _fail(file, line, "control-character", f"the control character {found[0]!r}", "Delete it")
+    lines = text.split("\n")
+    entries, start = _front_matter(lines, file)
+    kept, numbers = _without_comments(lines, start, file)
+    return Source(entries, "\n".join(kept), tuple(numbers))
+
+
+def _without_comments(lines: list[str], start: int, file: str) -> tuple[list[str], list[int]]:
+    kept: list[str] = []
+    numbers: list[int] = []
+    fence, fence_line, opened = "", 0, 0
+    for number, line in enumerate(lines[start:], start + 1):
+        if not opened and (mark := _FENCE.match(line)):
+            if not fence:
+                fence, fence_line = mark[1], number
+            elif mark[1].startswith(fence) and not line[mark.end() :].strip():
+                fence = ""
+        words, opened = (line, 0) if fence else _strip(line, opened, number)
+        if words.strip() or words == line:
+            kept.append(words)
+            numbers.append(number)
+    if opened:
+        _fail(file, opened, "open-comment", "a comment '<!--' that is never closed", "Close it with '-->'")
+    if fence:
+        _fail(
+            file,
+            fence_line,
+            "open-fence",
+            f"a fence '{fence}' that is never closed",
+            f"Close it with a line of '{fence}'",
+        )
+    return kept, numbers
+
+
+def _strip(line: str, opened: int, number: int) -> tuple[str, int]:
+    """`line` without comments, and the line on which a comment that is still open began."""
+    words = ""
+    while True:
+        if opened:
+            end = line.find("-->")
+            if end < 0:
+                return words, opened
+            line, opened = line[end + 3 :], 0
+        begin = _comment(line)
+        if begin < 0:
+            return words + line, 0
+        words, line, opened = words + line[:begin], line[begin + 4 :], number
+
+
+def _comment(line: str) -> int:
+    found = re.search(r"(?<!\\)<!--", line)
+    return found.start() if found else -1
+
+
+def _front_matter(lines: list[str], file: str) -> tuple[dict[str, Entry], int]:
+    if lines[0].rstrip() != "---":
+        return {}, 0
+    end = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
+    if not end:
+        _fail(file, 1, "front-matter", "front matter that is never closed", "End it with a line of '---'")
+    text = "\n".join(lines[1:end])
+    if len(text) > _LARGEST_FRONT_MATTER:
+        _fail(file, 1, "front-matter", "front matter of more than 16 KiB", "Move the text below the closing '---'")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 2 if error.problem_mark else 1
+        _fail(
+            file,
+            line,
+            "front-matter",
+            f"front matter is not YAML: {error.problem}",
+            "Write 'key: value' lines; quote values with special characters",
+        )
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        _fail(file, 1, "front-matter", f"front matter is not YAML: {error}", "Write 'key: value' lines")
+    return _entries(node, file), end + 1
+
+
+def _entries(node: yaml.Node | None, file: str) -> dict[str, Entry]:
+    if node is None:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        _fail(
+            file,
+            2,
+            "front-matter",
+            "front matter is not made of settings",
+            "Write 'key: value' lines, such as 'name: harmless'",
+        )
+    entries: dict[str, Entry] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 2
+        if not isinstance(key, yaml.ScalarNode):
+            _fail(file, line, "front-matter", "a setting whose name is not a word", "Write 'key: value'")
+        if key.value in entries:
+            _fail(
+                file,
+                line,
+                "front-matter",
+                f"'{key.value}' is set twice, first on line {entries[key.value].line}",
+                "Delete one of them",
+            )
+        entries[key.value] = Entry(_value(value, key.value, file), line)
+    return entries
+
+
+def _value(node: yaml.Node, key: str, file: str) -> Value:
+    """Text as written, so that ``version: 1.10`` stays 1.10 and ``name: no`` stays a name."""
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)
+    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        return [str(item.value) for item in node.value]
+    _fail(
+        file,
+        node.start_mark.line + 2,
+        "front-matter",
+        f"'{key}' holds settings of its own",
+        "Give it one value, or a list of words",
+    )
