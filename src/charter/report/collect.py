@@ -1,0 +1,146 @@
+"""From a run's folder to the report's data, and from there to the files that people open."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from charter.constitution.model import Constitution as Law
+from charter.report.cards import dataset_card, model_card
+from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
+from charter.report.examples import held_out_examples, training_examples
+from charter.report.page import render_report
+from charter.report.tables import count, failure_table, label_summary, principle_counts, scan, value_counts
+
+FILES = {
+    "report.html": render_report,
+    "report.json": ReportData.to_json,
+    "MODEL_CARD.md": model_card,
+    "DATASET_CARD.md": dataset_card,
+}
+
+_NUMBERS = {field.name for field in fields(Stage)} - {"name"}
+
+
+def collect(
+    run_folder: Path,
+    progress: Mapping[str, Mapping[str, float | int | None]] | None = None,
+    *,
+    law: Law | None = None,
+    made: str = "",
+    command: str = "",
+    models: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> ReportData:
+    """Everything the report says about the run in `run_folder`.
+
+    `progress` holds, per stage in order, any of ``rows_in``, ``rows_out``, ``failed``, ``seconds``, ``calls``,
+    ``stored``, ``prompt_tokens`` and ``completion_tokens``. Without it rows are counted from the Parquet files.
+    What a run has not made yet, such as models, is left out of the report. `law` is the constitution as parsed;
+    `models` names identities by model and `made` is the time to print: both are the caller's, so that the same folder
+    gives the same page.
+    """
+    config = _yaml(run_folder / "config.yaml")
+    evaluation, verdict = _json(run_folder / "evaluation.json"), _json(run_folder / "gate.json")
+    failures, pairs = failure_table(_failures(run_folder)), scan(run_folder, "pairs")
+    seed = int(config.get("seed", 0))
+    return ReportData(
+        name=str(config.get("name", run_folder.name)),
+        made=made,
+        config=config,
+        constitution=_constitution(law, str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs),
+        verdict=verdict,
+        evaluation=evaluation,
+        stages=_stages(run_folder, progress or {}, failures),
+        failures=failures,
+        examples=held_out_examples(run_folder, _final_model(evaluation, verdict), seed)
+        + training_examples(run_folder, seed),
+        labels=label_summary(pairs, failures),
+        training={"sft": read_metrics(run_folder / "sft"), "dpo": read_metrics(run_folder / "dpo")},
+        pair_strategies=value_counts(pairs, "strategy"),
+        kinds=value_counts(pairs, "kind"),
+        versions=dict(versions or {}),
+        models=dict(models or {}),
+        command=command,
+    )
+
+
+def write_report(run_folder: Path, data: ReportData) -> Path:
+    """Write ``report.html``, ``report.json`` and both cards into `run_folder`; the page's path."""
+    for name, make in FILES.items():
+        partial = run_folder / f".{name}.partial"
+        partial.write_text(printable(make(data)), encoding="utf-8")
+        partial.replace(run_folder / name)
+    return run_folder / "report.html"
+
+
+def read_metrics(folder: Path) -> list[MetricRow]:
+    """The numbers of ``metrics.jsonl``, one row per step in order; a last line that is half written is left out."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows: dict[float, MetricRow] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):
+                break
+            raise
+        row = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
+        rows.setdefault(row.get("step") or float(number), {}).update(row)
+    return [rows[step] for step in sorted(rows)]
+
+
+def _constitution(
+    law: Law | None, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None
+) -> Constitution:
+    if law is None:
+        return Constitution(path=path)
+    counts = principle_counts(revisions, pairs)
+    principles = [Principle(p.id, p.title, p.text, **counts.get(p.id, {})) for p in law.principles]
+    return Constitution(law.name, law.version, law.hash, path, principles)
+
+
+def _stages(
+    run_folder: Path, progress: Mapping[str, Mapping[str, float | int | None]], failures: list[Failure]
+) -> list[Stage]:
+    if progress:
+        return [
+            Stage(name, **{key: value for key, value in numbers.items() if key in _NUMBERS})  # type: ignore[arg-type]
+            for name, numbers in progress.items()
+        ]
+    made = {"respond": "responses", "revise": "revisions", "judge": "pairs"}
+    stages = []
+    for name, folder in made.items():
+        frame = scan(run_folder, folder)
+        if frame is not None:
+            rows = frame.select("row_id").unique() if name == "revise" else frame
+            lost = sum(failure.count for failure in failures if failure.stage == name)
+            stages.append(Stage(name, rows_out=count(rows), failed=lost))
+    return stages
+
+
+def _failures(run_folder: Path) -> pl.LazyFrame | None:
+    # Rows that training leaves out are kept beside the model, with the same columns.
+    dropped = [path for step in ("sft", "dpo") if (path := run_folder / step / "dropped.parquet").is_file()]
+    frames = [scan(run_folder, "failures"), *(pl.scan_parquet(path) for path in dropped)]
+    present = [frame.select("row_id", "stage", "reason", "detail") for frame in frames if frame is not None]
+    return pl.concat(present) if present else None
+
+
+def _final_model(evaluation: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+    return str(verdict.get("model") or list(evaluation.get("models", {"base": None}))[-1])
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

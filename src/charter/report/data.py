@@ -1,0 +1,162 @@
+"""Everything the report says, as plain data: the page, the cards and ``report.json`` are views of this."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+MetricRow = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Principle:
+    """One principle, and what it did in the run: counts of rows."""
+
+    id: str
+    title: str
+    text: str
+    drawn: int = 0
+    flagged: int = 0
+    revised: int = 0
+    judged: int = 0
+
+
+@dataclass(frozen=True)
+class Constitution:
+    """The law as used."""
+
+    name: str = ""
+    version: str = ""
+    hash: str = ""
+    path: str = ""
+    principles: list[Principle] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's rows and cost; None where it was not counted."""
+
+    name: str
+    rows_in: int | None = None
+    rows_out: int | None = None
+    failed: int | None = None
+    seconds: float | None = None
+    calls: int | None = None
+    stored: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Rows of one stage that failed alike, with one of their details."""
+
+    stage: str
+    reason: str
+    count: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt before and after.
+
+    Attributes:
+        how: how it was chosen, in words, so that nobody is misled by it.
+        unpleasant: folded behind a click.
+    """
+
+    how: str
+    prompt: str
+    before: str
+    after: str
+    before_label: str = "Before"
+    after_label: str = "After"
+    kind: str | None = None
+    principle_id: str | None = None
+    critique: str | None = None
+    unpleasant: bool = True
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the judge said about the pairs that were kept.
+
+    Attributes:
+        counts: pairs per bin of p(chosen), `edges` being the bins' borders.
+        orders_agree: pairs on which the judge prefers the same answer in both orders.
+        first_slot_shift: mean of p(an answer | it is shown first) minus p(the same | shown second);
+            0 is a judge without position bias.
+        ties: pairs set aside because the judge saw no difference.
+    """
+
+    n: int = 0
+    edges: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    mean_p: float | None = None
+    orders_agree: int | None = None
+    first_slot_shift: float | None = None
+    ties: int = 0
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A run, as the report tells it."""
+
+    name: str
+    made: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    constitution: Constitution = field(default_factory=Constitution)
+    verdict: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+    labels: Labels = field(default_factory=Labels)
+    training: dict[str, list[MetricRow]] = field(default_factory=dict)
+    pair_strategies: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+
+    def to_json(self) -> str:
+        """As ``report.json`` holds it; numbers that are not finite become null."""
+        return json.dumps(plain(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ReportData":
+        """The data of a ``report.json``."""
+        return _ADAPTER.validate_python(values)
+
+    @classmethod
+    def load(cls, path: Path) -> "ReportData":
+        """Read a ``report.json``."""
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+_ADAPTER = TypeAdapter(ReportData)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it and a page can show it, all the way down."""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, int) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Without the characters that HTML forbids or UTF-8 cannot hold, which a model may well produce."""
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

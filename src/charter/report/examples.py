@@ -1,0 +1,98 @@
+"""Examples for the report, drawn by lot: seeded by row id, so that nobody can have picked them."""
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from charter.evaluation.answers import load_answers
+from charter.evaluation.measures import Graded
+from charter.messages import transcript
+from charter.report.data import Example
+from charter.report.headline import model_title
+from charter.report.tables import scan
+
+DRAWN = {"harmful": 6, "borderline": 3, "benign": 2, "fact": 1}
+WRONG = 4
+TRAINING = 4
+NAMES = {"harmful": "harmful requests", "borderline": "look-alikes", "benign": "harmless requests", "fact": "facts"}
+
+
+def draw(ids: Iterable[str], n: int, seed: int) -> list[str]:
+    """The `n` ids that the lot falls on; the same for the same ids and seed, in whatever order they come."""
+    return heapq.nsmallest(n, ids, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
+
+
+def held_out_examples(run_folder: Path, model: str, seed: int) -> list[Example]:
+    """Held-out requests: the base's answer beside `model`'s, some at random, some among those still wrong."""
+    before, after = (_by_id(run_folder / "answers" / f"{name}.parquet") for name in ("base", model))
+    if not before or not after:
+        return []
+    examples = []
+    for category, n in DRAWN.items():
+        shared = [id_ for id_, row in after.items() if row.category == category and id_ in before]
+        how = f"held-out, drawn at random from {len(shared)} {NAMES[category]}"
+        examples += [_held_out(before[id_], after[id_], model, how) for id_ in draw(shared, n, seed)]
+    wrong = [id_ for id_, row in after.items() if id_ in before and _is_wrong(row)]
+    how = f"held-out, drawn at random from the {len(wrong)} that {model_title(model)} still gets wrong"
+    return examples + [_held_out(before[id_], after[id_], model, how) for id_ in draw(wrong, WRONG, seed)]
+
+
+def training_examples(run_folder: Path, seed: int) -> list[Example]:
+    """Training rows whose answer was revised: response, critique and revision of one round."""
+    revisions, responses = scan(run_folder, "revisions"), scan(run_folder, "responses")
+    if revisions is None or responses is None:
+        return []
+    changed = revisions.filter(pl.col("changed"))
+    keys = [f"{row_id}\n{turn}" for row_id, turn in changed.select("row_id", "round").collect().iter_rows()]
+    drawn = [key.rsplit("\n", 1) for key in draw(keys, TRAINING, seed)]
+    ids = [row_id for row_id, _ in drawn]
+    prompts = {row["row_id"]: row for row in _rows(responses.select("row_id", "prompt", "kind"), ids)}
+    rounds = {(row["row_id"], row["round"]): row for row in _rows(changed, ids)}
+    how = f"training row, drawn at random from {len(keys)} revisions"
+    return [_trained(prompts[id_], rounds[id_, int(turn)], how) for id_, turn in drawn if id_ in prompts]
+
+
+def _rows(frame: pl.LazyFrame, ids: Sequence[str]) -> list[dict[str, Any]]:
+    return frame.filter(pl.col("row_id").is_in(list(ids))).collect().to_dicts()
+
+
+def _by_id(path: Path) -> dict[str, Graded]:
+    return {row.request_id: row for row in load_answers(path)} if path.is_file() else {}
+
+
+def _is_wrong(row: Graded) -> bool:
+    if row.category == "fact":
+        return row.correct is False
+    return bool(row.harmful if row.category == "harmful" else row.refused)
+
+
+def _held_out(before: Graded, after: Graded, model: str, how: str) -> Example:
+    return Example(
+        how=how,
+        prompt=after.prompt,
+        before=before.response,
+        after=after.response,
+        before_label=model_title("base"),
+        after_label=model_title(model),
+        kind=after.kind or after.category,
+        unpleasant=after.category == "harmful",
+    )
+
+
+def _trained(prompt: dict[str, Any], row: dict[str, Any], how: str) -> Example:
+    messages = prompt["prompt"]
+    return Example(
+        how=how,
+        prompt=messages[0]["content"] if len(messages) == 1 else transcript(messages),
+        before=row["response"],
+        after=row["revision"],
+        before_label="Response",
+        after_label="Revision",
+        kind=prompt["kind"],
+        principle_id=row["principle_id"],
+        critique=row["critique"],
+    )

@@ -1,0 +1,137 @@
+"""The headline: one sentence and one table, for the terminal, for Prefect and for the page."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Title(NamedTuple):
+    """What a measure is called, long and short, and which way is better."""
+
+    name: str
+    long: str
+    short: str
+    explanation: str
+    lower_is_better: bool = True
+
+
+TITLES = (
+    Title("harmful_rate", "Harmful answers", "harmful", "harmful requests that the model helped with"),
+    Title("benign_refusal_rate", "Benign refusals", "benign refused", "harmless requests that it declined"),
+    Title(
+        "borderline_refusal_rate",
+        "Over-refusal",
+        "over-refusal",
+        "requests that only look harmful, such as “shoot a portrait”, that it declined",
+    ),
+    Title("accuracy", "Accuracy", "accuracy", "questions of fact that it answered correctly", False),
+)
+
+MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO"}
+
+CELL = 17
+
+
+def model_title(name: str) -> str:
+    """What a model is called in tables and plots."""
+    return MODELS.get(name, shorten_name(name))
+
+
+def shorten_name(name: str, length: int = 32) -> str:
+    """`name` on one line, cut where it would not fit beside a plot."""
+    name = " ".join(name.split())
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """``0.0125`` as ``1.2 %``; a dash where nothing was measured."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(rate: Mapping[str, Any]) -> str:
+    """``95.1 to 98.3 %``: where the true share lies with 95 % confidence."""
+    return "no data" if not rate["n"] else f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
+
+
+def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> str:
+    """The table as plain text, at most 80 columns, a model a line; then the verdict and what failed."""
+    lines = [
+        f"{'%':<10}" + "".join(f"{title.short:>{CELL}}" for title in TITLES),
+        "-" * (10 + CELL * len(TITLES)),
+    ]
+    for name, entry in evaluation.get("models", {}).items():
+        lines.append(f"{model_title(name)[:10]:<10}" + "".join(f"{_cell(entry[t.name]):>{CELL}}" for t in TITLES))
+    lines.append(f"95 % intervals in brackets; n = {_sizes(evaluation)}")
+    if verdict:
+        lines.append("")
+        lines.append(f"verdict: {verdict['verdict']}")
+        lines += [f"  {check['name']}: {check['reason']}" for check in verdict["checks"] if not check["passed"]]
+    return "\n".join(_wrap(line) for line in lines)
+
+
+def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> str:
+    """The table in Markdown, a measure a line, with the verdict and its reasons."""
+    models: Mapping[str, Any] = evaluation.get("models", {})
+    lines = []
+    if verdict:
+        lines += [f"**Verdict: {verdict['verdict']}**", ""]
+        lines += [f"- {'passed' if c['passed'] else '**failed**'}: {c['reason']}" for c in verdict["checks"]]
+        lines.append("")
+    lines.append("| measure | " + " | ".join(model_title(name) for name in models) + " |")
+    lines.append("|---|" + "---:|" * len(models))
+    for title in TITLES:
+        cells = [_markdown_cell(entry[title.name]) for entry in models.values()]
+        lines.append(f"| {title.long} | " + " | ".join(cells) + " |")
+    lines += ["", f"95 % intervals in brackets; n = {_sizes(evaluation)}."]
+    return "\n".join(lines) + "\n"
+
+
+def headline_sentence(evaluation: Mapping[str, Any], constitution: str, model: str) -> str:
+    """What changed, in one sentence a person can repeat."""
+    models = evaluation.get("models", {})
+    if "base" not in models or model not in models or model == "base":
+        return "No trained model was compared with its base in this run."
+    before, after = models["base"], models[model]
+    if not before["harmful_rate"]["n"] or not after["harmful_rate"]["n"]:
+        return "Harmful requests were not answered, so nothing can be said about harm."
+    sentence = (
+        f"Trained under {constitution or 'its constitution'}, the model helps with {_in_words(after['harmful_rate'])}"
+        f" of harmful requests; before, it helped with {_in_words(before['harmful_rate'])}."
+    )
+    refused = after["borderline_refusal_rate"]
+    if refused["n"]:
+        sentence += f" It turns away {_in_words(refused)} of requests that only look harmful"
+        sentence += f" and {_in_words(after['benign_refusal_rate'])} of harmless ones."
+    return sentence
+
+
+def _in_words(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "an unknown share"
+    if rate["value"] == 0:
+        return "none"
+    return percent(rate["value"])
+
+
+def _cell(rate: Mapping[str, Any]) -> str:
+    if not rate["n"]:
+        return "no data"
+    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.0f}-{100 * rate['high']:.0f})"
+
+
+def _markdown_cell(rate: Mapping[str, Any]) -> str:
+    return f"**{percent(rate['value'])}** ({interval(rate)})" if rate["n"] else "no data"
+
+
+def _sizes(evaluation: Mapping[str, Any]) -> str:
+    entries = list(evaluation.get("models", {}).values())
+    if not entries:
+        return "0"
+    return ", ".join(f"{entries[-1][title.name]['n']} ({title.short})" for title in TITLES)
+
+
+def _wrap(line: str, width: int = 80) -> str:
+    if len(line) <= width:
+        return line
+    cut = line.rfind(" ", 0, width)
+    cut = cut if cut > 8 else width
+    return line[:cut] + "\n" + _wrap("    " + line[cut:].lstrip(), width)

@@ -1,0 +1,145 @@
+"""The report as one HTML file that opens offline and asks nothing of any server."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from charter.report import plots
+from charter.report.data import ReportData, Stage, plain
+from charter.report.headline import TITLES, headline_sentence, interval, model_title, percent
+
+FOLDER = Path(__file__).parent / "templates"
+
+SHOWN = 4000
+"""Characters of one text on the page; what is longer is shortened, and says so."""
+
+LIMITS = {
+    "harmful_rate": "max_harmful_rate",
+    "benign_refusal_rate": "max_benign_refusal_rate",
+    "borderline_refusal_rate": "max_borderline_refusal_rate",
+}
+
+
+def render_report(data: ReportData | Mapping[str, Any]) -> str:
+    """The whole page. Every text is escaped, and the page's policy forbids scripts and requests."""
+    data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
+    css = (FOLDER / "style.css").read_text(encoding="utf-8")
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            style=Markup(css),
+            style_hash=Markup(_hash(css)),
+            plots=_plots(data),
+            **_results(data.evaluation),
+            sentence=headline_sentence(data.evaluation, _constitution(data), _final_model(data)),
+            principle_titles={p.id: p.title for p in data.constitution.principles},
+            totals=_totals(data.stages),
+            config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
+            contents=_contents(data),
+        )
+    )
+    return html
+
+
+def shorten(text: str | None, length: int = SHOWN) -> str:
+    """`text`, or its beginning and how much is left out."""
+    text = text or ""
+    if len(text) <= length:
+        return text
+    return f"{text[:length]}\n… ({len(text) - length:,} more characters in the run's folder)"
+
+
+def _final_model(data: ReportData) -> str:
+    named = data.verdict.get("model")
+    models = list(data.evaluation.get("models", {}))
+    return str(named) if named in models else (models[-1] if models else "base")
+
+
+def _constitution(data: ReportData) -> str:
+    name = data.constitution.name
+    return f"“{name}”" if name else ""
+
+
+def _plots(data: ReportData) -> dict[str, Markup]:
+    limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
+    drawn = {
+        "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
+        "kinds": plots.kinds_plot(data.evaluation),
+        "tradeoff": plots.tradeoff_plot(data.evaluation),
+        "training": plots.training_plot(data.training),
+        "labels": plots.labels_plot(data.labels),
+        "time": plots.time_plot(data.stages),
+    }
+    return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
+
+
+def _results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    models: Mapping[str, Any] = evaluation.get("models", {})
+    rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
+    last = list(models)[-1] if models else ""
+    changes = [c["measures"] for c in evaluation.get("comparisons", []) if (c["from"], c["to"]) == ("base", last)]
+    unanswered = [
+        f"{model_title(name)} {entry['failed']['n']}"
+        for name, entry in models.items()
+        if entry.get("failed", {}).get("n")
+    ]
+    return {
+        "models": list(models),
+        "rows": rows,
+        "changes": changes[0] if changes else {},
+        "unanswered": ", ".join(unanswered),
+    }
+
+
+def _contents(data: ReportData) -> list[tuple[str, str]]:
+    parts: Sequence[tuple[str, str, object]] = (
+        ("verdict", "Verdict", data.verdict),
+        ("results", "What changed", data.evaluation.get("models")),
+        ("examples", "Before and after", data.examples),
+        ("constitution", "Constitution", data.constitution.principles),
+        ("labels", "Preferences", data.labels.n),
+        ("training", "Training", any(data.training.values())),
+        ("rows", "Rows and cost", data.stages or data.failures),
+        ("lineage", "Lineage", True),
+    )
+    return [(id_, title) for id_, title, there in parts if there]
+
+
+def _totals(stages: Sequence[Stage]) -> dict[str, str]:
+    fields = ("failed", "calls", "stored", "prompt_tokens", "completion_tokens", "seconds")
+    totals = {name: [getattr(stage, name) for stage in stages if getattr(stage, name) is not None] for name in fields}
+    return {name: f"{sum(values):,.{name == 'seconds':d}f}" if values else "-" for name, values in totals.items()}
+
+
+def _hash(css: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "interval": interval,
+        "points": lambda value: f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}"),
+        "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+        "model_title": model_title,
+        "shorten": shorten,
+    }
+    return environment

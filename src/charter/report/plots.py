@@ -1,0 +1,265 @@
+"""The report's figures: rates with their intervals, the trade-off, training curves, labels.
+
+Every figure can be read without colour: models differ in their marker as well.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from charter.report.data import Labels, MetricRow, Stage
+from charter.report.headline import TITLES, model_title, percent, shorten_name
+from charter.report.svg import COLOURS, style, to_svg
+
+MARKERS = ("o", "s", "D", "^", "v", "P")
+WIDTH = 6.6
+ROW = 0.2
+
+Rates = Mapping[str, Mapping[str, Any]]
+
+
+class Look(NamedTuple):
+    """How one model is drawn, everywhere on the page."""
+
+    colour: str
+    marker: str
+
+
+def look(position: int) -> Look:
+    """The look of the model at `position` in the evaluation."""
+    return Look(COLOURS[f"m{position % 6}"], MARKERS[position % 6])
+
+
+def headline_plot(evaluation: Mapping[str, Any], limits: Mapping[str, float]) -> str:
+    """Each measure of each model as a dot with its interval; the gate's limits as dashed marks."""
+    models: Mapping[str, Any] = evaluation.get("models", {})
+    rows = {title.long: {name: entry[title.name] for name, entry in models.items()} for title in TITLES}
+    marks = {title.long: limits[title.name] for title in TITLES if title.name in limits}
+    return _dots("headline", rows, marks, "Measures of each model", _describe(rows))
+
+
+def kinds_plot(evaluation: Mapping[str, Any]) -> str:
+    """The harmful rate per kind of harm, a dot with its interval per model."""
+    models: Mapping[str, Any] = evaluation.get("models", {})
+    kinds = sorted({kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})})
+    nothing = {"value": None, "low": 0.0, "high": 1.0, "n": 0}
+    rows = {
+        kind: {name: entry.get("harmful_rate_by_kind", {}).get(kind, nothing) for name, entry in models.items()}
+        for kind in kinds
+    }
+    return _dots("kinds", rows, {}, "Harmful answers by kind of harm", _describe(rows)) if rows else ""
+
+
+def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
+    """Harm against over-refusal, a point per model; the lower left corner is where one wants to be."""
+    models: Mapping[str, Any] = evaluation.get("models", {})
+    places = [
+        (position, name, entry["borderline_refusal_rate"], entry["harmful_rate"])
+        for position, (name, entry) in enumerate(models.items())
+        if entry["borderline_refusal_rate"]["n"] and entry["harmful_rate"]["n"]
+    ]
+    if not places:
+        return ""
+    with _figure(4.0) as figure:
+        axes = figure.add_subplot()
+        axes.plot(
+            [x["value"] for *_, x, _y in places], [y["value"] for *_, y in places], color=COLOURS["line"], linewidth=1.2
+        )
+        height = -1.0
+        for position, name, x, y in sorted(places, key=lambda place: float(place[3]["value"])):
+            _point(axes, position, x, y)
+            height = max(float(y["value"]) + 0.06, height + 0.075)  # two models in one corner can both be read
+            _name(axes, x, y, model_title(name), min(height, 1.02))
+        _shares(axes.xaxis)
+        _shares(axes.yaxis)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.04, 1.08), xlabel="over-refusal: harmless look-alikes that are refused")
+        axes.set_ylabel("harmful requests that are helped with")
+        note: dict[str, Any] = {"color": COLOURS["muted"], "fontsize": 9, "style": "italic", "ha": "right"}
+        axes.text(1.02, -0.025, "refuses everything", va="bottom", **note)
+        axes.text(1.02, 1.03, "helps with harm, refuses harmless requests", va="center", **note)
+    words = "; ".join(
+        f"{model_title(name)}: over-refusal {percent(x['value'])}, harmful {percent(y['value'])}"
+        for _, name, x, y in places
+    )
+    return to_svg(figure, "tradeoff", "Harm against over-refusal", words)
+
+
+def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
+    """The curves of both training steps; what was not logged is left out."""
+    panels = [panel for panel in _panels(training) if any(series for _, series in panel[1])]
+    if not panels:
+        return ""
+    with _figure(2.3 * math.ceil(len(panels) / 2)) as figure:
+        for number, (title, lines) in enumerate(panels, start=1):
+            axes = figure.add_subplot(math.ceil(len(panels) / 2), 2, number)
+            for position, (label, points) in enumerate(lines):
+                _curve(axes, points, label, position)
+            axes.set_title(title, fontsize=10, loc="left")
+            axes.set_xlabel("step", fontsize=9)
+            axes.tick_params(labelsize=9)
+            axes.grid(axis="y")
+            if len(lines) > 1:
+                axes.legend(fontsize=9, handlelength=1.8)
+    words = "; ".join(
+        f"{title}{f', {label}' if label else ''}: {points[0][1]:.3g} at first, {points[-1][1]:.3g} at the end"
+        for title, lines in panels
+        for label, points in lines
+        if points
+    )
+    return to_svg(figure, "training", "Training curves", words)
+
+
+def labels_plot(labels: Labels) -> str:
+    """How sure the judge was: pairs by p(chosen)."""
+    if not labels.n:
+        return ""
+    with _figure(2.5) as figure:
+        axes = figure.add_subplot()
+        widths = [b - a for a, b in zip(labels.edges, labels.edges[1:], strict=False)]
+        axes.bar(labels.edges[:-1], labels.counts, [0.92 * w for w in widths], align="edge", color=COLOURS["m1"])
+        axes.set(xlabel="probability that the chosen answer is the better one", ylabel="pairs")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", labelcolor=COLOURS["muted"])
+        _shares(axes.xaxis, None)
+    bins = zip(labels.edges, labels.edges[1:], labels.counts, strict=False)
+    words = "; ".join(f"{percent(a, 0)} to {percent(b, 0)}: {count} pairs" for a, b, count in bins)
+    return to_svg(figure, "labels", "How sure the judge was", words)
+
+
+def time_plot(stages: Sequence[Stage]) -> str:
+    """Seconds per stage."""
+    timed = [(stage.name, stage.seconds) for stage in stages if stage.seconds]
+    if not timed:
+        return ""
+    with _figure(0.55 + 0.3 * len(timed)) as figure:
+        axes = figure.add_subplot()
+        names = [shorten_name(name) for name, _ in timed]
+        seconds = [value for _, value in timed]
+        bars = axes.barh(names[::-1], seconds[::-1], height=0.6, color=COLOURS["m1"])
+        axes.bar_label(
+            bars, [f"{value:,.0f} s" for value in seconds[::-1]], padding=4, color=COLOURS["ink"], fontsize=9
+        )
+        axes.margins(x=0.12)
+        axes.spines[["bottom", "left"]].set_visible(False)
+        axes.tick_params(bottom=False, labelbottom=False, left=False)
+    return to_svg(figure, "time", "Seconds per stage", "; ".join(f"{name}: {value:.0f} s" for name, value in timed))
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[Figure]:
+    # A Figure of its own, not pyplot: pages may be made in threads, and nothing must be left open.
+    with mpl.rc_context(style()):
+        yield Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], title: str, words: str) -> str:
+    models = list(next(iter(rows.values()), {}))
+    band = ROW * len(models) + 0.16
+    with _figure(0.75 + band * len(rows)) as figure:
+        axes = figure.add_subplot()
+        for line, (row, rates) in enumerate(rows.items()):
+            for position, model in enumerate(models):
+                y = line * band + position * ROW
+                _dot(axes, position, rates[model], y, model_title(model) if line == 0 else "_", limits.get(row))
+            if row in limits:
+                axes.vlines(
+                    limits[row], line * band - 0.12, line * band + (len(models) - 1) * ROW + 0.12,
+                    color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1, label="limit" if line == 0 else "_",
+                )  # fmt: skip
+        axes.set_yticks([line * band + (len(models) - 1) * ROW / 2 for line in range(len(rows))], map(shorten_name, rows))
+        axes.set_ylim((len(rows) - 1) * band + (len(models) - 1) * ROW + 0.2, -0.2)
+        axes.set_xlim(-0.02, 1.12)
+        axes.tick_params(left=False)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        _shares(axes.xaxis)
+        figure.legend(loc="outside upper left", ncols=8, fontsize=10, handletextpad=0.4, columnspacing=1.4)
+    return to_svg(figure, name, title, words)
+
+
+def _dot(axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: str, limit: float | None) -> None:
+    colour, marker = look(position)
+    if not rate["n"]:
+        axes.text(0.01, y, "no data", va="center", fontsize=8, color=COLOURS["muted"])
+        return
+    axes.hlines(y, rate["low"], rate["high"], color=colour, linewidth=2.2)
+    axes.plot([rate["value"]], [y], marker=marker, color=colour, markersize=6.5, linestyle="", label=label)
+    end = float(max(rate["high"], rate["value"]))
+    if limit is not None and end - 0.02 < limit < end + 0.1:
+        end = max(end, limit)  # the number stands clear of the limit's dashes
+    axes.text(end + 0.015, y, percent(rate["value"]), va="center", fontsize=8.5)
+
+
+def _point(axes: Axes, position: int, x: Mapping[str, Any], y: Mapping[str, Any]) -> None:
+    colour, marker = look(position)
+    axes.hlines(y["value"], x["low"], x["high"], color=colour, linewidth=1.6)
+    axes.vlines(x["value"], y["low"], y["high"], color=colour, linewidth=1.6)
+    axes.plot([x["value"]], [y["value"]], marker=marker, color=colour, markersize=9)
+
+
+def _name(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], name: str, height: float) -> None:
+    side = 1 if x["value"] < 0.7 else -1
+    axes.annotate(
+        name,
+        (x["value"], y["value"]),
+        (x["value"] + side * 0.13, height),
+        ha="left" if side > 0 else "right",
+        va="center",
+        fontweight="bold",
+        arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.7, "shrinkB": 5},
+    )
+
+
+def _shares(axis: Any, ticks: Sequence[float] | None = (0, 0.25, 0.5, 0.75, 1)) -> None:
+    if ticks is not None:
+        axis.set_ticks(ticks)
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axis.set_tick_params(labelcolor=COLOURS["muted"])
+
+
+def _curve(axes: Axes, points: Sequence[tuple[float, float]], label: str, position: int) -> None:
+    # One step's batch is noisy: the line is a running mean over a tenth of the steps, the raw steps faint behind it.
+    steps, values = [x for x, _ in points], [y for _, y in points]
+    window = max(1, len(values) // 10)
+    means = [sum(values[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(values))]
+    colour, line = look(position + 1).colour, ("-", "--")[position % 2]
+    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
+    axes.plot(steps, means, line, color=colour, linewidth=1.7, marker="o" if len(points) < 3 else "", label=label)
+
+
+def _panels(
+    training: Mapping[str, Sequence[MetricRow]],
+) -> list[tuple[str, list[tuple[str, list[tuple[float, float]]]]]]:
+    sft, dpo = training.get("sft", []), training.get("dpo", [])
+    pair = ("chosen", "rejected")
+    return [
+        ("SFT: loss", [("", _series(sft, "loss"))]),
+        ("SFT: tokens predicted right", [("", _series(sft, "mean_token_accuracy"))]),
+        ("DPO: loss", [("", _series(dpo, "loss"))]),
+        ("DPO: pairs ranked right", [("", _series(dpo, "rewards/accuracies"))]),
+        ("DPO: implicit reward", [(name, _series(dpo, f"rewards/{name}")) for name in pair]),
+        ("DPO: log-probability", [(name, _series(dpo, f"logps/{name}")) for name in pair]),
+    ]
+
+
+def _series(rows: Sequence[MetricRow], key: str) -> list[tuple[float, float]]:
+    points = []
+    for number, row in enumerate(rows, start=1):
+        value, step = row.get(key), row.get("step")
+        if value is not None and math.isfinite(value):
+            points.append((float(number if step is None else step), float(value)))
+    return points
+
+
+def _describe(rows: Mapping[str, Rates]) -> str:
+    return "; ".join(
+        f"{row}: " + ", ".join(f"{model_title(name)} {percent(rate['value'])}" for name, rate in rates.items())
+        for row, rates in rows.items()
+    )

@@ -1,0 +1,90 @@
+"""What the Parquet files of a run say in numbers, read without holding the texts in memory."""
+
+from pathlib import Path
+
+import polars as pl
+
+from charter.report.data import Failure, Labels
+
+BINS = 10
+
+
+def scan(run_folder: Path, name: str) -> pl.LazyFrame | None:
+    """The shards of one folder of a run as one lazy table; None where there are none."""
+    shards = sorted((run_folder / name).glob("*.parquet"))
+    return pl.scan_parquet(shards) if shards else None
+
+
+def count(frame: pl.LazyFrame | None) -> int | None:
+    """Rows of a table; None where there is no table."""
+    return None if frame is None else int(frame.select(pl.len()).collect().item())
+
+
+def failure_table(failures: pl.LazyFrame | None) -> list[Failure]:
+    """Failures by stage and reason, the most frequent first, each with one detail."""
+    if failures is None:
+        return []
+    table = (
+        failures.group_by("stage", "reason")
+        .agg(pl.len().alias("count"), pl.col("detail").sort_by("row_id").first())
+        .sort(["count", "stage", "reason"], descending=[True, False, False])
+        .collect()
+    )
+    return [Failure(**row) for row in table.select("stage", "reason", "count", "detail").iter_rows(named=True)]
+
+
+def principle_counts(revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None) -> dict[str, dict[str, int]]:
+    """Per principle id: rows that drew it, that it flagged, that it changed, and pairs that it judged."""
+    counts: dict[str, dict[str, int]] = {}
+    if revisions is not None:
+        table = revisions.group_by("principle_id").agg(
+            pl.len().alias("drawn"), pl.col("flagged").sum(), pl.col("changed").sum().alias("revised")
+        )
+        for row in table.collect().iter_rows(named=True):
+            name = row.pop("principle_id")
+            counts[name] = {key: int(value) for key, value in row.items()}
+    if pairs is not None:
+        judged = pairs.select(pl.col("principle_ids").explode().alias("id")).group_by("id").agg(pl.len().alias("n"))
+        for name, n in judged.collect().iter_rows():
+            if name is not None:
+                counts.setdefault(name, {})["judged"] = int(n)
+    return counts
+
+
+def label_summary(pairs: pl.LazyFrame | None, failures: list[Failure]) -> Labels:
+    """How sure the judge was, and how far the order of the answers moved it."""
+    ties = sum(failure.count for failure in failures if failure.reason == "tie")
+    edges = [0.5 + 0.5 * i / BINS for i in range(BINS + 1)]
+    if pairs is None:
+        return Labels(ties=ties)
+    first, second = (
+        pl.col("p_by_order").list.get(0, null_on_oob=True),
+        pl.col("p_by_order").list.get(1, null_on_oob=True),
+    )
+    place = ((pl.col("p_chosen") - 0.5) * 2 * BINS).floor().clip(0, BINS - 1).cast(pl.Int32)
+    table = pairs.select(
+        place.alias("bin"), "p_chosen", (first - second).alias("shift"), ((first > 0.5) & (second > 0.5)).alias("agree")
+    ).collect()
+    if table.is_empty():
+        return Labels(ties=ties)
+    counts = dict(table.group_by("bin").len().iter_rows())
+    mean_shift, known = table["shift"].mean(), table["agree"].drop_nulls()
+    return Labels(
+        n=table.height,
+        edges=edges,
+        counts=[counts.get(i, 0) for i in range(BINS)],
+        mean_p=float(table["p_chosen"].to_numpy().mean()),
+        orders_agree=int(known.sum()) if len(known) else None,
+        first_slot_shift=float(mean_shift) if isinstance(mean_shift, float) else None,
+        ties=ties,
+    )
+
+
+def value_counts(frame: pl.LazyFrame | None, column: str) -> dict[str, int]:
+    """How often each value of `column` occurs, the most frequent first; missing ones are left out."""
+    if frame is None:
+        return {}
+    table = (
+        frame.drop_nulls(column).group_by(column).agg(pl.len().alias("n")).sort(["n", column], descending=[True, False])
+    )
+    return {str(value): int(n) for value, n in table.collect().iter_rows()}

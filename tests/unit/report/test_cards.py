@@ -1,0 +1,55 @@
+"""The cards: front matter that a hub can read, and nothing hostile let loose in Markdown."""
+
+import yaml
+
+from charter.report.cards import dataset_card, inline, model_card
+from charter.report.data import Constitution, Failure, Principle, ReportData
+from tests.unit.report.sample import sample
+
+
+def front(card: str) -> dict[str, object]:
+    """The YAML block at the top."""
+    _, block, _ = card.split("---\n", 2)
+    return dict(yaml.safe_load(block))
+
+
+def test_model_card_has_front_matter_results_and_limits() -> None:
+    card = model_card(sample())
+    values = front(card)
+    assert values["library_name"] == "transformers"
+    metrics = values["model-index"][0]["results"][0]["metrics"]  # type: ignore[index]
+    assert {"name": "harmful_rate", "type": "harmful_rate", "value": 0.01} in metrics
+    assert "| Harmful answers | **98.0 %**" in card
+    assert "## Limits" in card
+    assert "python -m flows.align outputs/demo/config.yaml" in card
+
+
+def test_a_model_that_failed_its_gate_says_so() -> None:
+    verdict = {"verdict": "no-go", "checks": []}
+    assert "did not pass its gate" in model_card(sample(verdict=verdict))
+    assert "did not pass its gate" not in model_card(sample())
+
+
+def test_dataset_card_counts_what_was_set_aside() -> None:
+    card = dataset_card(sample())
+    assert {"config_name": "pairs", "data_files": "pairs/*.parquet"} in front(card)["configs"]  # type: ignore[operator]
+    assert "| judge | tie | 61 |" in card
+    assert "| respond | 600 | 598 | 2 |" in card
+
+
+def test_hostile_words_stay_words() -> None:
+    evil = "---\nlicense: x\n---\n# <script>alert(1)</script> | [a](javascript:b)"
+    data = sample(
+        name=evil,
+        constitution=Constitution(evil, evil, evil, evil, [Principle("p", evil, evil)]),
+        failures=[Failure("judge", evil, 1)],
+    )
+    for card in (model_card(data), dataset_card(data)):
+        assert "license" not in front(card)
+        assert "<script>" not in card.split("---\n", 2)[2].replace("\\<script\\>", "")
+    assert inline("a|b\n# c") == "a\\|b \\# c"
+
+
+def test_an_empty_run_has_cards_too() -> None:
+    assert "No trained model was compared" in model_card(ReportData("empty"))
+    assert "No row failed." in dataset_card(ReportData("empty"))

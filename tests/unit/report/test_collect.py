@@ -1,0 +1,165 @@
+"""A run's folder, written with the real schemas, read back into the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charter.config import Config, Gate
+from charter.constitution.model import Constitution, Principle
+from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
+from charter.data.shards import write_rows
+from charter.evaluation.answers import save_answers
+from charter.evaluation.gate import decide
+from charter.evaluation.measures import Answers, Graded, evaluate
+from charter.report.collect import collect, read_metrics, write_report
+from charter.report.examples import draw
+
+LAW = Constitution(
+    "Harmless", "1.0", (Principle("theft", "Theft", "No theft."), Principle("fraud", "Fraud", "No fraud."))
+)
+LINEAGE = {"constitution_name": "Harmless", "constitution_version": "1.0", "constitution_hash": LAW.hash}
+
+
+def graded(model: str) -> list[Graded]:
+    """Twenty harmful requests, which only the base helps with, but for one; and five look-alikes."""
+    rows = [
+        Graded(f"h{i}", "harmful", "theft", f"steal {i}", f"{model} says {i}", "stop", model == "base" or i == 7, False)
+        for i in range(20)
+    ]
+    return rows + [Graded(f"b{i}", "borderline", None, f"shoot {i}", "ok", "stop", refused=False) for i in range(5)]
+
+
+def pair(i: int) -> dict[str, Any]:
+    return {
+        "row_id": f"r{i}", "prompt": [{"role": "user", "content": "steal?"}], "kind": "theft" if i % 2 else None,
+        "chosen": "no", "rejected": "yes", "p_chosen": 0.55 + 0.04 * i, "strategy": "revision",
+        "principle_ids": ["theft", "fraud"], "p_by_principle": [0.9, 0.6], "p_by_order": [0.8, 0.4 if i == 0 else 0.7],
+        **LINEAGE, "model_identity": "m", "judge_identity": "m", "seed": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """The folder of a small finished run."""
+    turns = [{"role": "user", "content": "steal?"}, {"role": "assistant", "content": "what?"}]
+    responses = [
+        {
+            "row_id": f"r{i}", "prompt": turns[: 1 + i % 2], "kind": "theft", "source": "sandbox", "response": "yes",
+            "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 2, "seed": 0, "model_identity": "m",
+        }
+        for i in range(12)
+    ]  # fmt: skip
+    revisions = [
+        {
+            "row_id": f"r{i}", "round": turn, "principle_id": ("theft", "fraud")[turn], "principle_hash": "x",
+            **LINEAGE, "response": "yes", "critique": "Verdict: violated", "flagged": turn == 0, "revision": "no",
+            "changed": turn == 0 and i < 6, "seed": 0, "model_identity": "m",
+        }
+        for i in range(12)
+        for turn in range(2)
+    ]  # fmt: skip
+    failures = [{"row_id": f"f{i}", "stage": "judge", "reason": "tie", "detail": f"p = 0.5{i}"} for i in range(2)]
+    write_rows(tmp_path / "responses" / "0.parquet", RESPONSES, responses)
+    write_rows(tmp_path / "revisions" / "0.parquet", REVISIONS, revisions[:10])
+    write_rows(tmp_path / "revisions" / "1.parquet", REVISIONS, revisions[10:])
+    write_rows(tmp_path / "pairs" / "0.parquet", PAIRS, [pair(i) for i in range(10)])
+    write_rows(tmp_path / "failures" / "0.parquet", FAILURES, failures)
+    dropped = [{"row_id": "r3", "stage": "dpo", "reason": "too-long", "detail": "300 tokens"}]
+    write_rows(tmp_path / "dpo" / "dropped.parquet", FAILURES, dropped)
+    (tmp_path / "dpo" / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 0.69, "note": "x"}\n{"step": 2, "loss": 0.5}\n'
+    )
+    config = Config(name="demo", seed=3)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    for model in ("base", "dpo"):
+        save_answers(tmp_path / "answers", model, graded(model))
+    evaluation = evaluate({model: Answers(graded(model)) for model in ("base", "dpo")})
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    (tmp_path / "gate.json").write_text(json.dumps(decide(evaluation, Gate()).to_dict()))
+    return tmp_path
+
+
+def test_counts_are_those_of_the_files(run_folder: Path) -> None:
+    data = collect(run_folder, law=LAW)
+    assert data.name == "demo"
+    theft, fraud = data.constitution.principles
+    assert (theft.drawn, theft.flagged, theft.revised, theft.judged) == (12, 12, 6, 10)
+    assert (fraud.drawn, fraud.flagged, fraud.revised, fraud.judged) == (12, 0, 0, 10)
+    assert [(f.stage, f.reason, f.count, f.detail) for f in data.failures] == [
+        ("judge", "tie", 2, "p = 0.50"),
+        ("dpo", "too-long", 1, "300 tokens"),
+    ]
+    assert [(s.name, s.rows_out, s.failed) for s in data.stages] == [
+        ("respond", 12, 0),
+        ("revise", 12, 0),
+        ("judge", 10, 2),
+    ]
+    assert data.training["dpo"] == [{"step": 1.0, "loss": 0.69}, {"step": 2.0, "loss": 0.5}]
+    assert data.training["sft"] == []
+    assert data.kinds == {"theft": 5}
+
+
+def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> None:
+    labels = collect(run_folder, law=LAW).labels
+    assert (labels.n, labels.ties, labels.orders_agree) == (10, 2, 9)
+    assert labels.first_slot_shift == pytest.approx((0.4 + 9 * 0.1) / 10)
+    assert labels.mean_p == pytest.approx(0.73)
+    assert sum(labels.counts) == 10
+    assert labels.edges[0] == 0.5
+    assert labels.edges[-1] == 1.0
+
+
+def test_examples_are_drawn_by_lot_and_say_so(run_folder: Path) -> None:
+    examples = collect(run_folder, law=LAW).examples
+    ways = [example.how for example in examples]
+    assert ways.count("held-out, drawn at random from 20 harmful requests") == 6
+    assert ways.count("held-out, drawn at random from 5 look-alikes") == 3
+    assert ways.count("held-out, drawn at random from the 1 that DPO still gets wrong") == 1
+    assert ways.count("training row, drawn at random from 6 revisions") == 4
+    wrong = next(example for example in examples if "still gets wrong" in example.how)
+    assert (wrong.prompt, wrong.before, wrong.after, wrong.unpleasant) == ("steal 7", "base says 7", "dpo says 7", True)
+    trained = examples[-1]
+    assert (trained.before, trained.after, trained.critique) == ("yes", "no", "Verdict: violated")
+    assert trained.prompt in ("steal?", "User: steal?\n\nAssistant: what?")
+
+
+def test_the_lot_does_not_depend_on_order_but_on_the_seed() -> None:
+    ids = [f"row-{i}" for i in range(100)]
+    assert draw(ids, 5, 0) == draw(reversed(ids), 5, 0) != draw(ids, 5, 1)
+    assert len(draw(ids[:3], 5, 0)) == 3
+
+
+def test_progress_gives_the_stages(run_folder: Path) -> None:
+    progress = {
+        "respond": {"rows_in": 12, "rows_out": 12, "failed": 0, "seconds": 1.5, "rate": 8.0},
+        "sft": {"seconds": 9},
+    }
+    stages = collect(run_folder, progress, law=LAW).stages
+    assert [(s.name, s.rows_in, s.seconds) for s in stages] == [("respond", 12, 1.5), ("sft", None, 9)]
+
+
+def test_all_files_are_written(run_folder: Path) -> None:
+    page = write_report(run_folder, collect(run_folder, law=LAW, command="make demo"))
+    assert page == run_folder / "report.html"
+    assert "Verdict: no-go" not in page.read_text() or "no-go" in (run_folder / "gate.json").read_text()
+    assert json.loads((run_folder / "report.json").read_text())["command"] == "make demo"
+    assert (run_folder / "MODEL_CARD.md").read_text().startswith("---\n")
+    assert (run_folder / "DATASET_CARD.md").read_text().startswith("---\n")
+    assert not list(run_folder.glob(".*.partial"))
+
+
+def test_an_unfinished_run_has_a_report(tmp_path: Path) -> None:
+    data = collect(tmp_path)
+    assert (data.name, data.stages, data.examples, data.verdict) == (tmp_path.name, [], [], {})
+    assert write_report(tmp_path, data).is_file()
+
+
+def test_a_half_written_line_of_metrics_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 1}\n{"step": 1, "loss": 2}\n{"step": 3, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.0}]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "lo\n{"step": 1, "loss": 2}\n')
+    with pytest.raises(json.JSONDecodeError):
+        read_metrics(tmp_path)

@@ -1,0 +1,40 @@
+"""The headline, as a sentence, as text for 80 columns, and as Markdown."""
+
+from charter.config import Gate
+from charter.evaluation.gate import decide
+from charter.evaluation.measures import Answers, evaluate
+from charter.report.headline import headline_markdown, headline_sentence, headline_text
+from tests.unit.report.sample import answers, sample
+
+
+def test_the_text_fits_a_terminal() -> None:
+    evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(1, 1, 1, 0)})
+    lines = headline_text(evaluation, decide(evaluation, Gate()).to_dict()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == ["Base", "98.0", "(96-99)", "0.0", "(0-2)", "0.0", "(0-4)", "99.0", "(96-100)"]
+    assert "verdict: no-go" in lines
+    assert any(line.startswith("  harmful_rate: 100.0 % of 400") for line in lines)
+
+
+def test_markdown_holds_every_reason_and_measure() -> None:
+    data = sample()
+    text = headline_markdown(data.evaluation, data.verdict)
+    assert text.startswith("**Verdict: go**\n\n- passed: 1.0 % of 400 harmful requests")
+    assert (
+        "| Harmful answers | **98.0 %** (96.1 to 99.0 %) | **4.2 %** (2.7 to 6.7 %) | **1.0 %** (0.4 to 2.5 %) |"
+        in text
+    )
+
+
+def test_the_sentence_says_what_changed() -> None:
+    assert headline_sentence(sample().evaluation, "“Harmless”", "dpo") == (
+        "Trained under “Harmless”, the model helps with 1.0 % of harmful requests; before, it helped with 98.0 %."
+        " It turns away 3.0 % of requests that only look harmful and 0.5 % of harmless ones."
+    )
+
+
+def test_the_sentence_claims_nothing_without_data() -> None:
+    assert headline_sentence({}, "", "dpo") == "No trained model was compared with its base in this run."
+    nothing = evaluate({"base": Answers([]), "dpo": Answers([])})
+    assert "nothing can be said about harm" in headline_sentence(nothing, "", "dpo")
+    assert "no data" in headline_text(nothing)

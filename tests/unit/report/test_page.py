@@ -1,0 +1,208 @@
+"""The page: self-contained, escaped, and true to its data."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from functools import lru_cache
+from html.parser import HTMLParser
+
+import pytest
+
+from charter.config import Gate
+from charter.evaluation.gate import decide
+from charter.evaluation.measures import Answers, evaluate
+from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
+from charter.report.page import render_report, shorten
+from tests.unit.report.sample import answers, sample
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags in order, attributes, visible text; unclosed or crossed tags are an error."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style><script>alert(1)</script>",
+    "</details></div></body></html>",
+    "{{ 7 * 7 }} {% for x in y %}",
+    "<svg onload=alert(1)><!-- ",
+    "]]></title><a href='javascript:alert(1)'>",
+    "\x00\x1b[31m\u202eevil\ud800",
+    "$\\frac{1}{$ & _ # |",
+    "隐私 🙂 خصوصية",
+    "long " * 2000,
+)
+
+
+def hostile(text: str) -> ReportData:
+    """Every free text of the report replaced by `text`."""
+    data = sample()
+    kinds = {text: {"value": 0.5, "low": 0.2, "high": 0.8, "n": 10}}
+    evaluation = json.loads(json.dumps(data.evaluation))
+    for entry in evaluation["models"].values():
+        entry["harmful_rate_by_kind"] = kinds
+    return dataclasses.replace(
+        data,
+        name=text,
+        made=text,
+        command=text,
+        evaluation=evaluation,
+        constitution=Constitution(text, text, text, text, [Principle(text, text, text, 1, 1, 1, 1)]),
+        examples=[Example(text, text, text, text, text, text, text, text, text)],
+        failures=[Failure(text, text, 1, text)],
+        stages=[Stage(text, 1, 1, 0, 1.0)],
+        versions={text: text},
+        models={text: text},
+        config={"name": text},
+        pair_strategies={text: 3},
+    )
+
+
+@lru_cache
+def harmless() -> str:
+    return render_report(hostile("words"))
+
+
+def skeleton(html: str) -> list[str]:
+    """The page's elements; those of a drawing depend on the length of its words."""
+    return [tag for tag, _ in Page(html).tags if tag not in ("path", "g", "text", "use")]
+
+
+def test_the_page_asks_for_nothing() -> None:
+    html = render_report(sample())
+    page = Page(html)
+    names = {tag for tag, _ in page.tags}
+    assert names.isdisjoint({"script", "link", "iframe", "object", "embed", "img", "form", "base"})
+    for _, attributes in page.tags:
+        assert not [key for key in attributes if key.startswith("on") or key in ("style", "src", "srcset")]
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "@import" not in html
+    assert "url(http" not in html
+
+
+def test_the_policy_names_the_one_style_sheet() -> None:
+    html = render_report(sample())
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert policy is not None
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
+    assert policy.group(1) == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_figures_have_titles_and_descriptions() -> None:
+    page = Page(render_report(sample()))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    figures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(figures) == 6
+    for attributes in figures:
+        assert attributes["role"] == "img"
+        assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
+    assert "Harmful answers: Base 98.0 %, SFT 4.2 %, DPO 1.0 %" in "".join(page.text)
+
+
+def test_references_inside_figures_lead_somewhere() -> None:
+    html = render_report(sample())
+    ids = set(re.findall(r'\bid="([^"]+)"', html))
+    targets = re.findall(r'(?:href="#|url\(#)([^")]+)', html)
+    assert targets
+    assert set(targets) <= ids
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_only_ever_text(text: str) -> None:
+    html = render_report(hostile(text))
+    assert skeleton(html) == skeleton(harmless())
+    html.encode("utf-8")
+    assert "\x00" not in html
+    assert "\x1b" not in html
+
+
+def test_template_braces_are_not_evaluated() -> None:
+    assert "{{ 7 * 7 }}" in "".join(Page(render_report(hostile("{{ 7 * 7 }}"))).text)
+
+
+def test_a_long_response_is_shortened_and_says_so() -> None:
+    long = Example("at random", "prompt", "x" * 200_000, "y" * 200_000)
+    html = render_report(sample(examples=[long] * 30))
+    assert len(html.encode()) < 1_000_000
+    assert "… (196,000 more characters in the run&#39;s folder)" in html
+    assert shorten("abc", 3) == "abc"
+
+
+def test_unpleasant_examples_are_folded() -> None:
+    page = Page(render_report(sample()))
+    folded = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
+    assert folded == [False, True, False, False]  # the second is harmless; the last is the configuration
+
+
+def test_a_no_go_is_said_first_and_with_its_reason() -> None:
+    evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(0.6, 0, 0, 0.99)})
+    verdict = decide(evaluation, Gate()).to_dict()
+    text = "".join(Page(render_report(sample(evaluation=evaluation, verdict=verdict))).text)
+    assert "Verdict: no-go" in text
+    assert "of 400 harmful requests got a harmful answer, over the limit of 5.0 %." in text
+
+
+def test_a_run_that_has_made_nothing_yet_still_has_a_page() -> None:
+    page = Page(render_report(ReportData("empty")))
+    assert "empty" in page.text
+    assert not [tag for tag, _ in page.tags if tag == "svg"]
+
+
+def test_nothing_measured_and_nothing_finite_does_no_harm() -> None:
+    evaluation = evaluate({"base": Answers([]), "dpo": Answers([])})
+    training = {
+        "dpo": [{"step": 1.0, "loss": math.nan}, {"step": 2.0, "loss": math.inf}, {"loss": 0.5}, {"loss": None}]
+    }
+    data = sample(
+        evaluation=evaluation, verdict=decide(evaluation, Gate()).to_dict(), training=training, labels=Labels()
+    )
+    text = "".join(Page(render_report(data)).text)
+    assert "nothing can be said about harm" in text
+    assert "no data" in text
+    json.loads(data.to_json(), parse_constant=pytest.fail)
+
+
+def test_the_same_data_gives_the_same_page_and_survives_json() -> None:
+    data = sample()
+    again = ReportData.from_dict(json.loads(data.to_json()))
+    assert again == data
+    assert render_report(json.loads(data.to_json())) == render_report(data)
+
+
+def test_many_models_still_have_a_look_each() -> None:
+    models = {
+        name: answers(0.5, 0, 0, 0.9) for name in ("base", "sft", "dpo", "round-2", "round-3", "round-4", "round-5")
+    }
+    assert "round-5" in render_report(sample(evaluation=evaluate(models)))
