@@ -1,0 +1,67 @@
+"""The order of rows: shuffled, batches of like length, and a pure function of seed and epoch.
+
+Transformers' own length grouping draws from the global generator, so that a continued run would see other batches
+than an uninterrupted one; this order does not depend on what happened before.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+_BATCHES_SORTED_TOGETHER = 32
+
+
+class LikeLengths(torch.utils.data.Sampler[int]):
+    """Row indices of one epoch; rows that share a batch are about equally long, so that little is padding."""
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self._lengths = lengths
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """The number of rows, each of which is drawn once per epoch."""
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        """The epoch's order: sorted within stretches of a shuffle, then the batches shuffled."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        rows = torch.randperm(len(self), generator=generator).tolist()
+        stretch = self._batch_size * _BATCHES_SORTED_TOGETHER
+        batches = []
+        for start in range(0, len(rows), stretch):
+            alike = sorted(rows[start : start + stretch], key=lambda row: -self._lengths[row])
+            batches += [alike[i : i + self._batch_size] for i in range(0, len(alike), self._batch_size)]
+        whole = [batch for batch in batches if len(batch) == self._batch_size]
+        rest = [batch for batch in batches if len(batch) < self._batch_size]
+        for i in torch.randperm(len(whole), generator=generator).tolist():
+            yield from whole[i]
+        for batch in rest:
+            yield from batch
+
+
+class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
+    """Tells the order which epoch begins, which not every wrapper that accelerate puts around it passes on."""
+
+    def __init__(self, order: LikeLengths) -> None:
+        self._order = order
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Set the epoch, also in the middle of one where a run is continued."""
+        self._order.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
+
+class InOrder:
+    """Mixed into a TRL trainer: rows come in the given order."""
+
+    order: LikeLengths
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
+        return self.order

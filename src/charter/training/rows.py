@@ -1,0 +1,166 @@
+"""From Parquet rows to token ids: what cannot be trained on is left out, counted and kept with its reason.
+
+Nothing is ever truncated: a completion without its end teaches a model not to stop. Rows are tokenised here,
+once, in the same way for both steps, so that what TRL receives has been checked.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from charter.errors import DataError, TrainingError
+
+
+class Dropped(NamedTuple):
+    """One row that is not trained on, as a row of ``failures``."""
+
+    row_id: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class Rows:
+    """Token ids to train on, in the order of the data, and the rows left out."""
+
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows were left out, by reason."""
+        return dict(Counter(row.reason for row in self.dropped))
+
+
+class Unusable(Exception):
+    """A row that cannot be trained on, and why."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
+    """Read the columns a step trains on, from one Parquet file or a folder of shards in the order of their names.
+
+    Raises:
+        DataError: no file, no rows, or a column is missing.
+    """
+    files = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
+    if not files or not all(path.is_file() for path in files):
+        raise DataError(f"training data '{data}': no such file, or a folder without *.parquet. Name one that exists.")
+    columns = ["row_id", "prompt", *(["completion"] if step == "sft" else ["chosen", "rejected"])]
+    columns += ["p_chosen"] if soft_labels else []
+    present = pq.read_schema(files[0]).names
+    missing = [name for name in columns if name not in present]
+    if missing:
+        hint = " Or set training.dpo.soft_labels: false." if missing == ["p_chosen"] else ""
+        raise DataError(
+            f"training data '{data}': lacks the column(s) {', '.join(missing)}; it has {', '.join(present)}."
+            f" Training step '{step}' needs {', '.join(columns)}.{hint}"
+        )
+    table = pa.concat_tables([pq.read_table(path, columns=columns) for path in files], promote_options="permissive")
+    if table.num_rows == 0:
+        raise DataError(f"training data '{data}': holds no rows. Look into failures/ for what became of them.")
+    return table.replace_schema_metadata(None)
+
+
+def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: int, model: str) -> Rows:
+    """Token ids per row, as TRL takes them.
+
+    SFT rows get ``input_ids`` and ``labels``; pairs get ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``.
+
+    Args:
+        table: as `read_table` gives it.
+        tokenizer: a transformers tokenizer with a chat template.
+        end_ids: the tokens that end a turn; a completion must hold exactly one of them.
+        max_length: the most tokens a prompt and one completion may have together.
+        model: named in errors.
+
+    Raises:
+        TrainingError: the model's chat template cannot be trained with, or no row is left.
+    """
+    if not tokenizer.chat_template:
+        raise TrainingError(f"model '{model}': has no chat template. Add chat_template.jinja to its folder.")
+    rows = Rows()
+    encoder = _Encoder(tokenizer, end_ids, max_length)
+    for row in table.to_pylist():
+        try:
+            rows.kept.append(encoder.pair(row) if "chosen" in row else encoder.completion(row))
+        except Unusable as why:
+            rows.dropped.append(Dropped(row["row_id"], why.reason, why.detail))
+    if not rows.kept:
+        advice = {"no-end-token": f"The chat template of '{model}' must end the assistant's turn with its end token."}
+        advice["too-long"] = f"Raise max_length, now {max_length}."
+        counts = ", ".join(f"{n} {reason}" for reason, n in rows.reasons.items())
+        ways = [text for reason, text in advice.items() if reason in rows.reasons] or ["See dropped.parquet."]
+        raise TrainingError(f"training data: no row of {table.num_rows} can be trained on ({counts}). {' '.join(ways)}")
+    return rows
+
+
+class _Encoder:
+    def __init__(self, tokenizer: Any, end_ids: set[int], max_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._end_ids = end_ids
+        self._max_length = max_length
+        self._special = [token for token in tokenizer.all_special_tokens if token.strip()]
+
+    def completion(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One SFT row; the prompt's tokens carry the label -100, so that only the completion is learnt."""
+        prompt, (answer,) = self._encode(row["prompt"], [row["completion"]])
+        return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+    def pair(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One pair; the prompt is what the two renderings share, as TRL has it."""
+        prompt, (chosen, rejected) = self._encode(row["prompt"], [row["chosen"], row["rejected"]])
+        if chosen == rejected:
+            raise Unusable("identical", "chosen equals rejected")
+        pair: dict[str, Any] = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+        if "p_chosen" in row:
+            if row["p_chosen"] is None or not 0.5 < row["p_chosen"] <= 1.0:
+                raise Unusable("no-preference", f"p_chosen is {row['p_chosen']}, not over 1/2 and at most 1")
+            pair["p_chosen"] = row["p_chosen"]
+        return pair
+
+    def _encode(self, prompt: list[dict[str, str]], answers: list[str]) -> tuple[list[int], list[list[int]]]:
+        self._check_text([*(turn["content"] for turn in prompt), *answers])
+        if not prompt or not all(answer.strip() for answer in answers):
+            raise Unusable("empty", "an empty prompt or answer")
+        render = self._tokenizer.apply_chat_template
+        texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
+        texts += [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
+        opening, *whole = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        shared = min(_shared(opening, ids) for ids in whole)
+        completions = [self._until_end(ids[shared:]) for ids in whole]
+        longest = shared + max(len(ids) for ids in completions)
+        if longest > self._max_length:
+            raise Unusable("too-long", f"{longest} tokens, over max_length {self._max_length}")
+        return opening[:shared], completions
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """The completion with its end token, without what a template writes after it, such as a line break."""
+        ends = [position for position, token in enumerate(ids) if token in self._end_ids]
+        if len(ends) != 1:
+            reason = "several-end-tokens" if ends else "no-end-token"
+            raise Unusable(reason, f"{len(ends)} end-of-turn tokens in the completion, not 1")
+        return ids[: ends[0] + 1]
+
+    def _check_text(self, texts: Iterable[str]) -> None:
+        """Refuse text that spells a special token: the tokenizer would take it for the real one, a forged turn."""
+        for text in texts:
+            for token in self._special:
+                if token in text:
+                    raise Unusable("special-token-in-text", f"the text holds {token!r}")
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """How many tokens two sequences begin with in common."""
+    for position, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return position
+    return min(len(one), len(other))
