@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from charter.constitution.model import Constitution as Law
+from charter.constitution import load_constitution
 from charter.report.cards import dataset_card, model_card
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
@@ -30,7 +30,6 @@ def collect(
     run_folder: Path,
     progress: Mapping[str, Mapping[str, float | int | None]] | None = None,
     *,
-    law: Law | None = None,
     made: str = "",
     command: str = "",
     models: Mapping[str, str] | None = None,
@@ -40,9 +39,11 @@ def collect(
 
     `progress` holds, per stage in order, any of ``rows_in``, ``rows_out``, ``failed``, ``seconds``, ``calls``,
     ``stored``, ``prompt_tokens`` and ``completion_tokens``. Without it rows are counted from the Parquet files.
-    What a run has not made yet, such as models, is left out of the report. `law` is the constitution as parsed;
-    `models` names identities by model and `made` is the time to print: both are the caller's, so that the same folder
-    gives the same page.
+    What a run has not made yet, such as models, is left out of the report. `models` names identities by model,
+    `made` is the time to print: both are the caller's, so that the same folder gives the same page.
+
+    Raises:
+        ConstitutionError: the folder's ``constitution.md`` cannot be read.
     """
     config = _yaml(run_folder / "config.yaml")
     evaluation, verdict = _json(run_folder / "evaluation.json"), _json(run_folder / "gate.json")
@@ -52,7 +53,7 @@ def collect(
         name=str(config.get("name", run_folder.name)),
         made=made,
         config=config,
-        constitution=_constitution(law, str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs),
+        constitution=_constitution(run_folder / "constitution.md", str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs),
         verdict=verdict,
         evaluation=evaluation,
         stages=_stages(run_folder, progress or {}, failures),
@@ -98,10 +99,11 @@ def read_metrics(folder: Path) -> list[MetricRow]:
 
 
 def _constitution(
-    law: Law | None, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None
+    file: Path, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None
 ) -> Constitution:
-    if law is None:
+    if not file.is_file():
         return Constitution(path=path)
+    law = load_constitution(file)
     counts = principle_counts(revisions, pairs)
     principles = [Principle(p.id, p.title, p.text, **counts.get(p.id, {})) for p in law.principles]
     return Constitution(law.name, law.version, law.hash, path, principles)

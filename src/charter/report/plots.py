@@ -172,7 +172,8 @@ def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], tit
                     limits[row], line * band - 0.12, line * band + (len(models) - 1) * ROW + 0.12,
                     color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1, label="limit" if line == 0 else "_",
                 )  # fmt: skip
-        axes.set_yticks([line * band + (len(models) - 1) * ROW / 2 for line in range(len(rows))], map(shorten_name, rows))
+        middles = [line * band + (len(models) - 1) * ROW / 2 for line in range(len(rows))]
+        axes.set_yticks(middles, [shorten_name(row) for row in rows])
         axes.set_ylim((len(rows) - 1) * band + (len(models) - 1) * ROW + 0.2, -0.2)
         axes.set_xlim(-0.02, 1.12)
         axes.tick_params(left=False)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from charter.config import Config, Gate
-from charter.constitution.model import Constitution, Principle
+from charter.constitution import parse_constitution
 from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
 from charter.data.shards import write_rows
 from charter.evaluation.answers import save_answers
@@ -17,10 +17,8 @@ from charter.evaluation.measures import Answers, Graded, evaluate
 from charter.report.collect import collect, read_metrics, write_report
 from charter.report.examples import draw
 
-LAW = Constitution(
-    "Harmless", "1.0", (Principle("theft", "Theft", "No theft."), Principle("fraud", "Fraud", "No fraud."))
-)
-LINEAGE = {"constitution_name": "Harmless", "constitution_version": "1.0", "constitution_hash": LAW.hash}
+LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
+LINEAGE = {"constitution_name": "Harmless", "constitution_version": "1.0", "constitution_hash": parse_constitution(LAW).hash}
 
 
 def graded(model: str) -> list[Graded]:
@@ -72,6 +70,7 @@ def run_folder(tmp_path: Path) -> Path:
     (tmp_path / "dpo" / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 0.69, "note": "x"}\n{"step": 2, "loss": 0.5}\n'
     )
+    (tmp_path / "constitution.md").write_text(LAW)
     config = Config(name="demo", seed=3)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     for model in ("base", "dpo"):
@@ -83,8 +82,9 @@ def run_folder(tmp_path: Path) -> Path:
 
 
 def test_counts_are_those_of_the_files(run_folder: Path) -> None:
-    data = collect(run_folder, law=LAW)
+    data = collect(run_folder)
     assert data.name == "demo"
+    assert (data.constitution.name, data.constitution.version) == ("Harmless", "1.0")
     theft, fraud = data.constitution.principles
     assert (theft.drawn, theft.flagged, theft.revised, theft.judged) == (12, 12, 6, 10)
     assert (fraud.drawn, fraud.flagged, fraud.revised, fraud.judged) == (12, 0, 0, 10)
@@ -103,7 +103,7 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
 
 
 def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> None:
-    labels = collect(run_folder, law=LAW).labels
+    labels = collect(run_folder).labels
     assert (labels.n, labels.ties, labels.orders_agree) == (10, 2, 9)
     assert labels.first_slot_shift == pytest.approx((0.4 + 9 * 0.1) / 10)
     assert labels.mean_p == pytest.approx(0.73)
@@ -113,7 +113,7 @@ def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> Non
 
 
 def test_examples_are_drawn_by_lot_and_say_so(run_folder: Path) -> None:
-    examples = collect(run_folder, law=LAW).examples
+    examples = collect(run_folder).examples
     ways = [example.how for example in examples]
     assert ways.count("held-out, drawn at random from 20 harmful requests") == 6
     assert ways.count("held-out, drawn at random from 5 look-alikes") == 3
@@ -137,12 +137,12 @@ def test_progress_gives_the_stages(run_folder: Path) -> None:
         "respond": {"rows_in": 12, "rows_out": 12, "failed": 0, "seconds": 1.5, "rate": 8.0},
         "sft": {"seconds": 9},
     }
-    stages = collect(run_folder, progress, law=LAW).stages
+    stages = collect(run_folder, progress).stages
     assert [(s.name, s.rows_in, s.seconds) for s in stages] == [("respond", 12, 1.5), ("sft", None, 9)]
 
 
 def test_all_files_are_written(run_folder: Path) -> None:
-    page = write_report(run_folder, collect(run_folder, law=LAW, command="make demo"))
+    page = write_report(run_folder, collect(run_folder, command="make demo"))
     assert page == run_folder / "report.html"
     assert "Verdict: no-go" not in page.read_text() or "no-go" in (run_folder / "gate.json").read_text()
     assert json.loads((run_folder / "report.json").read_text())["command"] == "make demo"
