@@ -15,6 +15,7 @@ VERBATIM = "text"
 """The info word of a fence whose content is taken as it stands, when it is all there is."""
 
 _SPACES = re.compile(r"[ \t\n]+")
+_MARKUP = re.compile(r"[\\`*_\[\]<>&{}!~|]|^[#+=-]|#\Z", re.MULTILINE)
 _DEEPEST_LIST = 3
 
 
@@ -84,10 +85,8 @@ def to_markdown(text: str) -> str:
 
 def escape(text: str) -> str:
     """`text` with every character escaped that Markdown could take for markup."""
-    text = re.sub(r"([\\`*_\[\]<>&{}!~|])", r"\\\1", text)
-    text = re.sub(r"(?m)^([#+=-])", r"\\\1", text)
+    text = _MARKUP.sub(r"\\\g<0>", text)
     text = re.sub(r"(?m)^(\d+)([.)])", r"\1\\\2", text)
-    text = re.sub(r"#$", r"\\#", text)
     return re.sub(r"(?<=[^\n])\n(?=[^\n])", "\\\\\n", text)
 
 
@@ -99,7 +98,7 @@ def _reads_as(written: str, text: str) -> bool:
     except Unclear:
         return False
     kinds = {block.kind for block in found}
-    return kinds <= {"paragraph", "list"} and not any(b.label for b in found) and join(found) == text
+    return kinds <= {"paragraph", "list", "fence"} and not any(b.label for b in found) and join(found) == text
 
 
 @lru_cache(maxsize=1)

@@ -143,7 +143,7 @@ def _read_principle(draft: _Draft, heading: Block, found: Sequence[Block]) -> No
     title, id, tags, weight = _heading(draft, heading)
     body, sections = _sections(draft, found, SECTIONS)
     text = _text(draft, body)
-    if not text:
+    if not text.strip():
         draft.wrong(
             heading.line,
             "empty-principle",

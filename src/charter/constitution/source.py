@@ -185,9 +185,9 @@ def _entries(node: yaml.Node | None, file: str) -> dict[str, Entry]:
 def _value(node: yaml.Node, key: str, file: str) -> Value:
     """Text as written, so that ``version: 1.10`` stays 1.10 and ``name: no`` stays a name."""
     if isinstance(node, yaml.ScalarNode):
-        return str(node.value)
+        return str(node.value).strip()
     if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
-        return [str(item.value) for item in node.value]
+        return [str(item.value).strip() for item in node.value]
     _fail(
         file,
         node.start_mark.line + 2,
