@@ -1,0 +1,131 @@
+"""Why a vLLM server died, told from its log in words that name the way out."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+_TAIL_BYTES = 200_000
+_SHOWN_LINES = 12
+_SHOWN_COLUMNS = 300
+
+
+class _Cause(NamedTuple):
+    sign: re.Pattern[str]
+    meaning: str
+    """May hold ``{0}``: the first group that the sign caught."""
+
+
+def _cause(sign: str, meaning: str) -> _Cause:
+    return _Cause(re.compile(sign, re.IGNORECASE), meaning)
+
+
+# The first that matches is told, so the particular stands before the general.
+_CAUSES = (
+    _cause(
+        r"address already in use",
+        "the port is taken. Set serving.port to a free one, or leave it empty.",
+    ),
+    _cause(
+        r"unrecognized arguments?: (.+)|invalid choice: (.+)|error: argument ([^\n]+)",
+        "vLLM does not know an argument ({0}). Correct serving.extra_args.",
+    ),
+    _cause(
+        r"please pass the argument .?trust_remote_code|contains custom code which must be executed",
+        "the model brings its own code, which is never run unasked. If you trust its authors, set "
+        "serving.trust_remote_code: true.",
+    ),
+    _cause(
+        r"model architectures? (\[[^\]]*\]) (?:are|is) not supported|does not recognize this architecture"
+        r"|model type `?(\w+)`? but|no model architectures are specified|(\w+) has no vllm implementation",
+        "vLLM does not know this architecture {0}. Use a model that your vLLM serves, or a newer vLLM "
+        "(serving.python names the interpreter that has it).",
+    ),
+    _cause(
+        r"out of memory|outofmemoryerror|cannot allocate memory|std::bad_alloc|defaultcpuallocator: can't allocate"
+        r"|not enough memory|no available memory for the cache blocks|larger than the available kv cache memory"
+        r"|free memory on device|insufficient memory|ended with status -9\b",
+        "out of memory. Lower serving.max_model_len, serving.memory_share (or raise it, when only the cache does not "
+        "fit) or, without a GPU, serving.kv_cache_gib; spread the model with serving.tensor_parallel; or end what "
+        "else uses the memory.",
+    ),
+    _cause(
+        r"user-specified max_model_len \((\d+)\) is greater",
+        "serving.max_model_len {0} is more than the model can read. Lower it, or leave it empty.",
+    ),
+    _cause(
+        r"(?:bfloat16|float16|dtype)[^\n]*(?:only supported|not supported)|unknown dtype|unsupported dtype",
+        "the number format does not fit this model or machine. Set serving.dtype to float32, or to auto.",
+    ),
+    _cause(
+        r"no module named '?([\w.]+)",
+        "the module {0} is missing in vLLM's environment. Install it there, or name another interpreter in "
+        "serving.python; `charter doctor` looks at it.",
+    ),
+    _cause(
+        r"operator torchvision::nms does not exist|libtorchcodec|undefined symbol: [^\n]*torch",
+        "a torch add-on does not fit the installed torch. Remove it: pip uninstall torchvision torchaudio torchcodec.",
+    ),
+    _cause(
+        r"safetensors?_?error|error while deserializing header|headertoolarge|metadataincompletebuffer|invalidheader",
+        "the weights are damaged or incomplete. Copy or download the model again.",
+    ),
+    _cause(
+        r"cannot find any model weights|no \.safetensors or \.bin|weights were not initialized"
+        r"|is not in the checkpoint",
+        "weights are missing from the model's folder. Copy or download the model again.",
+    ),
+    _cause(
+        r"couldn't instantiate the backend tokenizer|can't load tokenizer|tokenizer[^\n]*not found",
+        "the model's folder has no tokenizer that can be read. Save the tokenizer into the folder.",
+    ),
+    _cause(
+        r"offlinemodeisenabled|localentrynotfound|couldn't connect to|max retries exceeded|name or service not known",
+        "the model is not on this machine and the hub cannot be reached. Name a model folder, or unset HF_HUB_OFFLINE.",
+    ),
+    _cause(
+        r"world size \((\d+)\) is larger|not enough allowed numa nodes|no cuda gpus are available",
+        "fewer devices than asked for. Lower serving.tensor_parallel, serving.pipeline_parallel or "
+        "serving.data_parallel.",
+    ),
+)
+
+
+def explain(log_text: str) -> str:
+    """What the log's last part means, and what to do about it."""
+    for cause in _CAUSES:
+        if found := cause.sign.search(log_text):
+            caught = next((group for group in found.groups() if group), "")
+            return cause.meaning.format(caught.strip()).replace("  ", " ").replace(" .", ".")
+    return "it died for a reason that is not known here. The last lines of its log should tell."
+
+
+def death_message(model: str, log: Path, offset: int = 0) -> str:
+    """The whole message: the meaning first, then the last lines of the log that say something.
+
+    Args:
+        model: as the user named it.
+        log: the server's output.
+        offset: where this server's part of the file begins, in bytes.
+    """
+    text = read_tail(log, offset)
+    shown = "\n".join(f"  {line[:_SHOWN_COLUMNS]}" for line in _telling(text.splitlines()))
+    return f"server for model '{model}': {explain(text)}\nThe last lines of {log}:\n{shown or '  (empty)'}"
+
+
+def read_tail(log: Path, offset: int = 0) -> str:
+    """The end of a log, as far back as `offset` or a fixed size."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(offset, size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last lines up to and around the last error; what vLLM prints after it while shutting down is noise."""
+    lines = [line.rstrip() for line in lines if line.strip()]
+    errors = [i for i, line in enumerate(lines) if re.search(r"\b\w*(?:Error|Exception)\b:|error:|Killed", line)]
+    end = min(len(lines), errors[-1] + 3) if errors else len(lines)
+    return lines[max(0, end - _SHOWN_LINES) : end]

@@ -1,0 +1,269 @@
+"""An async client for one or many OpenAI-compatible endpoints.
+
+It asks again what may yet succeed (a lost connection, 429, 5xx), with a growing, jittered pause
+that honours ``Retry-After``; it never repeats what cannot (400: the row's failure, with its reason).
+"""
+
+import asyncio
+import json
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from charter.errors import CompletionFailed, ServingError
+from charter.messages import Messages
+from charter.serving.autopsy import death_message
+from charter.serving.choices import choice_probabilities
+from charter.serving.completion import Completion, Sampling
+from charter.serving.endpoints import Endpoint, Router, http_problem, pid_file
+
+log = logging.getLogger(__name__)
+
+_BUSY = frozenset({429, 503, 529})
+_AGAIN = _BUSY | {408, 409, 425, 500, 502, 504}
+_TOO_LONG = (
+    "maximum context length",
+    "max_model_len",
+    "context_length_exceeded",
+    "longer than the maximum model length",
+)
+_UNCONSTRAINED = ("structured_outputs", "extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
+_KEEPALIVE_S = 4.0  # under the 5 s after which vLLM's server closes an idle connection
+_TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
+_MOST_TRIES = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8}  # then it is this request that is the trouble
+
+
+class _Retry(Exception):
+    """The call may succeed if it is made again."""
+
+    def __init__(self, reason: str, detail: str, after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.after_s = after_s
+
+
+@dataclass
+class _Trial:
+    """What one call has gone through so far."""
+
+    began: float
+    tries: int = 0
+    last: _Retry | None = None
+
+
+class Client:
+    """Asks endpoints for completions. Use as an async context manager.
+
+    Args:
+        base_urls: each ending in ``/v1``; all serve `model_name`.
+        model_name: as the servers know it.
+        api_key_env: the environment variable that holds the key; read here, written nowhere.
+        timeout_s: how long one call may take before it is made again.
+        patience_s: how long endpoints that are down are waited for before ServingError.
+        server_log: of a server started by `serve`; when it has ended, nobody waits for it.
+    """
+
+    def __init__(
+        self,
+        base_urls: Sequence[str],
+        model_name: str,
+        *,
+        api_key_env: str = "CHARTER_API_KEY",
+        timeout_s: float = 600.0,
+        patience_s: float = 300.0,
+        server_log: Path | None = None,
+    ) -> None:
+        self._router = Router([Endpoint(url.rstrip("/")) for url in base_urls])
+        self._model_name = model_name
+        self._api_key_env = api_key_env
+        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._server_log = server_log
+        self._session: aiohttp.ClientSession | None = None
+        self._answered = 0.0  # when any call last succeeded: tells a poisoned request from servers that are gone
+        self._jitter = random.Random()
+        self.retries = 0
+
+    async def __aenter__(self) -> "Client":
+        key = os.environ.get(self._api_key_env)
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=300),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s, connect=30),
+            headers=headers,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Ask until there is an answer.
+
+        Raises:
+            CompletionFailed: this request will never succeed (``context-too-long``, ``bad-request``,
+                ``malformed-answer``, ``no-choice``, ``timeout``, ``endpoint-error``).
+            ServingError: no endpoint has answered anything for as long as the patience lasts, or all refuse the key.
+        """
+        trial = _Trial(began=time.monotonic())
+        affinity = messages[0]["content"] if messages else ""
+        while True:
+            endpoint = self._router.choose(affinity, time.monotonic())
+            endpoint.busy += 1
+            try:
+                completion = await self._ask(endpoint, messages, sampling)
+                self._answered = time.monotonic()
+                return completion
+            except _Retry as retry:
+                trial.tries, trial.last = trial.tries + 1, retry
+            finally:
+                endpoint.busy -= 1
+            self._give_up_in_time(trial)
+            self.retries += 1
+            await asyncio.sleep(self._pause(trial))
+
+    async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
+        assert self._session is not None, "use the client as `async with Client(...) as client`"
+        body = json.dumps(self._request(endpoint, messages, sampling)).encode()
+        try:
+            async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
+                raw = await response.read()
+                status, retry_after = response.status, response.headers.get("Retry-After")
+        except aiohttp.ClientPayloadError as error:
+            raise _Retry("malformed-answer", f"{endpoint.url}: {error}") from error
+        except (aiohttp.ClientError, ConnectionError) as error:  # before TimeoutError: some are both
+            self._left_out(endpoint, error)
+            raise _Retry("unreachable", f"{endpoint.url}: {error}") from error
+        except TimeoutError as error:
+            raise _Retry("timeout", f"no answer from {endpoint.url} within {self._timeout_s:g} s") from error
+        if endpoint.failures > 1:
+            log.warning("%s answers again", endpoint.url)
+        endpoint.succeeded()
+        if status != 200:
+            self._refused(endpoint, status, raw, retry_after, sampling)
+        return _read_answer(raw, sampling)
+
+    def _request(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self._model_name,
+            "messages": list(messages),
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
+        if sampling.choices:
+            request["logprobs"] = True
+            request["top_logprobs"] = _TOP_LOGPROBS
+            if endpoint.constrained:
+                request["structured_outputs"] = {"choice": list(sampling.choices)}
+                # Only tokens that begin a choice are allowed, so few can have any probability.
+                request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
+        return request
+
+    def _left_out(self, endpoint: Endpoint, error: Exception) -> None:
+        if endpoint.failures == 1:  # a single lost connection is no news
+            log.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
+        endpoint.failed(time.monotonic())
+
+    def _refused(
+        self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, sampling: Sampling
+    ) -> None:
+        detail = _error_text(raw)
+        if status in _AGAIN:
+            reason = "busy" if status in _BUSY else "endpoint-error"
+            raise _Retry(reason, f"{endpoint.url}: status {status}: {detail}", _seconds(retry_after))
+        if status in (401, 403, 404):
+            raise ServingError(f"base_url '{endpoint.url}': {http_problem(status, self._api_key_env)}")
+        lowered = detail.lower()
+        if any(sign in lowered for sign in _TOO_LONG):
+            raise CompletionFailed("context-too-long", detail)
+        if sampling.choices and endpoint.constrained and any(sign in lowered for sign in _UNCONSTRAINED):
+            endpoint.constrained = False
+            log.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
+            raise _Retry("bad-request", detail, after_s=0.0)
+        raise CompletionFailed("bad-request", f"status {status}: {detail}")
+
+    def _give_up_in_time(self, trial: _Trial) -> None:
+        """Tell a request that is itself the trouble from endpoints that are gone."""
+        assert trial.last is not None
+        reason, waited = trial.last.reason, time.monotonic() - trial.began
+        others_answer = self._answered > trial.began
+        if trial.tries >= _MOST_TRIES.get(reason, math.inf) and (others_answer or reason != "endpoint-error"):
+            raise CompletionFailed(reason, str(trial.last))
+        if reason == "unreachable" and self._server_log and not pid_file(self._server_log).exists():
+            raise ServingError(death_message(self._model_name, self._server_log))
+        if waited > self._patience_s and time.monotonic() - self._answered > self._patience_s:
+            urls = ", ".join(e.url for e in self._router.endpoints)
+            raise ServingError(
+                f"base_urls '{urls}': no answer for {waited:.0f} s ({trial.last}). Start the server again and run the "
+                "same command: finished calls are kept."
+            )
+
+    def _pause(self, trial: _Trial) -> float:
+        """Exponential with full jitter, in seconds; another endpoint that is up is tried at once."""
+        assert trial.last is not None
+        if trial.last.after_s is not None:
+            return min(trial.last.after_s, self._patience_s) * self._jitter.uniform(1.0, 1.1)
+        now = time.monotonic()
+        if trial.tries < len(self._router.endpoints) and any(e.down_until <= now for e in self._router.endpoints):
+            return 0.0
+        return self._jitter.uniform(0.1, min(0.25 * 2.0**trial.tries, 10.0))
+
+
+def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
+    try:
+        answer = json.loads(raw)
+        choice, usage = answer["choices"][0], answer["usage"]
+        text = choice["message"]["content"] or ""
+        reason = str(choice["finish_reason"])
+        tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        positions = (choice.get("logprobs") or {}).get("content") or []
+        if not sampling.choices:
+            return Completion(str(text), reason, *tokens)
+        probabilities = choice_probabilities(sampling.choices, positions)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
+    if probabilities is None:
+        raise CompletionFailed("no-choice", f"the answer {text!r} is none of {sampling.choices}")
+    if text not in sampling.choices:
+        text = sampling.choices[probabilities.index(max(probabilities))]
+    # A choice that is complete at `max_tokens` is a whole answer.
+    return Completion(text, "stop", *tokens, choice_probs=probabilities)
+
+
+def _error_text(raw: bytes) -> str:
+    try:
+        answer = json.loads(raw)
+        error = answer.get("error", answer)
+        return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
+    except (ValueError, AttributeError):
+        return raw[:500].decode("utf-8", "replace")
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The header's value: a number of seconds, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,81 @@
+"""A completion is a pure function of its request: what is asked, and what comes back."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from charter.messages import Messages
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn. Part of the request's identity, so the seed is always sent.
+
+    Raises:
+        ValueError: one of `choices` starts with another, so that their probabilities could not be told apart.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    choices: tuple[str, ...] = ()
+    """Non-empty: the answer is one of these, and `Completion.choice_probs` holds their probabilities."""
+
+    def __post_init__(self) -> None:
+        for i, one in enumerate(self.choices):
+            for j, other in enumerate(self.choices):
+                if i != j and other.startswith(one):
+                    raise ValueError(f"choices {self.choices}: {other!r} starts with {one!r}; make them differ earlier")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer, and what it took."""
+
+    text: str
+    finish_reason: str
+    """`stop`: the model ended its turn. `length`: cut off at `max_tokens`, never to be used as an answer."""
+    prompt_tokens: int
+    completion_tokens: int
+    choice_probs: tuple[float, ...] = ()
+    """In the order of `Sampling.choices`, summing to one; taken at temperature 1 whatever the sampling's."""
+    stored: bool = False
+    """Served from the store, not asked again. Not part of the stored value."""
+
+    def to_bytes(self) -> bytes:
+        """The stored form: JSON without `stored`."""
+        values = asdict(self)
+        del values["stored"]
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> "Completion":
+        """What `to_bytes` wrote, marked as served from the store."""
+        values: dict[str, Any] = json.loads(value)
+        values["choice_probs"] = tuple(values["choice_probs"])
+        return cls(**values, stored=True)
+
+
+Ask = Callable[[Messages, Sampling], Awaitable[Completion]]
+"""What every stage is given. Raises CompletionFailed for one row, ServingError when the endpoints are gone for good."""
+
+
+def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
+    """The 32-byte name of a completion: SHA-256 of the canonical JSON of all that determines it."""
+    request = {
+        "version": 1,  # of the stored form
+        "model": identity,
+        "messages": [{"role": m["role"], "content": m["content"]} for m in messages],
+        "sampling": {
+            "max_tokens": sampling.max_tokens,
+            "temperature": float(sampling.temperature),
+            "top_p": float(sampling.top_p),
+            "seed": sampling.seed,
+            "choices": sampling.choices,
+        },
+    }
+    text = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

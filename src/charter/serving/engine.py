@@ -1,0 +1,175 @@
+"""The engine: the store first, then the servers. What every stage asks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from charter.errors import CompletionFailed
+from charter.messages import Messages
+from charter.serving.client import Client
+from charter.serving.completion import Completion, Sampling, request_key
+from charter.serving.endpoints import Served
+from charter.serving.store import Store, open_store
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Everything an engine is opened with; small and picklable, so that a task in another process can open its own."""
+
+    base_urls: tuple[str, ...]
+    model_name: str
+    identity: str
+    """The weights' content hash or hub revision: part of every stored completion's key."""
+    store: str
+    """The store's path."""
+    concurrency: int = 128
+    """Calls in flight at once, over all endpoints."""
+    api_key_env: str = "CHARTER_API_KEY"
+    timeout_s: float = 600.0
+    """How long one call may take before it is made again."""
+    patience_s: float = 300.0
+    """How long endpoints that are down are waited for."""
+    server_log: str | None = None
+    """The log of a server started here: when that server has ended, nobody waits for it."""
+
+    @classmethod
+    def of(
+        cls, served: Served, store: str, concurrency: int = 128, api_key_env: str = "CHARTER_API_KEY"
+    ) -> "EngineSpec":
+        """For what `serve` or `connect` gave."""
+        return cls(
+            served.base_urls,
+            served.model_name,
+            served.identity,
+            store,
+            concurrency,
+            api_key_env,
+            server_log=str(served.log) if served.log else None,
+        )
+
+
+class EngineStats(NamedTuple):
+    """Counts since the engine was opened."""
+
+    asked: int
+    """Calls that a server answered."""
+    from_store: int
+    """Calls that the store answered, or another call in flight for the same request."""
+    prompt_tokens: int
+    """Of the calls asked, as are the completion tokens."""
+    completion_tokens: int
+    failed: int
+    """Requests that will never succeed."""
+    retries: int
+    corrupted: int
+    """Stored entries that were damaged and asked again."""
+    in_flight: int
+
+
+class Engine:
+    """A store in front of a client; made by `open_engine`."""
+
+    def __init__(self, client: Client, store: Store, identity: str, concurrency: int) -> None:
+        self._client = client
+        self._store = store
+        self._identity = identity
+        self._slots = asyncio.Semaphore(concurrency)
+        self._flying: dict[bytes, asyncio.Task[Completion]] = {}
+        self._asked = self._from_store = self._failed = 0
+        self._prompt_tokens = self._completion_tokens = 0
+
+    async def ask(self, messages: Messages, sampling: Sampling) -> Completion:
+        """The completion of a request: from the store, or asked once and kept before it is returned.
+
+        Raises:
+            CompletionFailed: the request will never succeed; a row's failure.
+            ServingError: the endpoints are gone for good.
+            StoreError: the answer cannot be kept.
+        """
+        key = request_key(self._identity, messages, sampling)
+        task = self._flying.get(key)
+        if task is not None:
+            self._from_store += 1
+        else:
+            value = await self._store.get(key)
+            if value is not None:
+                self._from_store += 1
+                return Completion.from_bytes(value)
+            task = self._flying.get(key) or self._launch(key, messages, sampling)
+        # Shielded: a caller that goes away must not take the answer from others, nor from the store.
+        return await asyncio.shield(task)
+
+    @property
+    def stats(self) -> EngineStats:
+        """Counts so far."""
+        return EngineStats(
+            asked=self._asked,
+            from_store=self._from_store,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            failed=self._failed,
+            retries=self._client.retries,
+            corrupted=self._store.corrupted,
+            in_flight=len(self._flying),
+        )
+
+    async def finish(self) -> None:
+        """End the calls whose callers went away."""
+        flying = list(self._flying.values())
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+
+    def _launch(self, key: bytes, messages: Messages, sampling: Sampling) -> "asyncio.Task[Completion]":
+        task = asyncio.create_task(self._ask_and_keep(key, messages, sampling))
+        self._flying[key] = task
+        task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: bytes, task: "asyncio.Task[Completion]") -> None:
+        del self._flying[key]
+        if not task.cancelled():
+            task.exception()  # seen here, so that a caller that went away leaves no warning behind
+
+    async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling) -> Completion:
+        # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
+        async with self._slots:
+            try:
+                completion = await self._client.complete(messages, sampling)
+            except CompletionFailed:
+                self._failed += 1
+                raise
+            await self._store.put(key, completion.to_bytes())
+        self._asked += 1
+        self._prompt_tokens += completion.prompt_tokens
+        self._completion_tokens += completion.completion_tokens
+        return completion
+
+
+@asynccontextmanager
+async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
+    """Open the store and the connections; close both at the end.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+    store = open_store(spec.store)
+    try:
+        async with Client(
+            spec.base_urls,
+            spec.model_name,
+            api_key_env=spec.api_key_env,
+            timeout_s=spec.timeout_s,
+            patience_s=spec.patience_s,
+            server_log=Path(spec.server_log) if spec.server_log else None,
+        ) as client:
+            engine = Engine(client, store, spec.identity, spec.concurrency)
+            try:
+                yield engine
+            finally:
+                await engine.finish()
+    finally:
+        await asyncio.to_thread(store.close)

@@ -1,0 +1,37 @@
+"""Several models served at once, started side by side: on two cores the starts overlap."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from charter.config import Serving
+from charter.serving.endpoints import Served
+from charter.serving.process import serve
+
+
+@contextmanager
+def serve_all(
+    models: Mapping[str, Path], settings: Serving, logs: Path, on_progress: Callable[[str], None] | None = None
+) -> Iterator[dict[str, Served]]:
+    """Serve each of `models` on a port of its own; all of them are gone when the block ends.
+
+    Args:
+        models: folders by the name to serve them under.
+        settings: of every server; a fixed port is for one server only, so free ones are taken here.
+        logs: the folder of the servers' logs, ``vllm-NAME.log``.
+        on_progress: is told what the servers are doing while they start.
+
+    Raises:
+        ModelError, ServingError: one of them did not start; those that did are ended.
+    """
+    free = settings.model_copy(update={"port": None})
+
+    def start(stack: ExitStack, name: str) -> Served:
+        tell = (lambda line: on_progress(f"{name}: {line}")) if on_progress else None
+        return stack.enter_context(serve(models[name], free, logs / f"vllm-{name}.log", name, tell, len(models)))
+
+    with ExitStack() as stack, ThreadPoolExecutor(len(models)) as pool:
+        stacks = {name: stack.enter_context(ExitStack()) for name in models}
+        starting = {name: pool.submit(start, stacks[name], name) for name in models}
+        yield {name: future.result() for name, future in starting.items()}

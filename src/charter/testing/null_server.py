@@ -1,0 +1,293 @@
+"""A real HTTP server in OpenAI's shape whose answer is a function of the request alone.
+
+``python -m charter.testing.null_server --port 8000`` stands in for a model wherever only the
+driver matters: benchmarks, fault tests, tests of stages. It is no mock: the client talks HTTP to
+it, through the same code as to vLLM.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import math
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from charter.messages import Message
+
+Answer = Callable[[Sequence[Message]], str]
+"""From the conversation to the answer."""
+
+_WORDS = (
+    "the",
+    "a",
+    "one",
+    "answer",
+    "is",
+    "not",
+    "under",
+    "this",
+    "principle",
+    "and",
+    "we",
+    "say",
+    "it",
+    "may",
+    "help",
+)
+
+
+@dataclass(frozen=True)
+class Misbehaviour:
+    """What share of the requests, by the request's hash, meets which fault the first `times` times it is sent."""
+
+    error_share: float = 0.0
+    """Answered with `error_status`."""
+    error_status: int = 503
+    retry_after_s: float | None = None
+    """Sent as ``Retry-After`` with the errors."""
+    malformed_share: float = 0.0
+    """Answered with a JSON that breaks off."""
+    truncated_share: float = 0.0
+    """Answered with fewer bytes than announced."""
+    slow_share: float = 0.0
+    """Answered `slow_s` later."""
+    slow_s: float = 1.0
+    times: float = 1
+    """After so many faults the request is answered properly; `math.inf` for never."""
+
+
+@dataclass
+class NullServer:
+    """The server's settings and counts; started by `run_null_server`.
+
+    A request's seed and sampling are part of its hash, so different seeds give different answers.
+    """
+
+    answer: Answer | None = None
+    """Writes the answers; words drawn by the request's hash when empty."""
+    model_name: str = "null"
+    max_model_len: int = 8192
+    """In words; longer conversations are refused as vLLM does."""
+    latency_s: float = 0.0
+    misbehaviour: Misbehaviour = Misbehaviour()
+    constrained: bool = True
+    """Off: `structured_outputs` is refused, as by servers that do not know it."""
+    api_key: str | None = None
+    """Asked for as a bearer token when set."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `prompt_tokens`, `tokens`."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    """The requests as they came, when `keep_bodies`."""
+    keep_bodies: bool = False
+    url: str = ""
+    """The base URL, ending in ``/v1``, once it runs."""
+    _met: Counter[str] = field(default_factory=Counter)
+
+    def application(self) -> web.Application:
+        """The routes, for any aiohttp runner."""
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        if not self._key_fits(request):
+            return _error(401, "Unauthorized")
+        card = {"id": self.model_name, "object": "model", "root": None, "max_model_len": self.max_model_len}
+        return web.json_response({"object": "list", "data": [card]})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        series = {
+            'vllm:request_success_total{finished_reason="stop"}': self.counts["answered"],
+            "vllm:prompt_tokens_total{}": self.counts["prompt_tokens"],
+            "vllm:generation_tokens_total{}": self.counts["tokens"],
+            "vllm:num_requests_running{}": self.counts["running"],
+        }
+        return web.Response(text="".join(f"{name} {float(value)}\n" for name, value in series.items()))
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        self.counts["requests"] += 1
+        self.counts["running"] += 1
+        try:
+            return await self._respond(request)
+        finally:
+            self.counts["running"] -= 1
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        if not self._key_fits(request):
+            return _error(401, "Unauthorized")
+        body = await request.json()
+        if self.keep_bodies:
+            self.bodies.append(body)
+        if problem := self._refusal(body):
+            return problem
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        fault = self._fault(digest)
+        if fault:
+            self.counts[fault] += 1
+        if fault == "errors":
+            after = self.misbehaviour.retry_after_s
+            headers = None if after is None else {"Retry-After": str(after)}
+            return _error(self.misbehaviour.error_status, "told to fail", headers)
+        if fault == "slow":
+            await asyncio.sleep(self.misbehaviour.slow_s)
+        answer = self._completion(body, digest)
+        text = json.dumps(answer)
+        if fault == "malformed":
+            return web.Response(text=text[: len(text) // 2], content_type="application/json")
+        if fault == "truncated":
+            return await _break_off(request, text.encode())
+        self.counts["answered"] += 1
+        self.counts["prompt_tokens"] += answer["usage"]["prompt_tokens"]
+        self.counts["tokens"] += answer["usage"]["completion_tokens"]
+        return web.Response(text=text, content_type="application/json")
+
+    def _key_fits(self, request: web.Request) -> bool:
+        return self.api_key is None or request.headers.get("Authorization") == f"Bearer {self.api_key}"
+
+    def _refusal(self, body: dict[str, Any]) -> web.Response | None:
+        if body.get("model") != self.model_name:
+            return _error(404, f"The model `{body.get('model')}` does not exist.")
+        if "structured_outputs" in body and not self.constrained:
+            return _error(400, "Unrecognized request argument supplied: structured_outputs")
+        words = _words(body["messages"])
+        if words + body["max_tokens"] > self.max_model_len:
+            return _error(
+                400,
+                f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
+                f"{words} input tokens. Please reduce the length of the input prompt.",
+            )
+        return None
+
+    def _fault(self, digest: str) -> str | None:
+        """Which fault this request meets now; the same request always meets the same."""
+        wrong, draw = self.misbehaviour, int(digest[:8], 16) / 2**32
+        for name, share in (
+            ("errors", wrong.error_share),
+            ("malformed", wrong.malformed_share),
+            ("truncated", wrong.truncated_share),
+            ("slow", wrong.slow_share),
+        ):
+            if draw < share:
+                self._met[digest] += 1
+                return name if self._met[digest] <= wrong.times else None
+            draw -= share
+        return None
+
+    def _completion(self, body: dict[str, Any], digest: str) -> dict[str, Any]:
+        written = None if self.answer is None else self.answer(body["messages"])
+        choices = (body.get("structured_outputs") or {}).get("choice") or []
+        logprobs: dict[str, Any] | None
+        if choices:
+            text, logprobs = _choose(choices, written, digest)
+            words, reason = [text], "stop"
+        else:
+            words = (written if written is not None else _drawn(digest, body["max_tokens"])).split(" ")
+            reason = "length" if len(words) > body["max_tokens"] else "stop"
+            words = words[: body["max_tokens"]]
+            text, logprobs = " ".join(words), _certain(words) if body.get("logprobs") else None
+        usage = {"prompt_tokens": _words(body["messages"]), "completion_tokens": len(words)}
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
+        return {"id": f"null-{digest[:12]}", "object": "chat.completion", "choices": [choice], "usage": usage}
+
+
+def _words(messages: Sequence[Message]) -> int:
+    return sum(len(message["content"].split()) for message in messages)
+
+
+def _drawn(digest: str, max_tokens: int) -> str:
+    """Some four to forty words, as many as fit, drawn by the hash."""
+    bits = bytes.fromhex(digest)
+    n = min(4 + bits[0] % 37, max_tokens)
+    return " ".join(_WORDS[(bits[i % 32] + i) % len(_WORDS)] for i in range(n))
+
+
+def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[str, dict[str, Any]]:
+    """The choice that the hash, or the writer of answers, prefers; its probability lies between 0.55 and 0.95."""
+    drawn = choices[int(digest[8:16], 16) % len(choices)]
+    preferred = written if written is not None and written in choices else drawn
+    p = 0.55 + 0.4 * int(digest[16:24], 16) / 2**32
+    rest = (1 - p) / max(1, len(choices) - 1)
+    shares = {c: p if c == preferred else rest for c in choices} if len(choices) > 1 else {preferred: 1.0}
+    top = [{"token": c, "logprob": math.log(share), "bytes": list(c.encode())} for c, share in shares.items()]
+    token = {"token": preferred, "logprob": math.log(shares[preferred]), "top_logprobs": top}
+    return preferred, {"content": [token]}
+
+
+def _certain(words: Sequence[str]) -> dict[str, Any]:
+    tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+    return {"content": [{"token": t, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": 0.0}]} for t in tokens]}
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": status}}, status=status, headers=headers)
+
+
+async def _break_off(request: web.Request, body: bytes) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+@contextlib.contextmanager
+def run_null_server(server: NullServer | None = None, port: int = 0) -> Iterator[NullServer]:
+    """Run a server in a thread of its own, on a free loopback port unless one is named."""
+    server = server or NullServer()
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
+    thread = threading.Thread(target=loop.run_forever, name="null-server", daemon=True)
+    thread.start()
+    try:
+        server.url = asyncio.run_coroutine_threadsafe(_listen(runner, port), loop).result(timeout=10)
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=10)
+        loop.close()
+
+
+async def _listen(runner: web.AppRunner, port: int) -> str:
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+
+def main() -> None:
+    """Run until interrupted; prints the address."""
+    parser = argparse.ArgumentParser(description="A server in OpenAI's shape that needs no model.")
+    parser.add_argument("--port", type=int, default=0, help="a free one when left out")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--error-share", type=float, default=0.0, help="share of requests that fail once")
+    parser.add_argument("--malformed-share", type=float, default=0.0, help="share of answers that break off once")
+    options = parser.parse_args()
+    misbehaviour = Misbehaviour(error_share=options.error_share, malformed_share=options.malformed_share)
+    server = NullServer(latency_s=options.latency, misbehaviour=misbehaviour)
+    with run_null_server(server, options.port):
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

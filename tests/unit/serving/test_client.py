@@ -1,0 +1,217 @@
+"""The client against real servers: what it asks again, what it does not, and what it says."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from charter.errors import CompletionFailed, ServingError
+from charter.messages import user
+from charter.serving import Client, Completion, Sampling
+from charter.serving.endpoints import Endpoint, Router
+from charter.testing import Misbehaviour, NullServer, run_null_server
+
+HELLO = [user("hello there")]
+
+
+@contextmanager
+def running(server: NullServer | None = None) -> Iterator[NullServer]:
+    with run_null_server(server) as running_server:
+        yield running_server
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def ask(server: NullServer, sampling: Sampling, n: int = 1, **options: float) -> list[Completion]:
+    async with Client([server.url], server.model_name, **options) as client:  # type: ignore[arg-type]
+        return await asyncio.gather(*(client.complete([user(f"question {i}")], sampling) for i in range(n)))
+
+
+async def test_the_request_holds_all_of_the_sampling() -> None:
+    with running(NullServer(keep_bodies=True)) as server:
+        await ask(server, Sampling(max_tokens=7, temperature=0.5, top_p=0.9, seed=11))
+    assert server.bodies == [
+        {
+            "model": "null",
+            "messages": [user("question 0")],
+            "max_tokens": 7,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "seed": 11,
+        }
+    ]
+
+
+async def test_an_answer() -> None:
+    with running(NullServer(answer=lambda messages: "as you " + messages[-1]["content"])) as server:
+        assert await ask(server, Sampling(9)) == [Completion("as you question 0", "stop", 2, 4)]
+        assert (await ask(server, Sampling(2)))[0].finish_reason == "length"
+
+
+async def test_choices_come_with_probabilities() -> None:
+    with running(NullServer(keep_bodies=True)) as server:
+        completions = await ask(server, Sampling(4, choices=("A", "B")), n=20)
+    assert server.bodies[0]["structured_outputs"] == {"choice": ["A", "B"]}
+    for completion in completions:
+        assert sum(completion.choice_probs) == pytest.approx(1)
+        assert completion.text == "AB"[completion.choice_probs.index(max(completion.choice_probs))]
+    assert len({completion.choice_probs for completion in completions}) > 10
+
+
+async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with running(NullServer(constrained=False, answer=lambda messages: "B")) as server:
+        async with Client([server.url], "null") as client:
+            first = await client.complete(HELLO, Sampling(4, choices=("A", "B")))
+            await client.complete(HELLO, Sampling(5, choices=("A", "B")))
+    assert (first.text, first.choice_probs) == ("B", (0.0, 1.0))
+    assert server.counts["requests"] == 3
+    assert "cannot constrain" in caplog.text
+
+
+async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
+    with running(NullServer(constrained=False, answer=lambda messages: "Perhaps")) as server:
+        with pytest.raises(CompletionFailed, match="no-choice"):
+            await ask(server, Sampling(4, choices=("A", "B")))
+
+
+async def test_too_long_is_not_asked_twice() -> None:
+    with running(NullServer(max_model_len=10)) as server, pytest.raises(CompletionFailed) as caught:
+        await ask(server, Sampling(100))
+    assert caught.value.reason == "context-too-long"
+    assert server.counts["requests"] == 1
+
+
+async def test_other_refusals_are_not_asked_twice() -> None:
+    wrong = NullServer(misbehaviour=Misbehaviour(error_share=1, error_status=422, times=9))
+    with running(wrong) as server, pytest.raises(CompletionFailed) as caught:
+        await ask(server, Sampling(4))
+    assert (caught.value.reason, caught.value.detail) == ("bad-request", "status 422: told to fail")
+    assert server.counts["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    "misbehaviour",
+    [
+        Misbehaviour(error_share=0.3, error_status=500),
+        Misbehaviour(error_share=0.3, error_status=429, retry_after_s=0.05),
+        Misbehaviour(malformed_share=0.3),
+        Misbehaviour(truncated_share=0.3),
+        Misbehaviour(slow_share=0.3, slow_s=60),
+        Misbehaviour(error_share=0.1, malformed_share=0.1, truncated_share=0.1, slow_share=0.1, slow_s=60),
+    ],
+    ids=["500", "429", "malformed", "truncated", "slow", "all"],
+)
+async def test_faults_that_pass_are_asked_again(misbehaviour: Misbehaviour) -> None:
+    with running(NullServer()) as server:
+        right = await ask(server, Sampling(8), n=60)
+    with running(NullServer(misbehaviour=misbehaviour)) as server:
+        assert await ask(server, Sampling(8), n=60, timeout_s=0.7) == right
+    faults = sum(server.counts[fault] for fault in ("errors", "malformed", "truncated", "slow"))
+    assert 10 < faults < 40
+    assert server.counts["requests"] == 60 + faults
+
+
+async def test_retry_after_is_honoured() -> None:
+    busy = NullServer(misbehaviour=Misbehaviour(error_share=1, error_status=503, retry_after_s=0.6))
+    with running(busy) as server:
+        began = time.monotonic()
+        await ask(server, Sampling(4))
+    assert time.monotonic() - began > 0.55
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "reason"),
+    [
+        (Misbehaviour(malformed_share=1, times=99), "malformed-answer"),
+        (Misbehaviour(slow_share=1, slow_s=60, times=99), "timeout"),
+    ],
+    ids=["malformed", "slow"],
+)
+async def test_faults_that_stay_become_the_rows_failure(misbehaviour: Misbehaviour, reason: str) -> None:
+    with running(NullServer(misbehaviour=misbehaviour)) as server, pytest.raises(CompletionFailed) as caught:
+        await ask(server, Sampling(4), timeout_s=0.2)
+    assert caught.value.reason == reason
+    assert server.counts["requests"] in (3, 4)
+
+
+async def test_a_wrong_key_is_told_without_the_key(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("CHARTER_API_KEY", "wrong-secret")
+    with running(NullServer(api_key="right-secret")) as server:
+        with pytest.raises(ServingError, match=r"\$CHARTER_API_KEY is refused") as caught:
+            await ask(server, Sampling(4))
+        monkeypatch.setenv("CHARTER_API_KEY", "right-secret")
+        assert len(await ask(server, Sampling(4))) == 1
+    assert "secret" not in str(caught.value) + caplog.text
+
+
+async def test_servers_that_are_gone_for_good() -> None:
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    began = time.monotonic()
+    async with Client([url], "null", patience_s=1.0) as client:
+        with pytest.raises(ServingError, match=f"base_urls '{url}': no answer for .*finished calls are kept"):
+            await client.complete(HELLO, Sampling(4))
+    assert 1.0 < time.monotonic() - began < 15
+
+
+async def test_a_server_that_comes_back_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    port = closed_port()
+    async with Client([f"http://127.0.0.1:{port}/v1"], "null") as client:
+        waiting = asyncio.create_task(client.complete(HELLO, Sampling(4)))
+        await asyncio.sleep(1.5)
+        assert not waiting.done()
+        with run_null_server(port=port):
+            assert (await asyncio.wait_for(waiting, 20)).text
+    assert "cannot be reached" in caplog.text
+    assert "answers again" in caplog.text
+
+
+async def test_a_started_server_that_died_is_not_waited_for(tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    log.write_text("torch.OutOfMemoryError: CUDA out of memory\n")
+    async with Client([f"http://127.0.0.1:{closed_port()}/v1"], "null", server_log=log) as client:
+        with pytest.raises(ServingError, match="out of memory"):
+            await asyncio.wait_for(client.complete(HELLO, Sampling(4)), 5)
+
+
+async def test_another_endpoint_takes_over() -> None:
+    with running() as one, running() as two:
+        async with Client([one.url, two.url, f"http://127.0.0.1:{closed_port()}/v1"], "null") as client:
+            asked = [client.complete([user(f"question {i}")], Sampling(4)) for i in range(60)]
+            assert len(await asyncio.wait_for(asyncio.gather(*asked), 10)) == 60
+    assert one.counts["answered"] + two.counts["answered"] == 60
+    assert min(one.counts["answered"], two.counts["answered"]) > 10
+
+
+def test_a_conversation_stays_where_its_beginning_is() -> None:
+    router = Router([Endpoint(f"http://host{i}/v1") for i in range(3)])
+    homes = {text: router.choose(text, 0.0) for text in map(str, range(90))}
+    assert {text: router.choose(text, 1.0) for text in homes} == homes
+    assert all(20 <= list(homes.values()).count(endpoint) <= 40 for endpoint in router.endpoints)
+
+
+def test_busy_and_lost_endpoints_are_left_out() -> None:
+    router = Router([Endpoint("http://one/v1"), Endpoint("http://two/v1")])
+    home = router.choose("hello", 0.0)
+    other = next(endpoint for endpoint in router.endpoints if endpoint is not home)
+    home.busy = router.slack + 1
+    assert router.choose("hello", 0.0) is other
+    home.busy = 0
+    home.failed(10.0)
+    assert router.choose("hello", 10.1) is other
+    assert router.choose("hello", 11.0) is home
+    other.failed(10.0)
+    assert router.choose("hello", 10.1) in router.endpoints

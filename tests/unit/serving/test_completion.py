@@ -1,0 +1,45 @@
+import pytest
+
+from charter.messages import assistant, user
+from charter.serving import Completion, Sampling
+from charter.serving.completion import request_key
+
+
+def test_stored_form_comes_back_marked_as_stored() -> None:
+    completion = Completion('é "\n\ud83d', "stop", 12, 3, (0.25, 0.75))
+    assert Completion.from_bytes(completion.to_bytes()) == Completion('é "\n\ud83d', "stop", 12, 3, (0.25, 0.75), True)
+
+
+def test_key_is_pinned() -> None:
+    """A change of the key's form would ask everything again: it must not happen by accident."""
+    key = request_key("sha256:abc", [user("hello")], Sampling(max_tokens=8, seed=3))
+    assert key.hex() == "e23770afa84ac2dc235954165574cf2d78a44fef2891c39d69744a1549a8ad88"
+
+
+BASE = ("m", [user("a"), assistant("b")], Sampling(8))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("n", *BASE[1:]),
+        ("m", [user("a"), user("b")], Sampling(8)),
+        ("m", [user("ab")], Sampling(8)),
+        ("m", BASE[1], Sampling(9)),
+        ("m", BASE[1], Sampling(8, temperature=0.5)),
+        ("m", BASE[1], Sampling(8, top_p=0.9)),
+        ("m", BASE[1], Sampling(8, seed=1)),
+        ("m", BASE[1], Sampling(8, choices=("A", "B"))),
+        ("m", BASE[1], Sampling(8, choices=("B", "A"))),
+    ],
+    ids=["model", "role", "turns", "length", "temperature", "top_p", "seed", "choices", "order"],
+)
+def test_whatever_determines_the_answer_is_in_the_key(other: tuple[str, list[object], Sampling]) -> None:
+    assert request_key(*other) != request_key(*BASE)  # type: ignore[arg-type]
+
+
+def test_choices_must_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="'AB' starts with 'A'"):
+        Sampling(8, choices=("A", "AB"))
+    with pytest.raises(ValueError, match="starts with"):
+        Sampling(8, choices=("A", "A"))

@@ -1,0 +1,82 @@
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from charter.config import Serving
+from charter.errors import ServingError
+from charter.serving import connect
+from charter.testing import NullServer, run_null_server
+
+
+def test_the_servers_own_name_is_used() -> None:
+    with run_null_server(NullServer(model_name="org/model")) as server:
+        served = connect([server.url.removesuffix("/v1") + "/"], Serving())
+    assert (served.base_urls, served.model_name, served.identity) == (
+        (server.url,),
+        "org/model",
+        "served:org/model@unknown",
+    )
+
+
+def test_a_model_that_is_not_served() -> None:
+    with run_null_server() as server, pytest.raises(ServingError, match="model_name 'other': not served .* has null"):
+        connect([server.url], Serving(model_name="other"))
+
+
+def test_servers_of_different_models() -> None:
+    with run_null_server() as one, run_null_server(NullServer(model_name="two")) as two:
+        with pytest.raises(ServingError, match=r"different models \(null, two\)"):
+            connect([one.url, two.url], Serving())
+
+
+def test_a_server_that_is_down() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+        with pytest.raises(ServingError, match=f"base_url '{url}.*no answer.*correct serving.base_urls"):
+            connect([url], Serving())
+
+
+def test_a_server_that_hangs_is_given_up_in_time() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.monotonic()
+        with pytest.raises(ServingError, match="timed out"):
+            connect([f"http://127.0.0.1:{silent.getsockname()[1]}/v1"], Serving(), timeout_s=1.0)
+        assert time.monotonic() - began < 10
+
+
+def test_a_key_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with run_null_server(NullServer(api_key="k")) as server:
+        with pytest.raises(ServingError, match=r"\$MY_KEY is not set"):
+            connect([server.url], Serving(api_key_env="MY_KEY"))
+        monkeypatch.setenv("MY_KEY", "k")
+        assert connect([server.url], Serving(api_key_env="MY_KEY")).model_name == "null"
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ServingError, match="Write it as http://HOST:PORT/v1"):
+        connect([url], Serving())
+
+
+def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
+    import functools
+    import threading
+    from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1/models").write_text("<html>")
+    with HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ServingError, match="not an OpenAI-compatible server"):
+            connect([f"http://127.0.0.1:{server.server_port}/v1"], Serving())
+        server.shutdown()
