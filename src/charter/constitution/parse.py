@@ -16,7 +16,7 @@ from charter.constitution.source import Source, read_file, read_source
 SETTINGS = ("name", "version", "description", "language", "extends", "without", "tags")
 SECTIONS = ("critique", "revision", "preference", "examples")
 _LISTS = ("without", "tags")
-_ID = re.compile(r"[^\W_]+(?:[-._][^\W_]+)*")
+ID = re.compile(r"[^\W_]+(?:[-._][^\W_]+)*")
 _ATTRIBUTES = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)\}\s*$")
 _LOOSE_BRACE = re.compile(r"(?<!\\)[{}]")
 _HEAVIEST = 1000.0
@@ -250,7 +250,7 @@ def _attributes(draft: _Draft, block: Block, text: str) -> tuple[str, tuple[str,
     weights: list[float] = []
     for part in text.split():
         name = unicodedata.normalize("NFC", part[1:])
-        if part[0] in "#." and _ID.fullmatch(name):
+        if part[0] in "#." and ID.fullmatch(name):
             (ids if part[0] == "#" else tags).append(name)
         elif part.startswith("weight=") and (weight := _weight(part.removeprefix("weight="))):
             weights.append(weight)

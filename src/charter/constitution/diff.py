@@ -1,0 +1,187 @@
+"""What changed between two constitutions, word by word."""
+
+import difflib
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from charter.constitution.model import Constitution, Principle
+from charter.constitution.parse import load_constitution
+from charter.constitution.problems import BrokenConstitution, Problem
+
+_FIELDS = ("title", "text", "critique_request", "revision_request", "preference_request", "tags", "weight", "examples")
+_REACHES_THE_MODEL = ("text", "critique_request", "revision_request", "preference_request", "examples")
+
+
+class Piece(NamedTuple):
+    """A stretch of words that stayed, went or came."""
+
+    change: Literal["same", "removed", "added"]
+    words: str
+
+
+class FieldChange(NamedTuple):
+    """One part of a principle, before and after, as words."""
+
+    field: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class PrincipleChange:
+    """What happened to one principle; `recomputes` says whether the model gets to see it."""
+
+    id: str
+    title: str
+    change: Literal["added", "removed", "reworded", "reweighted", "retagged", "retitled", "renamed"]
+    fields: tuple[FieldChange, ...] = ()
+    recomputes: bool = False
+    former_id: str = ""
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Two constitutions compared. `shared` are changes of the preface and of the examples shown with all principles."""
+
+    old: str
+    new: str
+    old_hash: str
+    new_hash: str
+    principles: tuple[PrincipleChange, ...]
+    shared: tuple[FieldChange, ...]
+    reordered: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether the two say the same to the model and draw alike."""
+        return self.old_hash == self.new_hash
+
+
+def diff(old: Constitution, new: Constitution) -> Diff:
+    """Compare by id; a principle that only got another id is found by what it says."""
+    before, after = _by_id(old), _by_id(new)
+    gone = {id: p for id, p in before.items() if id not in after}
+    came = {id: p for id, p in after.items() if id not in before}
+    renamed = _renamed(gone, came)
+    changes = [_renaming(gone.pop(was), came.pop(id)) for id, was in renamed.items()]
+    changes += [PrincipleChange(p.id, p.title, "removed", _fields(p, None), True) for p in gone.values()]
+    changes += [PrincipleChange(p.id, p.title, "added", _fields(None, p), True) for p in came.values()]
+    changes += [c for id in after if id in before and (c := _changed(before[id], after[id]))]
+    kept = [p.id for p in old.principles if p.id in after]
+    return Diff(
+        old=_named(old),
+        new=_named(new),
+        old_hash=old.hash,
+        new_hash=new.hash,
+        principles=tuple(changes),
+        shared=tuple(_shared(old, new)),
+        reordered=kept != [p.id for p in new.principles if p.id in before],
+    )
+
+
+def words(before: str, after: str) -> tuple[Piece, ...]:
+    """The difference of two texts in whole words, spaces kept with the word before them."""
+    a, b = re.findall(r"\S+\s*", before), re.findall(r"\S+\s*", after)
+    pieces: list[Piece] = []
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            pieces.append(Piece("same", "".join(a[i:j])))
+            continue
+        if i < j:
+            pieces.append(Piece("removed", "".join(a[i:j])))
+        if k < m:
+            pieces.append(Piece("added", "".join(b[k:m])))
+    return tuple(pieces)
+
+
+def load_at(name: str) -> Constitution:
+    """A constitution from a file, or from a git revision as ``REVISION:path`` (what it extends too).
+
+    Raises:
+        ConstitutionError: the file or revision cannot be read, or holds mistakes.
+    """
+    revision, colon, rest = name.partition(":")
+    if not colon or Path(name).exists() or not rest:
+        return load_constitution(Path(name))
+    return load_constitution(Path(rest), lambda path: _from_git(revision, path))
+
+
+def _by_id(constitution: Constitution) -> dict[str, Principle]:
+    return {p.id: p for p in constitution.principles}
+
+
+def _named(constitution: Constitution) -> str:
+    return f"{constitution.name} {constitution.version}"
+
+
+def _renamed(gone: Mapping[str, Principle], came: Mapping[str, Principle]) -> dict[str, str]:
+    by_hash = {p.hash: id for id, p in gone.items()}
+    return {id: by_hash[p.hash] for id, p in came.items() if p.hash in by_hash}
+
+
+def _renaming(old: Principle, new: Principle) -> PrincipleChange:
+    """Another id is another draw, so rows move although the words stay."""
+    return PrincipleChange(new.id, new.title, "renamed", _fields(old, new), True, old.id)
+
+
+def _changed(old: Principle, new: Principle) -> PrincipleChange | None:
+    fields = _fields(old, new)
+    names = {f.field for f in fields}
+    if not names:
+        return None
+    if names & set(_REACHES_THE_MODEL):
+        return PrincipleChange(new.id, new.title, "reworded", fields, True)
+    if "weight" in names:
+        return PrincipleChange(new.id, new.title, "reweighted", fields, True)
+    return PrincipleChange(new.id, new.title, "retagged" if "tags" in names else "retitled", fields)
+
+
+def _fields(old: Principle | None, new: Principle | None) -> tuple[FieldChange, ...]:
+    changes = []
+    for name in _FIELDS:
+        before, after = (_shown(getattr(p, name)) if p else "" for p in (old, new))
+        if before != after:
+            changes.append(FieldChange(name, words(before, after)))
+    return tuple(changes)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return "\n".join(map(str, value))
+    return str(value)
+
+
+def _shared(old: Constitution, new: Constitution) -> Iterable[FieldChange]:
+    for name in ("preface", "examples"):
+        before, after = _shown(getattr(old, name)), _shown(getattr(new, name))
+        if before != after:
+            yield FieldChange(name, words(before, after))
+
+
+def _from_git(revision: str, path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path()
+    name = f"{revision}:./{path.name}" if folder == path.parent else f"{revision}:{path.as_posix()}"
+    try:
+        done = subprocess.run(["git", "-C", str(folder), "show", name], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _unreadable(f"{revision}:{path}", f"git does not answer: {error}") from error
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
+        raise _unreadable(f"{revision}:{path}", f"git cannot read it: {reason[0] if reason else done.returncode}")
+    try:
+        return done.stdout.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unreadable(f"{revision}:{path}", "not UTF-8") from error
+
+
+def _unreadable(name: str, what: str) -> BrokenConstitution:
+    return BrokenConstitution(
+        [Problem(name, 0, "unreadable", what, "Name a file, or REVISION:path such as HEAD~1:law.md.")]
+    )

@@ -1,0 +1,206 @@
+"""Mistakes and doubts in a constitution, found before it costs anything."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from charter.constitution.model import Constitution, Example, Principle
+from charter.constitution.parse import load_constitution
+from charter.constitution.problems import BrokenConstitution, Problem
+from charter.constitution.show import requests_of
+
+KNOWN_TAGS = ("helpful", "honest", "harmless")
+_LONGEST_TEXT, _SHORTEST_TEXT, _LONGEST_PREFACE = 150, 3, 400
+_SAME = 0.6
+_CROWDED = 0.5
+_CHARACTERS_PER_TOKEN = 3.5
+_SUSPICIOUS = (
+    ("template-braces", re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}"), "template braces"),
+    (
+        "special-token",
+        re.compile(r"<\|[^<>|\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"),
+        "a special token",
+    ),
+    (
+        "role-marker",
+        re.compile(
+            r"^\W{0,2}(?:human|user|assistant|system|ai)\W{0,2}:|^#{2,} ?(?:instruction|response|human|assistant)",
+            re.I | re.M,
+        ),
+        "a role marker",
+    ),
+)
+_FIXES = {
+    "template-braces": "Say it without them; the model would read them as they stand",
+    "special-token": "Delete it: it reaches the model as plain text and confuses it",
+    "role-marker": "Say it without; a dialogue belongs under '### Examples'",
+}
+
+
+class Context(NamedTuple):
+    """How much the model can read.
+
+    Attributes:
+        tokens: its context, prompt and answer together.
+        count: the number of tokens of a text; an estimate by length if there is no tokenizer at hand.
+    """
+
+    tokens: int
+    count: Callable[[str], int] = lambda text: round(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def lint(path: Path, context: Context | None = None, templates: Path | None = None) -> list[Problem]:
+    """Everything that is wrong or doubtful with a constitution, in order of file and line.
+
+    A file that cannot be parsed gives the mistakes of parsing alone; each comes with its line and
+    what to do. Warnings are matters of judgement, errors are not.
+    """
+    try:
+        constitution = load_constitution(path)
+    except BrokenConstitution as error:
+        return list(error.problems)
+    found = [*_tags(constitution), *_near_duplicates(constitution), *_preface(constitution, path)]
+    for principle in constitution.principles:
+        found += _principle(principle)
+        if context:
+            found += _fit(constitution, principle, context, templates)
+    return sorted(found, key=lambda p: (p.file, p.line))
+
+
+def _principle(principle: Principle) -> Iterator[Problem]:
+    words = len(principle.text.split())
+    if words > _LONGEST_TEXT:
+        yield _at(
+            principle,
+            "long-text",
+            f"'{principle.title}' has {words} words",
+            "Say it in 150 or split it in two",
+            "warning",
+        )
+    if words < _SHORTEST_TEXT:
+        fix = "Say what a good answer does, in a sentence"
+        yield _at(principle, "short-text", f"'{principle.title}' says almost nothing", fix, "warning")
+    for where, text in _texts(principle):
+        for code, what in suspicious(text):
+            yield _at(principle, code, f"{what} in {where} of '{principle.title}'", _fix(code))
+    for example in principle.examples:
+        yield from _example(principle, example)
+
+
+def _example(principle: Principle, example: Example) -> Iterator[Problem]:
+    if example.revision == example.response and len(principle.examples) == 1:
+        what = f"the only example of '{principle.title}' has a revision that repeats the response"
+        yield _at(principle, "idle-example", what, "Add one in which the revision puts something right", "warning")
+    for text in (*(turn.content for turn in example.prompt), example.response, example.critique, example.revision):
+        for code, what in suspicious(text):
+            if code != "role-marker":  # people write dialogues in dialogues
+                yield _at(principle, code, f"{what} in an example of '{principle.title}'", _fix(code))
+
+
+def suspicious(text: str) -> list[tuple[str, str]]:
+    """Codes and names of what does not belong into words for a model."""
+    found = [
+        (code, f"{name} '{hit[0].strip()}'") for code, pattern, name in _SUSPICIOUS if (hit := pattern.search(text))
+    ]
+    hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn")}
+    joiners = {"\u200c", "\u200d"}  # several scripts and emoji are written with these
+    found += [("hidden-character", f"the invisible character U+{ord(c):04X}") for c in sorted(hidden - joiners)]
+    return found
+
+
+def _texts(principle: Principle) -> list[tuple[str, str]]:
+    named = [
+        ("the title", principle.title),
+        ("the text", principle.text),
+        ("'### Critique'", principle.critique_request),
+        ("'### Revision'", principle.revision_request),
+        ("'### Preference'", principle.preference_request),
+    ]
+    return [(where, text) for where, text in named if text is not None]
+
+
+def _tags(constitution: Constitution) -> Iterator[Problem]:
+    known = {*KNOWN_TAGS, *constitution.tags}
+    for principle in constitution.principles:
+        for tag in principle.tags:
+            if tag not in known:
+                fix = f"Use one of {', '.join(sorted(known))}, or declare it at the top: 'tags: [{tag}]'"
+                yield _at(principle, "unknown-tag", f"the tag '{tag}' of '{principle.title}' is not declared", fix)
+    used = {tag for p in constitution.principles for tag in p.tags}
+    for tag in constitution.tags:
+        if tag not in used:
+            yield _whole(
+                constitution, "unused-tag", f"no principle has the declared tag '{tag}'", "Delete it from 'tags'"
+            )
+
+
+def _preface(constitution: Constitution, path: Path) -> Iterator[Problem]:
+    if len(constitution.preface.split()) > _LONGEST_PREFACE:
+        what = f"the preface has {len(constitution.preface.split())} words"
+        yield _whole(constitution, "long-preface", what, f"Keep it under {_LONGEST_PREFACE}")
+    for code, what in suspicious(constitution.preface):
+        yield _whole(constitution, code, f"{what} in the preface", _fix(code), "error")
+    total = sum(p.weight for p in constitution.principles)
+    for p in constitution.principles:
+        if len(constitution.principles) > 2 and p.weight / total > _CROWDED:
+            what = f"'{p.title}' takes {p.weight / total:.0%} of all draws"
+            yield _at(p, "heavy-weight", what, "Lower its weight, or leave out what is never drawn", "warning")
+
+
+def _near_duplicates(constitution: Constitution) -> Iterator[Problem]:
+    grams = [(p, _bigrams(p.text)) for p in constitution.principles]
+    for (first, a), (second, b) in combinations(grams, 2):
+        if a and b and min(len(a), len(b)) / max(len(a), len(b)) >= _SAME and len(a & b) / len(a | b) >= _SAME:
+            what = f"'{second.title}' says nearly the same as '{first.title}' on line {first.line}"
+            yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it shall count twice")
+
+
+def _bigrams(text: str) -> frozenset[tuple[str, str]]:
+    words = re.findall(r"\w+", text.casefold())
+    return frozenset(zip(["", *words], [*words, ""], strict=True))
+
+
+def _fit(
+    constitution: Constitution, principle: Principle, context: Context, templates: Path | None
+) -> Iterator[Problem]:
+    examples = (*constitution.examples, *principle.examples)
+    shown = "\n".join(
+        text for e in examples for text in (*(t.content for t in e.prompt), e.response, e.critique, e.revision)
+    )
+    sizes = Counter(
+        {name: context.count(f"{shown}\n{text}") for name, text in requests_of(principle, templates).items()}
+    )
+    name, tokens = sizes.most_common(1)[0]
+    if tokens > context.tokens / 2:
+        what = f"the {name} request of '{principle.title}' takes {tokens} of the model's {context.tokens} tokens"
+        yield _at(
+            principle,
+            "context",
+            what,
+            "Shorten it or its examples: half must be left for the conversation and the answer",
+        )
+
+
+def _fix(code: str) -> str:
+    return _FIXES.get(code, "Delete it; retype the words around it")
+
+
+def _at(
+    principle: Principle, code: str, what: str, fix: str, severity: Literal["error", "warning"] = "error"
+) -> Problem:
+    return Problem(principle.file, principle.line, code, what, f"{fix}.", severity)
+
+
+def _whole(
+    constitution: Constitution, code: str, what: str, fix: str, severity: Literal["error", "warning"] = "warning"
+) -> Problem:
+    return Problem(str(constitution.path), 1, code, what, f"{fix}.", severity)
+
+
+def counts(problems: Sequence[Problem]) -> dict[str, int]:
+    """How many errors and warnings there are."""
+    return {kind: sum(p.severity == kind for p in problems) for kind in ("error", "warning")}
