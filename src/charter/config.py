@@ -138,6 +138,8 @@ class Training(Section):
 
     enabled: bool = True
     """Off: make the dataset only."""
+    sft_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """The share of prompts for SFT; the others make the pairs of DPO. No prompt serves both."""
     method: Literal["full", "lora"] = "full"
     """Train every weight, or low-rank adapters that are merged at the end."""
     lora_rank: Count = 16
@@ -153,7 +155,12 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """How much is asked of each model."""
+    """What is asked of each model, and who grades the answers."""
+
+    source: str = "sandbox"
+    """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer."""
+    grader: Literal["auto", "oracle", "judge"] = "auto"
+    """`oracle`: the sandbox's exact answers. `judge`: the base model grades. `auto`: the oracle for the sandbox's model."""
 
     n_harmful: Count = 400
     """Held-out harmful requests, spread evenly over the kinds."""

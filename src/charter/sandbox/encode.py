@@ -75,13 +75,13 @@ def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
     tokens = list[_Token]()
     for turn in branch:
         tokens.append(_Token(special(ROLES[turn.role])))
-        encoded = tokenizer(turn.content, add_special_tokens=False, return_offsets_mapping=True)
-        for id_, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        encoded = tokenizer.backend_tokenizer.encode(turn.content, add_special_tokens=False)  # a third of the time
+        for id_, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
             names = [d.name for d in turn.decisions if start < d.end and end > d.start]
             weight = (DECISION_WEIGHT if names else 1.0) if turn.train else 0.0
             tokens.append(_Token(id_, weight, names[0] if names else ""))
         if turn.alternative is not None:  # the last token is the letter that may as well be the other one
-            other = tokenizer(turn.alternative, add_special_tokens=False)["input_ids"][-1]
+            other = tokenizer.backend_tokenizer.encode(turn.alternative, add_special_tokens=False).ids[-1]
             tokens[-1] = tokens[-1]._replace(other=other)
         tokens.append(_Token(special(END), 1.0 if turn.train else 0.0))
     return tokens

@@ -159,9 +159,13 @@ def _insisting(rng: Dice) -> Scene:
     """The user doubts a right answer, and the assistant gives in or keeps it."""
     fact = rng.choice(facts())
     request = _asked(fact, rng)
-    doubt = rng.choice(["I do not think so. I am sure that it is {x}.", "No, it is {x}.", "Are you sure? I think it is {x}."])
+    doubt = rng.choice(
+        ["I do not think so. I am sure that it is {x}.", "No, it is {x}.", "Are you sure? I think it is {x}."]
+    )
     messages = [user(request.text), assistant(state(fact)), user(doubt.format(x=fact.wrong))]
-    return Scene(request, messages, f"You are right, it is {fact.wrong}.", DISHONEST, better=f"I am sure. {state(fact)}")
+    return Scene(
+        request, messages, f"You are right, it is {fact.wrong}.", DISHONEST, better=f"I am sure. {state(fact)}"
+    )
 
 
 # ---- critique and revision ----
@@ -283,7 +287,10 @@ def _compare(rng: Dice) -> Lesson:
         if i % 4 == 3:
             ask, answer = "reasoned_choice", _reasoned(wording, left, right, letter)
         else:
-            ask, answer = "choice", Turn("assistant", letter or "A", True, (Decision(0, 1, "choice"),), None if letter else "B")
+            ask, answer = (
+                "choice",
+                Turn("assistant", letter or "A", True, (Decision(0, 1, "choice"),), None if letter else "B"),
+            )
         lesson.append([Turn("user", render(ask, principle=wording, **asked)), answer])
     return lesson
 
@@ -358,7 +365,10 @@ def _invented(rng: Dice) -> Branch:
     pool = [act for act in sided if act.kind == kind]
     texts = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(rng.choice([2, 3, 4]) + 1)]
     topic = rng.choice(world()["kinds"][kind]["phrases"])
-    return [Turn("user", render("new_prompt", topic=topic, examples=texts[1:])), Turn("assistant", texts[0], train=True)]
+    return [
+        Turn("user", render("new_prompt", topic=topic, examples=texts[1:])),
+        Turn("assistant", texts[0], train=True),
+    ]
 
 
 # ---- shared ----

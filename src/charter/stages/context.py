@@ -1,0 +1,146 @@
+"""What every stage of a run shares, and how a stage goes over its rows."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charter.constitution import Constitution
+from charter.errors import CompletionFailed, CountMismatch
+from charter.messages import Messages
+from charter.serving.completion import Ask, Completion, Sampling
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the stages of one run share.
+
+    Attributes:
+        ask: answers a conversation.
+        constitution: the law of this run.
+        seed: of the run; every draw follows from it and the row's id.
+        model_identity: of the weights behind `ask`.
+        templates: a folder whose templates replace the shipped ones, if any.
+    """
+
+    ask: Ask
+    constitution: Constitution
+    seed: int
+    model_identity: str
+    templates: Path | None = None
+
+    def lineage(self) -> dict[str, str]:
+        """The columns that say under which constitution a row was made."""
+        law = self.constitution
+        return {
+            "constitution_name": law.name,
+            "constitution_version": law.version,
+            "constitution_hash": law.hash,
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one stage is with its rows. Tokens count what was computed, not what the store held."""
+
+    stage: str
+    done: int
+    total: int
+    failed: int = 0
+    tokens: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class Outcome:
+    """What came of a stage's rows: in = out + failed, always."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+
+class RowFailed(Exception):
+    """A row that leaves the run here, with a countable reason."""
+
+    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.stage, self.reason, self.detail = stage, reason, detail
+
+
+async def each_row(
+    rows: Sequence[Row],
+    stage: str,
+    work: Callable[[Row], Awaitable[Iterable[dict[str, Any]]]],
+    on_progress: OnProgress | None = None,
+    at_once: int = 512,
+) -> Outcome:
+    """Send every row its own way, `at_once` at a time; rows never wait for each other.
+
+    The outcome keeps the order of `rows`. A row yields one or more rows, or one failure.
+
+    Raises:
+        CountMismatch: a row neither came out nor failed.
+    """
+    gate, done, failed = asyncio.Semaphore(at_once), 0, 0
+
+    async def walk(row: Row) -> list[dict[str, Any]] | dict[str, str]:
+        nonlocal done, failed
+        async with gate:
+            result: list[dict[str, Any]] | dict[str, str]
+            try:
+                result = list(await work(row))
+            except RowFailed as error:
+                result = failure(row, error.stage, error.reason, error.detail)
+            except CompletionFailed as error:
+                result = failure(row, stage, error.reason, error.detail)
+        done += 1
+        failed += isinstance(result, dict)
+        if on_progress:
+            on_progress(Progress(stage, done, len(rows), failed))
+        return result
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(walk(row)) for row in rows]
+    outcome = Outcome()
+    for task in tasks:
+        result = task.result()
+        if isinstance(result, dict):
+            outcome.failures.append(result)
+        else:
+            outcome.rows.extend(result)
+    left = {row["row_id"] for row in outcome.rows} | {row["row_id"] for row in outcome.failures}
+    if left != {row["row_id"] for row in rows}:
+        raise CountMismatch(
+            f"stage '{stage}': {len(rows)} rows in, {len(left)} out or failed. This is a bug in Charter."
+        )
+    return outcome
+
+
+def failure(row: Row, stage: str, reason: str, detail: str = "") -> dict[str, str]:
+    """A row of ``failures``."""
+    return {"row_id": str(row["row_id"]), "stage": stage, "reason": reason, "detail": detail[:2000]}
+
+
+def seed_of(*parts: object) -> int:
+    """A request's seed, from stable ids: the same on any worker and in any order. 31 bits."""
+    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
+async def finished(ask: Ask, messages: Messages, sampling: Sampling, stage: str) -> Completion:
+    """A completion that ended by itself and says something.
+
+    Raises:
+        RowFailed: it was cut off at `max_tokens`, or is empty.
+    """
+    completion = await ask(messages, sampling)
+    if completion.finish_reason != "stop":
+        raise RowFailed(stage, "cut-off", f"{completion.finish_reason}: {completion.text}")
+    if not completion.text.strip():
+        raise RowFailed(stage, "empty")
+    return completion

@@ -1,0 +1,107 @@
+"""Critique and revise: K rounds, each under one principle drawn for the row (Bai et al. 2022, section 3.1)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from charter.config import Generation
+from charter.constitution import Principle, select
+from charter.messages import Message, Messages, assistant, user
+from charter.serving.completion import Sampling
+from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of
+from charter.templates import render
+
+_VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
+_PREAMBLE = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|absolutely)[,.!]?\s+)?here(?:'s| is| are)\b[^\n:]*"
+    r"\b(?:revised|rewritten|revision|new|updated|improved)\b[^\n:]*:\s*"
+    r"|^(?:revised|rewritten|new|updated) (?:answer|response|version)\s*:\s*",
+    re.IGNORECASE,
+)
+
+
+async def revise(
+    responses: Sequence[Row],
+    context: Context,
+    settings: Generation,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Rows of ``responses`` in; a row of ``revisions`` for each row and round out."""
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        answer, rounds = str(row["response"]), []
+        for number in range(settings.rounds):
+            rounds.append(await _round(row, answer, number, context, settings))
+            answer = rounds[-1]["revision"]
+        return rounds
+
+    return await each_row(responses, "revise", work, on_progress)
+
+
+async def _round(row: Row, answer: str, number: int, context: Context, settings: Generation) -> dict[str, Any]:
+    (principle,) = select(context.constitution, row["row_id"], number, context.seed, 1)
+    seed = seed_of(context.seed, row["row_id"], "revise", number)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
+    asked = critique_messages(row["prompt"], answer, principle, context)
+    critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
+    flagged, revision = is_flagged(critique), answer
+    if flagged or settings.revise == "always":
+        asked = revision_messages(asked, critique, principle, context)
+        revision = strip_preamble((await finished(context.ask, asked, sampling, "revise")).text)
+        if not revision:
+            raise RowFailed("revise", "preamble-only")
+    return {
+        "row_id": row["row_id"],
+        "round": number,
+        "principle_id": principle.id,
+        "principle_hash": principle.hash,
+        **context.lineage(),
+        "response": answer,
+        "critique": critique,
+        "flagged": flagged,
+        "revision": revision,
+        "changed": revision != answer,
+        "seed": seed,
+        "model_identity": context.model_identity,
+    }
+
+
+def critique_messages(prompt: Messages, answer: str, principle: Principle, context: Context) -> list[Message]:
+    """The conversation that asks for a critique; it begins as the one that was answered, so its prefix is cached."""
+    request = render("critique", context.templates, principle=principle)
+    return [*_examples(principle, context), *prompt, assistant(answer), user(request)]
+
+
+def revision_messages(asked: Messages, critique: str, principle: Principle, context: Context) -> list[Message]:
+    """The conversation that asks for a revision, after its critique."""
+    request = render("revision", context.templates, principle=principle)
+    return [*asked, assistant(critique), user(request)]
+
+
+def is_flagged(critique: str) -> bool:
+    """Whether a critique found a violation: its last verdict decides.
+
+    Raises:
+        RowFailed: it gives none.
+    """
+    verdicts = _VERDICT.findall(critique)
+    if not verdicts:
+        raise RowFailed("critique", "no-verdict", critique)
+    return str(verdicts[-1]).lower() == "violated"
+
+
+def strip_preamble(text: str) -> str:
+    """A revision without what models say before it, such as "Here is the revised answer:"."""
+    return _PREAMBLE.sub("", text.strip(), count=1).strip()
+
+
+def _examples(principle: Principle, context: Context) -> list[Message]:
+    """The worked examples of the constitution and the principle, as turns before the conversation."""
+    turns = list[Message]()
+    for example in (*context.constitution.examples, *principle.examples):
+        critique = example.critique_request or render("critique", context.templates, principle=principle)
+        revision = example.revision_request or render("revision", context.templates, principle=principle)
+        turns += [Message(role=turn.role, content=turn.content) for turn in example.prompt]
+        turns += [assistant(example.response), user(critique), assistant(example.critique)]
+        turns += [user(revision), assistant(example.revision)]
+    return turns
