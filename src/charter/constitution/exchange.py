@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from charter.constitution.model import Constitution, Example, Principle, Turn
 from charter.constitution.parse import ID, parse_constitution, slug
 from charter.constitution.write import write_constitution
@@ -137,13 +139,13 @@ def _from_swarm(values: Mapping[str, Any], name: str) -> Constitution:
     if unknown := sorted(values.keys() - {"constitutions", "system_chat"}):
         raise _wrong(name, unknown[0], "is not a part of this format")
     principles = []
-    for number, entry in enumerate(values["constitutions"], 1):
+    for number, entry in enumerate(_list(values["constitutions"], name, "constitutions"), 1):
         where = f"constitutions[{number - 1}]"
         if not isinstance(entry, dict) or entry.keys() != {"critic", "revision"}:
             raise _wrong(name, where, "must hold 'critic' and 'revision'")
         critique, revision = (_words(entry[key], name, f"{where}.{key}") for key in ("critic", "revision"))
         principles.append(_principle(f"principle-{number}", _title(critique), critique, revision))
-    chats = values.get("system_chat", [])
+    chats = _list(values.get("system_chat", []), name, "system_chat")
     return _constitution(name, principles, tuple(_example(chat, name, n) for n, chat in enumerate(chats)))
 
 
@@ -178,32 +180,18 @@ def _chat(example: Example, default: Mapping[str, str | None]) -> list[dict[str,
 
 
 def _from_charter(values: Mapping[str, Any], name: str) -> Constitution:
+    for entry, kind in [
+        (values, Constitution),
+        *((p, Principle) for p in _list(values["principles"], name, "principles")),
+    ]:
+        known = {f.name for f in fields(kind)} - {"path", "line", "file"}
+        if isinstance(entry, dict) and (unknown := sorted(entry.keys() - known)):
+            raise _wrong(name, unknown[0], f"is not a part of this format; known are {', '.join(sorted(known))}")
     try:
-        return Constitution(
-            name=values["name"],
-            version=values["version"],
-            principles=tuple(_plain_principle(p) for p in values["principles"]),
-            description=values.get("description", ""),
-            language=values.get("language", "en"),
-            preface=values.get("preface", ""),
-            tags=tuple(values.get("tags", ())),
-            examples=tuple(map(_plain_example, values.get("examples", ()))),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _wrong(name, "the file", f"lacks or misspells a part: {error}") from error
-
-
-def _plain_principle(values: Mapping[str, Any]) -> Principle:
-    names = {f.name for f in fields(Principle)} - {"line", "file"}
-    parts: dict[str, Any] = {key: value for key, value in values.items() if key in names}
-    return Principle(
-        **parts
-        | {"tags": tuple(values.get("tags", ())), "examples": tuple(map(_plain_example, values.get("examples", ())))}
-    )
-
-
-def _plain_example(values: Mapping[str, Any]) -> Example:
-    return Example(**{**values, "prompt": tuple(Turn(role, content) for role, content in values["prompt"])})
+        return TypeAdapter(Constitution).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _wrong(name, ".".join(map(str, first["loc"])), f"is not as it must be: {first['msg']}") from error
 
 
 def _to_charter(law: Constitution) -> dict[str, Any]:
@@ -232,6 +220,12 @@ def _constitution(name: str, principles: Sequence[Principle], examples: tuple[Ex
     if not principles:
         raise ConstitutionError(f"'{name}': holds no principles. Name a file with at least one.")
     return Constitution(name, "1", tuple(principles), examples=examples)
+
+
+def _list(value: Any, name: str, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(name, where, "must be a list")
+    return value
 
 
 def _words(value: Any, name: str, where: str) -> str:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,6 +13,7 @@ from charter.constitution.model import Constitution, Example, Principle
 from charter.constitution.parse import load_constitution
 from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.show import requests_of
+from charter.constitution.source import read_file
 
 KNOWN_TAGS = ("helpful", "honest", "harmless")
 _LONGEST_TEXT, _SHORTEST_TEXT, _LONGEST_PREFACE = 150, 3, 400
@@ -85,8 +87,8 @@ def _principle(principle: Principle) -> Iterator[Problem]:
         fix = "Say what a good answer does, in a sentence"
         yield _at(principle, "short-text", f"'{principle.title}' says almost nothing", fix, "warning")
     for where, text in _texts(principle):
-        for code, what in suspicious(text):
-            yield _at(principle, code, f"{what} in {where} of '{principle.title}'", _fix(code))
+        for code, what, hit in suspicious(text):
+            yield _at(_found(principle, hit), code, f"{what} in {where} of '{principle.title}'", _fix(code))
     for example in principle.examples:
         yield from _example(principle, example)
 
@@ -96,20 +98,27 @@ def _example(principle: Principle, example: Example) -> Iterator[Problem]:
         what = f"the only example of '{principle.title}' has a revision that repeats the response"
         yield _at(principle, "idle-example", what, "Add one in which the revision puts something right", "warning")
     for text in (*(turn.content for turn in example.prompt), example.response, example.critique, example.revision):
-        for code, what in suspicious(text):
+        for code, what, hit in suspicious(text):
             if code != "role-marker":  # people write dialogues in dialogues
-                yield _at(principle, code, f"{what} in an example of '{principle.title}'", _fix(code))
+                yield _at(_found(principle, hit), code, f"{what} in an example of '{principle.title}'", _fix(code))
 
 
-def suspicious(text: str) -> list[tuple[str, str]]:
-    """Codes and names of what does not belong into words for a model."""
-    found = [
-        (code, f"{name} '{hit[0].strip()}'") for code, pattern, name in _SUSPICIOUS if (hit := pattern.search(text))
-    ]
+def suspicious(text: str) -> list[tuple[str, str, str]]:
+    """What does not belong into words for a model: its code, its name, and the characters themselves."""
+    hits = [(code, name, hit[0].strip()) for code, pattern, name in _SUSPICIOUS if (hit := pattern.search(text))]
+    found = [(code, f"{name} '{hit}'", hit) for code, name, hit in hits]
     hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn")}
     joiners = {"\u200c", "\u200d"}  # several scripts and emoji are written with these
-    found += [("hidden-character", f"the invisible character U+{ord(c):04X}") for c in sorted(hidden - joiners)]
-    return found
+    return found + [
+        ("hidden-character", f"the invisible character U+{ord(c):04X}", c) for c in sorted(hidden - joiners)
+    ]
+
+
+def _found(principle: Principle, hit: str) -> Principle:
+    """The principle as if it began on the line of its file that holds `hit`."""
+    lines = read_file(Path(principle.file)).splitlines()
+    after = range(principle.line, len(lines) + 1)
+    return replace(principle, line=next((n for n in after if hit in lines[n - 1]), principle.line))
 
 
 def _texts(principle: Principle) -> list[tuple[str, str]]:
@@ -142,7 +151,7 @@ def _preface(constitution: Constitution, path: Path) -> Iterator[Problem]:
     if len(constitution.preface.split()) > _LONGEST_PREFACE:
         what = f"the preface has {len(constitution.preface.split())} words"
         yield _whole(constitution, "long-preface", what, f"Keep it under {_LONGEST_PREFACE}")
-    for code, what in suspicious(constitution.preface):
+    for code, what, _ in suspicious(constitution.preface):
         yield _whole(constitution, code, f"{what} in the preface", _fix(code), "error")
     total = sum(p.weight for p in constitution.principles)
     for p in constitution.principles:
@@ -152,7 +161,10 @@ def _preface(constitution: Constitution, path: Path) -> Iterator[Problem]:
 
 
 def _near_duplicates(constitution: Constitution) -> Iterator[Problem]:
-    grams = [(p, _bigrams(p.text)) for p in constitution.principles]
+    grams = [
+        (p, _bigrams(" ".join((p.text, p.critique_request or "", p.preference_request or ""))))
+        for p in constitution.principles
+    ]
     for (first, a), (second, b) in combinations(grams, 2):
         if a and b and min(len(a), len(b)) / max(len(a), len(b)) >= _SAME and len(a & b) / len(a | b) >= _SAME:
             what = f"'{second.title}' says nearly the same as '{first.title}' on line {first.line}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ class Principle:
     line: int = field(default=0, compare=False)
     file: str = field(default="", compare=False)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hexadecimal digits over the words, the requests and the examples."""
         return content_hash(
@@ -73,7 +74,7 @@ class Constitution:
     examples: tuple[Example, ...] = ()
     path: Path | None = field(default=None, compare=False)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hexadecimal digits over what it says and how principles are drawn.
 

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from charter.constitution.examples import read_examples
@@ -92,7 +93,8 @@ def _parse(text: str, path: Path, read: Reader, chain: tuple[Path, ...]) -> Cons
         _read_blocks(draft, found)
         _check_ids(draft)
         if not draft.principles and not draft.setting("extends") and not draft.problems:
-            draft.wrong(0, "no-principles", "no principles", "Write a heading '## Title' and a paragraph under it")
+            what = "no principles" if text.strip() else "the file is empty"
+            draft.wrong(0, "no-principles", what, "Write a heading '## Title' and a paragraph under it")
     if draft.problems:
         raise BrokenConstitution(draft.problems)
     own = Constitution(
@@ -111,7 +113,9 @@ def _parse(text: str, path: Path, read: Reader, chain: tuple[Path, ...]) -> Cons
 
 def _check_settings(draft: _Draft) -> None:
     for key, (value, line) in draft.source.entries.items():
-        if key not in SETTINGS:
+        if key == "without" and not draft.setting("extends"):
+            what, fix = "'without' where nothing is extended", "Add 'extends: other.md', or delete this line."
+        elif key not in SETTINGS:
             what, fix = f"unknown setting '{key}'", f"Use one of: {', '.join(SETTINGS)}."
         elif isinstance(value, list) and key not in _LISTS:
             what, fix = f"'{key}' is a list", "Give it one value."
@@ -126,7 +130,7 @@ def _read_blocks(draft: _Draft, found: Sequence[Block]) -> None:
     """Cut the document at its ``##`` headings; what is before the first is the preface."""
     starts = [i for i, block in enumerate(found) if block.kind == "heading" and block.level == 2]
     _read_preface(draft, found[: starts[0] if starts else len(found)])
-    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
+    for start, end in pairwise([*starts, len(found)]):
         _read_principle(draft, found[start], found[start + 1 : end])
 
 
@@ -252,26 +256,33 @@ def _attributes(draft: _Draft, block: Block, text: str) -> tuple[str, tuple[str,
         name = unicodedata.normalize("NFC", part[1:])
         if part[0] in "#." and ID.fullmatch(name):
             (ids if part[0] == "#" else tags).append(name)
-        elif part.startswith("weight=") and (weight := _weight(part.removeprefix("weight="))):
-            weights.append(weight)
+        elif part.startswith("weight="):
+            weights.append(_weight(draft, block, part.removeprefix("weight=")))
         else:
             draft.wrong(
                 block.line,
                 "attribute",
                 f"'{part}' in the braces of a heading is not understood",
-                "Use #an-id, .a-tag and weight=2 (over 0, at most 1000)",
+                "Use #an-id, .a-tag and weight=2",
             )
     if len(ids) > 1 or len(weights) > 1 or len(set(tags)) < len(tags):
         draft.wrong(block.line, "attribute", "an id, tag or weight given twice", "Keep one of each")
     return ids[0] if ids else "", tuple(dict.fromkeys(tags)), weights[0] if weights else 1.0
 
 
-def _weight(text: str) -> float:
+def _weight(draft: _Draft, block: Block, text: str) -> float:
     try:
         weight = float(text.strip('"'))
     except ValueError:
-        return 0.0
-    return weight if math.isfinite(weight) and 0 < weight <= _HEAVIEST else 0.0
+        weight = math.nan
+    if not 0 < weight <= _HEAVIEST:
+        draft.wrong(
+            block.line,
+            "weight",
+            f"the weight '{text}' cannot be",
+            "Write a number over 0, at most 1000, such as weight=2",
+        )
+    return weight
 
 
 def _check_ids(draft: _Draft) -> None:

@@ -236,10 +236,8 @@ def test_every_mistake_of_a_file_is_reported_at_once() -> None:
         parse("---\nnmae: x\n---\n## A {.b, c}\ntext\n\n## A\n\n### Notes\nx\n")
     assert str(raised.value).splitlines() == [
         "c.md:2: unknown setting 'nmae'. Use one of: name, version, description, language, extends, without, tags.",
-        "c.md:4: '.b,' in the braces of a heading is not understood. "
-        "Use #an-id, .a-tag and weight=2 (over 0, at most 1000).",
-        "c.md:4: 'c' in the braces of a heading is not understood. "
-        "Use #an-id, .a-tag and weight=2 (over 0, at most 1000).",
+        "c.md:4: '.b,' in the braces of a heading is not understood. Use #an-id, .a-tag and weight=2.",
+        "c.md:4: 'c' in the braces of a heading is not understood. Use #an-id, .a-tag and weight=2.",
         "c.md:7: the principle 'A' has no text. Write a paragraph under its heading.",
         "c.md:7: the id 'a' is also that of the principle on line 4. "
         "Give one of them an id of its own: '## A {#another-id}'.",
