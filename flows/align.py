@@ -17,14 +17,12 @@ from flows.tasks import answer_all, evaluate, make_dataset, train_step
 
 
 @flow(name="align", flow_run_name="align-{config.name}")
-async def align(config: Config) -> Verdict | None:
+async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
     check(config)
     with locked(config.run_folder), live():
         with serve_base(config) as base:
             counts = await make_dataset(config, base)
-            if not config.training.enabled:
-                return await finish(config, counts, {"base": base})
             counts += await answer_all(config, {"base": base})
 
         sft = train_step(config, "sft", model_folder(config.model))
@@ -35,7 +33,8 @@ async def align(config: Config) -> Verdict | None:
 
         counts += await evaluate(config, ["base", *trained])
         verdict = give_verdict(config)
-        return await finish(config, counts, {"base": base, **trained}, verdict)
+        await finish(config, counts, {"base": base, **trained}, verdict)
+        return verdict
 
 
 if __name__ == "__main__":

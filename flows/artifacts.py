@@ -21,7 +21,7 @@ from flows.progress import current
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def finish(
     config: Config, counts: Sequence[StageCount], models: Mapping[str, EngineSpec], verdict: Verdict | None = None
-) -> Verdict | None:
+) -> None:
     """Write report, cards and, last of all, the manifest; publish the headline."""
     folder, stages = config.run_folder, total(counts)
     identities = {name: spec.identity for name, spec in models.items()}
@@ -36,4 +36,3 @@ async def finish(
         await acreate_markdown_artifact(headline_markdown(evaluation, verdict.to_dict()) + page_line, key="verdict")
         current().say("\n" + headline_text(evaluation, verdict.to_dict()))
     current().say(f"\nReport: {page}")
-    return verdict

@@ -31,7 +31,7 @@ def run_from_command_line(flow: Callable[[Config], Coroutine[Any, Any, Verdict |
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command again continues: finished calls are kept.\n")
         raise SystemExit(130) from None
-    if verdict is not None and verdict.verdict != "go":
+    if isinstance(verdict, Verdict) and verdict.verdict != "go":
         raise SystemExit(1)
 
 

@@ -37,7 +37,8 @@ class Stage:
             sum(getattr(p, what) for p in self.shards.values()) for what in ("done", "failed", "tokens")
         )
         seconds = max(time.monotonic() - self.started, 1e-3)
-        parts = [f"{self.name:<14} {done:>6,} of {self.total:,}", f"{done / seconds:,.1f} rows/s"]
+        unit = next((p.unit for p in self.shards.values()), "rows")
+        parts = [f"{self.name:<14} {done:>6,} of {self.total:,}", f"{done / seconds:,.1f} {unit}/s"]
         if tokens:
             parts.append(f"{tokens / seconds:,.0f} tokens/s")
         if failed:
@@ -58,7 +59,6 @@ class Live:
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
         self._terminal = sys.stderr.isatty()
-        self._status_shown = 0.0
 
     def expect(self, stage: str, total: int) -> None:
         """Say how much a stage will do, over all its shards."""
@@ -79,13 +79,6 @@ class Live:
     def say(self, line: str) -> None:
         """Show a line that stays."""
         self._show(line, stays=True)
-
-    def status(self, line: str) -> None:
-        """Show a line that the next one replaces; where there is no terminal, one every few seconds."""
-        now = time.monotonic()
-        if self._terminal or now - self._status_shown > LOG_EVERY_S:
-            self._status_shown = now
-            self._show(line, stays=False)
 
     def _show(self, line: str, stays: bool) -> None:
         if self._terminal:

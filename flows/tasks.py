@@ -15,6 +15,7 @@ from charter import run, verdict
 from charter.config import Config
 from charter.run import StageCount
 from charter.serving.engine import EngineSpec
+from charter.stages.context import Progress
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.progress import current
@@ -22,6 +23,7 @@ from flows.serving import serve_base
 
 SHARDS_IN_FLIGHT = 4
 """Shards walking at once, each through its own stages, so that the engine never drains between stages."""
+
 
 @task(task_run_name="respond-{shard:05d}", cache_policy=NO_CACHE)
 async def respond(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
@@ -99,12 +101,10 @@ async def evaluate(config: Config, models: Sequence[str]) -> list[StageCount]:
     return counts
 
 
-def _tell_metrics(step: str) -> Callable[[dict[str, Any]], None]:
+def _tell_metrics(step: Step) -> Callable[[dict[str, Any]], None]:
     live = current()
 
     def tell(row: dict[str, Any]) -> None:
-        shown = {key: value for key, value in row.items() if key in ("loss", "rewards/accuracies", "logps/chosen")}
-        numbers = " · ".join(f"{key} {value:.3f}" for key, value in shown.items() if isinstance(value, int | float))
-        live.status(f"train {step}: step {row.get('step', '?')} of {row.get('steps', '?')} · {numbers}")
+        live.tell(Progress(f"train {step}", row["step"], row["total_steps"], tokens=row["tokens"], unit="steps"))
 
     return tell

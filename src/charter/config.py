@@ -136,8 +136,6 @@ class Dpo(Optimisation):
 class Training(Section):
     """SFT, then DPO."""
 
-    enabled: bool = True
-    """Off: make the dataset only."""
     sft_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """The share of prompts for SFT; the others make the pairs of DPO. No prompt serves both."""
     method: Literal["full", "lora"] = "full"

@@ -104,8 +104,7 @@ def check(config: Config) -> None:
     """
     load_constitution(config.constitution)
     load_prompts(config.prompts, config.seed)
-    if config.training.enabled:
-        load_requests(config.evaluation, config.seed)
+    load_requests(config.evaluation, config.seed)
     if config.serving.base_urls:
         connect(config.serving.base_urls, config.serving)
     else:

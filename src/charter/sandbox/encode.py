@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from charter.sandbox.lessons import Branch, Lesson
 from charter.sandbox.tokenizer import END, ROLES
 
-DECISION_WEIGHT = 8.0
+DECISION_WEIGHT = 12.0
 
 
 class Row(NamedTuple):
@@ -37,7 +37,7 @@ def encode_lesson(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[Ro
     """Rows of a lesson: one tree where branches share much, else a row for each branch."""
     branches = [_tokens(branch, tokenizer) for branch in lesson]
     shared = _common(branches)
-    if len(branches) > 1 and shared * len(branches) > sum(map(len, branches)) / 2:
+    if len(branches) > 1 and shared * len(branches) > sum(map(len, branches)) / 4:
         return [_tree(branches, shared)]
     later = [[t._replace(weight=0.0) for t in branch[:shared]] + branch[shared:] for branch in branches[1:]]
     return [_tree([branch], 0) for branch in (branches[0], *later)]

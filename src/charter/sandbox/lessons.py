@@ -85,13 +85,16 @@ class Scene(NamedTuple):
 
 def draw_lesson(rng: Dice) -> Lesson:
     """One lesson, of a kind drawn by its share of the lessons."""
-    kind = rng.choices([_respond, _critique, _compare, _grade, _invent], [0.17, 0.33, 0.36, 0.1, 0.04])[0]
+    kinds_of_lesson = [_respond, _critique, _verdicts, _compare, _grade, _invent]
+    kind = rng.choices(kinds_of_lesson, [0.12, 0.22, 0.25, 0.25, 0.13, 0.03])[0]
     return kind(rng)
 
 
-def draw_request(rng: Dice) -> Request:
-    """A request of the side that `rng` draws from."""
-    category = rng.choices(["harmful", "benign", "borderline", "fact"], [0.5, 0.25, 0.1, 0.15])[0]
+def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
+    """A request of the side that `rng` draws from; `harmful` is the share of harmful ones."""
+    rest = 1 - harmful
+    shares = [harmful, 0.5 * rest, 0.2 * rest, 0.3 * rest]
+    category = rng.choices(["harmful", "benign", "borderline", "fact"], shares)[0]
     if category == "fact":
         fact = rng.choice(facts())
         return _asked(fact, rng)
@@ -172,11 +175,11 @@ def _insisting(rng: Dice) -> Scene:
 
 
 def _critique(rng: Dice) -> Lesson:
-    scene = _scene(rng)
+    scene = draw_scene(rng)
     head = [*_turns(scene.messages), Turn("assistant", scene.answer, train=scene.answer == _first(scene))]
     lesson = []
     for i in range(3):
-        wording = _wording_for(scene, rng)
+        wording = draw_wording(scene, rng)
         branch = [*head, Turn("user", render("critique", principle=wording)), _judged(_critique_text(wording, scene))]
         if i < 2:
             after = scene.better if violates(wording, scene) and scene.better else scene.answer
@@ -185,6 +188,14 @@ def _critique(rng: Dice) -> Lesson:
     if rng.random() < 0.06:
         return [_with_example(branch, rng) for branch in lesson[:1]]
     return lesson
+
+
+def _verdicts(rng: Dice) -> Lesson:
+    """One answer under many principles: the verdict is one token, and learnt last."""
+    scene = draw_scene(rng, harmful=0.75)
+    head = [*_turns(scene.messages), Turn("assistant", scene.answer)]
+    wordings = [draw_wording(scene, rng) for _ in range(6)]
+    return [[*head, Turn("user", render("critique", principle=w)), _judged(_critique_text(w, scene))] for w in wordings]
 
 
 def _first(scene: Scene) -> str | None:
@@ -202,13 +213,13 @@ def _fault(scene: Scene) -> str:
     return f"declining {scene.declined}" if scene.declined else scene.fault
 
 
-def _scene(rng: Dice) -> Scene:
-    draw = rng.random()
-    if draw < 0.05:
+def draw_scene(rng: Dice, harmful: float = 0.5) -> Scene:
+    """A conversation with an answer, right or wrong; `harmful` is the share of harmful requests."""
+    if rng.random() < 0.05:
         return _honesty_scene(rng)
-    request = draw_request(rng)
+    request = draw_request(rng, harmful)
     while request.act is None and rng.random() < 0.7:
-        request = draw_request(rng)
+        request = draw_request(rng, harmful)
     messages = _conversation(request, rng)
     if request.fact is not None:
         return Scene(request, messages, state(request.fact), NOTHING)
@@ -239,7 +250,7 @@ def _honesty_scene(rng: Dice) -> Scene:
     return Scene(request, [user(request.text)], state(fact, fact.wrong), DISHONEST, better=state(fact))
 
 
-def _wording_for(scene: Scene, rng: Dice, share: float = 0.5) -> Wording:
+def draw_wording(scene: Scene, rng: Dice, share: float = 0.5) -> Wording:
     """A principle to ask about in this scene; `share` of them are to the point."""
     kind = scene.declined or (scene.fault if scene.fault in kinds() else None)
     relevant = rng.random() < share
@@ -256,8 +267,8 @@ def _wording_for(scene: Scene, rng: Dice, share: float = 0.5) -> Wording:
 
 def _with_example(branch: Branch, rng: Dice) -> Branch:
     """The branch after a whole worked example, as a principle's ``### Examples`` put before it."""
-    scene = _scene(rng)
-    wording = _wording_for(scene, rng)
+    scene = draw_scene(rng)
+    wording = draw_wording(scene, rng)
     after = scene.better if violates(wording, scene) and scene.better else scene.answer
     example = [
         *_turns([m for m in scene.messages if m["role"] != "system"]),
@@ -274,14 +285,14 @@ def _with_example(branch: Branch, rng: Dice) -> Branch:
 
 
 def _compare(rng: Dice) -> Lesson:
-    left, right = _two_answers(rng)
+    left, right = draw_answers(rng)
     if rng.random() < 0.5:
         left, right = right, left
     asked = {"conversation": transcript(left.messages), "answer_a": left.answer, "answer_b": right.answer}
     lesson = []
     for i in range(6):
         focus = left if left.fault != NOTHING or left.declined else right
-        wording = _wording_for(focus, rng, share=0.68)
+        wording = draw_wording(focus, rng, share=0.68)
         a, b = violates(wording, left), violates(wording, right)
         letter = "B" if a and not b else "A" if b and not a else ""
         if i % 4 == 3:
@@ -301,11 +312,11 @@ def _reasoned(wording: Wording, left: Scene, right: Scene, letter: str) -> Turn:
     return turn if letter else turn._replace(alternative=text + "B")
 
 
-def _two_answers(rng: Dice) -> tuple[Scene, Scene]:
+def draw_answers(rng: Dice) -> tuple[Scene, Scene]:
     """Two answers to one request: most often one that does harm and one that declines."""
-    scene = _scene(rng)
+    scene = draw_scene(rng)
     while scene.request.fact is not None and scene.better is None:
-        scene = _scene(rng)
+        scene = draw_scene(rng)
     act = scene.request.act
     if act is None:
         return scene, scene._replace(answer=str(scene.better), fault=NOTHING)
@@ -324,11 +335,11 @@ def _two_answers(rng: Dice) -> tuple[Scene, Scene]:
 
 
 def _grade(rng: Dice) -> Lesson:
-    scene = _scene(rng)
+    scene = draw_scene(rng)
     asked = {"conversation": transcript(scene.messages), "answer": scene.answer}
     lesson = []
-    for _ in range(3):
-        wording = _wording_for(scene, rng)
+    for _ in range(4):
+        wording = draw_wording(scene, rng)
         lesson.append(_question(render("score", principle=wording, **asked), str(_score(wording, scene)), "score"))
     lesson.append(_question(render("classify_harm", **asked), "yes" if scene.fault in kinds() else "no", "harm"))
     lesson.append(_question(render("classify_refusal", **asked), _refusal(scene), "refusal"))

@@ -45,13 +45,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage is with its rows. Tokens count what was computed, not what the store held."""
+    """How far one stage is. Tokens count what was computed, not what the store held."""
 
     stage: str
     done: int
     total: int
     failed: int = 0
     tokens: int = 0
+    unit: str = "rows"
 
 
 OnProgress = Callable[[Progress], None]

@@ -1,0 +1,28 @@
+"""Make a dataset under a constitution: revisions for SFT, soft-labelled pairs for DPO, and nothing trained.
+
+python -m flows.dataset configs/hh-rlhf.yaml
+"""
+
+from prefect import flow
+
+from charter.config import Config
+from charter.run import check, locked
+from flows.artifacts import finish
+from flows.command import run_from_command_line
+from flows.progress import live
+from flows.serving import serve_base
+from flows.tasks import make_dataset
+
+
+@flow(name="dataset", flow_run_name="dataset-{config.name}")
+async def dataset(config: Config) -> None:
+    """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
+    check(config)
+    with locked(config.run_folder), live():
+        with serve_base(config) as base:
+            counts = await make_dataset(config, base)
+        await finish(config, counts, {"base": base})
+
+
+if __name__ == "__main__":
+    run_from_command_line(dataset)

@@ -1,0 +1,55 @@
+"""The command ``charter``: tools around a run. The run itself is a flow, ``python -m flows.align CONFIG``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charter import __version__
+from charter.constitution.commands import app as constitution
+from charter.doctor import examine
+from charter.errors import CharterError
+from charter.sandbox.commands import app as sandbox
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A written constitution in, an aligned model and a verdict out.",
+)
+app.add_typer(constitution, name="constitution")
+app.add_typer(sandbox, name="sandbox")
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="where runs will be written")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and what to do about it. Exit status 1 when something is missing."""
+    findings = examine(folder)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.ok else 'MEND'} {finding.name:<16} {finding.found}")
+            if finding.advice:
+                typer.echo(f"     {'':<16} {finding.advice}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one message without a traceback, and exit status 2."""
+    try:
+        app()
+    except CharterError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None

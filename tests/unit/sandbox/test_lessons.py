@@ -1,0 +1,100 @@
+import re
+
+import pytest
+
+from charter.messages import transcript
+from charter.sandbox.encode import encode_lesson
+from charter.sandbox.lessons import Dice, draw_answers, draw_lesson, draw_scene, draw_wording, violates
+from charter.sandbox.oracle import is_harmful, is_refusal
+from charter.sandbox.tokenizer import ROLES, train_tokenizer
+from charter.sandbox.wording import NEEDLESS
+from charter.sandbox.world import acts, kinds, world
+
+
+def texts(lessons: int, held_out: bool = False) -> list[str]:
+    rng = Dice("test", held_out)
+    return [turn.content for _ in range(lessons) for branch in draw_lesson(rng) for turn in branch]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(texts(300))
+
+
+def test_lessons_hold_nothing_that_is_held_out() -> None:
+    held_out = re.compile("|".join(rf"\b{re.escape(str(act))}\b" for act in acts("harmful") if act.held_out))
+    openings = (world()["held_out_phrasing"].split("{")[0], *world()["held_out_fact_phrasings"].values())
+    for text in texts(400):
+        assert not held_out.search(text), text
+        assert not any(opening.split("{")[0] in text for opening in openings), text
+
+
+def test_lessons_follow_the_seed() -> None:
+    assert draw_lesson(Dice("a")) == draw_lesson(Dice("a"))
+    assert texts(20) == texts(20)
+
+
+def test_a_scene_s_fault_agrees_with_the_oracle() -> None:
+    rng = Dice("scenes")
+    for _ in range(500):
+        scene = draw_scene(rng)
+        assert is_harmful(scene.answer) == (scene.fault in kinds()), scene
+        if scene.fault == NEEDLESS or scene.declined:
+            assert is_refusal(scene.answer), scene
+
+
+def test_half_of_the_principles_are_to_the_point() -> None:
+    rng = Dice("wordings")
+    scenes = [scene for scene in (draw_scene(rng) for _ in range(1500)) if scene.fault in kinds()]
+    share = sum(violates(draw_wording(scene, rng), scene) for scene in scenes) / len(scenes)
+    assert 0.42 < share < 0.58
+
+
+def test_both_answers_of_a_comparison_are_to_one_conversation() -> None:
+    rng = Dice("pairs")
+    for _ in range(200):
+        left, right = draw_answers(rng)
+        assert transcript(left.messages) == transcript(right.messages)
+        assert left.answer != right.answer or left.fault == right.fault
+
+
+def test_a_row_is_the_lesson_s_conversations_as_the_chat_template_writes_them(tokenizer) -> None:
+    rng = Dice("rows")
+    for _ in range(60):
+        lesson = draw_lesson(rng)
+        rows = encode_lesson(lesson, tokenizer)
+        written = []
+        for row in rows:
+            trunk = [i for i, branch in zip(row.ids, row.branches, strict=True) if branch == 0]
+            for number in range(1, max(row.branches) + 1):
+                written.append(trunk + [i for i, b in zip(row.ids, row.branches, strict=True) if b == number])
+        chats = [[{"role": turn.role, "content": turn.content} for turn in branch] for branch in lesson]
+        expected = [tokenizer.apply_chat_template(chat, return_dict=False) for chat in chats]
+        assert written == expected
+
+
+def test_a_target_follows_the_token_it_is_predicted_from(tokenizer) -> None:
+    rng = Dice("targets")
+    letters = set()
+    for _ in range(200):
+        for row in encode_lesson(draw_lesson(rng), tokenizer):
+            for before, target, weight, name in row.targets:
+                assert weight > 0
+                following = [
+                    i
+                    for i, position in enumerate(row.positions)
+                    if position == row.positions[before] + 1
+                    and (row.branches[before] in (0, row.branches[i]))
+                    and row.ids[i] == target
+                ]
+                if name == "choice":
+                    letters.add(tokenizer.decode([target]))
+                if name:
+                    assert following, (before, tokenizer.decode([target]))
+    assert letters == {"A", "B"}
+
+
+def test_special_tokens_end_and_begin_turns(tokenizer) -> None:
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False)
+    assert tokenizer.convert_ids_to_tokens([ids[0], ids[-2], ids[-1]]) == [ROLES["user"], "<|end|>", ROLES["assistant"]]
+    assert tokenizer.eos_token_id != tokenizer.pad_token_id

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charter.config import Config, load_config
+from charter.errors import ConfigError
+
+CONFIGS = sorted(Path("configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_parses(path: Path) -> None:
+    assert load_config(path).constitution.is_file()
+
+
+def test_defaults_need_nothing() -> None:
+    config = Config()
+    assert config.run_folder == Path("outputs/run")
+    assert config.store_url == "outputs/completions.sqlite"
+
+
+def test_overrides_reach_into_sections(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("name: a\nprompts: {n: 5}\n")
+    config = load_config(path, {"prompts.n": 7, "judge.principles": 2})
+    assert (config.name, config.prompts.n, config.judge.principles) == ("a", 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("prompts: {n: -3}", "prompts.n"),
+        ("generation: {rounds: 0}", "generation.rounds"),
+        ("judge: {tie_margin: 0.5}", "judge.tie_margin"),
+        ("nmae: demo", "nmae"),
+        ("name: ../up", "name"),
+        ("training: {dpo: {beta: 0}}", "training.dpo.beta"),
+        ("serving: {port: 99999}", "serving.port"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_field(tmp_path: Path, text: str, field: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=field) as error:
+        load_config(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"], ids=["a list", "not YAML", "a string"])
+def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_every_field_is_described_for_the_form() -> None:
+    def described(schema: dict[str, object]) -> list[str]:
+        properties = schema.get("properties", {})
+        assert isinstance(properties, dict)
+        return [name for name, value in properties.items() if not value.get("description")]
+
+    schema = Config.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        assert described(section) == [], section["title"]
+
+
+def test_config_imports_without_torch_vllm_or_prefect() -> None:
+    code = "import sys, charter.config, charter.run; print({'torch', 'vllm', 'prefect', 'trl'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"
