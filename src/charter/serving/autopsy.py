@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 _TAIL_BYTES = 200_000
-_SHOWN_LINES = 12
+_SHOWN_LINES = 8
 _SHOWN_COLUMNS = 300
+_NOTICE = re.compile(r"\b(?:INFO|WARNING|DEBUG) \d\d-\d\d |^INFO: |Warning: ")
+_MARK = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR \S+ \S+ \[[^\]]+\] ?)?")
+_NOISE = re.compile(
+    r"  (?!Value error)|Traceback \(|Triton is installed|Loading safetensors|Process \w+:$|During handling of"
+)
 
 
 class _Cause(NamedTuple):
@@ -43,7 +48,7 @@ _CAUSES = (
     _cause(
         r"out of memory|outofmemoryerror|cannot allocate memory|std::bad_alloc|defaultcpuallocator: can't allocate"
         r"|not enough memory|no available memory for the cache blocks|larger than the available kv cache memory"
-        r"|free memory on device|insufficient memory|ended with status -9\b",
+        r"|free memory on device|insufficient memory|is less than requested memory|ended with status -9\b",
         "out of memory. Lower serving.max_model_len, serving.memory_share (or raise it, when only the cache does not "
         "fit) or, without a GPU, serving.kv_cache_gib; spread the model with serving.tensor_parallel; or end what "
         "else uses the memory.",
@@ -83,33 +88,54 @@ _CAUSES = (
         "the model is not on this machine and the hub cannot be reached. Name a model folder, or unset HF_HUB_OFFLINE.",
     ),
     _cause(
-        r"world size \((\d+)\) is larger|not enough allowed numa nodes|no cuda gpus are available",
-        "fewer devices than asked for. Lower serving.tensor_parallel, serving.pipeline_parallel or "
-        "serving.data_parallel.",
+        r"world size \(?\d+\)? is larger|not enough allowed numa nodes|no cuda gpus are available"
+        r"|must be divisible by tensor parallel size",
+        "the model cannot be spread like this over these devices. Lower serving.tensor_parallel, "
+        "serving.pipeline_parallel or serving.data_parallel.",
     ),
 )
 
 
 def explain(log_text: str) -> str:
     """What the log's last part means, and what to do about it."""
-    for cause in _CAUSES:
-        if found := cause.sign.search(log_text):
-            caught = next((group for group in found.groups() if group), "")
-            return cause.meaning.format(caught.strip()).replace("  ", " ").replace(" .", ".")
-    return "it died for a reason that is not known here. The last lines of its log should tell."
+    return _diagnose(_telling(log_text)).meaning
 
 
 def death_message(model: str, log: Path, offset: int = 0) -> str:
-    """The whole message: the meaning first, then the last lines of the log that say something.
+    """The whole message: the meaning first, then those of the log's last lines that say something.
 
     Args:
         model: as the user named it.
         log: the server's output.
         offset: where this server's part of the file begins, in bytes.
     """
-    text = read_tail(log, offset)
-    shown = "\n".join(f"  {line[:_SHOWN_COLUMNS]}" for line in _telling(text.splitlines()))
-    return f"server for model '{model}': {explain(text)}\nThe last lines of {log}:\n{shown or '  (empty)'}"
+    lines = _telling(read_tail(log, offset))
+    meaning, line = _diagnose(lines)
+    end = len(lines) if line is None else line + 4
+    shown = "\n".join(f"  {text[:_SHOWN_COLUMNS]}" for text in lines[max(0, end - _SHOWN_LINES) : end])
+    return f"server for model '{model}': {meaning}\nFrom the end of {log}:\n{shown or '  (empty)'}"
+
+
+class _Diagnosis(NamedTuple):
+    meaning: str
+    line: int | None
+    """Where the sign was seen."""
+
+
+def _diagnose(lines: list[str]) -> _Diagnosis:
+    for cause in _CAUSES:
+        for number, line in enumerate(lines):
+            if found := cause.sign.search(line):
+                caught = next((group for group in found.groups() if group), "")
+                meaning = cause.meaning.format(caught.strip()).replace("  ", " ").replace(" .", ".")
+                return _Diagnosis(meaning, number)
+    return _Diagnosis("it died for a reason that is not known here. The last lines of its log should tell.", None)
+
+
+def _telling(log_text: str) -> list[str]:
+    """Each line once, without notices, frames of tracebacks and vLLM's marks in front of the lines."""
+    lines = (_MARK.sub("", line.rstrip()) for line in log_text.splitlines() if not _NOTICE.search(line))
+    return list(dict.fromkeys(line for line in lines if line.strip() and not _NOISE.match(line)))
 
 
 def read_tail(log: Path, offset: int = 0) -> str:
@@ -121,11 +147,3 @@ def read_tail(log: Path, offset: int = 0) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _telling(lines: list[str]) -> list[str]:
-    """The last lines up to and around the last error; what vLLM prints after it while shutting down is noise."""
-    lines = [line.rstrip() for line in lines if line.strip()]
-    errors = [i for i, line in enumerate(lines) if re.search(r"\b\w*(?:Error|Exception)\b:|error:|Killed", line)]
-    end = min(len(lines), errors[-1] + 3) if errors else len(lines)
-    return lines[max(0, end - _SHOWN_LINES) : end]

@@ -25,9 +25,10 @@ from charter.messages import Messages
 from charter.serving.autopsy import death_message
 from charter.serving.choices import choice_probabilities
 from charter.serving.completion import Completion, Sampling
-from charter.serving.endpoints import Endpoint, Router, http_problem, pid_file
+from charter.serving.endpoints import Endpoint, Router, http_problem
+from charter.serving.group import pid_file
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _BUSY = frozenset({429, 503, 529})
 _AGAIN = _BUSY | {408, 409, 425, 500, 502, 504}
@@ -151,7 +152,7 @@ class Client:
         except TimeoutError as error:
             raise _Retry("timeout", f"no answer from {endpoint.url} within {self._timeout_s:g} s") from error
         if endpoint.failures > 1:
-            log.warning("%s answers again", endpoint.url)
+            logger.warning("%s answers again", endpoint.url)
         endpoint.succeeded()
         if status != 200:
             self._refused(endpoint, status, raw, retry_after, sampling)
@@ -177,7 +178,7 @@ class Client:
 
     def _left_out(self, endpoint: Endpoint, error: Exception) -> None:
         if endpoint.failures == 1:  # a single lost connection is no news
-            log.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
+            logger.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
         endpoint.failed(time.monotonic())
 
     def _refused(
@@ -194,7 +195,7 @@ class Client:
             raise CompletionFailed("context-too-long", detail)
         if sampling.choices and endpoint.constrained and any(sign in lowered for sign in _UNCONSTRAINED):
             endpoint.constrained = False
-            log.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
+            logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
             raise _Retry("bad-request", detail, after_s=0.0)
         raise CompletionFailed("bad-request", f"status {status}: {detail}")
 

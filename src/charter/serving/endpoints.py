@@ -123,11 +123,6 @@ def _identity(url: str, card: dict[str, Any]) -> str:
     return f"served:{card['id']}@{root or 'unknown'}"
 
 
-def pid_file(log: Path) -> Path:
-    """Where the number of a started server's process group stands while it lives."""
-    return log.with_name(log.name + ".pid")
-
-
 @dataclass
 class Endpoint:
     """One server as the client sees it."""

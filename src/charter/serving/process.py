@@ -1,32 +1,25 @@
 """A vLLM server as a context manager: up when the block begins, gone when it ends, however it ends."""
 
-import contextlib
 import json
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from charter.config import Serving
 from charter.errors import ServingError
-from charter.serving import supervise
 from charter.serving.autopsy import death_message, read_tail
-from charter.serving.endpoints import DIRECT, Served, pid_file
+from charter.serving.endpoints import DIRECT, Served
+from charter.serving.group import ProcessGroup, start_group
 from charter.serving.identity import model_identity
 from charter.serving.launch import HOST, Launch, command, environment, plan
 
-log_ = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _REMIND_S = 10.0
-_END_S = 15.0
 _PHASES = (
     (r"Starting vLLM server|Application startup complete", "opening its port"),
     (r"Warming up|Capturing CUDA graph|KV cache size", "warming up"),
@@ -63,71 +56,33 @@ def serve(
         ServingError: the port is taken, vLLM is missing, or the server died; says why, with the end of its log.
     """
     launch = plan(model, settings, name)
-    tell = on_progress or log_.info
-    process = _start(launch, settings, log, side_by_side)
+    tell = on_progress or logger.info
+    group = start_group(command(launch, settings), log, environment(launch, settings, side_by_side))
     try:
         # Hashing the weights overlaps with the start; a hub id is settled only once vLLM has fetched it.
         identity = model_identity(launch.model) if launch.local else None
-        _wait_until_healthy(process, launch, settings, tell)
+        _wait_until_healthy(group, launch, settings, tell)
         revision = _option(settings.extra_args, "--revision") or "main"
         identity = identity or model_identity(launch.model, revision)
         url = f"http://{HOST}:{launch.port}/v1"
-        yield Served((url,), launch.name, identity, process.popen.pid, process.log)
+        yield Served((url,), launch.name, identity, group.pid, group.log)
     finally:
-        _end(process)
+        group.end()
 
 
-@dataclass
-class _Process:
-    popen: "subprocess.Popen[bytes]"
-    lifeline: int
-    """Our end of the pipe: closing it ends the server."""
-    log: Path
-    offset: int
-    """Where this server's part of the log begins, in bytes."""
-
-
-def _start(launch: Launch, settings: Serving, log: Path, side_by_side: int) -> _Process:
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        output = log.open("ab")
-    except OSError as error:
-        raise ServingError(f"server log '{log}': cannot be written ({error.strerror}). Name another folder.") from error
-    theirs, ours = os.pipe()
-    supervisor = [sys.executable, "-I", supervise.__file__, str(theirs), str(pid_file(log))]
-    with output:
-        offset = output.tell()
-        try:
-            popen = subprocess.Popen(
-                supervisor + command(launch, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs,),
-                start_new_session=True,
-                env=environment(launch, settings, side_by_side),
-            )
-        except BaseException:
-            os.close(ours)
-            raise
-        finally:
-            os.close(theirs)
-    return _Process(popen, ours, log.resolve(), offset)
-
-
-def _wait_until_healthy(process: _Process, launch: Launch, settings: Serving, tell: Callable[[str], None]) -> None:
+def _wait_until_healthy(group: ProcessGroup, launch: Launch, settings: Serving, tell: Callable[[str], None]) -> None:
     began = time.monotonic()
     told, told_at = "", 0.0
     while not _answers(launch):
         waited = time.monotonic() - began
-        if process.popen.poll() is not None:
-            raise ServingError(death_message(launch.model, process.log, process.offset))
+        if not group.running():
+            raise ServingError(death_message(launch.model, group.log, group.offset))
         if waited > settings.startup_timeout_s:
             raise ServingError(
                 f"server for model '{launch.model}': not healthy after {waited:.0f} s. Raise "
-                f"serving.startup_timeout_s, or look at {process.log}."
+                f"serving.startup_timeout_s, or look at {group.log}."
             )
-        phase = _phase(read_tail(process.log, process.offset))
+        phase = _phase(read_tail(group.log, group.offset))
         if phase != told or waited - told_at > _REMIND_S:
             tell(f"vLLM is starting {launch.name}: {phase} ({waited:.0f} s)")
             told, told_at = phase, waited
@@ -161,17 +116,3 @@ def _option(arguments: list[str], option: str) -> str | None:
         if argument.startswith(option + "="):
             return argument.partition("=")[2]
     return None
-
-
-def _end(process: _Process) -> None:
-    """Let go of the lifeline, wait for the supervisor to clear up, and clear up in its place if it does not."""
-    os.close(process.lifeline)
-    try:
-        process.popen.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        log_.warning("the server of %s did not end by itself; killing it", process.log)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.popen.pid, signal.SIGKILL)
-        process.popen.wait()
-        pid_file(process.log).unlink(missing_ok=True)

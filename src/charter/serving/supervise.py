@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 _POLL_S = 0.25
-_GRACE_S = 8.0
+_GRACE_S = 5.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -4,8 +4,6 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,6 @@ from charter.serving.endpoints import Endpoint, Router
 from charter.testing import Misbehaviour, NullServer, run_null_server
 
 HELLO = [user("hello there")]
-
-
-@contextmanager
-def running(server: NullServer | None = None) -> Iterator[NullServer]:
-    with run_null_server(server) as running_server:
-        yield running_server
 
 
 def closed_port() -> int:
@@ -37,7 +29,7 @@ async def ask(server: NullServer, sampling: Sampling, n: int = 1, **options: flo
 
 
 async def test_the_request_holds_all_of_the_sampling() -> None:
-    with running(NullServer(keep_bodies=True)) as server:
+    with run_null_server(NullServer(keep_bodies=True)) as server:
         await ask(server, Sampling(max_tokens=7, temperature=0.5, top_p=0.9, seed=11))
     assert server.bodies == [
         {
@@ -52,13 +44,13 @@ async def test_the_request_holds_all_of_the_sampling() -> None:
 
 
 async def test_an_answer() -> None:
-    with running(NullServer(answer=lambda messages: "as you " + messages[-1]["content"])) as server:
+    with run_null_server(NullServer(answer=lambda messages: "as you " + messages[-1]["content"])) as server:
         assert await ask(server, Sampling(9)) == [Completion("as you question 0", "stop", 2, 4)]
         assert (await ask(server, Sampling(2)))[0].finish_reason == "length"
 
 
 async def test_choices_come_with_probabilities() -> None:
-    with running(NullServer(keep_bodies=True)) as server:
+    with run_null_server(NullServer(keep_bodies=True)) as server:
         completions = await ask(server, Sampling(4, choices=("A", "B")), n=20)
     assert server.bodies[0]["structured_outputs"] == {"choice": ["A", "B"]}
     for completion in completions:
@@ -70,7 +62,7 @@ async def test_choices_come_with_probabilities() -> None:
 async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with running(NullServer(constrained=False, answer=lambda messages: "B")) as server:
+    with run_null_server(NullServer(constrained=False, answer=lambda messages: "B")) as server:
         async with Client([server.url], "null") as client:
             first = await client.complete(HELLO, Sampling(4, choices=("A", "B")))
             await client.complete(HELLO, Sampling(5, choices=("A", "B")))
@@ -80,13 +72,13 @@ async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone
 
 
 async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
-    with running(NullServer(constrained=False, answer=lambda messages: "Perhaps")) as server:
-        with pytest.raises(CompletionFailed, match="no-choice"):
-            await ask(server, Sampling(4, choices=("A", "B")))
+    undecided = NullServer(constrained=False, answer=lambda messages: "Perhaps")
+    with run_null_server(undecided) as server, pytest.raises(CompletionFailed, match="no-choice"):
+        await ask(server, Sampling(4, choices=("A", "B")))
 
 
 async def test_too_long_is_not_asked_twice() -> None:
-    with running(NullServer(max_model_len=10)) as server, pytest.raises(CompletionFailed) as caught:
+    with run_null_server(NullServer(max_model_len=10)) as server, pytest.raises(CompletionFailed) as caught:
         await ask(server, Sampling(100))
     assert caught.value.reason == "context-too-long"
     assert server.counts["requests"] == 1
@@ -94,7 +86,7 @@ async def test_too_long_is_not_asked_twice() -> None:
 
 async def test_other_refusals_are_not_asked_twice() -> None:
     wrong = NullServer(misbehaviour=Misbehaviour(error_share=1, error_status=422, times=9))
-    with running(wrong) as server, pytest.raises(CompletionFailed) as caught:
+    with run_null_server(wrong) as server, pytest.raises(CompletionFailed) as caught:
         await ask(server, Sampling(4))
     assert (caught.value.reason, caught.value.detail) == ("bad-request", "status 422: told to fail")
     assert server.counts["requests"] == 1
@@ -113,9 +105,9 @@ async def test_other_refusals_are_not_asked_twice() -> None:
     ids=["500", "429", "malformed", "truncated", "slow", "all"],
 )
 async def test_faults_that_pass_are_asked_again(misbehaviour: Misbehaviour) -> None:
-    with running(NullServer()) as server:
+    with run_null_server(NullServer()) as server:
         right = await ask(server, Sampling(8), n=60)
-    with running(NullServer(misbehaviour=misbehaviour)) as server:
+    with run_null_server(NullServer(misbehaviour=misbehaviour)) as server:
         assert await ask(server, Sampling(8), n=60, timeout_s=0.7) == right
     faults = sum(server.counts[fault] for fault in ("errors", "malformed", "truncated", "slow"))
     assert 10 < faults < 40
@@ -124,7 +116,7 @@ async def test_faults_that_pass_are_asked_again(misbehaviour: Misbehaviour) -> N
 
 async def test_retry_after_is_honoured() -> None:
     busy = NullServer(misbehaviour=Misbehaviour(error_share=1, error_status=503, retry_after_s=0.6))
-    with running(busy) as server:
+    with run_null_server(busy) as server:
         began = time.monotonic()
         await ask(server, Sampling(4))
     assert time.monotonic() - began > 0.55
@@ -139,7 +131,7 @@ async def test_retry_after_is_honoured() -> None:
     ids=["malformed", "slow"],
 )
 async def test_faults_that_stay_become_the_rows_failure(misbehaviour: Misbehaviour, reason: str) -> None:
-    with running(NullServer(misbehaviour=misbehaviour)) as server, pytest.raises(CompletionFailed) as caught:
+    with run_null_server(NullServer(misbehaviour=misbehaviour)) as server, pytest.raises(CompletionFailed) as caught:
         await ask(server, Sampling(4), timeout_s=0.2)
     assert caught.value.reason == reason
     assert server.counts["requests"] in (3, 4)
@@ -150,7 +142,7 @@ async def test_a_wrong_key_is_told_without_the_key(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CHARTER_API_KEY", "wrong-secret")
-    with running(NullServer(api_key="right-secret")) as server:
+    with run_null_server(NullServer(api_key="right-secret")) as server:
         with pytest.raises(ServingError, match=r"\$CHARTER_API_KEY is refused") as caught:
             await ask(server, Sampling(4))
         monkeypatch.setenv("CHARTER_API_KEY", "right-secret")
@@ -188,7 +180,7 @@ async def test_a_started_server_that_died_is_not_waited_for(tmp_path: Path) -> N
 
 
 async def test_another_endpoint_takes_over() -> None:
-    with running() as one, running() as two:
+    with run_null_server() as one, run_null_server() as two:
         async with Client([one.url, two.url, f"http://127.0.0.1:{closed_port()}/v1"], "null") as client:
             asked = [client.complete([user(f"question {i}")], Sampling(4)) for i in range(60)]
             assert len(await asyncio.wait_for(asyncio.gather(*asked), 10)) == 60

@@ -21,14 +21,17 @@ def test_the_servers_own_name_is_used() -> None:
 
 
 def test_a_model_that_is_not_served() -> None:
-    with run_null_server() as server, pytest.raises(ServingError, match="model_name 'other': not served .* has null"):
+    with run_null_server() as server, pytest.raises(ServingError, match=r"model_name 'other': not served .* has null"):
         connect([server.url], Serving(model_name="other"))
 
 
 def test_servers_of_different_models() -> None:
-    with run_null_server() as one, run_null_server(NullServer(model_name="two")) as two:
-        with pytest.raises(ServingError, match=r"different models \(null, two\)"):
-            connect([one.url, two.url], Serving())
+    with (
+        run_null_server() as one,
+        run_null_server(NullServer(model_name="two")) as two,
+        pytest.raises(ServingError, match=r"different models \(null, two\)"),
+    ):
+        connect([one.url, two.url], Serving())
 
 
 def test_a_server_that_is_down() -> None:

@@ -156,7 +156,7 @@ async def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "s.sqlite")
     await store.put(key(0), b"zero")
     store._writer.execute("PRAGMA max_page_count = 20")
-    with pytest.raises(StoreError, match="full.*Free some space"):
+    with pytest.raises(StoreError, match=r"full.*Free some space"):
         await asyncio.gather(*(store.put(key(i), os.urandom(3000)) for i in range(1, 100)))
     store._writer.execute("PRAGMA max_page_count = 1000000")
     await store.put(key(1000), b"after")
