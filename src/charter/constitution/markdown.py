@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 VERBATIM = "text"
@@ -17,6 +18,7 @@ VERBATIM = "text"
 _SPACES = re.compile(r"[ \t\n]+")
 _MARKUP = re.compile(r"[\\`*_\[\]<>&{}!~|]|^[#+=-]|#\Z", re.MULTILINE)
 _DEEPEST_LIST = 3
+_LONGEST, _MOST_BRACKETS, _MOST_TOKENS = 20_000, 500, 30_000
 
 
 class Unclear(Exception):
@@ -104,7 +106,26 @@ def _reads_as(written: str, text: str) -> bool:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     # Definitions of links vanish from a page and indented text changes its meaning there: neither is meant here.
-    return MarkdownIt("commonmark").disable(["reference", "code"])
+    # Images are told from links below, because looking for them takes the square of a line's length.
+    parser = MarkdownIt("commonmark").disable(["reference", "code", "image"])
+    parser.core.ruler.after("block", "limits", _check_limits)
+    return parser
+
+
+def _check_limits(state: StateCore) -> None:
+    """Refuse what would take the parser minutes, before it looks into the lines."""
+    if len(state.tokens) > _MOST_TOKENS:
+        raise Unclear(
+            0, "too-long", "more than a constitution can hold", "Split it into files of which one extends the other"
+        )
+    for token in state.tokens:
+        if token.type == "inline" and (len(token.content) > _LONGEST or token.content.count("[") > _MOST_BRACKETS):
+            raise Unclear(
+                token.map[0] if token.map else 0,
+                "long-paragraph",
+                f"a paragraph of over {_LONGEST} characters or {_MOST_BRACKETS} brackets",
+                "Shorten it, or put it between lines of ```text and ``` as it stands",
+            )
 
 
 def _close(tokens: Sequence[Token], at: int) -> int:
@@ -223,7 +244,7 @@ def _children(children: Sequence[Token], line: int) -> str:
                     f"the HTML tag '{child.content[:40]}'",
                     "Write plain Markdown; put a backslash before '<' if it is meant literally",
                 )
-            case "image":
+            case "link_open" if parts and parts[-1].endswith("!"):
                 raise Unclear(line, "image", "an image", "Describe in words what the model should know")
             case _:
                 pass  # emphasis and links: their words are children of their own
