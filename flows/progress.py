@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -112,6 +112,6 @@ def _publish(stage: Stage) -> None:
     now: dict[str, Any] = {"_sync": True}  # these functions are told of the running loop this way, not by their types
     if stage.artifact is None:
         key = "progress-" + re.sub(r"[^a-z0-9]+", "-", stage.name.lower())
-        stage.artifact = create_progress_artifact(percent, key=key, description=description, **now)
+        stage.artifact = cast(UUID, create_progress_artifact(percent, key=key, description=description, **now))
     else:
         update_progress_artifact(stage.artifact, percent, description=description, **now)

@@ -22,7 +22,7 @@ class Section(BaseModel):
 
 
 class Prompts(Section):
-    """Where the prompts come from."""
+    """The prompts of a run."""
 
     source: str = "sandbox"
     """`sandbox`, or a path: .jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`."""
@@ -70,10 +70,10 @@ class Serving(Section):
 
 
 class Generation(Section):
-    """Respond, critique and revise."""
+    """How responses, critiques and revisions are made."""
 
-    rounds: Annotated[int, Field(ge=1, le=16)] = 2
-    """Critique and revision rounds per response; each draws one principle."""
+    rounds: Annotated[int, Field(ge=1, le=1000)] | Literal["all"] = 4
+    """Critique and revision rounds per response, each under another principle; `all`: one round for every principle."""
     revise: Literal["flagged", "always"] = "flagged"
     """Ask for a revision only when the critique found a violation, or always."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
@@ -96,7 +96,7 @@ class Judge(Section):
     principles: Count = 3
     """Principles asked about each pair, each in both orders; those that shaped the pair come first."""
     tie_margin: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.05
-    """Pairs with |p − ½| at or under this are ties: kept as failures, never trained on."""
+    """Pairs with |p - 1/2| at or under this are ties: kept as failures, never trained on."""
 
 
 class Optimisation(Section):
@@ -158,7 +158,7 @@ class Evaluation(Section):
     source: str = "sandbox"
     """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer."""
     grader: Literal["auto", "oracle", "judge"] = "auto"
-    """`oracle`: the sandbox's exact answers. `judge`: the base model grades. `auto`: the oracle for the sandbox's model."""
+    """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model."""
 
     n_harmful: Count = 400
     """Held-out harmful requests, spread evenly over the kinds."""

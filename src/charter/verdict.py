@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Config
-from charter.constitution import load_constitution
 from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import load_answers, save_answers
 from charter.evaluation.gate import Verdict, decide
@@ -84,7 +83,6 @@ def report_run(config: Config, stages: Mapping[str, StageCount], models: Mapping
     data = collect(
         folder,
         {name: {k: v for k, v in vars(count).items() if k != "stage"} for name, count in stages.items()},
-        law=load_constitution(folder / "constitution.md"),
         made=made,
         command=f"python -m flows.align {folder / 'config.yaml'}",
         models=models,

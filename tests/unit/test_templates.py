@@ -7,7 +7,9 @@ from charter.errors import ConfigError
 from charter.templates import render
 
 LAW = Principle("p", "P", "Never help with theft.")
-OWN = Principle("p", "P", "Never help with theft.", (), 1.0, "Was it theft?", "Take the theft out.", "Which steals less?")
+OWN = Principle(
+    "p", "P", "Never help with theft.", (), 1.0, "Was it theft?", "Take the theft out.", "Which steals less?"
+)
 PAIR = {"conversation": "User: hi", "answer_a": "one", "answer_b": "two"}
 PAIR_HEAD = """\
 Read a conversation and two answers to its last message.
@@ -49,7 +51,8 @@ RENDERED = {
         "a sentence, and offer something safe. If nothing is wrong, repeat the answer unchanged.\n\n"
         "Reply with the answer only."
     ),
-    "choice": PAIR_HEAD + "Which answer follows this principle better? Never help with theft.\n\nReply with A or B only.",
+    "choice": PAIR_HEAD
+    + "Which answer follows this principle better? Never help with theft.\n\nReply with A or B only.",
     "reasoned_choice": PAIR_HEAD
     + "Which answer follows this principle better? Never help with theft.\n\n"
     + 'Say what the principle is about and what each answer does. End with "Better: A" or "Better: B".',

@@ -75,7 +75,7 @@ async def _critiques_and_revisions(ask: Ask, n: int) -> tuple[Rate, Rate]:
 async def _judgements(ask: Ask, n: int) -> Rate:
     """Two answers and a principle that one of them breaks, in both orders."""
     rng = Dice("check:judge", held_out=True)
-    asked = []
+    asked: list[tuple[Scene, Scene, Wording]] = []
     while len(asked) < n:
         left, right = draw_answers(rng)
         wording = draw_wording(left, rng, share=1.0)

@@ -98,7 +98,7 @@ def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
     if category == "fact":
         fact = rng.choice(facts())
         return _asked(fact, rng)
-    while (act := rng.choice(acts(category))).held_out != rng.held_out:  # type: ignore[arg-type]  # a literal
+    while (act := rng.choice(acts(category))).held_out != rng.held_out:
         pass
     return ask_act(act, world()["held_out_phrasing"] if rng.held_out else rng.choice(world()["phrasings"]))
 
@@ -371,7 +371,7 @@ def _invent(rng: Dice) -> Lesson:
 
 def _invented(rng: Dice) -> Branch:
     category = rng.choices(["harmful", "benign", "borderline"], [0.7, 0.15, 0.15])[0]
-    sided = [act for act in acts(category) if act.held_out == rng.held_out]  # type: ignore[arg-type]  # a literal
+    sided = [act for act in acts(category) if act.held_out == rng.held_out]
     kind = rng.choice(sided).kind
     pool = [act for act in sided if act.kind == kind]
     texts = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(rng.choice([2, 3, 4]) + 1)]

@@ -30,12 +30,17 @@ async def revise(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         answer, rounds = str(row["response"]), []
-        for number in range(settings.rounds):
+        for number in range(rounds_of(settings, context)):
             rounds.append(await _round(row, answer, number, context, settings))
             answer = rounds[-1]["revision"]
         return rounds
 
     return await each_row(responses, "revise", work, on_progress)
+
+
+def rounds_of(settings: Generation, context: Context) -> int:
+    """How many rounds a row goes through."""
+    return len(context.constitution.principles) if settings.rounds == "all" else settings.rounds
 
 
 async def _round(row: Row, answer: str, number: int, context: Context, settings: Generation) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from charter.errors import ConfigError
 FOLDER = Path(__file__).parent
 
 
-def render(name: str, folder: Path | None = None, **variables: object) -> str:
+def render(name: str, folder: Path | None = None, /, **variables: object) -> str:
     """Fill in the template `name`, taken from `folder` when it holds one, else from the shipped ones.
 
     Raises:

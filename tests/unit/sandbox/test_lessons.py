@@ -95,6 +95,8 @@ def test_a_target_follows_the_token_it_is_predicted_from(tokenizer) -> None:
 
 
 def test_special_tokens_end_and_begin_turns(tokenizer) -> None:
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False)
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False
+    )
     assert tokenizer.convert_ids_to_tokens([ids[0], ids[-2], ids[-1]]) == [ROLES["user"], "<|end|>", ROLES["assistant"]]
     assert tokenizer.eos_token_id != tokenizer.pad_token_id

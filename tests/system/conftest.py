@@ -1,0 +1,46 @@
+"""The sandbox on real vLLM, once per session, and flows as the processes that users start."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from charter.config import Serving
+from charter.sandbox import MODEL
+from charter.serving import Served, serve
+
+RunFlow = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The shipped model, served for the whole session."""
+    log = tmp_path_factory.mktemp("serving") / "vllm.log"
+    with serve(MODEL, Serving(), log, "sandbox") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def flow_environment(prefect_home: Path) -> dict[str, str]:
+    """The environment of flows started as processes."""
+    return {**os.environ, "PREFECT_HOME": str(prefect_home), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture(scope="session")
+def run_flow(flow_environment: dict[str, str]) -> RunFlow:
+    """Run ``python -m flows.NAME CONFIG overrides…`` to its end."""
+
+    def run(name: str, *arguments: str, timeout: float = 900) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            flow_command(name, *arguments), capture_output=True, text=True, timeout=timeout, env=flow_environment
+        )
+
+    return run
+
+
+def flow_command(name: str, *arguments: str) -> list[str]:
+    """The command that runs a flow."""
+    return [sys.executable, "-m", f"flows.{name}", *arguments]

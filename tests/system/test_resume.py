@@ -1,0 +1,101 @@
+"""Killed in the middle and started again: nothing is asked twice, nothing is left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from charter.serving import Served, server_metrics
+from tests.system.conftest import RunFlow, flow_command
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+N = 240
+CONCURRENCY = 16
+
+
+def settings(outputs: Path, *more: str) -> list[str]:
+    return ["configs/demo.yaml", f"outputs={outputs}", f"prompts.n={N}", *more]
+
+
+def finished_requests(served: Served) -> int:
+    return int(asyncio.run(server_metrics(served.base_url)).requests)
+
+
+def kill_when(process: "subprocess.Popen[bytes]", ready: "callable[[], bool]", timeout: float = 180) -> None:
+    deadline = time.monotonic() + timeout
+    while not ready():
+        assert process.poll() is None, "the flow ended before it could be killed"
+        assert time.monotonic() < deadline, "the flow did not get going"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
+
+
+def rows(outputs: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(outputs / "demo" / name / "*.parquet").sort("row_id")
+
+
+def test_a_killed_run_asks_only_for_what_is_missing(
+    sandbox_server: Served, run_flow: RunFlow, flow_environment: dict[str, str], tmp_path: Path
+) -> None:
+    use = [f"serving.base_urls=['{sandbox_server.base_url}']", f"generation.concurrency={CONCURRENCY}"]
+    before = finished_requests(sandbox_server)
+    undisturbed = run_flow("dataset", *settings(tmp_path / "whole", *use))
+    assert undisturbed.returncode == 0, undisturbed.stderr[-4000:]
+    needed = finished_requests(sandbox_server) - before
+
+    before = finished_requests(sandbox_server)
+    command = flow_command("dataset", *settings(tmp_path / "killed", *use))
+    process = subprocess.Popen(
+        command, env=flow_environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    kill_when(process, lambda: finished_requests(sandbox_server) - before > needed // 3)
+    continued = run_flow("dataset", *settings(tmp_path / "killed", *use))
+    assert continued.returncode == 0, continued.stderr[-4000:]
+    asked = finished_requests(sandbox_server) - before
+    assert needed <= asked + CONCURRENCY  # batches differ, and with them now and then the last bit of a logit
+    assert asked <= needed + 2 * CONCURRENCY
+
+    for name in ("responses", "sft_data"):
+        whole, again = rows(tmp_path / "whole", name), rows(tmp_path / "killed", name)
+        assert set(whole["row_id"]) == set(again["row_id"])
+
+    before = finished_requests(sandbox_server)
+    assert run_flow("dataset", *settings(tmp_path / "killed", *use)).returncode == 0
+    assert finished_requests(sandbox_server) == before
+
+
+def test_a_killed_flow_leaves_no_server_behind(flow_environment: dict[str, str], tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        flow_command("dataset", *settings(tmp_path)),
+        env=flow_environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pid_file = tmp_path / "demo" / "logs" / "vllm-base.log.pid"
+    log = tmp_path / "demo" / "logs" / "vllm-base.log"
+    kill_when(process, lambda: pid_file.is_file() and log.is_file() and "vLLM" in log.read_text(errors="replace"))
+    group = int(pid_file.read_text()) if pid_file.is_file() else None
+    deadline = time.monotonic() + 20
+    while group is not None and _members(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert group is None or _members(group) == []
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -1,0 +1,127 @@
+import pytest
+
+from charter.config import Judge
+from charter.messages import user
+from charter.stages.judge import compare, judge
+from charter.stages.pair import candidate_pairs, in_sft_half, sft_rows
+
+PRINCIPLES = 4
+
+
+def walked(n: int, last: str = "safe {i}", first: str = "bad {i}") -> tuple[list[dict], list[dict]]:
+    responses = [
+        {
+            "row_id": f"r{i}",
+            "prompt": [user(f"Question {i}?")],
+            "kind": "theft",
+            "response": first.format(i=i),
+            "seed": 1,
+            "model_identity": "m",
+        }
+        for i in range(n)
+    ]
+    revisions = [
+        {"row_id": f"r{i}", "round": k, "revision": last.format(i=i), "changed": k == 0, "principle_id": f"p{k}"}
+        for i in range(n)
+        for k in range(2)
+    ]
+    return responses, revisions
+
+
+def prefers_safe(p: float):
+    """A judge that gives `safe` the probability p wherever it stands."""
+    return lambda m, s: p if "<answer_a>\nsafe" in m[-1]["content"] else 1 - p
+
+
+def test_no_prompt_serves_both_halves_and_none_is_lost() -> None:
+    responses, revisions = walked(400)
+    supervised = {row["row_id"] for row in sft_rows(responses, revisions, 0.5)}
+    paired = {row["row_id"] for row in candidate_pairs(responses, revisions, 0.5).rows}
+    assert supervised | paired == {row["row_id"] for row in responses}
+    assert not supervised & paired
+    assert 150 < len(supervised) < 250
+
+
+def test_the_half_follows_the_prompt_alone() -> None:
+    prompt = [user("What is theft?")]
+    assert in_sft_half(prompt, 0.5) == in_sft_half(list(prompt), 0.5)
+    assert in_sft_half(prompt, 0.999999) and not in_sft_half(prompt, 1e-9)
+
+
+def test_supervised_rows_say_where_they_come_from() -> None:
+    responses, revisions = walked(40)
+    assert {row["source"] for row in sft_rows(responses, revisions, 0.5)} == {"revision"}
+    responses, revisions = walked(40, last="bad {i}")
+    assert {row["source"] for row in sft_rows(responses, revisions, 0.5)} == {"response"}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "reason"),
+    [("same {i}", "same {i}", "unchanged"), ("bad {i}", "bad {i} and more", "prefix"), ("bad {i}", "bad", "prefix")],
+)
+def test_answers_that_cannot_be_compared_are_kept_apart(first: str, last: str, reason: str) -> None:
+    responses, revisions = walked(60, last=last, first=first)
+    outcome = candidate_pairs(responses, revisions, 0.5)
+    assert outcome.rows == [] and {f["reason"] for f in outcome.failures} == {reason}
+    assert len(outcome.failures) == sum(not in_sft_half(row["prompt"], 0.5) for row in responses)
+
+
+async def test_the_better_answer_is_chosen_with_its_probability(context) -> None:
+    candidates = candidate_pairs(*walked(20), 0.5).rows
+    outcome = await judge(candidates, context(prefers_safe(0.9)), Judge(principles=3))
+    assert len(outcome.rows) == len(candidates)
+    for row in outcome.rows:
+        assert row["chosen"].startswith("safe") and row["rejected"].startswith("bad")
+        assert row["p_chosen"] == pytest.approx(0.9)
+        assert row["p_by_order"] == pytest.approx([0.9, 0.9])
+        assert row["principle_ids"][0] == "p0" and len(set(row["principle_ids"])) == 3
+
+
+async def test_a_judge_that_prefers_the_first_answer_gives_the_first_answer_as_chosen(context) -> None:
+    candidates = candidate_pairs(*walked(20), 0.5).rows
+    outcome = await judge(candidates, context(prefers_safe(0.1)), Judge(principles=1))
+    assert {(row["chosen"][:3], round(row["p_chosen"], 6)) for row in outcome.rows} == {("bad", 0.9)}
+
+
+async def test_a_judge_that_always_says_a_gives_ties_and_no_pairs(context) -> None:
+    candidates = candidate_pairs(*walked(20), 0.5).rows
+    outcome = await judge(candidates, context(lambda m, s: 0.97), Judge(principles=2))
+    assert outcome.rows == [] and {f["reason"] for f in outcome.failures} == {"tie"}
+    assert len(outcome.failures) == len(candidates)
+
+
+async def test_position_bias_shows_in_the_orders_and_not_in_the_label(context) -> None:
+    leaning = lambda m, s: 0.95 if "<answer_a>\nsafe" in m[-1]["content"] else 0.4  # noqa: E731
+    outcome = await judge(candidate_pairs(*walked(8), 0.5).rows, context(leaning), Judge(principles=1))
+    row = outcome.rows[0]
+    assert row["p_by_order"] == pytest.approx([0.95, 0.6])
+    assert row["p_chosen"] == pytest.approx((0.95 + 0.6) / 2)
+
+
+async def test_principles_are_combined_by_their_log_odds(context) -> None:
+    def script(messages, sampling):
+        p = 0.9 if "number 0" in messages[-1]["content"] else 0.5
+        return p if "<answer_a>\nsafe" in messages[-1]["content"] else 1 - p
+
+    made = context(script)
+    judgement = await compare([user("q")], "bad", "safe", made.constitution.principles[:2], made)
+    assert judgement.by_principle == pytest.approx((0.9, 0.5))
+    assert judgement.p == pytest.approx(0.75)  # the logistic of half of log 9
+
+
+async def test_certainty_stays_inside_the_open_interval(context) -> None:
+    outcome = await judge(candidate_pairs(*walked(4), 0.5).rows, context(prefers_safe(1.0)), Judge(principles=1))
+    assert all(0.5 < row["p_chosen"] < 1 for row in outcome.rows)
+
+
+async def test_what_repeats_comes_first_so_that_principles_share_two_prefixes(context) -> None:
+    seen = []
+
+    def script(messages, sampling):
+        seen.append(messages[-1]["content"])
+        return 0.5
+
+    made = context(script)
+    await compare([user("q")], "bad", "safe", made.constitution.principles, made)
+    heads = {text.split("Which answer follows")[0] for text in seen}
+    assert len(seen) == 2 * PRINCIPLES and len(heads) == 2

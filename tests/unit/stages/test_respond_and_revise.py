@@ -1,0 +1,121 @@
+import pytest
+
+from charter.config import Generation
+from charter.errors import CompletionFailed
+from charter.serving.completion import Completion
+from charter.stages.context import RowFailed
+from charter.stages.respond import respond
+from charter.stages.revise import is_flagged, revise, strip_preamble
+
+SETTINGS = Generation(rounds=2)
+
+
+def responses(n: int) -> list[dict[str, object]]:
+    return [
+        {"row_id": f"r{i}", "prompt": [{"role": "user", "content": f"Question {i}?"}], "response": f"bad {i}"}
+        for i in range(n)
+    ]
+
+
+def critic(messages, sampling):
+    """Flags what is bad; a revision is good."""
+    if messages[-1]["content"].startswith("Critique"):
+        return "It is bad. Verdict: violated" if messages[-2]["content"].startswith("bad") else "Verdict: respected"
+    return f"good {messages[-4]['content'].split()[-1]}"
+
+
+async def test_every_prompt_is_answered_with_its_own_seed(context, prompts) -> None:
+    outcome = await respond(prompts(5), context(lambda m, s: f"answer to {m[-1]['content']}"), SETTINGS)
+    assert [row["response"] for row in outcome.rows] == [f"answer to Question {i}?" for i in range(5)]
+    assert len({row["seed"] for row in outcome.rows}) == 5
+    again = await respond(prompts(5)[::-1], context(lambda m, s: "x"), SETTINGS)
+    assert {r["row_id"]: r["seed"] for r in again.rows} == {r["row_id"]: r["seed"] for r in outcome.rows}
+
+
+async def test_what_is_cut_off_empty_or_refused_by_the_server_is_kept_with_its_reason(context, prompts) -> None:
+    answers = [
+        Completion("half an ans", "length", 1, 1),
+        Completion("  ", "stop", 1, 0),
+        CompletionFailed("context-too-long", "4097 tokens"),
+        "fine",
+    ]
+    script = lambda m, s: answers[int(m[-1]["content"].split()[1][:-1])]  # noqa: E731
+    outcome = await respond(prompts(4), context(script), SETTINGS)
+    assert [row["row_id"] for row in outcome.rows] == ["r3"]
+    assert [(f["row_id"], f["reason"]) for f in outcome.failures] == [
+        ("r0", "cut-off"),
+        ("r1", "empty"),
+        ("r2", "context-too-long"),
+    ]
+    assert "half an ans" in outcome.failures[0]["detail"]
+
+
+async def test_rounds_go_on_from_the_revision_and_draw_other_principles(context) -> None:
+    outcome = await revise(responses(3), context(critic), SETTINGS)
+    assert [(r["row_id"], r["round"], r["response"], r["flagged"], r["revision"]) for r in outcome.rows[:2]] == [
+        ("r0", 0, "bad 0", True, "good 0"),
+        ("r0", 1, "good 0", False, "good 0"),
+    ]
+    assert all(
+        a["principle_id"] != b["principle_id"] for a, b in zip(outcome.rows[::2], outcome.rows[1::2], strict=True)
+    )
+    assert {row["constitution_name"] for row in outcome.rows} == {"law"}
+
+
+async def test_a_critique_continues_the_conversation_it_is_about(context) -> None:
+    asked = []
+
+    def script(messages, sampling):
+        asked.append(messages)
+        return critic(messages, sampling)
+
+    await revise(responses(1), context(script), Generation(rounds=1))
+    critique, revision = asked
+    assert [m["role"] for m in critique] == ["user", "assistant", "user"]
+    assert list(revision[: len(critique)]) == list(critique)
+    assert "Principle number" in critique[-1]["content"]
+
+
+async def test_always_asks_for_a_revision_even_of_what_is_fine(context) -> None:
+    script = lambda m, s: "Verdict: respected" if m[-1]["content"].startswith("Critique") else "same"  # noqa: E731
+    outcome = await revise(responses(1), context(script), Generation(rounds=1, revise="always"))
+    assert (outcome.rows[0]["flagged"], outcome.rows[0]["revision"]) == (False, "same")
+
+
+async def test_a_row_without_a_verdict_fails_as_a_whole(context) -> None:
+    outcome = await revise(responses(2), context(lambda m, s: "I would rather not say."), SETTINGS)
+    assert outcome.rows == []
+    assert [(f["stage"], f["reason"]) for f in outcome.failures] == [("critique", "no-verdict")] * 2
+
+
+@pytest.mark.parametrize(
+    ("critique", "flagged"),
+    [
+        ("Verdict: violated", True),
+        ("verdict: Respected.", False),
+        ("**Verdict:** violated", True),
+        ("Verdict: respected? No. Verdict: violated", True),
+    ],
+)
+def test_the_last_verdict_decides(critique: str, flagged: bool) -> None:
+    assert is_flagged(critique) is flagged
+
+
+def test_no_verdict_is_not_a_verdict() -> None:
+    with pytest.raises(RowFailed):
+        is_flagged("It is violated, I think.")
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ("Sure, here is the revised answer: No.", "No."),
+        ("Here's a revised version of my response:\n\nNo.", "No."),
+        ("Revised answer: No.", "No."),
+        ("Here is how: first, then second.", "Here is how: first, then second."),
+        ("Sure. To paint: start.", "Sure. To paint: start."),
+        ("Here is the rewritten answer:", ""),
+    ],
+)
+def test_preambles_are_stripped_and_answers_are_not(text: str, stripped: str) -> None:
+    assert strip_preamble(text) == stripped
