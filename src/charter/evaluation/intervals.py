@@ -8,6 +8,9 @@ from statistics import NormalDist
 import numpy as np
 
 
+_AT_ONCE = 2_000_000  # values resampled at once: 16 MB
+
+
 @dataclass(frozen=True)
 class Rate:
     """A share or a mean with its interval.
@@ -90,7 +93,13 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
         return Rate(None, -math.inf, math.inf, 0)
     sample = np.asarray(values, dtype=np.float64)
     random = np.random.default_rng(seed)
-    means = np.array([random.choice(sample, sample.size).mean() for _ in range(draws)])
+    at_once = max(1, _AT_ONCE // sample.size)
+    means = np.concatenate(
+        [
+            random.choice(sample, (min(at_once, draws - done), sample.size)).mean(axis=1)
+            for done in range(0, draws, at_once)
+        ]
+    )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Rate(float(sample.mean()), float(low), float(high), sample.size)
 

@@ -53,7 +53,9 @@ def collect(
         name=str(config.get("name", run_folder.name)),
         made=made,
         config=config,
-        constitution=_constitution(run_folder / "constitution.md", str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs),
+        constitution=_constitution(
+            run_folder / "constitution.md", str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs
+        ),
         verdict=verdict,
         evaluation=evaluation,
         stages=_stages(run_folder, progress or {}, failures),
@@ -98,9 +100,7 @@ def read_metrics(folder: Path) -> list[MetricRow]:
     return [rows[step] for step in sorted(rows)]
 
 
-def _constitution(
-    file: Path, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None
-) -> Constitution:
+def _constitution(file: Path, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None) -> Constitution:
     if not file.is_file():
         return Constitution(path=path)
     law = load_constitution(file)

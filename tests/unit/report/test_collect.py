@@ -18,7 +18,11 @@ from charter.report.collect import collect, read_metrics, write_report
 from charter.report.examples import draw
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
-LINEAGE = {"constitution_name": "Harmless", "constitution_version": "1.0", "constitution_hash": parse_constitution(LAW).hash}
+LINEAGE = {
+    "constitution_name": "Harmless",
+    "constitution_version": "1.0",
+    "constitution_hash": parse_constitution(LAW).hash,
+}
 
 
 def graded(model: str) -> list[Graded]:
