@@ -18,7 +18,8 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """As editors and CI systems read it, ``file:line: what. fix``."""
-        return f"{self.file}:{self.line}: {self.what}. {self.fix}"
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.what}. {self.fix}"
 
 
 class BrokenConstitution(ConstitutionError):
