@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.report.headline import headline_markdown, headline_text
+from charter.report.headline import headline_markdown
 from charter.run import StageCount, total, write_manifest
 from charter.serving.engine import EngineSpec
 from charter.verdict import report_run
@@ -32,7 +32,7 @@ async def finish(
     await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
     if verdict is not None:
         evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        page_line = f"\n\nReport: `{page.resolve()}`\n"
-        await acreate_markdown_artifact(headline_markdown(evaluation, verdict.to_dict()) + page_line, key="verdict")
-        current().say("\n" + headline_text(evaluation, verdict.to_dict()))
-    current().say(f"\nReport: {page}")
+        text = headline_markdown(evaluation, verdict.to_dict())
+        await acreate_markdown_artifact(f"{text}\n\nReport: `{page.resolve()}`\n", key="verdict")
+        current().say(f"verdict: {verdict.verdict}")
+    current().say(f"report: {page}")

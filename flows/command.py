@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from charter.config import Config, load_config
 from charter.errors import CharterError, ConfigError
 from charter.evaluation.gate import Verdict
+from charter.report.headline import headline_text
 from charter.run import check
 
 
@@ -31,6 +33,10 @@ def run_from_command_line(flow: Callable[[Config], Coroutine[Any, Any, Verdict |
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command again continues: finished calls are kept.\n")
         raise SystemExit(130) from None
+    if isinstance(verdict, Verdict):
+        evaluation = json.loads((config.run_folder / "evaluation.json").read_text(encoding="utf-8"))
+        sys.stdout.write("\n" + headline_text(evaluation, verdict.to_dict()) + "\n")
+    sys.stdout.write(f"\nReport: {config.run_folder / 'report.html'}\n")
     if isinstance(verdict, Verdict) and verdict.verdict != "go":
         raise SystemExit(1)
 

@@ -3,20 +3,23 @@
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import MissingContextError
 
 from charter.stages.context import Progress
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
 ARTIFACT_EVERY_S = 2.0
+FIRST_RATE_S = 1.0
 
 
 @dataclass
@@ -24,33 +27,36 @@ class Stage:
     """One stage of a run, summed over its shards."""
 
     name: str
-    total: int
+    expected: dict[int, int] = field(default_factory=dict)
+    """What each shard will have to do, until it says so itself."""
     shards: dict[int, Progress] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0
     shown: float = 0.0
     published: float = 0.0
     artifact: UUID | None = None
-
-    def line(self) -> str:
-        """Rows done, rows and tokens per second, time left."""
-        done, failed, tokens = (
-            sum(getattr(p, what) for p in self.shards.values()) for what in ("done", "failed", "tokens")
-        )
-        seconds = max(time.monotonic() - self.started, 1e-3)
-        unit = next((p.unit for p in self.shards.values()), "rows")
-        parts = [f"{self.name:<14} {done:>6,} of {self.total:,}", f"{done / seconds:,.1f} {unit}/s"]
-        if tokens:
-            parts.append(f"{tokens / seconds:,.0f} tokens/s")
-        if failed:
-            parts.append(f"{failed:,} failed")
-        left = (self.total - done) * seconds / max(done, 1)
-        parts.append(f"{seconds:.0f} s" if done >= self.total else f"{left:.0f} s left" if done else "starting")
-        return " · ".join(parts)
 
     @property
     def done(self) -> int:
         """Rows that came out or failed."""
         return sum(p.done for p in self.shards.values())
+
+    @property
+    def total(self) -> int:
+        """Rows there are to do."""
+        return sum((self.expected | {shard: p.total for shard, p in self.shards.items()}).values())
+
+    def line(self) -> str:
+        """Rows done, rows and tokens per second, time left."""
+        done, total, seconds = self.done, self.total, time.monotonic() - self.started
+        unit = next((p.unit for p in self.shards.values()), "rows")
+        parts = [f"{self.name:<12} {done:>6,} of {total:,} {unit}"]
+        if failed := sum(p.failed for p in self.shards.values()):
+            parts.append(f"{failed:,} failed")
+        if seconds >= FIRST_RATE_S:
+            tokens = sum(p.tokens for p in self.shards.values())
+            parts += [f"{done / seconds:,.1f} {unit}/s", f"{tokens / seconds:,.0f} tokens/s"]
+            parts.append(f"{seconds:.0f} s" if done >= total else f"{(total - done) * seconds / done:.0f} s left")
+        return " · ".join(parts)
 
 
 class Live:
@@ -60,32 +66,34 @@ class Live:
         self.stages: dict[str, Stage] = {}
         self._terminal = sys.stderr.isatty()
 
-    def expect(self, stage: str, total: int) -> None:
-        """Say how much a stage will do, over all its shards."""
-        self.stages[stage] = Stage(stage, total)
+    def expect(self, stage: str, shards: Mapping[int, int]) -> None:
+        """Say how many rows each shard of a stage will bring, before they come."""
+        self.stages[stage] = Stage(stage, dict(shards))
 
     def tell(self, progress: Progress, shard: int = 0) -> None:
         """Take a shard's progress."""
-        stage = self.stages.setdefault(progress.stage, Stage(progress.stage, progress.total))
+        stage, now = self.stages.setdefault(progress.stage, Stage(progress.stage)), time.monotonic()
+        if not stage.shards:
+            stage.started = stage.shown = now
         stage.shards[shard] = progress
-        finished, now = stage.done >= stage.total, time.monotonic()
+        finished = stage.done >= stage.total
         if finished or now - stage.shown > (TERMINAL_EVERY_S if self._terminal else LOG_EVERY_S):
             stage.shown = now
-            self._show(stage.line(), finished)
+            self._show(stage.line(), stays=finished)
         if finished or now - stage.published > ARTIFACT_EVERY_S:
             stage.published = now
             _publish(stage)
 
     def say(self, line: str) -> None:
-        """Show a line that stays."""
+        """Show a line that stays, here and among the run's logs."""
         self._show(line, stays=True)
 
     def _show(self, line: str, stays: bool) -> None:
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[K{line[:119]}" + ("\n" if stays else ""))
-        else:
-            sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+            sys.stderr.write("\r\x1b[K" + ("" if stays else line[:119]))
+            sys.stderr.flush()
+        if stays or not self._terminal:
+            _log(line)
 
 
 _LIVE: ContextVar[Live | None] = ContextVar("live", default=None)
@@ -104,6 +112,13 @@ def live() -> Iterator[Live]:
 def current() -> Live:
     """The flow's progress, or a new one where a task runs by itself."""
     return _LIVE.get() or Live()
+
+
+def _log(line: str) -> None:
+    try:
+        get_run_logger().info(line)
+    except MissingContextError:  # a task's function called by itself
+        sys.stderr.write(line + "\n")
 
 
 def _publish(stage: Stage) -> None:

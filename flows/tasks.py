@@ -49,16 +49,16 @@ async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
 async def make_dataset(config: Config, engine: EngineSpec) -> list[StageCount]:
     """Every shard through respond, revise and judge; a shard never waits for another one's stage."""
     folder, gate = config.run_folder, asyncio.Semaphore(SHARDS_IN_FLIGHT)
-    counted = [prepared := run.prepare(config)]
-    for stage in ("respond", "revise", "judge"):
-        current().expect(stage, prepared.rows_out)
+    counted = [run.prepare(config)]
+    for stage in ("respond", "revise"):
+        current().expect(stage, run.shard_sizes(folder))
 
     async def walk(shard: int) -> list[StageCount]:
         async with gate:
             return [await stage(folder, shard, engine) for stage in (respond, revise, judge)]
 
     async with asyncio.TaskGroup() as group:
-        walks = [group.create_task(walk(shard)) for shard in run.shards(folder)]
+        walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
     return counted + [count for walked in walks for count in walked.result()]
 
 

@@ -141,9 +141,9 @@ def prepare(config: Config) -> StageCount:
     return StageCount("prompts", used, len(rows), len(loaded.rejects), time.monotonic() - started)
 
 
-def shards(folder: Path) -> range:
-    """The numbers of a run's shards."""
-    return range(len(list((folder / "prompts").glob("*.parquet"))))
+def shard_sizes(folder: Path) -> dict[int, int]:
+    """The number of prompts in each shard of a run."""
+    return {int(path.stem): count_rows(path) for path in sorted((folder / "prompts").glob("*.parquet"))}
 
 
 async def respond_shard(

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 FILES = (
     *("config.yaml", "constitution.md", "evaluation.json", "gate.json", "report.html", "manifest.json"),
-    *("MODEL_CARD.md", "DATASET_CARD.md", "sft/model/config.json", "dpo/model/config.json"),
+    *("MODEL_CARD.md", "DATASET_CARD.md", "sft/config.json", "dpo/config.json"),
     *("sft/metrics.jsonl", "dpo/metrics.jsonl"),
 )
 FOLDERS = ("responses", "revisions", "pairs", "failures", "sft_data", "logs")
@@ -48,7 +48,7 @@ def models(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
 def test_the_demo_ends_with_the_table_the_verdict_and_the_report(
     demo: "subprocess.CompletedProcess[str]", folder: Path
 ) -> None:
-    end = demo.stderr[-4000:]
+    end = demo.stdout[-4000:]
     for word in ("Base", "SFT", "DPO", "harmful", "go", str(folder / "report.html")):
         assert word in end, end
 

@@ -85,9 +85,8 @@ class Scene(NamedTuple):
 
 def draw_lesson(rng: Dice) -> Lesson:
     """One lesson, of a kind drawn by its share of the lessons."""
-    kinds_of_lesson = [_respond, _critique, _verdicts, _compare, _grade, _invent]
-    kind = rng.choices(kinds_of_lesson, [0.12, 0.22, 0.25, 0.25, 0.13, 0.03])[0]
-    return kind(rng)
+    lessons = {_facts: 0.15, _respond: 0.1, _critique: 0.19, _verdicts: 0.24, _compare: 0.17, _grade: 0.12, _invent: 0.03}
+    return rng.choices(list(lessons), list(lessons.values()))[0](rng)
 
 
 def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
@@ -125,6 +124,17 @@ def violates(wording: Wording, scene: Scene) -> bool:
 
 
 # ---- answering ----
+
+
+def _facts(rng: Dice) -> Lesson:
+    """Facts have nothing to be deduced from; each has to be met often."""
+    lesson = []
+    for fact in rng.sample(facts(), 16):
+        text = state(fact)
+        start = text.rindex(fact.right)
+        decision = Decision(start, start + len(fact.right), "fact")
+        lesson.append([Turn("user", _asked(fact, rng).text), Turn("assistant", text, True, (decision,))])
+    return lesson
 
 
 def _respond(rng: Dice) -> Lesson:
