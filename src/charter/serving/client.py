@@ -121,7 +121,8 @@ class Client:
             ServingError: no endpoint has answered anything for as long as the patience lasts, or all refuse the key.
         """
         trial = _Trial(began=time.monotonic())
-        affinity = messages[0]["content"] if messages else ""
+        # A system prompt is shared by all; the first question tells conversations apart.
+        affinity = next((m["content"] for m in messages if m["role"] == "user"), "")
         while True:
             endpoint = self._router.choose(affinity, time.monotonic())
             endpoint.busy += 1
@@ -139,7 +140,8 @@ class Client:
 
     async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
         assert self._session is not None, "use the client as `async with Client(...) as client`"
-        body = json.dumps(self._request(endpoint, messages, sampling)).encode()
+        request = self._request(endpoint, messages, sampling)
+        body = json.dumps(request).encode()
         try:
             async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
                 raw = await response.read()
@@ -155,7 +157,7 @@ class Client:
             logger.warning("%s answers again", endpoint.url)
         endpoint.succeeded()
         if status != 200:
-            self._refused(endpoint, status, raw, retry_after, sampling)
+            self._refused(endpoint, status, raw, retry_after, "structured_outputs" in request)
         return _read_answer(raw, sampling)
 
     def _request(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> dict[str, Any]:
@@ -181,9 +183,7 @@ class Client:
             logger.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
         endpoint.failed(time.monotonic())
 
-    def _refused(
-        self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, sampling: Sampling
-    ) -> None:
+    def _refused(self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, constrained: bool) -> None:
         detail = _error_text(raw)
         if status in _AGAIN:
             reason = "busy" if status in _BUSY else "endpoint-error"
@@ -193,9 +193,10 @@ class Client:
         lowered = detail.lower()
         if any(sign in lowered for sign in _TOO_LONG):
             raise CompletionFailed("context-too-long", detail)
-        if sampling.choices and endpoint.constrained and any(sign in lowered for sign in _UNCONSTRAINED):
+        if constrained and any(sign in lowered for sign in _UNCONSTRAINED):
+            if endpoint.constrained:
+                logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
             endpoint.constrained = False
-            logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
             raise _Retry("bad-request", detail, after_s=0.0)
         raise CompletionFailed("bad-request", f"status {status}: {detail}")
 
