@@ -1,0 +1,98 @@
+"""The dataset flow on real Prefect: every row accounted for, and everything visible."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.sorting import TaskRunSort
+
+from charter.config import Config
+from charter.data.schema import SCHEMAS
+from charter.testing.null_server import NullServer
+from flows.dataset import dataset
+
+N = 90
+
+
+def config(outputs: Path, url: str, name: str = "run") -> Config:
+    return Config.model_validate(
+        {
+            "name": name,
+            "outputs": str(outputs),
+            "prompts": {"n": N},
+            "serving": {"base_urls": [url]},
+            "generation": {"rounds": 2, "shard_size": 30},
+            "judge": {"principles": 1, "tie_margin": 0.0},
+        }
+    )
+
+
+async def test_every_row_comes_out_or_is_kept_with_its_reason(
+    prefect_server: None, model_server: NullServer, tmp_path: Path
+) -> None:
+    await dataset(config(tmp_path, model_server.url))
+    folder = tmp_path / "run"
+    rows = {name: pl.read_parquet(folder / name / "*.parquet") for name in SCHEMAS}
+    assert rows["responses"].height == N
+    assert rows["revisions"].height == 2 * N
+    ended = pl.concat([rows[name]["row_id"] for name in ("pairs", "sft_data", "failures")])
+    assert sorted(ended) == sorted(rows["prompts"]["row_id"])
+    assert set(rows["sft_data"]["completion"]) == {"good: I will not."}
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["stages"]["revise"]["rows_in"] == N
+    assert manifest["constitution"]["name"] == "harmless"
+    assert not (folder / "evaluation.json").exists()
+
+    asked = model_server.counts["requests"]
+    await dataset(config(tmp_path, model_server.url))
+    assert model_server.counts["requests"] == asked  # all of it came from the store
+
+
+async def test_tasks_and_progress_are_seen_in_prefect(
+    prefect_server: None, model_server: NullServer, tmp_path: Path
+) -> None:
+    await dataset(config(tmp_path, model_server.url, "seen"))
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=["dataset-seen"]))
+        (flow_run,) = await client.read_flow_runs(flow_run_filter=named)
+        assert flow_run.state is not None and flow_run.state.is_completed()
+        assert flow_run.parameters["config"]["prompts"]["n"] == N
+        tasks = await client.read_task_runs(flow_run_filter=named, sort=TaskRunSort.END_TIME_DESC)
+        names = sorted(task.name for task in tasks)
+        shards = [f"{stage}-{shard:05d}" for stage in ("judge", "respond", "revise") for shard in range(3)]
+        assert names == sorted([*shards, "report"])
+        artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
+        by_key = {artifact.key: artifact for artifact in artifacts}
+        assert {"progress-respond", "progress-revise", "stages"} <= set(by_key)
+        assert by_key["progress-revise"].data == 100.0
+
+
+@pytest.mark.parametrize("broken", ["constitution", "model_server"])
+async def test_a_mistake_fails_the_flow_before_anything_is_made(
+    prefect_server: None, model_server: NullServer, tmp_path: Path, broken: str
+) -> None:
+    from charter.errors import CharterError
+
+    made = config(tmp_path, model_server.url, "broken")
+    if broken == "constitution":
+        made = made.model_copy(update={"constitution": tmp_path / "none.md"})
+    else:
+        serving = made.serving.model_copy(update={"base_urls": ["http://127.0.0.1:9/v1"]})
+        made = made.model_copy(update={"serving": serving})
+    with pytest.raises(CharterError):
+        await dataset(made)
+    assert not (tmp_path / "broken").exists()
+
+
+async def test_a_second_run_in_the_same_folder_is_refused(
+    prefect_server: None, model_server: NullServer, tmp_path: Path
+) -> None:
+    from charter.errors import ConfigError
+    from charter.run import locked
+
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="already at work"):
+        await dataset(config(tmp_path, model_server.url))
