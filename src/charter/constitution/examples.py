@@ -13,6 +13,7 @@ _LABELS = {
     label.casefold(): label
     for label in (SYSTEM, PROMPT, RESPONSE, CRITIQUE_REQUEST, CRITIQUE, REVISION_REQUEST, REVISION)
 }
+_LONGEST_INLINE = 2000
 _ORDER = "Write **Prompt:**, **Response:**, **Critique:** and **Revision:** in this order, and '---' between examples"
 
 
@@ -113,5 +114,5 @@ def _written(example: Example) -> str:
 
 def _labelled(label: str, text: str) -> str:
     written = to_markdown(text)
-    inline = not written.startswith(("```", "- ", "1. ")) and not written[:1].isdigit()
+    inline = len(written) < _LONGEST_INLINE and not written.startswith(("```", "- ")) and not written[:1].isdigit()
     return f"**{label}** {written}" if inline else f"**{label}**\n\n{written}"

@@ -100,7 +100,7 @@ def _from_paper(values: Mapping[str, Any], name: str) -> Constitution:
         for number, prompt in enumerate(prompts, 1):
             critique = _unwrapped(_words(prompt, name, f"{key}.prompt"), *_CRITIQUE)
             id = _id(key, place) if number == 1 else f"{_id(key, place)}.{number}"
-            principles.append(_principle(id, key, critique, revision))
+            principles.append(_principle(id, _title(key), critique, revision))
     return _constitution(name, principles)
 
 
@@ -251,7 +251,8 @@ def _wrapped(text: str, before: str, after: str) -> str:
 def _title(text: str) -> str:
     """The first words of a text, to tell principles apart by."""
     words = text.split()
-    return " ".join(words[:8]).rstrip(".,:;") + (" …" if len(words) > 8 else "")
+    shown = " ".join(words[:8])[:120].rstrip(".,:; ")
+    return shown + (" …" if len(words) > 8 else "")
 
 
 def _id(key: str, number: int) -> str:

@@ -21,7 +21,7 @@ ID = re.compile(r"[^\W_]+(?:[-._][^\W_]+)*")
 _ATTRIBUTES = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)\}\s*$")
 _LOOSE_BRACE = re.compile(r"(?<!\\)[{}]")
 _HEAVIEST = 1000.0
-_LONGEST_CHAIN = 16
+_LONGEST_CHAIN, _LONGEST_TITLE, _LONGEST_SETTING = 16, 200, 1000
 
 Reader = Callable[[Path], str]
 
@@ -121,6 +121,8 @@ def _check_settings(draft: _Draft) -> None:
             what, fix = f"'{key}' is a list", "Give it one value."
         elif isinstance(value, str) and "\n" in value.strip():
             what, fix = f"'{key}' has several lines", "Write it on one line."
+        elif len(str(value)) > _LONGEST_SETTING:
+            what, fix = f"'{key}' is too long", f"Write at most {_LONGEST_SETTING} characters; a preface may be longer."
         else:
             continue
         draft.problems.append(Problem(draft.file, line, "front-matter", what, fix))
@@ -243,6 +245,8 @@ def _heading(draft: _Draft, block: Block) -> tuple[str, str, tuple[str, ...], fl
     id, tags, weight = _attributes(draft, block, found[1] if found else "")
     if not title:
         draft.wrong(block.line, "heading", "a principle without a title", "Write '## Title'")
+    elif len(title) > _LONGEST_TITLE:
+        draft.wrong(block.line, "heading", f"a title of {len(title)} characters", f"Write at most {_LONGEST_TITLE}")
     elif not id and not (id := slug(title)):
         draft.wrong(block.line, "id", f"no id can be made of the title '{title}'", "Add one: '## Title {#an-id}'")
     return title, id, tags, weight
