@@ -34,7 +34,7 @@ from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
 from charter.serving.launch import plan
 from charter.stages.context import Context, OnProgress, Outcome
 from charter.stages.judge import judge
-from charter.stages.pair import candidate_pairs, sft_rows
+from charter.stages.pair import candidate_pairs, divide, walked_rows
 from charter.stages.respond import respond
 from charter.stages.revise import revise
 
@@ -171,20 +171,20 @@ async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 
 
 async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
-    """Supervised rows and soft-labelled pairs of one shard."""
-    config = _config(folder)
-    responses, revisions = _read(folder, "responses", shard), _read(folder, "revisions", shard)
-    share, started = config.training.sft_share, time.monotonic()
-    walked = {row["row_id"] for row in revisions}
-    supervised = sft_rows(responses, revisions, share)
-    _write(folder, "sft_data", shard, supervised)
-    candidates = candidate_pairs(responses, revisions, share)
+    """Judge what changed in one shard, and divide it into supervised rows and soft-labelled pairs."""
+    config, started = _config(folder), time.monotonic()
+    walked = walked_rows(_read(folder, "responses", shard), _read(folder, "revisions", shard))
+    candidates = candidate_pairs(walked)
     async with open_engine(spec) as engine:
-        outcome = await judge(
-            candidates.rows, _context(folder, config, engine, spec), config.judge, telling(on_progress, engine)
-        )
-        outcome.failures += candidates.failures
-        return _keep(folder, "judge", "pairs", shard, len(walked) - len(supervised), outcome, engine, started)
+        context = _context(folder, config, engine, spec)
+        judged = await judge(candidates.rows, context, config.judge, telling(on_progress, engine))
+    divided = divide(walked, judged.rows, config.training.sft_share)
+    _write(folder, "sft_data", shard, divided.sft)
+    _write(folder, "pairs", shard, divided.pairs)
+    failures = candidates.failures + judged.failures + divided.failures
+    _write_failures(folder, "judge", shard, failures)
+    rows_out = len(divided.sft) + len(divided.pairs)
+    return count_rows_of("judge", len(walked), rows_out, len(failures), engine.stats, started)
 
 
 def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:

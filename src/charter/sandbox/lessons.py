@@ -85,7 +85,15 @@ class Scene(NamedTuple):
 
 def draw_lesson(rng: Dice) -> Lesson:
     """One lesson, of a kind drawn by its share of the lessons."""
-    lessons = {_facts: 0.15, _respond: 0.1, _critique: 0.19, _verdicts: 0.24, _compare: 0.17, _grade: 0.12, _invent: 0.03}
+    lessons = {
+        _facts: 0.15,
+        _respond: 0.1,
+        _critique: 0.19,
+        _verdicts: 0.24,
+        _compare: 0.17,
+        _grade: 0.12,
+        _invent: 0.03,
+    }
     return rng.choices(list(lessons), list(lessons.values()))[0](rng)
 
 

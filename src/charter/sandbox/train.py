@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
         compile: fuse the small operations (takes a C++ compiler and two minutes, saves a quarter of the time).
     """
 
-    steps: int = 4000
+    steps: int = 2400
     tokens: int = 5120
     rate: float = 0.006
     rate_other: float = 0.003

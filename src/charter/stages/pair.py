@@ -1,56 +1,83 @@
-"""Pairs and supervised rows: what the walked rows are good for, decided by the hash of the prompt."""
+"""Pairs and supervised rows: what the walked rows are good for, decided by the judge and the hash of the prompt."""
 
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.stages.context import Outcome, Row, failure
 
 
+class Divided(NamedTuple):
+    """Where the rows went: to SFT, to DPO, or out with a reason."""
+
+    sft: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    failures: list[dict[str, str]]
+
+
+def walked_rows(responses: Sequence[Row], revisions: Sequence[Row]) -> list[dict[str, Any]]:
+    """Each response that went through its rounds, with its `first` and `last` answer.
+
+    `drawn` holds the ids of the principles under which it was changed.
+    """
+    rounds = defaultdict[str, list[Row]](list)
+    for row in sorted(revisions, key=lambda row: int(row["round"])):
+        rounds[row["row_id"]].append(row)
+    return [
+        {
+            **row,
+            "first": row["response"].strip(),
+            "last": rounds[row["row_id"]][-1]["revision"].strip(),
+            "drawn": [made["principle_id"] for made in rounds[row["row_id"]] if made["changed"]],
+        }
+        for row in responses
+        if row["row_id"] in rounds
+    ]
+
+
+def candidate_pairs(walked: Sequence[Row]) -> Outcome:
+    """Last revision against first answer, where they differ; one that begins the other leaves as `prefix`."""
+    outcome = Outcome()
+    for row in walked:
+        first, last = row["first"], row["last"]
+        if first != last and (first.startswith(last) or last.startswith(first)):
+            outcome.failures.append(failure(row, "pair", "prefix", f"{first!r} | {last!r}"))
+        elif first != last:
+            outcome.rows.append(dict(row))
+    return outcome
+
+
+def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float) -> Divided:
+    """Give every prompt to SFT or to DPO, by the hash of its words: no prompt serves both, a leak seen elsewhere.
+
+    SFT learns the answer that the judge prefers, so that a revision made after a mistaken critique is not learnt;
+    and the first answer where no critique found fault. For DPO an answer that never changed makes no pair: it
+    leaves as `unchanged`.
+    """
+    divided = Divided([], [], [])
+    first = {row["row_id"]: row["first"] for row in walked}
+    for pair in pairs:
+        if in_sft_half(pair["prompt"], sft_share):
+            source = "response" if pair["chosen"] == first[pair["row_id"]] else "revision"
+            divided.sft.append(_sft_row(pair, pair["chosen"], source))
+        else:
+            divided.pairs.append(dict(pair))
+    for row in walked:
+        if row["first"] == row["last"]:
+            if in_sft_half(row["prompt"], sft_share):
+                divided.sft.append(_sft_row(row, row["first"], "response"))
+            else:
+                divided.failures.append(failure(row, "pair", "unchanged"))
+    return divided
+
+
 def in_sft_half(prompt: Sequence[Any], share: float) -> bool:
-    """Whether a prompt belongs to supervised training; it never serves both (a leak seen in llm-swarm)."""
+    """Whether a prompt belongs to supervised training."""
     text = json.dumps([[m["role"], m["content"]] for m in prompt], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") < share * 2**48
 
 
-def sft_rows(responses: Sequence[Row], revisions: Sequence[Row], share: float) -> list[dict[str, Any]]:
-    """Rows of ``sft_data``: the last revision, or the first answer where no critique found fault with it."""
-    rounds = _rounds(revisions)
-    rows = []
-    for row in responses:
-        if row["row_id"] not in rounds or not in_sft_half(row["prompt"], share):
-            continue
-        last = rounds[row["row_id"]][-1]["revision"]
-        source = "response" if last == row["response"] else "revision"
-        kept = {name: row[name] for name in ("row_id", "prompt", "kind")}
-        rows.append({**kept, "completion": last, "source": source})
-    return rows
-
-
-def candidate_pairs(responses: Sequence[Row], revisions: Sequence[Row], sft_share: float) -> Outcome:
-    """Revision against first answer, for the prompts that supervised training does not see.
-
-    A row that has nothing to compare leaves with its reason: `unchanged`, or one answer a `prefix` of the other.
-    """
-    rounds, outcome = _rounds(revisions), Outcome()
-    for row in responses:
-        if row["row_id"] not in rounds or in_sft_half(row["prompt"], sft_share):
-            continue
-        first, last = row["response"].strip(), rounds[row["row_id"]][-1]["revision"].strip()
-        if first == last:
-            outcome.failures.append(failure(row, "pair", "unchanged"))
-        elif first.startswith(last) or last.startswith(first):
-            outcome.failures.append(failure(row, "pair", "prefix", f"{first!r} | {last!r}"))
-        else:
-            drawn = [r["principle_id"] for r in rounds[row["row_id"]] if r["changed"]]
-            outcome.rows.append({**row, "first": first, "last": last, "drawn": drawn})
-    return outcome
-
-
-def _rounds(revisions: Sequence[Row]) -> dict[str, list[Row]]:
-    rounds = defaultdict[str, list[Row]](list)
-    for row in revisions:
-        rounds[row["row_id"]].append(row)
-    return {row_id: sorted(found, key=lambda r: int(r["round"])) for row_id, found in rounds.items()}
+def _sft_row(row: Row, completion: str, source: str) -> dict[str, Any]:
+    return {**{name: row[name] for name in ("row_id", "prompt", "kind")}, "completion": completion, "source": source}

@@ -3,12 +3,12 @@ import pytest
 from charter.config import Judge
 from charter.messages import user
 from charter.stages.judge import compare, judge
-from charter.stages.pair import candidate_pairs, in_sft_half, sft_rows
+from charter.stages.pair import candidate_pairs, divide, in_sft_half, walked_rows
 
 PRINCIPLES = 4
 
 
-def walked(n: int, last: str = "safe {i}", first: str = "bad {i}") -> tuple[list[dict], list[dict]]:
+def walked(n: int, last: str = "safe {i}", first: str = "bad {i}") -> list[dict]:
     responses = [
         {
             "row_id": f"r{i}",
@@ -25,7 +25,7 @@ def walked(n: int, last: str = "safe {i}", first: str = "bad {i}") -> tuple[list
         for i in range(n)
         for k in range(2)
     ]
-    return responses, revisions
+    return walked_rows(responses, revisions)
 
 
 def prefers_safe(p: float):
@@ -33,12 +33,13 @@ def prefers_safe(p: float):
     return lambda m, s: p if "<answer_a>\nsafe" in m[-1]["content"] else 1 - p
 
 
-def test_no_prompt_serves_both_halves_and_none_is_lost() -> None:
-    responses, revisions = walked(400)
-    supervised = {row["row_id"] for row in sft_rows(responses, revisions, 0.5)}
-    paired = {row["row_id"] for row in candidate_pairs(responses, revisions, 0.5).rows}
-    assert supervised | paired == {row["row_id"] for row in responses}
-    assert not supervised & paired
+async def test_no_prompt_serves_both_halves_and_none_is_lost(context) -> None:
+    rows = walked(400)
+    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=1))
+    divided = divide(rows, judged.rows, 0.5)
+    supervised, paired = ({row["row_id"] for row in part} for part in (divided.sft, divided.pairs))
+    assert supervised | paired == {row["row_id"] for row in rows}
+    assert not supervised & paired and not divided.failures
     assert 150 < len(supervised) < 250
 
 
@@ -48,26 +49,38 @@ def test_the_half_follows_the_prompt_alone() -> None:
     assert in_sft_half(prompt, 0.999999) and not in_sft_half(prompt, 1e-9)
 
 
-def test_supervised_rows_say_where_they_come_from() -> None:
-    responses, revisions = walked(40)
-    assert {row["source"] for row in sft_rows(responses, revisions, 0.5)} == {"revision"}
-    responses, revisions = walked(40, last="bad {i}")
-    assert {row["source"] for row in sft_rows(responses, revisions, 0.5)} == {"response"}
+async def test_sft_learns_the_answer_that_the_judge_prefers(context) -> None:
+    rows = walked(40)
+    for p, completion, source in ((0.9, "safe", "revision"), (0.1, "bad", "response")):
+        judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(p)), Judge(principles=1))
+        learnt = divide(rows, judged.rows, 0.5).sft
+        assert {(row["completion"].split()[0], row["source"]) for row in learnt} == {(completion, source)}
 
 
-@pytest.mark.parametrize(
-    ("first", "last", "reason"),
-    [("same {i}", "same {i}", "unchanged"), ("bad {i}", "bad {i} and more", "prefix"), ("bad {i}", "bad", "prefix")],
-)
-def test_answers_that_cannot_be_compared_are_kept_apart(first: str, last: str, reason: str) -> None:
-    responses, revisions = walked(60, last=last, first=first)
-    outcome = candidate_pairs(responses, revisions, 0.5)
-    assert outcome.rows == [] and {f["reason"] for f in outcome.failures} == {reason}
-    assert len(outcome.failures) == sum(not in_sft_half(row["prompt"], 0.5) for row in responses)
+async def test_a_revision_on_which_the_judge_ties_is_learnt_by_nobody(context) -> None:
+    rows = walked(40)
+    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.5)), Judge(principles=1))
+    assert divide(rows, judged.rows, 0.5) == ([], [], [])
+    assert len(judged.failures) == 40
+
+
+def test_an_answer_that_no_critique_faulted_is_a_good_example_and_no_pair() -> None:
+    rows = walked(60, last="same {i}", first="same {i}")
+    assert candidate_pairs(rows).rows == []
+    divided = divide(rows, [], 0.5)
+    assert {row["source"] for row in divided.sft} == {"response"}
+    assert {(f["stage"], f["reason"]) for f in divided.failures} == {("pair", "unchanged")}
+    assert len(divided.sft) + len(divided.failures) == 60
+
+
+@pytest.mark.parametrize(("first", "last"), [("bad {i}", "bad {i} and more"), ("bad {i}", "bad")])
+def test_an_answer_that_begins_the_other_makes_no_pair(first: str, last: str) -> None:
+    outcome = candidate_pairs(walked(20, last=last, first=first))
+    assert outcome.rows == [] and [f["reason"] for f in outcome.failures] == ["prefix"] * 20
 
 
 async def test_the_better_answer_is_chosen_with_its_probability(context) -> None:
-    candidates = candidate_pairs(*walked(20), 0.5).rows
+    candidates = candidate_pairs(walked(20)).rows
     outcome = await judge(candidates, context(prefers_safe(0.9)), Judge(principles=3))
     assert len(outcome.rows) == len(candidates)
     for row in outcome.rows:
@@ -78,13 +91,13 @@ async def test_the_better_answer_is_chosen_with_its_probability(context) -> None
 
 
 async def test_a_judge_that_prefers_the_first_answer_gives_the_first_answer_as_chosen(context) -> None:
-    candidates = candidate_pairs(*walked(20), 0.5).rows
+    candidates = candidate_pairs(walked(20)).rows
     outcome = await judge(candidates, context(prefers_safe(0.1)), Judge(principles=1))
     assert {(row["chosen"][:3], round(row["p_chosen"], 6)) for row in outcome.rows} == {("bad", 0.9)}
 
 
 async def test_a_judge_that_always_says_a_gives_ties_and_no_pairs(context) -> None:
-    candidates = candidate_pairs(*walked(20), 0.5).rows
+    candidates = candidate_pairs(walked(20)).rows
     outcome = await judge(candidates, context(lambda m, s: 0.97), Judge(principles=2))
     assert outcome.rows == [] and {f["reason"] for f in outcome.failures} == {"tie"}
     assert len(outcome.failures) == len(candidates)
@@ -92,7 +105,7 @@ async def test_a_judge_that_always_says_a_gives_ties_and_no_pairs(context) -> No
 
 async def test_position_bias_shows_in_the_orders_and_not_in_the_label(context) -> None:
     leaning = lambda m, s: 0.95 if "<answer_a>\nsafe" in m[-1]["content"] else 0.4  # noqa: E731
-    outcome = await judge(candidate_pairs(*walked(8), 0.5).rows, context(leaning), Judge(principles=1))
+    outcome = await judge(candidate_pairs(walked(8)).rows, context(leaning), Judge(principles=1))
     row = outcome.rows[0]
     assert row["p_by_order"] == pytest.approx([0.95, 0.6])
     assert row["p_chosen"] == pytest.approx((0.95 + 0.6) / 2)
@@ -110,7 +123,7 @@ async def test_principles_are_combined_by_their_log_odds(context) -> None:
 
 
 async def test_certainty_stays_inside_the_open_interval(context) -> None:
-    outcome = await judge(candidate_pairs(*walked(4), 0.5).rows, context(prefers_safe(1.0)), Judge(principles=1))
+    outcome = await judge(candidate_pairs(walked(4)).rows, context(prefers_safe(1.0)), Judge(principles=1))
     assert all(0.5 < row["p_chosen"] < 1 for row in outcome.rows)
 
 
