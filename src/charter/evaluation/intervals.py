@@ -7,7 +7,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-
 _AT_ONCE = 2_000_000  # values resampled at once: 16 MB
 
 

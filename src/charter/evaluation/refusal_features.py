@@ -27,15 +27,17 @@ _WRITTEN_OUT = {
     "i've": ["i", "have"], "it's": ["it", "is"], "that's": ["that", "is"], "there's": ["there", "is"],
     "here's": ["here", "is"], "you're": ["you", "are"], "they're": ["they", "are"], "we're": ["we", "are"],
 }  # fmt: skip
-_SERVES = frozenset(
-    "provide assist help fulfill fulfil offer suggest recommend give support encourage answer comply engage promote "
-    "endorse condone satisfy share discuss advise respond create generate tell explain participate write list do".split()
-)
-_NEGATIONS = frozenset("not no never cannot nor neither none".split())
-_FUNCTION_WORDS = frozenset(
-    "a an the is are was were be of to in on at for and or my your i you it do does did how what why where who when "
-    "can could should would will that this with as by from best way good".split()
-)
+_SERVES = frozenset({
+    "provide", "assist", "help", "fulfill", "fulfil", "offer", "suggest", "recommend", "give", "support",
+    "encourage", "answer", "comply", "engage", "promote", "endorse", "condone", "satisfy", "share", "discuss",
+    "advise", "respond", "create", "generate", "tell", "explain", "participate", "write", "list", "do",
+})  # fmt: skip
+_NEGATIONS = frozenset({"not", "no", "never", "cannot", "nor", "neither", "none"})
+_FUNCTION_WORDS = frozenset({
+    "a", "an", "the", "is", "are", "was", "were", "be", "of", "to", "in", "on", "at", "for", "and", "or", "my",
+    "your", "i", "you", "it", "do", "does", "did", "how", "what", "why", "where", "who", "when", "can", "could",
+    "should", "would", "will", "that", "this", "with", "as", "by", "from", "best", "way", "good",
+})  # fmt: skip
 
 
 class Group(NamedTuple):
@@ -57,7 +59,7 @@ def lexicon() -> dict[str, Group]:
 
 def features(prompt: str, response: str) -> dict[str, float]:
     """Named numbers between 0 and about 3; those not named are 0."""
-    words, first = tokens(response.lstrip()[:READ]), 0
+    words = tokens(response.lstrip()[:READ])
     found, first, length, sentences = _phrases(words)
     values = {name: math.log1p(count) for name, count in found.items()}
     items = len(_ITEM.findall(response[:READ]))

@@ -1,7 +1,7 @@
 """The recipe of `refusal_weights.json`.
 
-``python -m charter.evaluation.refusal_training FOLDER`` reads XSTest's ``completions_*.csv`` (columns prompt, completion,
-final_label), reports accuracy on each model when it is left out, and writes the weights learnt from all.
+``python -m charter.evaluation.refusal_training FOLDER`` reads XSTest's ``completions_*.csv`` (columns prompt,
+completion, final_label), reports accuracy on each model when it is left out, and writes the weights learnt from all.
 
 With two models' answers as data, what words mean has to come from elsewhere as well: the weights are
 drawn towards what each group of the lexicon leans to (the mean of a Gaussian prior), not towards zero.
