@@ -46,6 +46,10 @@ _CAUSES = (
         "(serving.python names the interpreter that has it).",
     ),
     _cause(
+        r"unsupported cpu attention configuration: head_dim=(\d+)|(head size \d+) is not supported",
+        "this build of vLLM cannot serve attention heads of size {0}. Use a model whose heads are larger, or a GPU.",
+    ),
+    _cause(
         r"out of memory|outofmemoryerror|cannot allocate memory|std::bad_alloc|defaultcpuallocator: can't allocate"
         r"|not enough memory|no available memory for the cache blocks|larger than the available kv cache memory"
         r"|free memory on device|insufficient memory|is less than requested memory|ended with status -9\b",

@@ -28,6 +28,10 @@ CORE = "(EngineCore pid=21134) ERROR 11-21 10:24:05 [core.py:1510] "
             "requested memory for kv (500.0 GiB).",
             "out of memory.",
         ),
+        (
+            f"{CORE}RuntimeError: Unsupported CPU attention configuration: head_dim=16 isa=2 kv_cache_idx=0",
+            "cannot serve attention heads of size 16.",
+        ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "out of memory."),
         ("[charter] the server's process ended with status -9", "out of memory."),
         ("OSError: [Errno 98] Address already in use", "the port is taken."),
