@@ -168,7 +168,7 @@ def _near_duplicates(constitution: Constitution) -> Iterator[Problem]:
     for (first, a), (second, b) in combinations(grams, 2):
         if a and b and min(len(a), len(b)) / max(len(a), len(b)) >= _SAME and len(a & b) / len(a | b) >= _SAME:
             what = f"'{second.title}' says nearly the same as '{first.title}' on line {first.line}"
-            yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it shall count twice")
+            yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it shall count twice", "warning")
 
 
 def _bigrams(text: str) -> frozenset[tuple[str, str]]:
