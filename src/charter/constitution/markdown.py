@@ -77,7 +77,7 @@ def plain(line: str) -> str:
 
 def to_markdown(text: str) -> str:
     """Markdown that reads back as exactly `text`: as it stands if possible, else escaped, else in a fence."""
-    for written in (text, escape(text)):
+    for written in (text, _with_breaks(text), escape(text)):
         if _reads_as(written, text):
             return written
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
@@ -89,6 +89,11 @@ def escape(text: str) -> str:
     """`text` with every character escaped that Markdown could take for markup."""
     text = _MARKUP.sub(r"\\\g<0>", text)
     text = re.sub(r"(?m)^(\d+)([.)])", r"\1\\\2", text)
+    return _with_breaks(text)
+
+
+def _with_breaks(text: str) -> str:
+    """`text` with single line ends kept, which Markdown else takes for spaces."""
     return re.sub(r"(?<=[^\n])\n(?=[^\n])", "\\\\\n", text)
 
 
