@@ -89,7 +89,7 @@ def hash_inputs(step: Step, model: str, data: Path, settings: Training, seed: in
         "recipe": RECIPE,
         "step": step,
         "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude={"enabled", "sft", "dpo"}),
+        "settings": settings.model_dump(mode="json", exclude={"sft", "dpo"}),
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
         "data": _hash_table(read_table(data, step, getattr(section, "soft_labels", False))),
         "model": hash_model(model),

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charter.config import Training
+from charter.errors import DataError, ModelError, TrainingError
+from charter.training import train
+from charter.training.job import Job
+from charter.training.launch import command_for
+from tests.training_data import write_sft
+
+
+def test_launching_needs_no_torch() -> None:
+    check = "import sys, charter.training; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'trl')))"
+    assert (
+        subprocess.run([sys.executable, "-c", check], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode
+        == 0
+    )
+
+
+def test_a_folder_of_other_files_is_not_touched(tmp_path: Path, tiny: Path) -> None:
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter1.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="holds files that no training step wrote"):
+        train("sft", tiny, write_sft(tmp_path / "sft.parquet"), out, Training())
+    assert (out / "chapter1.txt").read_text() == "mine"
+
+
+def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Path) -> None:
+    data = write_sft(tmp_path / "sft.parquet")
+    with pytest.raises(ModelError, match="no such folder"):
+        train("sft", tmp_path / "none", data, tmp_path / "out", Training())
+    with pytest.raises(DataError, match="no such file"):
+        train("sft", tiny, tmp_path / "none.parquet", tmp_path / "out", Training())
+    with pytest.raises(DataError, match="lacks the column"):
+        train("dpo", tiny, data, tmp_path / "out", Training())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "launcher"),
+    [
+        ({}, "-m charter.training.worker"),
+        ({"processes": 2}, "-m torch.distributed.run --standalone --nproc-per-node 2 -m charter.training.worker"),
+        (
+            {"processes": 4, "accelerate_config": "/etc/fsdp.yaml"},
+            "-m accelerate.commands.launch --config_file /etc/fsdp.yaml --num_processes 4 -m charter.training.worker",
+        ),
+    ],
+    ids=["one", "two", "accelerate"],
+)
+def test_the_launcher_follows_from_the_settings(settings: dict[str, object], launcher: str) -> None:
+    job = Job("sft", "m", Path("d"), Path("/o"), Training.model_validate(settings), 0, "")
+    assert " ".join(command_for(job)) == f"{sys.executable} -P {launcher} /o/training.yaml"
