@@ -69,7 +69,8 @@ async def test_answers_are_asked_once_and_are_the_same_again(served: Served, mod
     texts = []
     for _ in range(2):
         async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:
-            answers = await asyncio.gather(*(engine.ask(q, Sampling(12, temperature=1.0, seed=7)) for q in questions))
+            asked = (engine.ask(q, Sampling(12, temperature=1.0, seed=i)) for i, q in enumerate(questions))
+            answers = await asyncio.gather(*asked)
             texts.append([answer.text for answer in answers])
             stats = engine.stats
     after = await server_metrics(served.base_url)
