@@ -1,5 +1,1 @@
-"""Public tools for tests: real servers that need no model."""
-
-from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
-
-__all__ = ["Misbehaviour", "NullServer", "run_null_server"]
+"""Public tools for tests: servers and models that are real to their callers and need no weights."""

@@ -12,7 +12,7 @@ from charter.errors import CompletionFailed, ServingError
 from charter.messages import user
 from charter.serving import Client, Completion, Sampling
 from charter.serving.endpoints import Endpoint, Router
-from charter.testing import Misbehaviour, NullServer, run_null_server
+from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 HELLO = [user("hello there")]
 

@@ -7,7 +7,7 @@ import pytest
 from charter.config import Serving
 from charter.errors import ServingError
 from charter.serving import connect
-from charter.testing import NullServer, run_null_server
+from charter.testing.null_server import NullServer, run_null_server
 
 
 def test_the_servers_own_name_is_used() -> None:

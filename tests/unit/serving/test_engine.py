@@ -17,7 +17,7 @@ from charter.config import Serving
 from charter.errors import CompletionFailed, StoreError
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine
-from charter.testing import Misbehaviour, NullServer, run_null_server
+from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 
 def spec_of(server: NullServer, folder: Path) -> EngineSpec:

@@ -4,7 +4,7 @@ from charter.errors import ServingError
 from charter.messages import user
 from charter.serving import Client, Sampling, ServerMetrics, server_metrics
 from charter.serving.metrics import parse_metrics
-from charter.testing import run_null_server
+from charter.testing.null_server import run_null_server
 
 TEXT = """
 # HELP vllm:request_success_total Count of successfully processed requests.

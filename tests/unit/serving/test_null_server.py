@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from charter.testing import NullServer, run_null_server
+from charter.testing.null_server import NullServer, run_null_server
 
 BODY = {"model": "null", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20, "seed": 1}
 
