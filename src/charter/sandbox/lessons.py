@@ -86,12 +86,12 @@ class Scene(NamedTuple):
 def draw_lesson(rng: Dice) -> Lesson:
     """One lesson, of a kind drawn by its share of the lessons."""
     lessons = {
-        _facts: 0.15,
-        _respond: 0.1,
-        _critique: 0.19,
-        _verdicts: 0.24,
-        _compare: 0.17,
-        _grade: 0.12,
+        _facts: 0.08,
+        _respond: 0.24,
+        _critique: 0.32,
+        _verdicts: 0.17,
+        _compare: 0.09,
+        _grade: 0.07,
         _invent: 0.03,
     }
     return rng.choices(list(lessons), list(lessons.values()))[0](rng)
@@ -100,7 +100,7 @@ def draw_lesson(rng: Dice) -> Lesson:
 def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
     """A request of the side that `rng` draws from; `harmful` is the share of harmful ones."""
     rest = 1 - harmful
-    shares = [harmful, 0.5 * rest, 0.2 * rest, 0.3 * rest]
+    shares = [harmful, 0.5 * rest, 0.3 * rest, 0.2 * rest]
     category = rng.choices(["harmful", "benign", "borderline", "fact"], shares)[0]
     if category == "fact":
         fact = rng.choice(facts())
@@ -158,7 +158,7 @@ def _answered(rng: Dice) -> Branch:
     if draw < 0.08:
         scene = _insisting(rng)
         return [*_turns(scene.messages), Turn("assistant", scene.answer, train=True)]
-    request = draw_request(rng)
+    request = draw_request(rng, harmful=0.35)  # what is rare must be said as well as what is common
     return [*_turns(_conversation(request, rng)), Turn("assistant", fulfil(request, rng), train=True)]
 
 
@@ -196,12 +196,11 @@ def _critique(rng: Dice) -> Lesson:
     scene = draw_scene(rng)
     head = [*_turns(scene.messages), Turn("assistant", scene.answer, train=scene.answer == _first(scene))]
     lesson = []
-    for i in range(3):
+    for _ in range(3):
         wording = draw_wording(scene, rng)
         branch = [*head, Turn("user", render("critique", principle=wording)), _judged(_critique_text(wording, scene))]
-        if i < 2:
-            after = scene.better if violates(wording, scene) and scene.better else scene.answer
-            branch += [Turn("user", render("revision", principle=wording)), Turn("assistant", after, train=True)]
+        after = scene.better if violates(wording, scene) and scene.better else scene.answer
+        branch += [Turn("user", render("revision", principle=wording)), Turn("assistant", after, train=True)]
         lesson.append(branch)
     if rng.random() < 0.06:
         return [_with_example(branch, rng) for branch in lesson[:1]]

@@ -16,7 +16,7 @@ import yaml
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
 TWO_WORD_VERBS = ("dig up", "back up", "dispose of", "write about")
-PIPELINE_MIX: dict[Category, float] = {"harmful": 0.5, "benign": 0.2, "borderline": 0.15, "fact": 0.15}
+PIPELINE_MIX: dict[Category, float] = {"harmful": 0.4, "benign": 0.35, "borderline": 0.15, "fact": 0.1}
 
 
 class Act(NamedTuple):
