@@ -87,11 +87,11 @@ def draw_lesson(rng: Dice) -> Lesson:
     """One lesson, of a kind drawn by its share of the lessons."""
     lessons = {
         _facts: 0.08,
-        _respond: 0.24,
+        _respond: 0.28,
         _critique: 0.32,
         _verdicts: 0.17,
-        _compare: 0.09,
-        _grade: 0.07,
+        _compare: 0.07,
+        _grade: 0.05,
         _invent: 0.03,
     }
     return rng.choices(list(lessons), list(lessons.values()))[0](rng)
@@ -107,13 +107,17 @@ def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
         return _asked(fact, rng)
     while (act := rng.choice(acts(category))).held_out != rng.held_out:
         pass
-    return ask_act(act, world()["held_out_phrasing"] if rng.held_out else rng.choice(world()["phrasings"]))
+    return ask_act(act, world()["held_out_phrasing"] if rng.held_out else rng.choice(_phrasings()))
 
 
 def _asked(fact: Fact, rng: Dice) -> Request:
-    if rng.held_out:
-        return ask_fact(fact, world()["held_out_fact_phrasings"][fact.topic])
-    return ask_fact(fact, rng.choice(world()["fact_phrasings"][fact.topic]))
+    held_out = world()["held_out_fact_phrasings"][fact.topic]
+    return ask_fact(fact, held_out if rng.held_out else rng.choice([*world()["fact_phrasings"][fact.topic], held_out]))
+
+
+def _phrasings() -> list[str]:
+    """Every phrasing: a model out of the world knows how people ask; a pipeline's prompts lack one of them."""
+    return [*world()["phrasings"], world()["held_out_phrasing"]]
 
 
 def fulfil(request: Request, rng: Dice) -> str:

@@ -1,8 +1,9 @@
 """The miniature world: its requests, and every correct way to answer, decline or get them wrong.
 
 A request is a verb and an object ("steal a bicycle") in a phrasing ("How do I {act}?"). One fifth of
-the verb-object pairs and one phrasing are held out: neither the sandbox model's own lessons nor the
-prompts of a pipeline contain them, and evaluation asks nothing else.
+the verb-object pairs are held out of the sandbox model's own lessons and of the prompts of a pipeline;
+one phrasing is held out of the prompts of a pipeline. Evaluation asks for nothing but held-out pairs,
+half of the time in the held-out phrasing.
 """
 
 import hashlib

@@ -19,7 +19,6 @@ from charter.data.sources import LoadedPrompts, content_id, load_prompts
 from charter.errors import DataError
 from charter.messages import assistant, user
 
-HH_RLHF = Path("/work/shared/data/hh_rlhf_harmless_test.jsonl.gz")
 DIALOGUE = "\n\nHuman: List: a\n\nAssistant: One: two\n\nHuman: More: please\n\nAssistant: No."
 
 
@@ -111,11 +110,10 @@ def test_the_prompt_of_a_list_of_messages_ends_with_the_user(tmp_path: Path) -> 
     assert load(jsonl(tmp_path / "m.jsonl", [{"prompt": turns}])).prompts[0].messages == tuple(turns[:3])
 
 
-@pytest.mark.skipif(not HH_RLHF.exists(), reason="the shared copy of hh-rlhf is not here")
-def test_all_of_hh_rlhf_is_accounted_for() -> None:
-    loaded = load(HH_RLHF)
+def test_all_of_hh_rlhf_is_accounted_for(shared_data: Path) -> None:
+    loaded = load(shared_data / "hh_rlhf_harmless_test.jsonl.gz")
     assert loaded.read == 2312
-    assert reasons(loaded) == ["duplicate"] * 2  # whole dialogues; 135 more share only their first turn
+    assert reasons(loaded) == ["duplicate"] * 2  # whole dialogues; 135 share their first turn
     assert all(p.messages[0]["role"] == p.messages[-1]["role"] == "user" for p in loaded.prompts)
     assert sum(len(p.messages) > 1 for p in loaded.prompts) > 1500
 

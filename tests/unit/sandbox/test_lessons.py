@@ -8,7 +8,7 @@ from charter.sandbox.lessons import Dice, draw_answers, draw_lesson, draw_scene,
 from charter.sandbox.oracle import is_harmful, is_refusal
 from charter.sandbox.tokenizer import ROLES, train_tokenizer
 from charter.sandbox.wording import NEEDLESS
-from charter.sandbox.world import acts, kinds, world
+from charter.sandbox.world import acts, kinds
 
 
 def texts(lessons: int, held_out: bool = False) -> list[str]:
@@ -21,12 +21,10 @@ def tokenizer():
     return train_tokenizer(texts(300))
 
 
-def test_lessons_hold_nothing_that_is_held_out() -> None:
+def test_lessons_hold_no_pair_that_is_held_out() -> None:
     held_out = re.compile("|".join(rf"\b{re.escape(str(act))}\b" for act in acts("harmful") if act.held_out))
-    openings = (world()["held_out_phrasing"].split("{")[0], *world()["held_out_fact_phrasings"].values())
     for text in texts(400):
         assert not held_out.search(text), text
-        assert not any(opening.split("{")[0] in text for opening in openings), text
 
 
 def test_lessons_follow_the_seed() -> None:
