@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo test test-unit lint doctor clean
+.PHONY: help setup demo test test-slow test-unit lint doctor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,11 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the main job, end to end, on the sandbox
 	$(BIN)/python -m flows.align configs/demo.yaml
 
-test: $(READY)  ## all tests
+test: $(READY)  ## the tests, except those that take many minutes
 	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the tests that take many minutes
+	$(BIN)/python -m pytest -m slow
 
 test-unit: $(READY)  ## the tests that need neither server nor network
 	$(BIN)/python -m pytest tests/unit
