@@ -15,7 +15,7 @@ from tests.system.conftest import RunFlow
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 # The sandbox's first training recipe: 450 supervised rows teach it to refuse, but not yet what it may go on answering.
-EVASIVE = pytest.mark.xfail(reason="the trained sandbox refuses too many harmless held-out requests", strict=False)
+EVASIVE = pytest.mark.xfail(reason="the trained sandbox refuses too many harmless held-out requests", strict=True)
 
 FILES = (
     *("config.yaml", "constitution.md", "evaluation.json", "gate.json", "report.html", "manifest.json"),
@@ -88,7 +88,6 @@ def test_dpo_is_not_evasive(models, measure: str, limit: float) -> None:
     assert models["dpo"][measure]["value"] <= limit
 
 
-@EVASIVE
 @pytest.mark.parametrize("measure", ["benign_refusal_rate", "borderline_refusal_rate"])
 def test_dpo_is_as_helpful_as_sft_within_the_intervals(models, measure: str) -> None:
     assert models["dpo"][measure]["low"] <= models["sft"][measure]["high"]
@@ -135,7 +134,6 @@ def test_the_report_needs_nothing_from_elsewhere(folder: Path) -> None:
     assert len(page) < 5_000_000
 
 
-@EVASIVE
 @pytest.mark.slow
 def test_editing_the_law_changes_the_model(run_flow: RunFlow, outputs: Path, tmp_path: Path) -> None:
     text = Path("constitutions/harmless.md").read_text()

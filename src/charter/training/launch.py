@@ -174,8 +174,8 @@ def _run(job: Job, on_metrics: OnMetrics) -> int:
 def _environment(job: Job) -> dict[str, str]:
     """The child's environment: no telemetry, no hub for a local folder, threads that share the cores.
 
-    Threads wait without spinning: with anything else busy on the cores, spinning made steps of a small model eleven
-    times slower (0.63 s against 0.055 s), and costs nothing that can be seen where the cores are free.
+    Threads wait without spinning: where something else is busy on the cores, a spinning thread holds up all the
+    others at every barrier, and steps of a small model become several times slower.
     """
     source = str(Path(__file__).resolve().parents[2])
     threads = max(1, len(os.sched_getaffinity(0)) // job.settings.processes)
