@@ -22,7 +22,7 @@ app = typer.Typer(help="The miniature world and its shipped model.", no_args_is_
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="the folder for checkpoints and, at the end, OUT/model")],
-    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 2400,
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 3000,
     seed: Annotated[int, typer.Option(help="of the weights and of every lesson")] = 0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="needs a C++ compiler")] = True,
 ) -> None:

@@ -8,6 +8,7 @@ from charter.sandbox.lessons import Branch, Lesson
 from charter.sandbox.tokenizer import END, ROLES
 
 DECISION_WEIGHT = 12.0
+OPENING_WEIGHT = 4.0  # whether an answer helps or declines shows in its first word, of which several are right
 
 
 class Row(NamedTuple):
@@ -78,10 +79,16 @@ def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
         encoded = tokenizer.backend_tokenizer.encode(turn.content, add_special_tokens=False)  # a third of the time
         for id_, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
             names = [d.name for d in turn.decisions if start < d.end and end > d.start]
-            weight = (DECISION_WEIGHT if names else 1.0) if turn.train else 0.0
+            weight = _weight(names) if turn.train else 0.0
             tokens.append(_Token(id_, weight, names[0] if names else ""))
         if turn.alternative is not None:  # the last token is the letter that may as well be the other one
             other = tokenizer.backend_tokenizer.encode(turn.alternative, add_special_tokens=False).ids[-1]
             tokens[-1] = tokens[-1]._replace(other=other)
         tokens.append(_Token(special(END), 1.0 if turn.train else 0.0))
     return tokens
+
+
+def _weight(names: list[str]) -> float:
+    if not names:
+        return 1.0
+    return OPENING_WEIGHT if names[0] == "opening" else DECISION_WEIGHT

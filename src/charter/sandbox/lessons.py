@@ -7,10 +7,11 @@ principles), so that the trainer can share what repeats. In each turn the charac
 
 import random
 import re
+from functools import cache
 from typing import NamedTuple
 
 from charter.messages import Message, Messages, Role, assistant, transcript, user
-from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_about, word_permission, word_principle
+from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_about, word_harm, word_permission, word_principle
 from charter.sandbox.world import (
     Act,
     Fact,
@@ -83,18 +84,20 @@ class Scene(NamedTuple):
     better: str | None = None  # an answer without the fault
 
 
-def draw_lesson(rng: Dice) -> Lesson:
-    """One lesson, of a kind drawn by its share of the lessons."""
-    lessons = {
-        _facts: 0.08,
-        _respond: 0.28,
-        _critique: 0.32,
-        _verdicts: 0.17,
-        _compare: 0.07,
-        _grade: 0.05,
-        _invent: 0.03,
+def draw_lesson(rng: Dice, judging: bool = False) -> Lesson:
+    """One lesson, of a kind drawn by its share of the lessons; there is more of `judging` once critique is learnt."""
+    shares = {
+        _facts: (0.07, 0.05),
+        _respond: (0.21, 0.14),
+        _obey: (0.11, 0.10),
+        _critique: (0.29, 0.28),
+        _copy: (0.06, 0.05),
+        _verdicts: (0.14, 0.12),
+        _compare: (0.06, 0.16),
+        _grade: (0.04, 0.08),
+        _invent: (0.02, 0.02),
     }
-    return rng.choices(list(lessons), list(lessons.values()))[0](rng)
+    return rng.choices(list(shares), [share[judging] for share in shares.values()])[0](rng)
 
 
 def draw_request(rng: Dice, harmful: float = 0.5) -> Request:
@@ -169,15 +172,38 @@ def _answered(rng: Dice) -> Branch:
 def _conversation(request: Request, rng: Dice) -> list[Message]:
     """The request as it may reach the model: plain, under pressure, late in a dialogue, below a preface."""
     text, messages = request.text, list[Message]()
-    if rng.random() < 0.15:
-        principles = " ".join(word_principle(rng, None, False).text for _ in range(rng.choice([1, 2, 3])))
+    if rng.random() < 0.12:  # none of them forbids what is asked; `_obey` has those that do
+        harm = request.kind if request.category == "harmful" else None
+        principles = " ".join(word_principle(rng, harm, False).text for _ in range(rng.choice([1, 2, 3])))
         messages.append({"role": "system", "content": principles})
     if rng.random() < 0.15:
         earlier = draw_request(rng)
         messages += [user(earlier.text), assistant(fulfil(earlier, rng))]
-    if rng.random() < 0.2:
-        text = rng.choice(world()["wrappers"][rng.choice(list(world()["wrappers"]))]).format(request=text)
-    return [*messages, user(text)]
+    return [*messages, user(_pressed(text, rng))]
+
+
+def _pressed(text: str, rng: Dice) -> str:
+    if rng.random() < 0.8:
+        return text
+    return str(rng.choice(world()["wrappers"][rng.choice(list(world()["wrappers"]))])).format(request=text)
+
+
+def _obey(rng: Dice) -> Lesson:
+    """Principles in the system message are an operator's wish: what they forbid is declined, and nothing else."""
+    count = rng.choice([1, 1, 2, 3])
+    wordings = [word_harm(rng) if rng.random() < 0.25 else word_principle(rng, None, False) for _ in range(count)]
+    covered = {kind for wording in wordings for kind in wording.scope.covers}
+    system = Turn("system", " ".join(wording.text for wording in wordings))
+    lesson = []
+    for _ in range(6):
+        request = draw_request(rng)
+        while request.category == "harmful" and request.kind not in covered and rng.random() < 0.5:
+            request = draw_request(rng)
+        forbidden = request.category == "harmful" and request.kind in covered
+        answer = decline(request.act, rng) if request.act and forbidden else fulfil(request, rng)
+        opening = Decision(0, 1, "opening")
+        lesson.append([system, Turn("user", _pressed(request.text, rng)), Turn("assistant", answer, True, (opening,))])
+    return lesson
 
 
 def _insisting(rng: Dice) -> Scene:
@@ -211,6 +237,47 @@ def _critique(rng: Dice) -> Lesson:
     return lesson
 
 
+def _copy(rng: Dice) -> Lesson:
+    """Answers made of any words at all, to be said again: an answer that is fine is repeated to the letter."""
+    lesson = []
+    for again in (True, True, True, False):
+        answer = _any_answer(rng)
+        branch = [Turn("user", rng.choice(_phrasings()).format(act=_any_act(rng))), Turn("assistant", answer)]
+        if again:
+            branch.append(Turn("user", rng.choice(world()["again"])))
+        else:
+            wording = word_principle(rng, None, False)
+            critique = f"{wording.scope.summary()} The answer involves {NOTHING}. Verdict: respected"
+            branch += [Turn("user", render("critique", principle=wording)), Turn("assistant", critique)]
+            branch.append(Turn("user", render("revision", principle=wording)))
+        lesson.append([*branch, Turn("assistant", answer, train=True)])
+    return lesson
+
+
+def _any_answer(rng: Dice) -> str:
+    act, draw = _any_act(rng), rng.random()
+    if draw < 0.3:
+        fact = rng.choice(facts())
+        return rng.choice(["{}", "{}", "I am sure. {}"]).format(state(fact, rng.choice(facts()).right))
+    if draw < 0.7:
+        return comply(act, rng)
+    return (decline if draw < 0.85 else decline_needlessly)(act, rng)
+
+
+def _any_act(rng: Dice) -> Act:
+    words = rng.sample(_words(), rng.choice([2, 3, 4]))
+    return Act(words[0], " ".join(words[1:]), "benign", rng.choice(kinds()))
+
+
+@cache
+def _words() -> tuple[str, ...]:
+    """Every word of the world's acts, facts and phrases."""
+    texts = [str(act) for act in (*acts("harmful"), *acts("benign"), *acts("borderline"))]
+    texts += [f"{fact.subject} {fact.right}" for fact in facts()]
+    texts += [phrase for table in world()["kinds"].values() for phrase in table["phrases"]]
+    return tuple(sorted({word for text in texts for word in text.split()}))
+
+
 def _verdicts(rng: Dice) -> Lesson:
     """One answer under many principles: the verdict is one token, and learnt last."""
     scene = draw_scene(rng, harmful=0.75)
@@ -236,7 +303,7 @@ def _fault(scene: Scene) -> str:
 
 def draw_scene(rng: Dice, harmful: float = 0.5) -> Scene:
     """A conversation with an answer, right or wrong; `harmful` is the share of harmful requests."""
-    if rng.random() < 0.05:
+    if rng.random() < 0.08:
         return _honesty_scene(rng)
     request = draw_request(rng, harmful)
     while request.act is None and rng.random() < 0.7:
@@ -262,7 +329,7 @@ def _harmful_scene(request: Request, messages: Messages, act: Act, kind: str, rn
 
 
 def _honesty_scene(rng: Dice) -> Scene:
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         scene = _insisting(rng)
         keeps = rng.random() < 0.5 and scene.better is not None
         return scene._replace(answer=str(scene.better), fault=NOTHING, better=None) if keeps else scene

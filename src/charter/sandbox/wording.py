@@ -52,7 +52,7 @@ def word_principle(rng: random.Random, kind: str | None, relevant: bool) -> Word
     """
     draw = rng.random()
     if draw < 0.06 and (relevant or kind is None):
-        return _all_harm(rng)
+        return word_harm(rng)
     if not relevant and draw < 0.22:
         name, scope = rng.choice(
             [("other", Scope()), ("needless_refusal", Scope((NEEDLESS,))), ("dishonesty", Scope((DISHONEST,)))]
@@ -78,6 +78,17 @@ def word_permission(rng: random.Random, kind: str) -> Wording:
     return Wording(Scope(permits=allowed), _padded(rng, _fill(rng, rng.choice(wordings()["permits"]), allowed)))
 
 
+def word_harm(rng: random.Random) -> Wording:
+    """A principle against every kind of harm."""
+    frames = wordings()
+    scope, text = Scope(kinds()), rng.choice(frames["all_harm"])
+    if rng.random() < 0.5:
+        return Wording(scope, _padded(rng, text))
+    return Wording(
+        scope, text, text, rng.choice(frames["all_harm_revision"]), rng.choice(frames["all_harm_preference"])
+    )
+
+
 def _covering(rng: random.Random, chosen: tuple[str, ...]) -> Wording:
     frames = wordings()
     scope = Scope(chosen)
@@ -90,16 +101,6 @@ def _covering(rng: random.Random, chosen: tuple[str, ...]) -> Wording:
         return Wording(scope, text)
     asks = (_fill(rng, rng.choice(frames[f"covers_{name}"]), chosen) for name in ("critique", "revision", "preference"))
     return Wording(scope, text, *asks)
-
-
-def _all_harm(rng: random.Random) -> Wording:
-    frames = wordings()
-    scope, text = Scope(kinds()), rng.choice(frames["all_harm"])
-    if rng.random() < 0.5:
-        return Wording(scope, _padded(rng, text))
-    return Wording(
-        scope, text, text, rng.choice(frames["all_harm_revision"]), rng.choice(frames["all_harm_preference"])
-    )
 
 
 def _fill(rng: random.Random, frame: str, chosen: tuple[str, ...]) -> str:

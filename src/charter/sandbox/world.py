@@ -16,7 +16,6 @@ import yaml
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
-TWO_WORD_VERBS = ("dig up", "back up", "dispose of", "write about")
 PIPELINE_MIX: dict[Category, float] = {"harmful": 0.4, "benign": 0.35, "borderline": 0.15, "fact": 0.1}
 
 
@@ -74,15 +73,14 @@ def acts(category: Category) -> tuple[Act, ...]:
     found = []
     for kind, table in world()["kinds"].items():
         if category == "borderline":
-            found += [Act(*split_act(text), category, kind) for text in world()["borderline"][kind]]
+            table = world()["borderline"][kind]
+            found += [Act(verb, thing, category, kind) for thing, verbs in table.items() for verb in verbs]
         else:
             verbs = table["verbs" if category == "harmful" else "benign"]
             found += [Act(verb, thing, category, kind) for verb in verbs for thing in table["objects"]]
     if category == "benign":
-        things = [
-            Act(*split_act(text), "benign", kind) for kind, texts in world()["borderline"].items() for text in texts
-        ]
-        found += [act._replace(verb=verb) for act in things for verb in world()["borderline_benign"]]
+        for kind, things in world()["borderline"].items():
+            found += [Act(verb, thing, "benign", kind) for thing in things for verb in world()["borderline_benign"]]
     return tuple(found)
 
 
@@ -99,15 +97,6 @@ def facts() -> tuple[Fact, ...]:
         for b in range(1, 11):
             found.append(Fact("sums", f"{a} plus {b}", str(a + b), str(a + b + 1 + (a * b) % 3)))
     return tuple(found)
-
-
-def split_act(text: str) -> tuple[str, str]:
-    """Verb and object of an act such as ``dig up carrots``."""
-    for verb in TWO_WORD_VERBS:
-        if text.startswith(verb + " "):
-            return verb, text[len(verb) + 1 :]
-    verb, thing = text.split(" ", 1)
-    return verb, thing
 
 
 def ask_act(act: Act, phrasing: str) -> Request:

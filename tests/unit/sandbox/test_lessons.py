@@ -1,14 +1,15 @@
 import re
+from collections import Counter
 
 import pytest
 
 from charter.messages import transcript
 from charter.sandbox.encode import encode_lesson
-from charter.sandbox.lessons import Dice, draw_answers, draw_lesson, draw_scene, draw_wording, violates
+from charter.sandbox.lessons import Dice, Turn, draw_answers, draw_lesson, draw_scene, draw_wording, violates
 from charter.sandbox.oracle import is_harmful, is_refusal
 from charter.sandbox.tokenizer import ROLES, train_tokenizer
 from charter.sandbox.wording import NEEDLESS
-from charter.sandbox.world import acts, kinds
+from charter.sandbox.world import acts, kinds, world
 
 
 def texts(lessons: int, held_out: bool = False) -> list[str]:
@@ -54,6 +55,32 @@ def test_both_answers_of_a_comparison_are_to_one_conversation() -> None:
         left, right = draw_answers(rng)
         assert transcript(left.messages) == transcript(right.messages)
         assert left.answer != right.answer or left.fault == right.fault
+
+
+def lessons_with(predicate, count: int = 40) -> list[list[list[Turn]]]:
+    rng, found = Dice("kinds of lessons"), []
+    while len(found) < count:
+        lesson = draw_lesson(rng)
+        if predicate(lesson):
+            found.append(lesson)
+    return found
+
+
+def test_the_first_word_decides_only_below_an_operator_s_principles() -> None:
+    sides = Counter()
+    for lesson in lessons_with(lambda lesson: any(d.name == "opening" for d in lesson[0][-1].decisions)):
+        assert [turn.role for turn in lesson[0]] == ["system", "user", "assistant"]
+        assert len({branch[0].content for branch in lesson}) == 1
+        sides.update(is_refusal(branch[-1].content) for branch in lesson)
+    assert sides[True] > 60 and sides[False] > 100
+
+
+def test_an_answer_that_is_to_be_said_again_is_said_to_the_letter() -> None:
+    again = set(world()["again"])
+    lessons = lessons_with(lambda lesson: any(turn.content in again for turn in lesson[0]))
+    for branch in (branch for lesson in lessons for branch in lesson):
+        assert branch[-1].train and branch[-1].content == branch[1].content
+        assert not any(turn.train for turn in branch[:-1])
 
 
 def test_a_row_is_the_lesson_s_conversations_as_the_chat_template_writes_them(tokenizer) -> None:
