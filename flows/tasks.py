@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from charter import run, verdict
 from charter.config import Config
+from charter.errors import one_of_many
 from charter.run import StageCount
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress
@@ -57,8 +58,9 @@ async def make_dataset(config: Config, engine: EngineSpec) -> list[StageCount]:
         async with gate:
             return [await stage(folder, shard, engine) for stage in (respond, revise, judge)]
 
-    async with asyncio.TaskGroup() as group:
-        walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
+    with one_of_many():
+        async with asyncio.TaskGroup() as group:
+            walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
     return counted + [count for walked in walks for count in walked.result()]
 
 

@@ -69,11 +69,28 @@ class Serving(Section):
     """Further arguments for vLLM's server, as on its command line."""
 
 
+class Selection(Section):
+    """Which principles a row meets in a round of critique and revision."""
+
+    how: Literal["sample", "all", "one-per-tag"] = "sample"
+    """`sample` draws principles by weight, `all` takes all of them, `one-per-tag` draws one of each tag."""
+    principles: Count = 1
+    """`sample`: principles per round. Several of a round are asked about at once, in one request."""
+    tags: tuple[str, ...] = ()
+    """Only principles with one of these tags; all principles when empty."""
+    replacement: bool = False
+    """Draw each round from all principles; off: none comes a second time before all have come."""
+
+
 class Generation(Section):
     """How responses, critiques and revisions are made."""
 
     rounds: Annotated[int, Field(ge=1, le=1000)] | Literal["all"] = 4
-    """Critique and revision rounds per response, each under another principle; `all`: one round for every principle."""
+    """Critique and revision rounds per response; `all`: as many as it takes to meet every principle once."""
+    selection: Selection = Selection()
+    """Which principles a row meets in each round."""
+    preface: bool = False
+    """Give the constitution's preface to the model that critiques, revises and judges, as a system message."""
     revise: Literal["flagged", "always"] = "flagged"
     """Ask for a revision only when the critique found a violation, or always."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
@@ -95,6 +112,8 @@ class Judge(Section):
 
     principles: Count = 3
     """Principles asked about each pair, each in both orders; those that shaped the pair come first."""
+    tags: tuple[str, ...] = ()
+    """Only principles with one of these tags judge; all of them when empty."""
     tie_margin: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.05
     """Pairs with |p - 1/2| at or under this are ties: kept as failures, never trained on."""
 

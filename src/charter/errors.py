@@ -15,6 +15,9 @@ A message reads: *subject 'value': what is wrong. What to do, with the literal f
 Commands print it without a traceback and exit with status 2.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class CharterError(Exception):
     """Base of every error a user may see."""
@@ -64,3 +67,21 @@ class CompletionFailed(CharterError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+@contextlib.contextmanager
+def one_of_many() -> Iterator[None]:
+    """Raise the first error in place of a group of them: rows that went side by side met the same mistake.
+
+    Raises:
+        CharterError: if nothing but such errors was raised in the block.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        mistakes, others = group.split(CharterError)
+        if mistakes is None or others is not None:
+            raise
+        while isinstance(mistakes, BaseExceptionGroup):
+            mistakes = mistakes.exceptions[0]
+        raise mistakes from None

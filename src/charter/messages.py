@@ -1,5 +1,6 @@
 """One conversation, as every stage, store and file of Charter holds it."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
@@ -15,6 +16,15 @@ class Message(TypedDict):
 
 Messages = Sequence[Message]
 
+BREAK = "\N{ZERO WIDTH SPACE}"
+"""Goes after the first character of what must be text and nothing else: a special token, a tag, a turn."""
+_FORGED_TURN = re.compile(r"(?<=\n)(?:S(?=ystem:)|U(?=ser:)|A(?=ssistant:))")
+
+
+def system(content: str) -> Message:
+    """What the model is told before the conversation."""
+    return {"role": "system", "content": content}
+
 
 def user(content: str) -> Message:
     """A turn of the person who asks."""
@@ -27,6 +37,10 @@ def assistant(content: str) -> Message:
 
 
 def transcript(messages: Messages) -> str:
-    """The conversation as plain text, one ``Role: content`` paragraph per turn."""
+    """The conversation as plain text, one ``Role: content`` paragraph per turn.
+
+    A line inside a turn that begins as another turn does is broken up.
+    """
     names = {"system": "System", "user": "User", "assistant": "Assistant"}
-    return "\n\n".join(f"{names[m['role']]}: {m['content']}" for m in messages)
+    said = ((names[m["role"]], _FORGED_TURN.sub(rf"\g<0>{BREAK}", m["content"])) for m in messages)
+    return "\n\n".join(f"{name}: {content}" for name, content in said)

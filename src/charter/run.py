@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from charter.config import Config, load_config
-from charter.constitution import Constitution, load_constitution
+from charter.config import Config, Selection, load_config
+from charter.constitution import Constitution, eligible, load_constitution
 from charter.constitution.write import write_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows, read_rows, write_rows
@@ -102,13 +102,24 @@ def check(config: Config) -> None:
     Raises:
         CharterError: a constitution, prompts, model, port or server that cannot be used, and what to do.
     """
-    load_constitution(config.constitution)
+    _check_constitution(config)
     load_prompts(config.prompts, config.seed)
     load_requests(config.evaluation, config.seed)
     if config.serving.base_urls:
         connect(config.serving.base_urls, config.serving)
     else:
         plan(model_folder(config.model), config.serving, None)
+
+
+def _check_constitution(config: Config) -> None:
+    law = load_constitution(config.constitution)
+    eligible(law, config.generation.selection)
+    eligible(law, Selection(tags=config.judge.tags))
+    if config.generation.preface and not law.preface:
+        raise ConfigError(
+            f"generation.preface 'true': '{config.constitution}' has no preface. Write one above its first '##' "
+            "heading, or leave the setting out."
+        )
 
 
 def prepare(config: Config) -> StageCount:
@@ -247,7 +258,8 @@ def _config(folder: Path) -> Config:
 
 def _context(folder: Path, config: Config, engine: Engine, spec: EngineSpec) -> Context:
     law: Constitution = load_constitution(folder / "constitution.md")
-    return Context(engine.ask, law, config.seed, spec.identity, config.generation.templates)
+    settings = config.generation
+    return Context(engine.ask, law, config.seed, spec.identity, settings.templates, settings.preface)
 
 
 def telling(on_progress: OnProgress | None, engine: Engine) -> OnProgress | None:

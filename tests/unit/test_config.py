@@ -3,8 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from charter.config import Config, load_config
+from charter.config import Config, Selection, load_config
 from charter.errors import ConfigError
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
@@ -34,6 +35,8 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("prompts: {n: -3}", "prompts.n"),
         ("generation: {rounds: 0}", "generation.rounds"),
         ("judge: {tie_margin: 0.5}", "judge.tie_margin"),
+        ("generation: {selection: {how: some}}", "generation.selection.how"),
+        ("generation: {selection: {principles: 0}}", "generation.selection.principles"),
         ("nmae: demo", "nmae"),
         ("name: ../up", "name"),
         ("training: {dpo: {beta: 0}}", "training.dpo.beta"),
@@ -76,3 +79,13 @@ def test_config_imports_without_torch_vllm_or_prefect() -> None:
     code = "import sys, charter.config, charter.run; print({'torch', 'vllm', 'prefect', 'trl'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_how_principles_are_selected_is_a_section_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("generation: {preface: true, selection: {how: all, tags: [honest]}}\njudge: {tags: [kind]}\n")
+    config = load_config(path)
+    assert config.generation.selection == Selection(how="all", principles=1, tags=("honest",), replacement=False)
+    assert (config.generation.preface, config.judge.tags) == (True, ("kind",))
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(path) == config  # as a run's folder keeps it

@@ -16,6 +16,7 @@ from charter.constitution.recount import Recount, recount_run
 from charter.constitution.show import show
 from charter.constitution.write import write_constitution
 from charter.errors import ConfigError, ConstitutionError
+from charter.preview.command import preview_command
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
 
@@ -99,6 +100,24 @@ def diff_command(
     _print_diff(compared)
     if cost:
         _print_cost(cost)
+
+
+@app.command("blame")
+def blame_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, finished or not, such as outputs/demo.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what each principle did in a run: draws, flags, revisions, labels and failures."""
+    from charter.constitution.blame import blame_run, blame_text  # polars is needed by this command only
+
+    found = blame_run(run)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        typer.echo(blame_text(found))
+
+
+app.command("preview")(preview_command)
 
 
 @app.command("import")

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from charter.messages import Role
+
+PLUS = "+"
+"""Between the ids of joined principles."""
 
 
 class Turn(NamedTuple):
@@ -56,6 +60,23 @@ class Principle:
             self.text, self.critique_request, self.revision_request, self.preference_request, _plain(self.examples)
         )
 
+    @property
+    def parts(self) -> "tuple[Principle, ...]":
+        """The principles that were joined to this one; itself, where none were."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Joined(Principle):
+    """Several principles that are asked about at once; made by `join`."""
+
+    parts: tuple[Principle, ...] = ()
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits over what its parts say."""
+        return content_hash([part.hash for part in self.parts])
+
 
 @dataclass(frozen=True)
 class Constitution:
@@ -93,6 +114,24 @@ class Constitution:
             if principle.id == id:
                 return principle
         raise KeyError(id)
+
+
+def join(principles: Sequence[Principle]) -> Principle:
+    """One principle that stands for several, or the only one there is.
+
+    Its id is theirs with a plus between them, which no id contains, so that `ids_in` takes it apart again.
+    Its text lists theirs; requests and examples of their own stay with the parts.
+    """
+    if len(principles) == 1:
+        return principles[0]
+    text = "\n".join(f"{number}. {p.text}" for number, p in enumerate(principles, start=1))
+    id, title = PLUS.join(p.id for p in principles), f" {PLUS} ".join(p.title for p in principles)
+    return Joined(id, title, text, parts=tuple(principles))
+
+
+def ids_in(id: str) -> list[str]:
+    """The ids of the principles that a `principle_id` stands for."""
+    return id.split(PLUS)
 
 
 def content_hash(*parts: object) -> str:

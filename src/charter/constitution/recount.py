@@ -1,21 +1,21 @@
 """What an edited constitution would cost a finished run: the completions that would be asked again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charter.config import load_config
-from charter.constitution.model import Constitution, Principle, content_hash
+from charter.config import Config, load_config
+from charter.constitution.model import Constitution, Principle, ids_in
 from charter.constitution.parse import load_constitution
-from charter.constitution.selection import select
+from charter.constitution.selection import draw, rounds_for_all, select_judges
 from charter.data.shards import read_rows
 from charter.errors import DataError
 
-_COLUMNS = ("row_id", "round", "principle_id", "flagged", "changed")
+_COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed")
 
 
 class Recount(NamedTuple):
-    """Rows of a run, those that change, and the completions to ask again at most; first responses never are."""
+    """Rows of a run, those that change, and the completions to ask again; first responses never are."""
 
     rows: int
     rows_changed: int
@@ -32,6 +32,7 @@ class Recount(NamedTuple):
 class _Round(NamedTuple):
     number: int
     principle_id: str
+    principle_hash: str
     flagged: bool
     changed: bool
 
@@ -42,70 +43,82 @@ def recount_run(run: Path, new: Constitution) -> Recount:
     Raises:
         DataError: the folder is not that of a run with revisions.
         ConstitutionError: its constitution cannot be read.
+        ConfigError: the run selects by a tag that no principle of `new` has.
     """
     if not (run / "config.yaml").is_file():
         raise DataError(f"run '{run}': no config.yaml. Name a run's folder, such as outputs/demo.")
-    config = load_config(run / "config.yaml")
     old = load_constitution(run / "constitution.md")
-    rows = read_rows(run / "revisions", _COLUMNS)
-    return recount(old, new, rows, config.seed, config.judge.principles)
+    return recount(old, new, read_rows(run / "revisions", _COLUMNS), load_config(run / "config.yaml"))
 
 
-def recount(
-    old: Constitution, new: Constitution, revisions: Iterable[Mapping[str, Any]], seed: int, judging: int
-) -> Recount:
+def recount(old: Constitution, new: Constitution, revisions: Iterable[Mapping[str, Any]], config: Config) -> Recount:
     """Count the completions that `new` would ask for and `old` has not.
 
     A round that draws another principle, or one that says something else now, is asked again, and
     so is every round after it and the judgement of its row. A row whose chain stays is judged again
-    only by principles that did not judge it before in these words. It is the most it can be: a
-    revision that comes out as before ends the change early.
+    only by principles that did not judge it before in these words. It is the most it can be, save
+    that a round is taken to be flagged as it was: a revision that comes out as before ends the
+    change early.
 
     Args:
         old: the constitution the run was made with.
         new: the one it would be made with.
         revisions: rows of the run's ``revisions``.
-        seed: the run's.
-        judging: how many principles judge a pair.
+        config: the run's.
+
+    Raises:
+        ConfigError: the run selects by a tag that no principle of `new` has.
     """
-    before, after = _hashes(old), _hashes(new)
     chains: dict[str, list[_Round]] = {}
     for row in revisions:
-        one = _Round(row["round"], row["principle_id"], row["flagged"], row["changed"])
+        one = _Round(*(row[name] for name in _COLUMNS[1:]))
         chains.setdefault(row["row_id"], []).append(one)
-    changed = critiques = revised = judged = 0
-    for row_id, chain in chains.items():
-        chain.sort()
-        stale = _stale(chain, row_id, new, before, after, seed)
-        critiques += len(stale)
-        revised += sum(r.flagged for r in stale)
-        asked = {(p.id, before[p.id]) for p in _judges(old, row_id, chain, seed, judging)}
-        wanted = {(p.id, after[p.id]) for p in _judges(new, row_id, chain, seed, judging)}
-        judged_before = any(r.changed for r in chain)  # a row that never changed is no pair
-        fresh = len(wanted if stale else wanted - asked) if stale or judged_before else 0
-        judged += 2 * fresh
-        changed += bool(stale or fresh)
-    return Recount(len(chains), changed, critiques, revised, judged)
+    edit = _Edit(old, new, config)
+    costs = [edit.cost(row_id, sorted(chain)) for row_id, chain in chains.items()]
+    sums = [sum(column) for column in zip(*costs, strict=True)] or [0, 0, 0, 0]
+    return Recount(len(chains), *sums)
 
 
-def _stale(
-    chain: list[_Round], row_id: str, new: Constitution, before: Mapping[str, str], after: Mapping[str, str], seed: int
-) -> list[_Round]:
-    for index, one in enumerate(chain):
-        (drawn,) = select(new, row_id, one.number, seed, 1)
-        if drawn.id != one.principle_id or after[drawn.id] != before.get(drawn.id):
-            return chain[index:]
-    return []
+class _Edit:
+    """The way from one constitution to another, under a run's settings."""
 
+    def __init__(self, old: Constitution, new: Constitution, config: Config) -> None:
+        self._old, self._new, self._config = old, new, config
+        self._prefaced = config.generation.preface and old.preface != new.preface
+        self._reframed = self._prefaced or old.examples != new.examples
+        rounds = config.generation.rounds
+        self._rounds = rounds_for_all(new, config.generation.selection) if rounds == "all" else rounds
 
-def _judges(law: Constitution, row_id: str, chain: list[_Round], seed: int, judging: int) -> list[Principle]:
-    """As `charter.stages.judge` chooses them: those that shaped the row, then others drawn for it."""
-    wanted = min(judging, len(law.principles))
-    shaped = [p for p in law.principles if p.id in {r.principle_id for r in chain if r.changed}]
-    drawn = select(law, f"{row_id}/judge", 0, seed, wanted)
-    return (shaped + [p for p in drawn if p not in shaped])[:wanted]
+    def cost(self, row_id: str, chain: list[_Round]) -> tuple[int, int, int, int]:
+        """Whether the row changes, and its critiques, revisions and judgements to ask again."""
+        kept = self._kept(row_id, chain)
+        always = self._config.generation.revise == "always"
+        flags = [one.flagged for one in chain[len(kept) : self._rounds]]
+        flags += [True] * (self._rounds - len(kept) - len(flags))  # rounds that the old constitution had not
+        anew = bool(flags) or any(one.changed for one in chain[self._rounds :])
+        judgements = 2 * self._judges(row_id, chain, kept, anew)
+        return bool(anew or judgements), len(flags), sum(always or flagged for flagged in flags), judgements
 
+    def _kept(self, row_id: str, chain: list[_Round]) -> list[Principle]:
+        """What the rounds are about that ask what they asked before, from the first."""
+        kept = list[Principle]()
+        for one in chain[: self._rounds]:
+            drawn = draw(self._new, row_id, one.number, self._config.seed, self._config.generation.selection)
+            if self._reframed or drawn.hash != one.principle_hash:
+                break
+            kept.append(drawn)
+        return kept
 
-def _hashes(law: Constitution) -> dict[str, str]:
-    """What is asked under each principle, the examples shown with all of them included."""
-    return {p.id: content_hash(p.hash, [repr(e) for e in law.examples]) for p in law.principles}
+    def _judges(self, row_id: str, chain: list[_Round], kept: list[Principle], anew: bool) -> int:
+        """Principles to ask about the row's two answers; all who judge it, if the answers are made `anew`."""
+        if not anew and not any(one.changed for one in chain):
+            return 0  # a row that never changed is no pair
+        before = {id for one in chain if one.changed for id in ids_in(one.principle_id)}
+        after = {p.id for drawn, one in zip(kept, chain, strict=False) if one.changed for p in drawn.parts}
+        wanted = self._hashes(self._new, row_id, after)
+        return len(wanted if anew or self._prefaced else wanted - self._hashes(self._old, row_id, before))
+
+    def _hashes(self, law: Constitution, row_id: str, shaped: Collection[str]) -> set[str]:
+        """What those say who judge a row, chosen as `charter.stages.judge` does."""
+        judging = self._config.judge
+        return {p.hash for p in select_judges(law, row_id, self._config.seed, shaped, judging.principles, judging.tags)}

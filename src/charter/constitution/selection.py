@@ -9,28 +9,21 @@ it wins or had won.
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Sequence
 
-from charter.constitution.model import Constitution, Principle
+from charter.config import Selection
+from charter.constitution.model import Constitution, Principle, join
 from charter.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Selection:
-    """How principles are drawn.
+def draw(constitution: Constitution, row_id: str, round: int, seed: int, selection: Selection) -> Principle:
+    """What a row's round is about: one principle, or several joined, in the order of their ids.
 
-    Attributes:
-        how: ``sample`` draws k per round; ``all`` takes every principle in every round; ``one-per-tag``
-            draws one for each of the tags, or for each tag of the constitution if `tags` is empty.
-        tags: only principles with one of these; all of them when empty.
-        replacement: whether a later round may draw the principle of an earlier one again.
+    Raises:
+        ConfigError: a tag that no principle has.
     """
-
-    how: Literal["sample", "all", "one-per-tag"] = "sample"
-    tags: tuple[str, ...] = ()
-    replacement: bool = False
+    drawn = select(constitution, row_id, round, seed, selection.principles, selection)
+    return join(sorted(drawn, key=lambda p: p.id))
 
 
 def select(
@@ -42,31 +35,72 @@ def select(
     time, and start over when all have been had; with it each round draws from all of them.
 
     Raises:
-        ConfigError: no principle has one of the tags.
+        ConfigError: a tag that no principle has.
     """
     selection = selection or Selection()
-    eligible = _eligible(constitution, selection.tags)
-    salt = f"{seed}\0{round if selection.replacement else ''}\0{row_id}"
-    ranked = _ranked(eligible, salt)
+    found = eligible(constitution, selection)
     if selection.how == "all":
-        return tuple(eligible)
+        return tuple(found)
+    ranked = _ranked(found, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
     if selection.how == "one-per-tag":
-        tags = selection.tags or tuple(sorted({tag for p in eligible for tag in p.tags}))
-        groups = [[p for p in ranked if tag in p.tags] for tag in tags]
         start = 0 if selection.replacement else round
-        return tuple(dict.fromkeys(group[start % len(group)] for group in groups if group))
+        return tuple(dict.fromkeys(group[start % len(group)] for group in _groups(ranked, selection)))
     k = min(k, len(ranked))
     start = 0 if selection.replacement else round * k
     return tuple(ranked[(start + i) % len(ranked)] for i in range(k))
 
 
-def _eligible(constitution: Constitution, tags: Sequence[str]) -> list[Principle]:
-    """In order of id, because the order of the file must not matter."""
-    found = [p for p in constitution.principles if not tags or set(tags) & set(p.tags)]
-    if not found:
-        known = ", ".join(sorted({tag for p in constitution.principles for tag in p.tags})) or "none"
-        raise ConfigError(f"tags {list(tags)}: no principle of '{constitution.name}' has one. Its tags are: {known}.")
+def select_judges(
+    constitution: Constitution, row_id: str, seed: int, shaped: Collection[str], k: int, tags: Sequence[str] = ()
+) -> tuple[Principle, ...]:
+    """The principles that judge a row: those that `shaped` it (ids), then others, in an order drawn for the row.
+
+    Raises:
+        ConfigError: a tag that no principle has.
+    """
+    all_of_them = len(constitution.principles)
+    drawn = select(constitution, f"{row_id}/judge", 0, seed, all_of_them, Selection(tags=tuple(tags)))
+    return tuple(sorted(drawn, key=lambda p: p.id not in shaped)[:k])
+
+
+def rounds_for_all(constitution: Constitution, selection: Selection) -> int:
+    """How many rounds it takes, without replacement, until a row has met every principle.
+
+    Raises:
+        ConfigError: a tag that no principle has.
+    """
+    found = eligible(constitution, selection)
+    if selection.how == "all":
+        return 1
+    if selection.how == "one-per-tag":
+        return max(map(len, _groups(found, selection)))
+    return math.ceil(len(found) / selection.principles)
+
+
+def eligible(constitution: Constitution, selection: Selection) -> list[Principle]:
+    """The principles that can be drawn, in order of id, because the order of the file must not matter.
+
+    Raises:
+        ConfigError: a tag that no principle has; one principle per tag, where there are no tags.
+    """
+    known = sorted({tag for p in constitution.principles for tag in p.tags})
+    if unknown := [tag for tag in selection.tags if tag not in known]:
+        names = ", ".join(known) or "none"
+        raise ConfigError(f"tags {unknown}: no principle of '{constitution.name}' has one. Its tags are: {names}.")
+    if selection.how == "one-per-tag" and not known:
+        raise ConfigError(
+            f"selection 'one-per-tag': no principle of '{constitution.name}' has a tag. Give them tags, as in "
+            "'## Title {.honest}', or set generation.selection.how to sample or all."
+        )
+    wanted = set(selection.tags)
+    found = [p for p in constitution.principles if not wanted or wanted & set(p.tags)]
     return sorted(found, key=lambda p: p.id)
+
+
+def _groups(principles: Sequence[Principle], selection: Selection) -> list[list[Principle]]:
+    """The principles of each tag."""
+    tags = selection.tags or sorted({tag for p in principles for tag in p.tags})
+    return [[p for p in principles if tag in p.tags] for tag in tags]
 
 
 def _ranked(principles: Sequence[Principle], salt: str) -> list[Principle]:

@@ -31,6 +31,15 @@ _CONSTITUTION = (
     _column("constitution_version", pa.string(), "its version, as written in the file"),
     _column("constitution_hash", pa.string(), "hash of what it says, independent of comments and order"),
 )
+_LABEL = (
+    _column("p_chosen", pa.float64(), "the judge's probability that the chosen answer is better, over 1/2 and under 1"),
+    _column("principle_ids", pa.list_(pa.string()), "the principles that judged, in order"),
+    _column("principle_hashes", pa.list_(pa.string()), "hash of what each of them sends to the model"),
+    _column("p_by_principle", pa.list_(pa.float64()), "p of chosen under each of them, averaged over both orders"),
+    _column("p_by_order", pa.list_(pa.float64()), "p of chosen shown first and shown second, averaged over principles"),
+    *_CONSTITUTION,
+    _column("judge_identity", pa.string(), "content hash or hub revision of the judge"),
+)
 
 PROMPTS = _schema("prompts", *_PROMPT_COLUMNS)
 
@@ -49,7 +58,7 @@ REVISIONS = _schema(  # one row per row_id and round
     "revisions",
     _ROW,
     _column("round", pa.int32(), "the round of critique and revision, from 0"),
-    _column("principle_id", pa.string(), "the principle drawn for this round"),
+    _column("principle_id", pa.string(), "the principle drawn for this round; a plus joins those asked about at once"),
     _column("principle_hash", pa.string(), "hash of what that principle sends to the model"),
     *_CONSTITUTION,
     _column("response", pa.string(), "the answer before this round"),
@@ -68,14 +77,9 @@ PAIRS = _schema(
     _KIND,
     _column("chosen", pa.string(), "the answer that fits the constitution better"),
     _column("rejected", pa.string(), "the other answer"),
-    _column("p_chosen", pa.float64(), "the judge's probability that chosen is better, over 1/2 and under 1"),
     _column("strategy", pa.string(), "how the two answers came to be a pair"),
-    _column("principle_ids", pa.list_(pa.string()), "the principles that judged, in order"),
-    _column("p_by_principle", pa.list_(pa.float64()), "p of chosen under each of them, averaged over both orders"),
-    _column("p_by_order", pa.list_(pa.float64()), "p of chosen shown first and shown second, averaged over principles"),
-    *_CONSTITUTION,
+    *_LABEL,
     _MODEL,
-    _column("judge_identity", pa.string(), "content hash or hub revision of the judge"),
     _SEED,
 )
 
@@ -85,6 +89,7 @@ FAILURES = _schema(
     _column("stage", pa.string(), "the stage at which the row was lost"),
     _column("reason", pa.string(), "short and countable, the same for every row that fails alike"),
     _column("detail", pa.string(), "what exactly happened to this row"),
+    _column("principle_ids", pa.list_(pa.string()), "the principles it was lost under, if under any", nullable=True),
 )
 
 SFT_DATA = _schema(
@@ -94,7 +99,11 @@ SFT_DATA = _schema(
     _column("completion", pa.string(), "the answer to learn"),
     _KIND,
     _column("source", pa.string(), "'revision' or 'response'"),
+    *(column.with_nullable(True) for column in _LABEL),  # empty where no critique found fault, so nobody judged
 )
+
+LABEL = tuple(column.name for column in _LABEL)
+"""The columns of a label: in ``pairs``, and in ``sft_data`` where a judge chose the answer."""
 
 SCHEMAS = {"prompts": PROMPTS, "responses": RESPONSES, "revisions": REVISIONS, "pairs": PAIRS}
 SCHEMAS |= {"failures": FAILURES, "sft_data": SFT_DATA}

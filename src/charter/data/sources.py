@@ -44,7 +44,8 @@ class Reject:
 
     def row(self) -> dict[str, Any]:
         """As a row of the `failures` schema."""
-        return {"row_id": self.row_id, "stage": STAGE, "reason": self.reason, "detail": self.detail}
+        what = {"row_id": self.row_id, "stage": STAGE, "reason": self.reason, "detail": self.detail}
+        return {**what, "principle_ids": None}
 
 
 @dataclass(frozen=True)

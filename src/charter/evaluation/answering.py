@@ -71,7 +71,7 @@ def _ungraded(request: HeldOut, response: str, finish_reason: str) -> Graded:
     return Graded(request.request_id, request.category, request.kind, request.prompt, response, finish_reason)
 
 
-def _unanswered(failures: Sequence[dict[str, str]], by_id: dict[str, HeldOut]) -> list[Unanswered]:
+def _unanswered(failures: Sequence[dict[str, Any]], by_id: dict[str, HeldOut]) -> list[Unanswered]:
     return [Unanswered(f["row_id"], by_id[f["row_id"]].category, f["reason"]) for f in failures]
 
 

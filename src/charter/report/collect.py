@@ -10,11 +10,12 @@ import polars as pl
 import yaml
 
 from charter.constitution import load_constitution
+from charter.constitution.blame import count_deeds
 from charter.report.cards import dataset_card, model_card
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.page import render_report
-from charter.report.tables import count, failure_table, label_summary, principle_counts, scan, value_counts
+from charter.report.tables import count, failure_table, label_summary, scan, value_counts
 
 FILES = {
     "report.html": render_report,
@@ -44,6 +45,7 @@ def collect(
 
     Raises:
         ConstitutionError: the folder's ``constitution.md`` cannot be read.
+        DataError: a shard is broken.
     """
     config = _yaml(run_folder / "config.yaml")
     evaluation, verdict = _json(run_folder / "evaluation.json"), _json(run_folder / "gate.json")
@@ -53,9 +55,7 @@ def collect(
         name=str(config.get("name", run_folder.name)),
         made=made,
         config=config,
-        constitution=_constitution(
-            run_folder / "constitution.md", str(config.get("constitution", "")), scan(run_folder, "revisions"), pairs
-        ),
+        constitution=_constitution(run_folder, str(config.get("constitution", ""))),
         verdict=verdict,
         evaluation=evaluation,
         stages=_stages(run_folder, progress or {}, failures),
@@ -100,13 +100,14 @@ def read_metrics(folder: Path) -> list[MetricRow]:
     return [rows[step] for step in sorted(rows)]
 
 
-def _constitution(file: Path, path: str, revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None) -> Constitution:
+def _constitution(run_folder: Path, path: str) -> Constitution:
+    file = run_folder / "constitution.md"
     if not file.is_file():
         return Constitution(path=path)
     law = load_constitution(file)
-    counts = principle_counts(revisions, pairs)
-    principles = [Principle(p.id, p.title, p.text, **counts.get(p.id, {})) for p in law.principles]
-    return Constitution(law.name, law.version, law.hash, path, principles)
+    deeds, total = count_deeds(run_folder, law)
+    principles = [Principle(p.id, p.title, p.text, deeds[p.id]) for p in law.principles]
+    return Constitution(law.name, law.version, law.hash, path, principles, total)
 
 
 def _stages(

@@ -10,31 +10,31 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from charter.constitution.blame import Deeds
+
 MetricRow = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Principle:
-    """One principle, and what it did in the run: counts of rows."""
+    """One principle, and what it did in the run."""
 
     id: str
     title: str
     text: str
-    drawn: int = 0
-    flagged: int = 0
-    revised: int = 0
-    judged: int = 0
+    deeds: Deeds = field(default_factory=Deeds)
 
 
 @dataclass(frozen=True)
 class Constitution:
-    """The law as used."""
+    """The law as used; `total` is what its principles did together."""
 
     name: str = ""
     version: str = ""
     hash: str = ""
     path: str = ""
     principles: list[Principle] = field(default_factory=list)
+    total: Deeds = field(default_factory=Deeds)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": percent,
         "interval": interval,
+        "signed": lambda value: "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}"),
         "points": lambda value: f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}"),
         "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
         "model_title": model_title,

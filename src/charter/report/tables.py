@@ -33,24 +33,6 @@ def failure_table(failures: pl.LazyFrame | None) -> list[Failure]:
     return [Failure(**row) for row in table.select("stage", "reason", "count", "detail").iter_rows(named=True)]
 
 
-def principle_counts(revisions: pl.LazyFrame | None, pairs: pl.LazyFrame | None) -> dict[str, dict[str, int]]:
-    """Per principle id: rows that drew it, that it flagged, that it changed, and pairs that it judged."""
-    counts: dict[str, dict[str, int]] = {}
-    if revisions is not None:
-        table = revisions.group_by("principle_id").agg(
-            pl.len().alias("drawn"), pl.col("flagged").sum(), pl.col("changed").sum().alias("revised")
-        )
-        for row in table.collect().iter_rows(named=True):
-            name = row.pop("principle_id")
-            counts[name] = {key: int(value) for key, value in row.items()}
-    if pairs is not None:
-        judged = pairs.select(pl.col("principle_ids").explode().alias("id")).group_by("id").agg(pl.len().alias("n"))
-        for name, n in judged.collect().iter_rows():
-            if name is not None:
-                counts.setdefault(name, {})["judged"] = int(n)
-    return counts
-
-
 def label_summary(pairs: pl.LazyFrame | None, failures: list[Failure]) -> Labels:
     """How sure the judge was, and how far the order of the answers moved it."""
     ties = sum(failure.count for failure in failures if failure.reason == "tie")

@@ -11,7 +11,16 @@ from functools import cache
 from typing import NamedTuple
 
 from charter.messages import Message, Messages, Role, assistant, transcript, user
-from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_about, word_harm, word_permission, word_principle
+from charter.sandbox.wording import (
+    DISHONEST,
+    NEEDLESS,
+    NOTHING,
+    Wording,
+    word_about,
+    word_harm,
+    word_permission,
+    word_principle,
+)
 from charter.sandbox.world import (
     Act,
     Fact,

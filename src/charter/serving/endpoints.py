@@ -15,6 +15,7 @@ from typing import Any
 from charter.config import Serving
 from charter.errors import ServingError
 from charter.serving.identity import model_identity
+from charter.serving.special_tokens import special_tokens
 
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -35,6 +36,8 @@ class Served:
     """The process group of a server started here."""
     log: Path | None = None
     """The output of a server started here."""
+    special_tokens: tuple[str, ...] = ()
+    """Those of its tokenizer, where its files are at hand."""
 
     @property
     def base_url(self) -> str:
@@ -59,7 +62,9 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
             f"serving.base_urls '{', '.join(urls)}': they serve different models ({', '.join(sorted(names))}). "
             "Start all of them with the same --served-model-name."
         )
-    return Served(urls, names.pop(), _identity(urls[0], cards[0]))
+    root = cards[0].get("root")
+    tokens = special_tokens(root) if root else ()
+    return Served(urls, names.pop(), _identity(urls[0], cards[0]), special_tokens=tokens)
 
 
 def _normal(url: str) -> str:

@@ -1,9 +1,9 @@
 """The engine: the store first, then the servers. What every stage asks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from charter.messages import Messages
 from charter.serving.client import Client
 from charter.serving.completion import Completion, Sampling, request_key
 from charter.serving.endpoints import Served
+from charter.serving.special_tokens import Spellings
 from charter.serving.store import Store, open_store
 
 
@@ -34,6 +35,8 @@ class EngineSpec:
     """How long endpoints that are down are waited for."""
     server_log: str | None = None
     """The log of a server started here: when that server has ended, nobody waits for it."""
+    special_tokens: tuple[str, ...] = ()
+    """Of the model's tokenizer: text that spells one is sent so that it is not taken for it."""
 
     @classmethod
     def of(
@@ -48,6 +51,7 @@ class EngineSpec:
             concurrency,
             api_key_env,
             server_log=str(served.log) if served.log else None,
+            special_tokens=served.special_tokens,
         )
 
 
@@ -72,8 +76,11 @@ class EngineStats(NamedTuple):
 class Engine:
     """A store in front of a client; made by `open_engine`."""
 
-    def __init__(self, client: Client, store: Store, identity: str, concurrency: int) -> None:
+    def __init__(
+        self, client: Client, store: Store, identity: str, concurrency: int, special_tokens: Sequence[str] = ()
+    ) -> None:
         self._client = client
+        self._spellings = Spellings(special_tokens)
         self._store = store
         self._identity = identity
         self._slots = asyncio.Semaphore(concurrency)
@@ -84,11 +91,19 @@ class Engine:
     async def ask(self, messages: Messages, sampling: Sampling) -> Completion:
         """The completion of a request: from the store, or asked once and kept before it is returned.
 
+        What spells a special token is sent broken up, and kept under what is sent; an answer that repeats it
+        comes back with it as it was.
+
         Raises:
             CompletionFailed: the request will never succeed; a row's failure.
             ServingError: the endpoints are gone for good.
             StoreError: the answer cannot be kept.
         """
+        sent = self._spellings.break_up(messages)
+        answer = await self._answer(sent, sampling)
+        return answer if sent is messages else replace(answer, text=self._spellings.mend(answer.text))
+
+    async def _answer(self, messages: Messages, sampling: Sampling) -> Completion:
         key = request_key(self._identity, messages, sampling)
         task = self._flying.get(key)
         if task is not None:
@@ -166,7 +181,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
             patience_s=spec.patience_s,
             server_log=Path(spec.server_log) if spec.server_log else None,
         ) as client:
-            engine = Engine(client, store, spec.identity, spec.concurrency)
+            engine = Engine(client, store, spec.identity, spec.concurrency, spec.special_tokens)
             try:
                 yield engine
             finally:

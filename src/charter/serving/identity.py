@@ -51,9 +51,22 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
 
 
+def local_folder(model: str | Path, revision: str = "main") -> Path | None:
+    """Where a model's files are on this machine: its folder, or that of a hub id in the local cache."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    snapshot = _hub_folder(str(model)) / "snapshots" / (_hub_commit(str(model), revision) or revision)
+    return snapshot if snapshot.is_dir() else None
+
+
+def _hub_folder(hub_id: str) -> Path:
+    return hub_cache() / f"models--{hub_id.replace('/', '--')}"
+
+
 def _hub_commit(hub_id: str, revision: str) -> str | None:
     """The commit that a branch or tag was when it was last fetched, if it is in the local cache."""
-    folder = hub_cache() / f"models--{hub_id.replace('/', '--')}"
+    folder = _hub_folder(hub_id)
     if (folder / "snapshots" / revision).is_dir():
         return revision
     try:

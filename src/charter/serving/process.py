@@ -15,6 +15,7 @@ from charter.serving.endpoints import DIRECT, Served
 from charter.serving.group import ProcessGroup, start_group
 from charter.serving.identity import model_identity
 from charter.serving.launch import HOST, Launch, command, environment, plan
+from charter.serving.special_tokens import special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def serve(
         revision = _option(settings.extra_args, "--revision") or "main"
         identity = identity or model_identity(launch.model, revision)
         url = f"http://{HOST}:{launch.port}/v1"
-        yield Served((url,), launch.name, identity, group.pid, group.log)
+        tokenizer = _option(settings.extra_args, "--tokenizer") or launch.model
+        yield Served((url,), launch.name, identity, group.pid, group.log, special_tokens(tokenizer, revision))
     finally:
         group.end()
 

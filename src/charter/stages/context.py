@@ -1,15 +1,16 @@
 """What every stage of a run shares, and how a stage goes over its rows."""
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from charter.constitution import Constitution
-from charter.errors import CompletionFailed, CountMismatch
-from charter.messages import Messages
+from charter.constitution import Constitution, Principle
+from charter.errors import CompletionFailed, CountMismatch, one_of_many
+from charter.messages import Message, Messages, system
 from charter.serving.completion import Ask, Completion, Sampling
 
 Row = Mapping[str, Any]
@@ -25,6 +26,7 @@ class Context:
         seed: of the run; every draw follows from it and the row's id.
         model_identity: of the weights behind `ask`.
         templates: a folder whose templates replace the shipped ones, if any.
+        preface: whether the model is given the constitution's preface.
     """
 
     ask: Ask
@@ -32,6 +34,13 @@ class Context:
     seed: int
     model_identity: str
     templates: Path | None = None
+    preface: bool = False
+
+    def opening(self, *others: str) -> list[Message]:
+        """One system message: the preface, if the model is given it, then the others; none where there is nothing."""
+        texts = [self.constitution.preface if self.preface else "", *others]
+        said = "\n\n".join(dict.fromkeys(text for text in texts if text))
+        return [system(said)] if said else []
 
     def lineage(self) -> dict[str, str]:
         """The columns that say under which constitution a row was made."""
@@ -63,15 +72,31 @@ class Outcome:
     """What came of a stage's rows: in = out + failed, always."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
 
 class RowFailed(Exception):
-    """A row that leaves the run here, with a countable reason."""
+    """A row that leaves the run here, with a countable reason, and the principles it was lost under, if any."""
 
-    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
+    def __init__(self, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> None:
         super().__init__(reason)
-        self.stage, self.reason, self.detail = stage, reason, detail
+        self.stage, self.reason, self.detail, self.principle_ids = stage, reason, detail, principle_ids
+
+
+@contextlib.contextmanager
+def under(principles: Sequence[Principle], stage: str) -> Iterator[None]:
+    """Name the principles that what is done in here is done under, should the row fail.
+
+    Raises:
+        RowFailed: the row failed; at `stage` if the reason is a call that cannot succeed.
+    """
+    ids = [principle.id for principle in principles]
+    try:
+        yield
+    except RowFailed as error:
+        raise RowFailed(error.stage, error.reason, error.detail, error.principle_ids or ids) from error
+    except CompletionFailed as error:
+        raise RowFailed(stage, error.reason, error.detail, ids) from error
 
 
 async def each_row(
@@ -90,14 +115,14 @@ async def each_row(
     """
     gate, done, failed = asyncio.Semaphore(at_once), 0, 0
 
-    async def walk(row: Row) -> list[dict[str, Any]] | dict[str, str]:
+    async def walk(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
         nonlocal done, failed
         async with gate:
-            result: list[dict[str, Any]] | dict[str, str]
+            result: list[dict[str, Any]] | dict[str, Any]
             try:
                 result = list(await work(row))
             except RowFailed as error:
-                result = failure(row, error.stage, error.reason, error.detail)
+                result = failure(row, error.stage, error.reason, error.detail, error.principle_ids)
             except CompletionFailed as error:
                 result = failure(row, stage, error.reason, error.detail)
         done += 1
@@ -106,8 +131,9 @@ async def each_row(
             on_progress(Progress(stage, done, len(rows), failed))
         return result
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(walk(row)) for row in rows]
+    with one_of_many():
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(walk(row)) for row in rows]
     outcome = Outcome()
     for task in tasks:
         result = task.result()
@@ -123,9 +149,10 @@ async def each_row(
     return outcome
 
 
-def failure(row: Row, stage: str, reason: str, detail: str = "") -> dict[str, str]:
-    """A row of ``failures``."""
-    return {"row_id": str(row["row_id"]), "stage": stage, "reason": reason, "detail": detail[:2000]}
+def failure(row: Row, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """A row of ``failures``; `principle_ids` are those it was lost under, if any."""
+    what = {"row_id": str(row["row_id"]), "stage": stage, "reason": reason, "detail": detail[:2000]}
+    return {**what, "principle_ids": list(dict.fromkeys(principle_ids)) or None}
 
 
 def seed_of(*parts: object) -> int:

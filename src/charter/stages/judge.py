@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from charter.config import Judge
-from charter.constitution import Principle, select
+from charter.constitution import Principle
+from charter.constitution.selection import select_judges
 from charter.errors import CompletionFailed
 from charter.messages import Messages, transcript, user
 from charter.serving.completion import Sampling
-from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, seed_of
+from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, seed_of, under
 from charter.templates import render
 
 LETTERS = ("A", "B")
@@ -43,20 +44,23 @@ async def judge(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
-        made = await compare(row["prompt"], row["first"], row["last"], principles, context)
-        if abs(made.p - 0.5) <= settings.tie_margin:
-            raise RowFailed("judge", "tie", f"p = {made.p:.3f} under {[p.id for p in principles]}")
+        with under(principles, "judge"):
+            made = await compare(row["prompt"], row["first"], row["last"], principles, context)
+            if abs(made.p - 0.5) <= settings.tie_margin:
+                raise RowFailed("judge", "tie", f"p = {made.p:.3f} under {[p.id for p in principles]}")
         return [_pair(row, made, principles, context)]
 
     return await each_row(candidates, "judge", work, on_progress)
 
 
 def principles_for(row: Row, context: Context, settings: Judge) -> tuple[Principle, ...]:
-    """The principles that shaped the row, then others drawn for it, `settings.principles` in all."""
-    law, wanted = context.constitution, min(settings.principles, len(context.constitution.principles))
-    shaped = [p for p in law.principles if p.id in row["drawn"]]
-    drawn = select(law, f"{row['row_id']}/judge", 0, context.seed, wanted)
-    return tuple((shaped + [p for p in drawn if p not in shaped])[:wanted])
+    """The principles that shaped the row, then others drawn for it, `settings.principles` in all.
+
+    Raises:
+        ConfigError: `settings.tags` has a tag that no principle has.
+    """
+    law, shaped = context.constitution, row["drawn"]
+    return select_judges(law, row["row_id"], context.seed, shaped, settings.principles, settings.tags)
 
 
 async def compare(
@@ -72,7 +76,9 @@ async def compare(
     async def ask(principle: Principle, a: str, b: str) -> tuple[float, ...]:
         request = render("choice", context.templates, conversation=text, answer_a=a, answer_b=b, principle=principle)
         seed = seed_of(context.seed, "judge")  # greedy by construction: one seed, so that equal questions are one call
-        answer = await context.ask([user(request)], Sampling(max_tokens=1, seed=seed, choices=LETTERS))
+        answer = await context.ask(
+            [*context.opening(), user(request)], Sampling(max_tokens=1, seed=seed, choices=LETTERS)
+        )
         if len(answer.choice_probs) != len(LETTERS):
             raise CompletionFailed("no-choice", answer.text)
         return answer.choice_probs
@@ -96,6 +102,7 @@ def _pair(row: Row, made: Judgement, principles: Sequence[Principle], context: C
         "p_chosen": turned[0],
         "strategy": "revision",
         "principle_ids": [p.id for p in principles],
+        "principle_hashes": [p.hash for p in principles],
         "p_by_principle": turned[1 : count + 1],
         "p_by_order": [chosen_first, chosen_second],
         **context.lineage(),

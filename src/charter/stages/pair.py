@@ -3,9 +3,11 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from charter.constitution import ids_in
+from charter.data.schema import LABEL
 from charter.stages.context import Outcome, Row, failure
 
 
@@ -14,7 +16,7 @@ class Divided(NamedTuple):
 
     sft: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
-    failures: list[dict[str, str]]
+    failures: list[dict[str, Any]]
 
 
 def walked_rows(responses: Sequence[Row], revisions: Sequence[Row]) -> list[dict[str, Any]]:
@@ -30,7 +32,7 @@ def walked_rows(responses: Sequence[Row], revisions: Sequence[Row]) -> list[dict
             **row,
             "first": row["response"].strip(),
             "last": rounds[row["row_id"]][-1]["revision"].strip(),
-            "drawn": [made["principle_id"] for made in rounds[row["row_id"]] if made["changed"]],
+            "drawn": [id for made in rounds[row["row_id"]] if made["changed"] for id in ids_in(made["principle_id"])],
         }
         for row in responses
         if row["row_id"] in rounds
@@ -43,7 +45,7 @@ def candidate_pairs(walked: Sequence[Row]) -> Outcome:
     for row in walked:
         first, last = row["first"], row["last"]
         if first != last and (first.startswith(last) or last.startswith(first)):
-            outcome.failures.append(failure(row, "pair", "prefix", f"{first!r} | {last!r}"))
+            outcome.failures.append(failure(row, "pair", "prefix", f"{first!r} | {last!r}", row["drawn"]))
         elif first != last:
             outcome.rows.append(dict(row))
     return outcome
@@ -53,21 +55,21 @@ def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float) -> Div
     """Give every prompt to SFT or to DPO, by the hash of its words: no prompt serves both, a leak seen elsewhere.
 
     SFT learns the answer that the judge prefers, so that a revision made after a mistaken critique is not learnt;
-    and the first answer where no critique found fault. For DPO an answer that never changed makes no pair: it
-    leaves as `unchanged`.
+    and the first answer where no critique found fault, which has no label. For DPO an answer that never changed
+    makes no pair: it leaves as `unchanged`.
     """
     divided = Divided([], [], [])
     first = {row["row_id"]: row["first"] for row in walked}
     for pair in pairs:
         if in_sft_half(pair["prompt"], sft_share):
             source = "response" if pair["chosen"] == first[pair["row_id"]] else "revision"
-            divided.sft.append(_sft_row(pair, pair["chosen"], source))
+            divided.sft.append(_sft_row(pair, pair["chosen"], source, {name: pair[name] for name in LABEL}))
         else:
             divided.pairs.append(dict(pair))
     for row in walked:
         if row["first"] == row["last"]:
             if in_sft_half(row["prompt"], sft_share):
-                divided.sft.append(_sft_row(row, row["first"], "response"))
+                divided.sft.append(_sft_row(row, row["first"], "response", dict.fromkeys(LABEL)))
             else:
                 divided.failures.append(failure(row, "pair", "unchanged"))
     return divided
@@ -79,5 +81,6 @@ def in_sft_half(prompt: Sequence[Any], share: float) -> bool:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") < share * 2**48
 
 
-def _sft_row(row: Row, completion: str, source: str) -> dict[str, Any]:
-    return {**{name: row[name] for name in ("row_id", "prompt", "kind")}, "completion": completion, "source": source}
+def _sft_row(row: Row, completion: str, source: str, label: Mapping[str, Any]) -> dict[str, Any]:
+    named = {name: row[name] for name in ("row_id", "prompt", "kind")}
+    return {**named, "completion": completion, "source": source, **label}

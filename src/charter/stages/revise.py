@@ -1,14 +1,15 @@
-"""Critique and revise: K rounds, each under one principle drawn for the row (Bai et al. 2022, section 3.1)."""
+"""Critique and revise: K rounds, each under principles drawn for the row (Bai et al. 2022, section 3.1)."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from charter.config import Generation
-from charter.constitution import Principle, select
+from charter.constitution import Principle, draw
+from charter.constitution.selection import rounds_for_all
 from charter.messages import Message, Messages, assistant, user
 from charter.serving.completion import Sampling
-from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of
+from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of, under
 from charter.templates import render
 
 _VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
@@ -26,11 +27,16 @@ async def revise(
     settings: Generation,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
-    """Rows of ``responses`` in; a row of ``revisions`` for each row and round out."""
+    """Rows of ``responses`` in; a row of ``revisions`` for each row and round out.
+
+    Raises:
+        ConfigError: the selection names a tag that no principle has.
+    """
+    how_many = rounds_of(settings, context)
 
     async def work(row: Row) -> list[dict[str, Any]]:
         answer, rounds = str(row["response"]), []
-        for number in range(rounds_of(settings, context)):
+        for number in range(how_many):
             rounds.append(await _round(row, answer, number, context, settings))
             answer = rounds[-1]["revision"]
         return rounds
@@ -40,21 +46,23 @@ async def revise(
 
 def rounds_of(settings: Generation, context: Context) -> int:
     """How many rounds a row goes through."""
-    return len(context.constitution.principles) if settings.rounds == "all" else settings.rounds
+    all_of_them = rounds_for_all(context.constitution, settings.selection)
+    return all_of_them if settings.rounds == "all" else settings.rounds
 
 
 async def _round(row: Row, answer: str, number: int, context: Context, settings: Generation) -> dict[str, Any]:
-    (principle,) = select(context.constitution, row["row_id"], number, context.seed, 1)
+    principle = draw(context.constitution, row["row_id"], number, context.seed, settings.selection)
     seed = seed_of(context.seed, row["row_id"], "revise", number)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
     asked = critique_messages(row["prompt"], answer, principle, context)
-    critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
-    flagged, revision = is_flagged(critique), answer
-    if flagged or settings.revise == "always":
-        asked = revision_messages(asked, critique, principle, context)
-        revision = strip_preamble((await finished(context.ask, asked, sampling, "revise")).text)
-        if not revision:
-            raise RowFailed("revise", "preamble-only")
+    with under(principle.parts, "revise"):
+        critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
+        flagged, revision = is_flagged(critique), answer
+        if flagged or settings.revise == "always":
+            asked = revision_messages(asked, critique, principle, context)
+            revision = strip_preamble((await finished(context.ask, asked, sampling, "revise")).text)
+            if not revision:
+                raise RowFailed("revise", "preamble-only")
     return {
         "row_id": row["row_id"],
         "round": number,
@@ -72,9 +80,17 @@ async def _round(row: Row, answer: str, number: int, context: Context, settings:
 
 
 def critique_messages(prompt: Messages, answer: str, principle: Principle, context: Context) -> list[Message]:
-    """The conversation that asks for a critique; it begins as the one that was answered, so its prefix is cached."""
+    """The conversation that asks for a critique; it begins as the one that was answered, so its prefix is cached.
+
+    A chat template allows one system message, at the beginning: it holds the preface, if that is given, the
+    prompt's own and those of the examples.
+    """
     request = render("critique", context.templates, principle=principle)
-    return [*_examples(principle, context), *prompt, assistant(answer), user(request)]
+    examples = _examples(principle, context)
+    own = [m["content"] for m in prompt[:1] if m["role"] == "system"]
+    opening = context.opening(*own, *(m["content"] for m in examples if m["role"] == "system"))
+    shown = [m for m in examples if m["role"] != "system"]
+    return [*opening, *shown, *prompt[len(own) :], assistant(answer), user(request)]
 
 
 def revision_messages(asked: Messages, critique: str, principle: Principle, context: Context) -> list[Message]:
@@ -103,9 +119,11 @@ def strip_preamble(text: str) -> str:
 def _examples(principle: Principle, context: Context) -> list[Message]:
     """The worked examples of the constitution and the principle, as turns before the conversation."""
     turns = list[Message]()
-    for example in (*context.constitution.examples, *principle.examples):
-        critique = example.critique_request or render("critique", context.templates, principle=principle)
-        revision = example.revision_request or render("revision", context.templates, principle=principle)
+    shown = [(example, principle) for example in context.constitution.examples]
+    shown += [(example, part) for part in principle.parts for example in part.examples]
+    for example, shown_for in shown:
+        critique = example.critique_request or render("critique", context.templates, principle=shown_for)
+        revision = example.revision_request or render("revision", context.templates, principle=shown_for)
         turns += [Message(role=turn.role, content=turn.content) for turn in example.prompt]
         turns += [assistant(example.response), user(critique), assistant(example.critique)]
         turns += [user(revision), assistant(example.revision)]

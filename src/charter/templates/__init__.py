@@ -1,15 +1,26 @@
 """Prompt templates are the files in this folder; this module fills them in.
 
 What a template is given is data: it is never read as template source, so braces in a prompt or
-an answer stay what they are. A variable that a template needs and does not get is an error.
+an answer stay what they are, and a tag of the template in them, such as ``</answer_a>``, is broken
+up, so that it closes nothing. A variable that a template needs and does not get is an error.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, UndefinedError
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    UndefinedError,
+)
 
 from charter.errors import ConfigError
+from charter.messages import BREAK
 
 FOLDER = Path(__file__).parent
 
@@ -21,11 +32,24 @@ def render(name: str, folder: Path | None = None, /, **variables: object) -> str
         ConfigError: no such template, or it uses a variable it is not given.
     """
     try:
-        return _environment(folder).get_template(f"{name}.md.j2").render(**variables).strip()
+        template = _environment(folder).get_template(f"{name}.md.j2")
+        return template.render({key: _quoted(value, template) for key, value in variables.items()}).strip()
     except TemplateNotFound as error:
         raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.") from error
     except UndefinedError as error:
         raise ConfigError(f"template '{name}': {error}. Use only the variables of the shipped {name}.md.j2.") from error
+
+
+def _quoted(value: object, template: Template) -> object:
+    tag = _tag(template)
+    return tag.sub(rf"\g<0>{BREAK}", value) if tag and isinstance(value, str) else value
+
+
+@lru_cache(maxsize=64)
+def _tag(template: Template) -> re.Pattern[str] | None:
+    """Finds where a tag of the template begins, or seems to; None if it has no tags."""
+    names = sorted(set(re.findall(r"</(\w+)>", Path(str(template.filename)).read_text(encoding="utf-8"))))
+    return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(names)})\b)", re.IGNORECASE) if names else None
 
 
 @lru_cache(maxsize=16)

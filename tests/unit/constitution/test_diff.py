@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from charter.config import Config, Generation, Judge
 from charter.constitution import Constitution, Principle, load_constitution, parse_constitution, select
 from charter.constitution.diff import Piece, diff, load_at, words
 from charter.constitution.recount import Recount, recount, recount_run
@@ -98,10 +99,14 @@ def law(n: int = 8) -> Constitution:
     return Constitution("law", "1", tuple(Principle(f"p{i}", f"P{i}", f"text {i}") for i in range(n)))
 
 
+def run_with(judging: int, rounds: int = 2) -> Config:
+    return Config(seed=7, generation=Generation(rounds=rounds), judge=Judge(principles=judging))
+
+
 def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
     rows = revisions(law(), 600, 2, 7)
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = recount(law(), edited, rows, 7, 1)
+    cost = recount(law(), edited, rows, run_with(judging=1))
     drew = {r["row_id"] for r in rows if r["principle_id"] == "p0"}
     first = {r["row_id"] for r in rows if r["principle_id"] == "p0" and r["round"] == 0}
     assert cost.rows == 600
@@ -115,24 +120,25 @@ def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
 def test_comments_order_and_titles_cost_nothing() -> None:
     rows = revisions(law(), 100, 2, 7)
     moved = replace(law(), version="2", principles=tuple(replace(p, title="x") for p in reversed(law().principles)))
-    assert recount(law(), moved, rows, 7, 3) == Recount(100, 0, 0, 0, 0)
+    assert recount(law(), moved, rows, run_with(judging=3)) == Recount(100, 0, 0, 0, 0)
 
 
 def test_only_the_judging_is_asked_again_where_only_the_judge_sees_the_edit() -> None:
     rows = [r for r in revisions(law(), 200, 1, 7) if r["principle_id"] != "p0"]
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = recount(law(), edited, rows, 7, 8)  # all eight principles judge
+    cost = recount(law(), edited, rows, run_with(judging=8, rounds=1))  # all eight principles judge
     changed = sum(r["changed"] for r in rows)
     assert (cost.critiques, cost.revisions, cost.judgements) == (0, 0, 2 * changed)
 
 
 def test_a_run_s_folder_is_counted(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed": 7, "judge": {"principles": 1}}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(run_with(judging=1).model_dump(mode="json")))
     (tmp_path / "constitution.md").write_text(write_constitution(law()))
     write_rows(tmp_path / "revisions" / "0.parquet", REVISIONS, revisions(law(), 50, 2, 7))
     without = replace(law(), principles=law().principles[1:])
     cost = recount_run(tmp_path, without)
-    assert cost == recount(load_constitution(tmp_path / "constitution.md"), without, revisions(law(), 50, 2, 7), 7, 1)
+    old = load_constitution(tmp_path / "constitution.md")
+    assert cost == recount(old, without, revisions(law(), 50, 2, 7), run_with(judging=1))
     assert 0 < cost.rows_changed < 50
     with pytest.raises(DataError, match=r"no config\.yaml"):
         recount_run(tmp_path / "nowhere", without)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charter.constitution import Constitution, Principle, Selection, select
+from charter.config import Selection
+from charter.constitution import Constitution, Principle, select
 from charter.errors import ConfigError
 
 
@@ -74,10 +75,10 @@ def test_tags_all_and_one_per_tag() -> None:
     c = constitution()
     assert ids(select(c, "r", 0, 0, 9, Selection(tags=("odd",)))) != []
     assert set(ids(select(c, "r", 0, 0, 9, Selection(tags=("odd",))))) == {"p1", "p3", "p5", "p7"}
-    assert ids(select(c, "r", 3, 0, 1, Selection("all"))) == [f"p{i}" for i in range(8)]
-    first, second = select(c, "r", 0, 0, 1, Selection("one-per-tag"))
+    assert ids(select(c, "r", 3, 0, 1, Selection(how="all"))) == [f"p{i}" for i in range(8)]
+    first, second = select(c, "r", 0, 0, 1, Selection(how="one-per-tag"))
     assert (first.tags, second.tags) == (("even",), ("odd",))
-    later = select(c, "r", 1, 0, 1, Selection("one-per-tag"))
+    later = select(c, "r", 1, 0, 1, Selection(how="one-per-tag"))
     assert not {first.id, second.id} & set(ids(later))
     with pytest.raises(ConfigError, match="Its tags are: even, odd"):
         select(c, "r", 0, 0, 1, Selection(tags=("sour",)))

@@ -27,7 +27,7 @@ PROMPT_ROWS = st.fixed_dictionaries(
 
 
 def failure(number: int) -> dict[str, Any]:
-    return {"row_id": f"r{number}", "stage": "judge", "reason": "tie", "detail": "p = 0.5"}
+    return {"row_id": f"r{number}", "stage": "judge", "reason": "tie", "detail": "p = 0.5", "principle_ids": ["a"]}
 
 
 @settings(deadline=None)
@@ -87,7 +87,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, present: boo
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"row_id": "a", "stage": "judge", "reason": "tie"}, "missing columns ['detail']"),
+        ({"row_id": "a", "stage": "judge", "reason": "tie", "principle_ids": None}, "missing columns ['detail']"),
         (failure(0) | {"extra": 1}, "unknown columns ['extra']"),
         (failure(0) | {"stage": None}, "no value for ['stage']"),
         (failure(0) | {"stage": 3}, "wrong type"),

@@ -3,6 +3,7 @@
 import math
 
 from charter.config import Config
+from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import Answers, Category, Graded, evaluate
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
@@ -35,6 +36,10 @@ def answers(harmful: float, benign: float, borderline: float, correct: float) ->
     )
 
 
+def _reasons(n: int) -> dict[str, int]:
+    return {"revise: cut-off": n} if n else {}
+
+
 def sample(**changes: object) -> ReportData:
     """The data of a run that went well."""
     config = Config(name="demo")
@@ -60,13 +65,21 @@ def sample(**changes: object) -> ReportData:
                     kind.capitalize(),
                     f"The assistant does not help with {kind}. It says so in a sentence, and offers something "
                     "safe that the person may want instead.",
-                    drawn=140 + i,
-                    flagged=60 + 3 * i,
-                    revised=58 + 3 * i,
-                    judged=200 - i,
+                    Deeds(
+                        140 + i,
+                        60 + 3 * i,
+                        58 + 3 * i,
+                        200 - i,
+                        4 * i,
+                        0.61 - 0.1 * i,
+                        20 - i,
+                        i // 4,
+                        _reasons(i // 4),
+                    ),
                 )
                 for i, kind in enumerate(KINDS)
             ],
+            Deeds(1180, 564, 540, 521, 96, 1.84, 61, 4, _reasons(4)),
         ),
         "verdict": decide(evaluation, config.gate).to_dict(),
         "evaluation": evaluation,

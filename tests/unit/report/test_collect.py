@@ -1,6 +1,7 @@
 """A run's folder, written with the real schemas, read back into the report."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from charter.config import Config, Gate
 from charter.constitution import parse_constitution
+from charter.constitution.blame import Deeds
 from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
 from charter.data.shards import write_rows
 from charter.evaluation.answers import save_answers
@@ -38,7 +40,8 @@ def pair(i: int) -> dict[str, Any]:
     return {
         "row_id": f"r{i}", "prompt": [{"role": "user", "content": "steal?"}], "kind": "theft" if i % 2 else None,
         "chosen": "no", "rejected": "yes", "p_chosen": 0.55 + 0.04 * i, "strategy": "revision",
-        "principle_ids": ["theft", "fraud"], "p_by_principle": [0.9, 0.6], "p_by_order": [0.8, 0.4 if i == 0 else 0.7],
+        "principle_ids": ["theft", "fraud"], "principle_hashes": ["x", "y"],
+        "p_by_principle": [0.9, 0.6], "p_by_order": [0.8, 0.4 if i == 0 else 0.7],
         **LINEAGE, "model_identity": "m", "judge_identity": "m", "seed": 0,
     }  # fmt: skip
 
@@ -63,13 +66,19 @@ def run_folder(tmp_path: Path) -> Path:
         for i in range(12)
         for turn in range(2)
     ]  # fmt: skip
-    failures = [{"row_id": f"f{i}", "stage": "judge", "reason": "tie", "detail": f"p = 0.5{i}"} for i in range(2)]
+    failures = [
+        {
+            "row_id": f"f{i}", "stage": "judge", "reason": "tie", "detail": f"p = 0.5{i}",
+            "principle_ids": ["theft", "fraud"][: 2 - i],
+        }
+        for i in range(2)
+    ]  # fmt: skip
     write_rows(tmp_path / "responses" / "0.parquet", RESPONSES, responses)
     write_rows(tmp_path / "revisions" / "0.parquet", REVISIONS, revisions[:10])
     write_rows(tmp_path / "revisions" / "1.parquet", REVISIONS, revisions[10:])
     write_rows(tmp_path / "pairs" / "0.parquet", PAIRS, [pair(i) for i in range(10)])
     write_rows(tmp_path / "failures" / "0.parquet", FAILURES, failures)
-    dropped = [{"row_id": "r3", "stage": "dpo", "reason": "too-long", "detail": "300 tokens"}]
+    dropped = [{"row_id": "r3", "stage": "dpo", "reason": "too-long", "detail": "300 tokens", "principle_ids": None}]
     write_rows(tmp_path / "dpo" / "dropped.parquet", FAILURES, dropped)
     (tmp_path / "dpo" / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 0.69, "note": "x"}\n{"step": 2, "loss": 0.5}\n'
@@ -90,8 +99,10 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
     assert data.name == "demo"
     assert (data.constitution.name, data.constitution.version) == ("Harmless", "1.0")
     theft, fraud = data.constitution.principles
-    assert (theft.drawn, theft.flagged, theft.revised, theft.judged) == (12, 12, 6, 10)
-    assert (fraud.drawn, fraud.flagged, fraud.revised, fraud.judged) == (12, 0, 0, 10)
+    log_odds = round(math.log(9) / 2, 6)
+    assert theft.deeds == Deeds(12, 12, 6, 10, 0, log_odds, ties=2)
+    assert fraud.deeds == Deeds(12, 0, 0, 10, 0, round(math.log(1.5) / 2, 6), ties=1)
+    assert data.constitution.total.drawn == 24
     assert [(f.stage, f.reason, f.count, f.detail) for f in data.failures] == [
         ("judge", "tie", 2, "p = 0.50"),
         ("dpo", "too-long", 1, "300 tokens"),

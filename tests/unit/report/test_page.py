@@ -12,11 +12,12 @@ from html.parser import HTMLParser
 import pytest
 
 from charter.config import Gate
+from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import Answers, evaluate
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
-from tests.unit.report.sample import answers, sample
+from tests.unit.report.sample import KINDS, answers, sample
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -76,7 +77,9 @@ def hostile(text: str) -> ReportData:
         made=text,
         command=text,
         evaluation=evaluation,
-        constitution=Constitution(text, text, text, text, [Principle(text, text, text, 1, 1, 1, 1)]),
+        constitution=Constitution(
+            text, text, text, text, [Principle(text, text, text, Deeds(1, 1, 1, 1, 0, 0.5, 0, 1, {text: 1}))]
+        ),
         examples=[Example(text, text, text, text, text, text, text, text, text)],
         failures=[Failure(text, text, 1, text)],
         stages=[Stage(text, 1, 1, 0, 1.0)],
@@ -146,6 +149,19 @@ def test_hostile_text_is_only_ever_text(text: str) -> None:
     html.encode("utf-8")
     assert "\x00" not in html
     assert "\x1b" not in html
+
+
+def test_principles_are_told_by_what_they_did_the_most_drawn_first() -> None:
+    html = render_report(sample())
+    table = html[html.index("Principles, as used in this run") :].split("</table>")[0]
+    heads = re.findall(r'<th scope="row">([^<]*?)\s*<', table)
+    assert heads == [*(kind.capitalize() for kind in reversed(KINDS)), "Total"]
+    first = table[table.index('<th scope="row">') :].split("</tr>")[0]
+    cells = [
+        " ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in re.findall(r"<td[^>]*>(.*?)</td>", first, re.DOTALL)
+    ]
+    assert cells == [*("147", "81 55 %", "79 54 %", "193", "28 15 %", "\N{MINUS SIGN}0.09", "13", "1 revise: cut-off")]
+    assert "+1.84" in table
 
 
 def test_template_braces_are_not_evaluated() -> None:

@@ -1,6 +1,8 @@
 import pytest
 
 from charter.config import Judge
+from charter.data.schema import LABEL
+from charter.errors import CompletionFailed
 from charter.messages import user
 from charter.stages.judge import compare, judge
 from charter.stages.pair import candidate_pairs, divide, in_sft_half, walked_rows
@@ -62,6 +64,33 @@ async def test_a_revision_on_which_the_judge_ties_is_learnt_by_nobody(context) -
     judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.5)), Judge(principles=1))
     assert divide(rows, judged.rows, 0.5) == ([], [], [])
     assert len(judged.failures) == 40
+    assert {tuple(f["principle_ids"]) for f in judged.failures} == {("p0",)}
+
+
+async def test_supervised_rows_keep_the_label_that_chose_them(context) -> None:
+    rows = walked(40)
+    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=2))
+    labels = {row["row_id"]: {name: row[name] for name in LABEL} for row in judged.rows}
+    divided = divide(rows, judged.rows, 0.5)
+    assert divided.sft and all({name: row[name] for name in LABEL} == labels[row["row_id"]] for row in divided.sft)
+    untouched = divide(walked(40, last="same {i}", first="same {i}"), [], 0.5)
+    assert untouched.sft and all(row[name] is None for row in untouched.sft for name in LABEL)
+
+
+async def test_a_label_holds_the_hash_of_each_principle_that_judged(context) -> None:
+    made = context(prefers_safe(0.9))
+    outcome = await judge(candidate_pairs(walked(20)).rows, made, Judge(principles=3))
+    for row in outcome.rows:
+        assert row["principle_hashes"] == [made.constitution.principle(name).hash for name in row["principle_ids"]]
+        assert row["constitution_hash"] == made.constitution.hash
+
+
+async def test_a_judgement_that_fails_names_all_who_were_asked(context) -> None:
+    script = lambda m, s: CompletionFailed("context-too-long", "4097 tokens")  # noqa: E731
+    outcome = await judge(candidate_pairs(walked(4)).rows, context(script), Judge(principles=2))
+    assert {(f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures} == {
+        ("judge", "context-too-long", 2)
+    }
 
 
 def test_an_answer_that_no_critique_faulted_is_a_good_example_and_no_pair() -> None:
@@ -77,6 +106,7 @@ def test_an_answer_that_no_critique_faulted_is_a_good_example_and_no_pair() -> N
 def test_an_answer_that_begins_the_other_makes_no_pair(first: str, last: str) -> None:
     outcome = candidate_pairs(walked(20, last=last, first=first))
     assert outcome.rows == [] and [f["reason"] for f in outcome.failures] == ["prefix"] * 20
+    assert {tuple(f["principle_ids"]) for f in outcome.failures} == {("p0",)}  # under which it was changed
 
 
 async def test_the_better_answer_is_chosen_with_its_probability(context) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from charter.config import Generation
-from charter.errors import CompletionFailed
+from charter.constitution import select
+from charter.errors import CompletionFailed, ServingError
 from charter.serving.completion import Completion
 from charter.stages.context import RowFailed
 from charter.stages.respond import respond
@@ -48,6 +49,7 @@ async def test_what_is_cut_off_empty_or_refused_by_the_server_is_kept_with_its_r
         ("r2", "context-too-long"),
     ]
     assert "half an ans" in outcome.failures[0]["detail"]
+    assert {f["principle_ids"] for f in outcome.failures} == {None}  # no principle had a part in it
 
 
 async def test_rounds_go_on_from_the_revision_and_draw_other_principles(context) -> None:
@@ -89,6 +91,35 @@ async def test_a_row_without_a_verdict_fails_as_a_whole(context) -> None:
 
 
 @pytest.mark.parametrize(
+    ("broken", "answer", "failed"),
+    [
+        ("Critique", "I would rather not say.", ("critique", "no-verdict")),
+        ("Critique", Completion("Verdict: vio", "length", 1, 1), ("critique", "cut-off")),
+        ("Critique", CompletionFailed("context-too-long", "4097 tokens"), ("revise", "context-too-long")),
+        ("Rewrite", Completion(" ", "stop", 1, 1), ("revise", "empty")),
+        ("Rewrite", "Here is the rewritten answer:", ("revise", "preamble-only")),
+    ],
+    ids=["no-verdict", "cut-off", "refused", "empty", "preamble"],
+)
+async def test_a_failure_names_the_principle_of_its_round(context, broken, answer, failed) -> None:
+    """The first round goes well for all; in the second, it is the second round's principle that is named."""
+
+    def script(messages, sampling):
+        second = messages[1]["content"].startswith("good")
+        if second and messages[-1]["content"].startswith(broken):
+            return answer
+        return "Verdict: violated" if messages[-1]["content"].startswith("Critique") else "good"
+
+    made = context(script)
+    outcome = await revise(responses(3), made, SETTINGS)
+    assert outcome.rows == []
+    for found in outcome.failures:
+        assert (found["stage"], found["reason"]) == failed
+        (second,) = select(made.constitution, found["row_id"], 1, made.seed)
+        assert found["principle_ids"] == [second.id]
+
+
+@pytest.mark.parametrize(
     ("critique", "flagged"),
     [
         ("Verdict: violated", True),
@@ -119,3 +150,11 @@ def test_no_verdict_is_not_a_verdict() -> None:
 )
 def test_preambles_are_stripped_and_answers_are_not(text: str, stripped: str) -> None:
     assert strip_preamble(text) == stripped
+
+
+async def test_servers_that_are_gone_are_one_error_and_not_one_for_every_row(context, prompts) -> None:
+    def gone(messages, sampling):
+        raise ServingError("server 'http://127.0.0.1:1': gone. Start it.")
+
+    with pytest.raises(ServingError, match="Start it"):
+        await respond(prompts(5), context(gone), SETTINGS)

@@ -1,0 +1,142 @@
+"""A preview at work: what it needs is brought up, shown, and shown again after each save until Ctrl-C."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, aclosing, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from charter.config import Config
+from charter.constitution.parse import load_constitution
+from charter.data.sources import load_prompts
+from charter.errors import ServingError
+from charter.preview.page import RELOAD_S, check_page, render_page, write_page
+from charter.preview.rows import Preview, previews
+from charter.preview.screen import open_console, print_preview
+from charter.report.data import plain
+from charter.run import model_folder
+from charter.serving.endpoints import Served, connect
+from charter.serving.engine import EngineSpec, open_engine
+from charter.serving.process import serve
+from charter.stages.context import Progress, Row
+
+_PATIENCE_S = 20.0  # somebody sits in front of it
+
+
+def show_previews(path: Path, config: Config, html: Path | None, as_json: bool, watch: bool) -> None:
+    """Show the preview of a constitution; when watching, one more for each save, until Ctrl-C.
+
+    Args:
+        path: the constitution.
+        config: its prompts, model, serving, generation, seed and store count.
+        html: where to write a page too.
+        as_json: print JSON rather than text; on one line each when watching.
+        watch: whether to go on.
+
+    Raises:
+        CharterError: something named cannot be used, and what to do; what costs nothing is checked first.
+        KeyboardInterrupt: Ctrl-C, but not when watching, where it is the way to end.
+    """
+    if html is not None:
+        check_page(html)
+    with closing(_Output(path, html, as_json, watch)) as output:
+        try:
+            asyncio.run(_preview(path, config, output, watch))
+        except KeyboardInterrupt:
+            if not watch:
+                raise
+            _say(f"Stopped watching {path}.")
+
+
+class _Output:
+    """Where previews go: to the screen, and to the page if there is to be one."""
+
+    def __init__(self, path: Path, html: Path | None, as_json: bool, watch: bool) -> None:
+        self._path, self._html, self._as_json, self._watch = path, html, as_json, watch
+        self._status = open_console(stderr=True).status("")
+        self._last: Preview | None = None
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far it is; on a terminal only, and gone when the preview comes."""
+        self._status.update(f"{progress.stage}: {progress.done} of {progress.total} prompts")
+        self._status.start()
+
+    def show(self, now: Preview) -> None:
+        """Show a preview; from the second on, only what is other than before."""
+        self._status.stop()
+        if self._as_json:
+            values = plain(now.to_dict())
+            typer.echo(json.dumps(values, ensure_ascii=False, indent=None if self._watch else 2))
+        else:
+            self._print(now)
+        if self._html:
+            write_page(self._html, render_page(now, RELOAD_S if self._watch else None))
+        if self._watch and self._last is None:
+            _say(f"Watching {self._path}. Save it to see what changes; Ctrl-C ends.")
+        self._last = now
+
+    def close(self) -> None:
+        """Leave a page behind that does not wait for another."""
+        self._status.stop()
+        if self._html and self._watch and self._last:
+            write_page(self._html, render_page(self._last))
+
+    def _print(self, now: Preview) -> None:
+        if now.broken or self._last is None or now.problems != self._last.problems:
+            for problem in now.problems:
+                _say(f"{problem} [{problem.severity}: {problem.code}]")
+        if now.broken:
+            _say(f"{self._path} is broken as it stands; the preview before it stays.")
+        else:
+            print_preview(now, open_console(), self._last)
+
+
+async def _preview(path: Path, config: Config, output: _Output, watch: bool) -> None:
+    """Check what costs nothing, bring up the model, and show one preview, or one more for each save."""
+    load_constitution(path)
+    rows = _prompts(config)
+    with _serving(config) as served:
+        spec = EngineSpec.of(served, config.store_url, config.generation.concurrency, config.serving.api_key_env)
+        async with (
+            open_engine(replace(spec, patience_s=_PATIENCE_S)) as engine,
+            aclosing(previews(path, rows, engine, spec.identity, config, output.tell)) as made,
+        ):
+            async for preview in made:
+                output.show(preview)
+                if not watch:
+                    return
+
+
+def _prompts(config: Config) -> list[Row]:
+    loaded = load_prompts(config.prompts, config.seed)
+    if loaded.rejects:
+        first = loaded.rejects[0]
+        _say(
+            f"prompts '{config.prompts.source}': {len(loaded.rejects)} of {loaded.read} rows are left out; "
+            f"the first: {first.reason}, {first.detail}"
+        )
+    return [prompt.row() for prompt in loaded.prompts]
+
+
+@contextmanager
+def _serving(config: Config) -> Iterator[Served]:
+    if config.serving.base_urls:
+        yield connect(config.serving.base_urls, config.serving)
+        return
+    log = config.outputs / f"preview-{os.getpid()}.log"
+    with ExitStack() as stack:
+        stack.callback(log.unlink, missing_ok=True)
+        try:
+            with serve(model_folder(config.model), config.serving, log, "preview", _say) as served:
+                yield served
+        except ServingError:
+            stack.pop_all()  # the log stays: the message names it
+            raise
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,0 +1,169 @@
+"""What `recount` says against what the stages really ask, for every way to select and every kind of edit."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from charter.config import Config
+from charter.constitution import Constitution, Example, Principle, Turn
+from charter.constitution.recount import Recount, recount
+from charter.messages import Messages, user
+from charter.serving.completion import Completion, Sampling, request_key
+from charter.stages.context import Context
+from charter.stages.judge import judge
+from charter.stages.pair import candidate_pairs, walked_rows
+from charter.stages.revise import revise
+from charter.testing.scripted import Script, ScriptedModel
+
+ROWS = [
+    {
+        "row_id": f"r{i}",
+        "prompt": [user(f"Question {i}?")],
+        "kind": None,
+        "response": f"first answer {i}",
+        "seed": 1,
+        "model_identity": "m",
+    }
+    for i in range(14)
+]
+TAGS = (("honest",), ("harmless",), ("honest", "harmless"), ("kind",), ("harmless",), ("honest",), ("kind",), ())
+LAW = Constitution(
+    "law",
+    "1",
+    tuple(Principle(f"p{i}", f"P{i}", f"Rule number {i}.", tags) for i, tags in enumerate(TAGS)),
+    preface="For a library.",
+)
+
+
+class Run:
+    """The real stages over ROWS, with a store that keeps what was asked."""
+
+    def __init__(self, config: Config, script: Script) -> None:
+        self._config, self._model = config, ScriptedModel(script)
+        self._kept: dict[bytes, Completion] = {}
+        self._new = Counter[str]()
+
+    async def under(self, law: Constitution) -> tuple[list[dict], Counter[str]]:
+        """Rows of ``revisions``, and the calls by kind that the store did not answer."""
+        config, self._new = self._config, Counter()
+        context = Context(self._ask, law, config.seed, "m", preface=config.generation.preface)
+        revised = await revise(ROWS, context, config.generation)
+        judged = await judge(candidate_pairs(walked_rows(ROWS, revised.rows)).rows, context, config.judge)
+        assert not revised.failures and {f["reason"] for f in judged.failures} <= {"tie"}
+        return revised.rows, self._new
+
+    async def _ask(self, messages: Messages, sampling: Sampling) -> Completion:
+        key = request_key("m", messages, sampling)
+        if key not in self._kept:
+            self._new[kind_of(messages)] += 1
+            self._kept[key] = await self._model.ask(messages, sampling)
+        return self._kept[key]
+
+
+def kind_of(messages: Messages) -> str:
+    request = messages[-1]["content"]
+    kinds = {"Read a conversation": "judgements", "Critique your": "critiques", "Rewrite your": "revisions"}
+    return next(kind for words, kind in kinds.items() if request.startswith(words))
+
+
+def digest(messages: Messages) -> str:
+    return hashlib.sha256("\n".join(m["role"] + m["content"] for m in messages).encode()).hexdigest()
+
+
+def always_faulted(messages: Messages, sampling: Sampling) -> str | float:
+    """Every answer depends on everything that was asked, and every critique finds a fault."""
+    if sampling.choices:
+        return 0.8
+    return f"answer {digest(messages)}" if kind_of(messages) == "revisions" else f"{digest(messages)} Verdict: violated"
+
+
+def sometimes_faulted(messages: Messages, sampling: Sampling) -> str | float:
+    """A third of the critiques find a fault; of what was fine, or mended as it was, nothing changes."""
+    if sampling.choices or kind_of(messages) == "revisions":
+        return always_faulted(messages, sampling)
+    return f"Verdict: {'violated' if int(digest(messages)[:6], 16) % 3 == 0 else 'respected'}"
+
+
+def reworded(law: Constitution, **changes: object) -> Constitution:
+    return replace(law, principles=(*law.principles[:2], replace(law.principles[2], **changes), *law.principles[3:]))
+
+
+EDITS: dict[str, Callable[[Constitution], Constitution]] = {
+    "nothing": lambda law: replace(law, version="2", principles=law.principles[::-1]),
+    "words": lambda law: reworded(law, text="Rule number two, in other words."),
+    "weight": lambda law: reworded(law, weight=4.0),
+    "tags": lambda law: reworded(law, tags=("kind",)),
+    "id": lambda law: reworded(law, id="a2"),
+    "removed": lambda law: replace(law, principles=law.principles[:2] + law.principles[3:]),
+    "added": lambda law: replace(law, principles=(*law.principles, Principle("p9", "P9", "Rule nine.", ("kind",)))),
+    "example": lambda law: replace(law, examples=(Example((Turn("user", "q"),), "a", "c", "r"),)),
+    "preface": lambda law: replace(law, preface="For a school."),
+}
+SETTINGS = {
+    "sample": {"rounds": 2},
+    "sample to the end": {"rounds": "all"},
+    "three at once": {"rounds": 2, "selection": {"principles": 3}},
+    "three at once to the end": {"rounds": "all", "selection": {"principles": 3}},
+    "tags": {"rounds": 2, "selection": {"tags": ["honest"]}},
+    "tags to the end": {"rounds": "all", "selection": {"tags": ["honest", "kind"]}},
+    "replacement": {"rounds": 3, "selection": {"replacement": True}},
+    "all": {"rounds": "all", "selection": {"how": "all"}},
+    "all with a preface": {"rounds": 2, "preface": True, "selection": {"how": "all"}},
+    "one per tag": {"rounds": 2, "selection": {"how": "one-per-tag"}},
+    "one per tag to the end": {"rounds": "all", "selection": {"how": "one-per-tag", "tags": ["honest", "kind"]}},
+    "a preface": {"rounds": 2, "preface": True},
+    "always": {"rounds": 2, "revise": "always"},
+}
+JUDGES = [{"principles": 3}, {"principles": 2, "tags": ["kind", "harmless"]}]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("judging", JUDGES, ids=["three judges", "judges by tag"])
+async def test_the_count_is_what_the_stages_ask(settings: str, edit: str, judging: dict) -> None:
+    config, edited = Config(generation=SETTINGS[settings], judge=judging), EDITS[edit](LAW)
+    run = Run(config, always_faulted)
+    rows, _ = await run.under(LAW)
+    cost = recount(LAW, edited, rows, config)
+    _, asked = await run.under(edited)
+    counted = {name: getattr(cost, name) for name in ("critiques", "revisions", "judgements")}
+    assert counted == {name: asked[name] for name in counted}
+    assert cost.rows == len(ROWS) and (cost.rows_changed > 0) == (cost.completions > 0)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("settings", SETTINGS)
+async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str, edit: str) -> None:
+    config, edited = Config(generation=SETTINGS[settings]), EDITS[edit](LAW)
+    run = Run(config, sometimes_faulted)
+    rows, _ = await run.under(LAW)
+    cost = recount(LAW, edited, rows, config)
+    _, asked = await run.under(edited)
+    assert asked["critiques"] <= cost.critiques and asked["judgements"] <= cost.judgements
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+async def test_an_edit_that_no_request_shows_costs_nothing(settings: str) -> None:
+    config = Config(generation=SETTINGS[settings])
+    rows, _ = await Run(config, always_faulted).under(LAW)
+    edited = EDITS["nothing"](LAW)
+    if not config.generation.preface:
+        edited = EDITS["preface"](edited)
+    assert recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+
+
+async def test_the_preface_reaches_critique_revision_and_judge_once() -> None:
+    asked: list[Messages] = []
+
+    def script(messages: Messages, sampling: Sampling) -> str | float:
+        asked.append(messages)
+        return always_faulted(messages, sampling)
+
+    await Run(Config(generation=SETTINGS["a preface"]), script).under(LAW)
+    assert {tuple(m["content"] for m in messages if m["role"] == "system") for messages in asked} == {
+        ("For a library.",)
+    }
+    assert {kind_of(messages) for messages in asked} == {"critiques", "revisions", "judgements"}
