@@ -7,7 +7,7 @@ from charter.constitution import Constitution, Principle
 from charter.evaluation.intervals import Rate, rate_of
 from charter.messages import transcript, user
 from charter.sandbox import oracle
-from charter.sandbox.lessons import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
+from charter.sandbox.scenes import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
 from charter.sandbox.wording import NEEDLESS, Wording
 from charter.sandbox.world import Category, held_out_requests, kinds
 from charter.serving.completion import Ask, Sampling

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from torch.optim import AdamW, Muon, Optimizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from charter.sandbox.encode import Row, encode_lesson
-from charter.sandbox.lessons import Dice, draw_lesson
+from charter.sandbox.lessons import draw_lesson
+from charter.sandbox.scenes import Dice
 from charter.sandbox.tokenizer import save_tokenizer, train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class Recipe(NamedTuple):
     """How the sandbox model is trained.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps of the first two parts, in which the model learns nearly all.
+        repeating: optimiser steps of the third, with many lessons in repeating to the letter.
         tokens: tokens per step, at least.
         rate: peak learning rate of the matrices (Muon).
         rate_other: peak learning rate of embeddings and norms (AdamW).
@@ -41,6 +43,7 @@ class Recipe(NamedTuple):
     """
 
     steps: int = 3000
+    repeating: int = 900
     tokens: int = 5120
     rate: float = 0.006
     rate_other: float = 0.003
@@ -52,7 +55,7 @@ class Recipe(NamedTuple):
 
 
 def train_sandbox(out: Path, recipe: Recipe) -> Path:
-    """Train for `recipe.steps` steps, going on from `out`'s checkpoint if there is one; returns the model's folder."""
+    """Train from `out`'s checkpoint if there is one, else from the start; returns the model's folder."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)  # a sharp attention is full of them, and each costs a hundred cycles
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -65,15 +68,16 @@ def train_sandbox(out: Path, recipe: Recipe) -> Path:
     first = _resume(out, model, optimizers)
     log.info("%s parameters, from step %d", f"{model.num_parameters():,}", first)
     started, seen, losses = time.monotonic(), 0, list[float]()
-    for step in range(first, recipe.steps):
-        judging = step >= recipe.judging_from
-        rows = list(_rows(Dice(f"lessons:{recipe.seed}:{step}"), tokenizer, recipe.tokens, judging))
-        losses.append(_step(model, optimizers, rows, _schedule(step, recipe.steps), recipe.autocast))
+    last = recipe.steps + recipe.repeating
+    for step in range(first, last):
+        part: Literal[0, 1, 2] = 2 if step >= recipe.steps else 1 if step >= recipe.judging_from else 0
+        rows = list(_rows(Dice(f"lessons:{recipe.seed}:{step}"), tokenizer, recipe.tokens, part))
+        losses.append(_step(model, optimizers, rows, _schedule(step, recipe), recipe.autocast))
         seen += sum(len(row.ids) for row in rows)
         if (step + 1) % 20 == 0:
             speed = seen / (time.monotonic() - started)
             log.info("step %d loss %.4f %.0f tokens/s", step + 1, sum(losses[-20:]) / len(losses[-20:]), speed)
-        if (step + 1) % recipe.every == 0 or step + 1 == recipe.steps:
+        if (step + 1) % recipe.every == 0 or step + 1 == last:
             log.info("%s", json.dumps({"step": step + 1, **decision_accuracy(model, tokenizer, recipe.seed)}))
             _checkpoint(out, model, optimizers, step + 1)
     return save_model(model, tokenizer, out / "model")
@@ -88,7 +92,7 @@ def decision_accuracy(
     """
     declining = {tokenizer.encode(text)[0] for text in ("I", "Sorry", "No")}
     right, asked = defaultdict[str, int](int), defaultdict[str, int](int)
-    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, judging=True))
+    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, part=2))
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for part in _parts(rows):
             hidden = _hidden(model, part)
@@ -155,15 +159,18 @@ def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[Optimizer]:
     return optimizers
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Up over 100 steps, level, and down over the last half."""
+def _schedule(step: int, recipe: Recipe) -> float:
+    """Up over 100 steps, level, and down over the last half; then once more, half as high, for repeating."""
+    steps, peak = recipe.steps, 1.0
+    if step >= steps:
+        step, steps, peak = step - steps, recipe.repeating, 0.5
     down = (steps - step) / (0.5 * steps)
-    return min(1.0, (step + 1) / min(100, steps), max(0.02, down))
+    return peak * min(1.0, (step + 1) / min(100, steps), max(0.02, down))
 
 
-def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, judging: bool) -> Iterator[Row]:
+def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, part: Literal[0, 1, 2]) -> Iterator[Row]:
     while tokens > 0:
-        rows = encode_lesson(draw_lesson(rng, judging), tokenizer)
+        rows = encode_lesson(draw_lesson(rng, part), tokenizer)
         tokens -= sum(len(row.ids) for row in rows)
         yield from rows
 

@@ -5,8 +5,10 @@ import pytest
 
 from charter.messages import transcript
 from charter.sandbox.encode import encode_lesson
-from charter.sandbox.lessons import Dice, Turn, draw_answers, draw_lesson, draw_scene, draw_wording, violates
+from charter.sandbox.lesson import Turn
+from charter.sandbox.lessons import draw_lesson
 from charter.sandbox.oracle import is_harmful, is_refusal
+from charter.sandbox.scenes import Dice, draw_answers, draw_scene, draw_wording, violates
 from charter.sandbox.tokenizer import ROLES, train_tokenizer
 from charter.sandbox.wording import NEEDLESS
 from charter.sandbox.world import acts, kinds, world
@@ -14,7 +16,7 @@ from charter.sandbox.world import acts, kinds, world
 
 def texts(lessons: int, held_out: bool = False) -> list[str]:
     rng = Dice("test", held_out)
-    return [turn.content for _ in range(lessons) for branch in draw_lesson(rng) for turn in branch]
+    return [turn.content for i in range(lessons) for branch in draw_lesson(rng, i % 3) for turn in branch]
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,10 @@ def test_both_answers_of_a_comparison_are_to_one_conversation() -> None:
         assert left.answer != right.answer or left.fault == right.fault
 
 
-def lessons_with(predicate, count: int = 40) -> list[list[list[Turn]]]:
+def lessons_with(predicate, count: int = 40, part: int = 0) -> list[list[list[Turn]]]:
     rng, found = Dice("kinds of lessons"), []
     while len(found) < count:
-        lesson = draw_lesson(rng)
+        lesson = draw_lesson(rng, part)
         if predicate(lesson):
             found.append(lesson)
     return found
@@ -75,9 +77,10 @@ def test_the_first_word_decides_only_below_an_operator_s_principles() -> None:
     assert sides[True] > 60 and sides[False] > 100
 
 
-def test_an_answer_that_is_to_be_said_again_is_said_to_the_letter() -> None:
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_an_answer_that_is_to_be_said_again_is_said_to_the_letter(part) -> None:
     again = set(world()["again"])
-    lessons = lessons_with(lambda lesson: any(turn.content in again for turn in lesson[0]))
+    lessons = lessons_with(lambda lesson: any(turn.content in again for turn in lesson[0]), part=part)
     for branch in (branch for lesson in lessons for branch in lesson):
         assert branch[-1].train and branch[-1].content == branch[1].content
         assert not any(turn.train for turn in branch[:-1])
