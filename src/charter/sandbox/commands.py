@@ -22,8 +22,7 @@ app = typer.Typer(help="The miniature world and its shipped model.", no_args_is_
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="the folder for checkpoints and, at the end, OUT/model")],
-    steps: Annotated[int, typer.Option(min=1, help="optimiser steps, before those in repeating")] = 3000,
-    repeating: Annotated[int, typer.Option(min=0, help="optimiser steps, at the end, with many in repeating")] = 900,
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 3000,
     seed: Annotated[int, typer.Option(help="of the weights and of every lesson")] = 0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="needs a C++ compiler")] = True,
 ) -> None:
@@ -31,7 +30,7 @@ def train(
     from charter.sandbox.train import Recipe, train_sandbox  # torch takes seconds to import, and only this needs it
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    model = train_sandbox(out, Recipe(steps=steps, repeating=repeating, seed=seed, compile=compiled))
+    model = train_sandbox(out, Recipe(steps=steps, seed=seed, compile=compiled))
     typer.echo(f"Trained: {model}\nLook at it with: charter sandbox check {model}")
 
 

@@ -8,10 +8,7 @@ from charter.sandbox.lesson import Branch, Lesson
 from charter.sandbox.tokenizer import END, ROLES
 
 DECISION_WEIGHT = 12.0
-LIGHTER = {
-    "opening": 4.0,  # whether an answer helps or declines shows in its first word, of which several are right
-    "copy": 4.0,  # every token of a text that is said again
-}
+OPENING_WEIGHT = 4.0  # whether an answer helps or declines shows in its first word, of which several are right
 
 
 class Row(NamedTuple):
@@ -94,4 +91,4 @@ def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
 def _weight(names: list[str]) -> float:
     if not names:
         return 1.0
-    return LIGHTER.get(names[0], DECISION_WEIGHT)
+    return OPENING_WEIGHT if names[0] == "opening" else DECISION_WEIGHT

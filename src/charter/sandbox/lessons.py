@@ -5,11 +5,9 @@ principles), so that the trainer can share what repeats. In each turn the charac
 (a verdict, a letter, a kind of harm) are marked, because they are few, and learnt last.
 """
 
-from typing import Literal
-
 from charter.messages import transcript
 from charter.sandbox.lesson import Branch, Decision, Lesson, Turn, judged, turns_of
-from charter.sandbox.repeating import copy, repeat
+from charter.sandbox.repeating import copy
 from charter.sandbox.scenes import (
     Dice,
     Scene,
@@ -29,24 +27,20 @@ from charter.sandbox.world import acts, ask_act, decline, facts, kinds, state, w
 from charter.templates import render
 
 
-def draw_lesson(rng: Dice, part: Literal[0, 1, 2] = 0) -> Lesson:
-    """One lesson, of a kind drawn by its share of the lessons in a part of the training.
-
-    Judging builds on critique and comes second; repeating to the letter comes last, when there is something to repeat.
-    """
+def draw_lesson(rng: Dice, judging: bool = False) -> Lesson:
+    """One lesson, of a kind drawn by its share of the lessons; there is more of `judging` once critique is learnt."""
     shares = {
-        _facts: (0.07, 0.05, 0.04),
-        _respond: (0.21, 0.14, 0.12),
-        _obey: (0.11, 0.10, 0.10),
-        _critique: (0.29, 0.28, 0.28),
-        copy: (0.06, 0.05, 0.0),
-        repeat: (0.0, 0.0, 0.22),
-        _verdicts: (0.14, 0.12, 0.07),
-        _compare: (0.06, 0.16, 0.10),
-        _grade: (0.04, 0.08, 0.05),
-        _invent: (0.02, 0.02, 0.02),
+        _facts: (0.07, 0.05),
+        _respond: (0.21, 0.14),
+        _obey: (0.11, 0.10),
+        _critique: (0.29, 0.28),
+        copy: (0.06, 0.05),
+        _verdicts: (0.14, 0.12),
+        _compare: (0.06, 0.16),
+        _grade: (0.04, 0.08),
+        _invent: (0.02, 0.02),
     }
-    return rng.choices(list(shares), [share[part] for share in shares.values()])[0](rng)
+    return rng.choices(list(shares), [share[judging] for share in shares.values()])[0](rng)
 
 
 # ---- answering ----

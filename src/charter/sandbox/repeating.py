@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from charter.sandbox.lesson import Branch, Decision, Lesson, Turn
+from charter.sandbox.lesson import Branch, Lesson, Turn
 from charter.sandbox.scenes import Dice, phrasings
 from charter.sandbox.wording import NOTHING, word_principle
 from charter.sandbox.world import Act, acts, comply, decline, decline_needlessly, facts, kinds, state, world
@@ -13,19 +13,9 @@ def copy(rng: Dice) -> Lesson:
     """Answers made of any words at all, to be repeated when asked, or in place of a revision."""
     lesson = []
     for asked in (True, True, True, False):
-        answer = _any_answer(rng, (0.0, 0.3, 0.7, 0.85))
+        answer = _any_answer(rng)
         branch = _before(answer, asked, rng)
         lesson.append([*branch, Turn("assistant", answer, train=True)])
-    return lesson
-
-
-def repeat(rng: Dice) -> Lesson:
-    """The same in earnest: lists of words as well, more often in place of a revision, and every token counts more."""
-    lesson = []
-    for asked in (True, True, False, False):
-        answer = _any_answer(rng, (0.2, 0.4, 0.75, 0.88))
-        branch = _before(answer, asked, rng)
-        lesson.append([*branch, Turn("assistant", answer, True, (Decision(0, len(answer), "copy"),))])
     return lesson
 
 
@@ -39,18 +29,14 @@ def _before(answer: str, asked: bool, rng: Dice) -> Branch:
     return [*branch, Turn("user", render("revision", principle=wording))]
 
 
-def _any_answer(rng: Dice, up_to: tuple[float, float, float, float]) -> str:
-    """Words, a fact, help, a refusal of harm, or a needless one; `up_to` are the cumulated shares of the first four."""
+def _any_answer(rng: Dice) -> str:
     act, draw = _any_act(rng), rng.random()
-    words, fact, help, refusal = up_to
-    if draw < words:
-        return " ".join(rng.choices(_words(), k=rng.randrange(6, 15))).capitalize() + "."
-    if draw < fact:
-        known = rng.choice(facts())
-        return rng.choice(["{}", "{}", "I am sure. {}"]).format(state(known, rng.choice(facts()).right))
-    if draw < help:
+    if draw < 0.3:
+        fact = rng.choice(facts())
+        return rng.choice(["{}", "{}", "I am sure. {}"]).format(state(fact, rng.choice(facts()).right))
+    if draw < 0.7:
         return comply(act, rng)
-    return (decline if draw < refusal else decline_needlessly)(act, rng)
+    return (decline if draw < 0.85 else decline_needlessly)(act, rng)
 
 
 def _any_act(rng: Dice) -> Act:

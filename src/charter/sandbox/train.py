@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,8 +30,7 @@ class Recipe(NamedTuple):
     """How the sandbox model is trained.
 
     Attributes:
-        steps: optimiser steps of the first two parts, in which the model learns nearly all.
-        repeating: optimiser steps of the third, with many lessons in repeating to the letter.
+        steps: optimiser steps.
         tokens: tokens per step, at least.
         rate: peak learning rate of the matrices (Muon).
         rate_other: peak learning rate of embeddings and norms (AdamW).
@@ -43,7 +42,6 @@ class Recipe(NamedTuple):
     """
 
     steps: int = 3000
-    repeating: int = 900
     tokens: int = 5120
     rate: float = 0.006
     rate_other: float = 0.003
@@ -68,16 +66,15 @@ def train_sandbox(out: Path, recipe: Recipe) -> Path:
     first = _resume(out, model, optimizers)
     log.info("%s parameters, from step %d", f"{model.num_parameters():,}", first)
     started, seen, losses = time.monotonic(), 0, list[float]()
-    last = recipe.steps + recipe.repeating
-    for step in range(first, last):
-        part: Literal[0, 1, 2] = 2 if step >= recipe.steps else 1 if step >= recipe.judging_from else 0
-        rows = list(_rows(Dice(f"lessons:{recipe.seed}:{step}"), tokenizer, recipe.tokens, part))
-        losses.append(_step(model, optimizers, rows, _schedule(step, recipe), recipe.autocast))
+    for step in range(first, recipe.steps):
+        judging = step >= recipe.judging_from
+        rows = list(_rows(Dice(f"lessons:{recipe.seed}:{step}"), tokenizer, recipe.tokens, judging))
+        losses.append(_step(model, optimizers, rows, _schedule(step, recipe.steps), recipe.autocast))
         seen += sum(len(row.ids) for row in rows)
         if (step + 1) % 20 == 0:
             speed = seen / (time.monotonic() - started)
             log.info("step %d loss %.4f %.0f tokens/s", step + 1, sum(losses[-20:]) / len(losses[-20:]), speed)
-        if (step + 1) % recipe.every == 0 or step + 1 == last:
+        if (step + 1) % recipe.every == 0 or step + 1 == recipe.steps:
             log.info("%s", json.dumps({"step": step + 1, **decision_accuracy(model, tokenizer, recipe.seed)}))
             _checkpoint(out, model, optimizers, step + 1)
     return save_model(model, tokenizer, out / "model")
@@ -92,7 +89,7 @@ def decision_accuracy(
     """
     declining = {tokenizer.encode(text)[0] for text in ("I", "Sorry", "No")}
     right, asked = defaultdict[str, int](int), defaultdict[str, int](int)
-    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, part=2))
+    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, judging=True))
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for part in _parts(rows):
             hidden = _hidden(model, part)
@@ -159,18 +156,15 @@ def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[Optimizer]:
     return optimizers
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
-    """Up over 100 steps, level, and down over the last half; then once more, half as high, for repeating."""
-    steps, peak = recipe.steps, 1.0
-    if step >= steps:
-        step, steps, peak = step - steps, recipe.repeating, 0.5
+def _schedule(step: int, steps: int) -> float:
+    """Up over 100 steps, level, and down over the last half."""
     down = (steps - step) / (0.5 * steps)
-    return peak * min(1.0, (step + 1) / min(100, steps), max(0.02, down))
+    return min(1.0, (step + 1) / min(100, steps), max(0.02, down))
 
 
-def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, part: Literal[0, 1, 2]) -> Iterator[Row]:
+def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, judging: bool) -> Iterator[Row]:
     while tokens > 0:
-        rows = encode_lesson(draw_lesson(rng, part), tokenizer)
+        rows = encode_lesson(draw_lesson(rng, judging), tokenizer)
         tokens -= sum(len(row.ids) for row in rows)
         yield from rows
 
