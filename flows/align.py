@@ -12,7 +12,7 @@ from charter.verdict import give_verdict
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.progress import live
-from flows.serving import serve_base, serve_trained
+from flows.serving import serve_makers, serve_trained
 from flows.tasks import answer_all, evaluate, make_dataset, train_step
 
 
@@ -21,9 +21,9 @@ async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
     check(config)
     with locked(config.run_folder), live():
-        with serve_base(config) as base:
-            counts = await make_dataset(config, base)
-            counts += await answer_all(config, {"base": base})
+        with serve_makers(config) as makers:
+            counts = await make_dataset(config, makers)
+            counts += await answer_all(config, {"base": makers["base"]})
 
         sft = train_step(config, "sft", model_folder(config.model))
         dpo = train_step(config, "dpo", str(sft.model))
@@ -33,7 +33,7 @@ async def align(config: Config) -> Verdict:
 
         counts += await evaluate(config, ["base", *trained])
         verdict = give_verdict(config)
-        await finish(config, counts, {"base": base, **trained}, verdict)
+        await finish(config, counts, {**makers, **trained}, verdict)
         return verdict
 
 

@@ -10,7 +10,7 @@ from charter.run import check, locked
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.progress import live
-from flows.serving import serve_base
+from flows.serving import serve_makers
 from flows.tasks import make_dataset
 
 
@@ -19,9 +19,9 @@ async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     check(config)
     with locked(config.run_folder), live():
-        with serve_base(config) as base:
-            counts = await make_dataset(config, base)
-        await finish(config, counts, {"base": base})
+        with serve_makers(config) as makers:
+            counts = await make_dataset(config, makers)
+        await finish(config, counts, makers)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ async def revise(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     return await run.revise_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
 
 
+@task(task_run_name="sample-{shard:05d}", cache_policy=NO_CACHE)
+async def sample(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
+    """Further answers of one shard, where pairs are made of several."""
+    live = current()
+    return await run.sample_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+
+
 @task(task_run_name="judge-{shard:05d}", cache_policy=NO_CACHE)
 async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Supervised rows and soft-labelled pairs of one shard."""
@@ -47,8 +54,21 @@ async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     return await run.judge_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
 
 
-async def make_dataset(config: Config, engine: EngineSpec) -> list[StageCount]:
-    """Every shard through respond, revise and judge; a shard never waits for another one's stage."""
+@task(task_run_name="mix", cache_policy=NO_CACHE)
+def mix(folder: Path) -> StageCount:
+    """Pairs that leave for the sake of the whole: the share of helpful ones, and the balance of lengths."""
+    return run.mix_pairs(folder)
+
+
+async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list[StageCount]:
+    """Every shard through respond, revise and judge; a shard never waits for another one's stage.
+
+    `makers` are those of `flows.serving.serve_makers`; `base` does what no other is named for.
+    """
+    base = makers["base"]
+    steps = [(respond, base), (revise, base), (judge, makers.get("judge", base))]
+    if config.pairs.sampled:
+        steps.insert(2, (sample, base))
     folder, gate = config.run_folder, asyncio.Semaphore(SHARDS_IN_FLIGHT)
     counted = [run.prepare(config)]
     for stage in ("respond", "revise"):
@@ -56,12 +76,13 @@ async def make_dataset(config: Config, engine: EngineSpec) -> list[StageCount]:
 
     async def walk(shard: int) -> list[StageCount]:
         async with gate:
-            return [await stage(folder, shard, engine) for stage in (respond, revise, judge)]
+            return [await stage(folder, shard, engine) for stage, engine in steps]
 
     with one_of_many():
         async with asyncio.TaskGroup() as group:
             walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
-    return counted + [count for walked in walks for count in walked.result()]
+    counted += [count for walked in walks for count in walked.result()]
+    return [*counted, mix(folder)] if config.pairs.mixed else counted
 
 
 @task(task_run_name="train-{step}", cache_policy=NO_CACHE)

@@ -11,6 +11,9 @@ from charter import __version__
 from charter.constitution.commands import app as constitution
 from charter.doctor import examine
 from charter.errors import CharterError
+from charter.explain.command import explain_command
+from charter.judging.commands import app as judge
+from charter.report.export_command import export_command
 from charter.sandbox.commands import app as sandbox
 
 app = typer.Typer(
@@ -19,7 +22,10 @@ app = typer.Typer(
     help="A written constitution in, an aligned model and a verdict out.",
 )
 app.add_typer(constitution, name="constitution")
+app.add_typer(judge, name="judge")
 app.add_typer(sandbox, name="sandbox")
+app.command("explain")(explain_command)
+app.command("export")(export_command)
 
 
 @app.command()

@@ -4,10 +4,10 @@ A wrong value is refused with the name of its field before anything starts.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charter.errors import ConfigError
 
@@ -32,6 +32,9 @@ class Prompts(Section):
     """The column that holds the prompt: a string, or a list of messages."""
     n: Count | None = None
     """How many prompts to use, drawn by the seed; all of them when empty."""
+    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Leave out a conversation that shares this share of its runs of three words with an earlier one; off when empty.
+    The same words in another case or spacing are always left out."""
 
 
 class Serving(Section):
@@ -107,15 +110,132 @@ class Generation(Section):
     """A folder whose templates replace the shipped ones of the same name."""
 
 
+JudgeKind = Literal["choice", "reasoned", "score", "critic"]
+
+
+class Member(Section):
+    """One member of a panel of judges, which may speak for a region, a culture or a group."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """The name under which its p is kept."""
+    constitution: Path | None = None
+    """The Markdown file with its principles; the run's constitution when empty."""
+    kind: JudgeKind = "choice"
+    """How it judges; `judge.kind` says what each kind does."""
+
+
 class Judge(Section):
     """Which of two answers fits the constitution better, as a probability."""
 
+    kind: JudgeKind | Literal["panel"] = "choice"
+    """`choice`: A or B by log-probability. `reasoned`: the same after a chain of thought. `score`: each answer alone
+    on a scale from 1 to 10. `critic`: the violations found in each answer. `panel`: several members."""
+    model: str | None = None
+    """The judge's model: `sandbox`, a folder or a hub id, served beside `model`; with `base_urls` its name there.
+    The run's own model judges when both are empty."""
+    base_urls: list[str] = []
+    """Servers that already run and serve the judge, when it is another model; the key is that of `serving`."""
     principles: Count = 3
     """Principles asked about each pair, each in both orders; those that shaped the pair come first."""
     tags: tuple[str, ...] = ()
     """Only principles with one of these tags judge; all of them when empty."""
     tie_margin: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.05
     """Pairs with |p - 1/2| at or under this are ties: kept as failures, never trained on."""
+    combine: Literal["log-odds", "weighted", "vote"] = "log-odds"
+    """From principles to one p. `log-odds`: their mean. `weighted`: their mean by the principles' weights, which
+    drawing counts already. `vote`: (votes + 1) / (principles + 2), ties counting half. `critic` counts by itself."""
+    samples: Count = 1
+    """`reasoned`: chains of thought per question, averaged; a single one is greedy, several are drawn at
+    temperature 1."""
+    clamp: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.4
+    """`reasoned`: p is kept between this and one minus this, because a chain of thought makes the judge too sure."""
+    score_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """`score`: points of difference that make odds of e to 1; `fit_score_temperature` finds it from labelled pairs."""
+    max_tokens: Count = 512
+    """`reasoned`, `critic`: the longest chain of thought or critique, in tokens. What is cut off is never used."""
+    panel: tuple[Member, ...] = ()
+    """`panel`: its members, two or more. Pairs on which they split go to `review/` and never to training."""
+    audit: Path | None = None
+    """An audit.json of `charter judge audit`. A run refuses to start if it is about another model, or too low."""
+    min_agreement: Share = 0.8
+    """What `audit` must show: the lower end of the 95 % interval of the judge's agreement with the labels."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> "Judge":
+        names = [member.name for member in self.panel]
+        if (self.kind == "panel") != bool(names) or len(names) == 1 or len(set(names)) < len(names):
+            raise ValueError("a panel needs `kind: panel` and two or more members in `panel`, each with its own name")
+        reasons = "reasoned" in (self.kind, *(member.kind for member in self.panel))
+        if reasons and 0.5 - self.clamp <= self.tie_margin:
+            raise ValueError(f"clamp {self.clamp:g} leaves nothing outside tie_margin {self.tie_margin:g}; lower one")
+        return self
+
+
+class Strategies(Section):
+    """How answers become pairs. Each number is the share of DPO's prompts it is used for, drawn by lot; 0 is off."""
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True)
+
+    revision: Share = 1.0
+    """The last revision against the first answer."""
+    every_revision: Share = 0.0
+    """A ladder: every revision against the answer before it."""
+    helpful: Share = 0.0
+    """Two answers to a prompt in which no critique found fault, judged by the principles tagged `helpful` alone (by a
+    shipped one on needless refusal, if there are none), so that harmlessness does not become evasion."""
+    samples: Share = 0.0
+    """Several answers to the prompt, two by two."""
+    best_worst: Share = 0.0
+    """Of several answers to the prompt, the one that the judge likes best against the one it likes least."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all shares are 0, so that there would be no pairs; give one a share, such as revision: 1")
+        return self
+
+
+class Filters(Section):
+    """Which pairs are left out. Each is kept among the failures, with its reason."""
+
+    near_identical: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.98
+    """Answers that agree in this share of their words, in order, are one answer; off when empty."""
+    repetition: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.6
+    """An answer goes round in circles when this share of its runs of four words came before; off when empty."""
+    length_ratio: Annotated[float, Field(gt=1.0)] | None = None
+    """One answer may be this many times as long as the other, in words; any length when empty."""
+    language: bool = False
+    """Leave out answers in another language than the constitution's, as told by script and most frequent words."""
+    drop_contradictions: bool = False
+    """Leave out labels whose two orders prefer different answers; off: their mean counts."""
+
+
+class Pairs(Section):
+    """Which answers become pairs, and which pairs are trained on."""
+
+    strategies: Strategies = Strategies()
+    """How answers become pairs; any of them together."""
+    n: Annotated[int, Field(ge=2, le=64)] = 4
+    """Answers per prompt for `samples` (n/2 pairs) and `best-worst` (n (n-1)/2 comparisons), the first one included."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Sampling temperature of the answers after the first one."""
+    helpful_share: Share = 0.5
+    """The mix: pairs of `helpful` are at most this share of all pairs; those over it leave by lot."""
+    filters: Filters = Filters()
+    """Which pairs are left out."""
+    length_balance: bool = False
+    """Leave out as many pairs, by lot, as it takes for the chosen answer to be the longer one as often as the shorter:
+    judges favour what is long."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether prompts are answered more than once."""
+        return any((self.strategies.samples, self.strategies.best_worst, self.strategies.helpful))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether pairs leave for the sake of the whole."""
+        return self.length_balance or (self.strategies.helpful > 0 and self.helpful_share < 1)
 
 
 class Optimisation(Section):
@@ -227,6 +347,8 @@ class Config(Section):
     """How the model is served."""
     generation: Generation = Generation()
     """Respond, critique and revise."""
+    pairs: Pairs = Pairs()
+    """Which answers become pairs."""
     judge: Judge = Judge()
     """Preference labels."""
     training: Training = Training()

@@ -82,6 +82,7 @@ def one_of_many() -> Iterator[None]:
         mistakes, others = group.split(CharterError)
         if mistakes is None or others is not None:
             raise
-        while isinstance(mistakes, BaseExceptionGroup):
-            mistakes = mistakes.exceptions[0]
-        raise mistakes from None
+        first: BaseException = mistakes
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

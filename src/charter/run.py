@@ -20,23 +20,28 @@ from typing import Any
 
 import yaml
 
-from charter.config import Config, Selection, load_config
+from charter.config import Config, Judge, Member, Selection, Serving, load_config
 from charter.constitution import Constitution, eligible, load_constitution
 from charter.constitution.write import write_constitution
 from charter.data.schema import SCHEMAS
-from charter.data.shards import count_rows, read_rows, write_rows
+from charter.data.shards import count_rows, read_rows, shard_files, write_rows
 from charter.data.sources import load_prompts
 from charter.errors import ConfigError, CountMismatch
 from charter.evaluation.requests import load_requests
+from charter.judging.floor import check_audit
 from charter.sandbox import MODEL
 from charter.serving.endpoints import connect
 from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.serving.identity import model_identity
 from charter.serving.launch import plan
-from charter.stages.context import Context, OnProgress, Outcome
-from charter.stages.judge import judge
-from charter.stages.pair import candidate_pairs, divide, walked_rows
-from charter.stages.respond import respond
+from charter.stages.context import Context, OnProgress, Outcome, failure
+from charter.stages.label import label
+from charter.stages.language import is_known
+from charter.stages.mix import Weighed, leaving
+from charter.stages.pair import walked_rows
+from charter.stages.respond import respond, sample
 from charter.stages.revise import revise
+from charter.stages.strategies import Material, Plan, gather, wanted_samples
 
 STAGE_FOLDERS = tuple(SCHEMAS)
 RESULTS = (
@@ -78,6 +83,19 @@ def model_folder(model: str) -> str:
     return str(MODEL) if model == "sandbox" else model
 
 
+def makers(config: Config) -> dict[str, tuple[str, Serving]]:
+    """Which models make the data, and how each is served: `base`, and `judge` where that is another one."""
+    base, judge = config.serving, config.judge
+    found = {"base": (model_folder(config.model), base)}
+    if judge.base_urls:
+        own = base.model_copy(update={"base_urls": judge.base_urls, "model_name": judge.model})
+        found["judge"] = (judge.model or "", own)
+    elif judge.model and (base.base_urls or judge.model != config.model):
+        own = base.model_copy(update={"base_urls": [], "model_name": None})
+        found["judge"] = (model_folder(judge.model), own)
+    return found
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder; the lock goes with the process, however it ends.
@@ -105,16 +123,33 @@ def check(config: Config) -> None:
     _check_constitution(config)
     load_prompts(config.prompts, config.seed)
     load_requests(config.evaluation, config.seed)
-    if config.serving.base_urls:
-        connect(config.serving.base_urls, config.serving)
-    else:
-        plan(model_folder(config.model), config.serving, None)
+    for model, serving in makers(config).values():
+        if serving.base_urls:
+            connect(serving.base_urls, serving)
+        else:
+            plan(model, serving, None)
+    if config.judge.audit:
+        check_audit(config.judge, _judge_identity(config))
+
+
+def _judge_identity(config: Config) -> str:
+    found = makers(config)
+    model, serving = found.get("judge", found["base"])
+    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
 
 
 def _check_constitution(config: Config) -> None:
     law = load_constitution(config.constitution)
     eligible(law, config.generation.selection)
     eligible(law, Selection(tags=config.judge.tags))
+    for member in config.judge.panel:
+        if member.constitution:
+            eligible(load_constitution(member.constitution), Selection(tags=config.judge.tags))
+    if config.pairs.filters.language and not is_known(law.language):
+        raise ConfigError(
+            f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
+            "from others. Leave the setting out."
+        )
     if config.generation.preface and not law.preface:
         raise ConfigError(
             f"generation.preface 'true': '{config.constitution}' has no preface. Write one above its first '##' "
@@ -143,6 +178,7 @@ def prepare(config: Config) -> StageCount:
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
+    _keep_laws_of_members(folder, config)
     rows = [prompt.row() for prompt in loaded.prompts]
     size = config.generation.shard_size
     for index in range(0, len(rows), size):
@@ -150,6 +186,29 @@ def prepare(config: Config) -> StageCount:
     _write_failures(folder, "prompts", 0, [reject.row() for reject in loaded.rejects])
     used = loaded.read - loaded.not_drawn
     return StageCount("prompts", used, len(rows), len(loaded.rejects), time.monotonic() - started)
+
+
+def _keep_laws_of_members(folder: Path, config: Config) -> None:
+    shutil.rmtree(folder / "panel", ignore_errors=True)
+    for member in config.judge.panel:
+        if member.constitution:
+            kept = _law_of_member(folder, member.name)
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
+
+
+def _judge(folder: Path, config: Config) -> Judge:
+    """The judge's settings, each member of a panel with its constitution as kept in the run's folder."""
+
+    def kept(member: Member) -> Member:
+        law = _law_of_member(folder, member.name) if member.constitution else None
+        return member.model_copy(update={"constitution": law})
+
+    return config.judge.model_copy(update={"panel": tuple(map(kept, config.judge.panel))})
+
+
+def _law_of_member(folder: Path, name: str) -> Path:
+    return folder / "panel" / f"{name}.md"
 
 
 def shard_sizes(folder: Path) -> dict[int, int]:
@@ -181,21 +240,53 @@ async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
         return _keep(folder, "revise", "revisions", shard, len(rows), outcome, engine, started)
 
 
-async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
-    """Judge what changed in one shard, and divide it into supervised rows and soft-labelled pairs."""
+async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
+    """Further answers to prompts of one shard, where pairs are made of several; it is answers that are counted."""
     config, started = _config(folder), time.monotonic()
-    walked = walked_rows(_read(folder, "responses", shard), _read(folder, "revisions", shard))
-    candidates = candidate_pairs(walked)
+    wanted = wanted_samples(_materials(folder, shard), _plan(config))
     async with open_engine(spec) as engine:
-        context = _context(folder, config, engine, spec)
-        judged = await judge(candidates.rows, context, config.judge, telling(on_progress, engine))
-    divided = divide(walked, judged.rows, config.training.sft_share)
-    _write(folder, "sft_data", shard, divided.sft)
-    _write(folder, "pairs", shard, divided.pairs)
-    failures = candidates.failures + judged.failures + divided.failures
-    _write_failures(folder, "judge", shard, failures)
-    rows_out = len(divided.sft) + len(divided.pairs)
-    return count_rows_of("judge", len(walked), rows_out, len(failures), engine.stats, started)
+        context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
+        outcome = await sample(wanted, context, config.generation, config.pairs.temperature, tell)
+    _write(folder, "samples", shard, outcome.rows)
+    _write_failures(folder, "sample", shard, outcome.failures)
+    return count_rows_of("sample", len(wanted), len(outcome.rows), len(outcome.failures), engine.stats, started)
+
+
+async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
+    """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
+    config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
+    async with open_engine(spec) as engine:
+        context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
+        made = await label(materials, _plan(config), context, _judge(folder, config), tell)
+    _write(folder, "sft_data", shard, made.sft)
+    _write(folder, "pairs", shard, made.pairs)
+    if config.judge.panel:
+        _write(folder, "review", shard, made.review)
+    _write_failures(folder, "judge", shard, made.failures)
+    rows_in, rows_out = len(materials), len(made.rows)
+    return count_rows_of("judge", rows_in, rows_out, rows_in - rows_out, engine.stats, started)
+
+
+def mix_pairs(folder: Path) -> StageCount:
+    """Leave out the pairs that go for the sake of the whole, when all are judged; it is pairs that are counted."""
+    config, started = _config(folder), time.monotonic()
+    columns = ("pair_id", "strategy", "chosen", "rejected")
+    weighed = [
+        Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
+        for row in read_rows(folder / "pairs", columns)
+    ]
+    gone, failures = leaving(weighed, config.pairs, config.seed), list[dict[str, Any]]()
+    for path in shard_files(folder / "pairs"):
+        rows = list(read_rows(path))
+        left = [row for row in rows if row["pair_id"] in gone]
+        failures += [
+            failure(row, "mix", gone[row["pair_id"]], f"{row['chosen']!r} | {row['rejected']!r}") for row in left
+        ]
+        if left:
+            write_rows(path, SCHEMAS["pairs"], [row for row in rows if row["pair_id"] not in gone])
+    _write_failures(folder, "mix", 0, failures)
+    seconds = round(time.monotonic() - started, 3)
+    return StageCount("mix", len(weighed), len(weighed) - len(gone), len(failures), seconds)
 
 
 def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
@@ -268,6 +359,17 @@ def telling(on_progress: OnProgress | None, engine: Engine) -> OnProgress | None
         return None
     tell = on_progress  # narrowed for the closure
     return lambda p: tell(replace(p, tokens=engine.stats.prompt_tokens + engine.stats.completion_tokens))
+
+
+def _plan(config: Config) -> Plan:
+    return Plan(config.pairs, config.training.sft_share, config.seed)
+
+
+def _materials(folder: Path, shard: int) -> list[Material]:
+    """What there is of each row of a shard that went through its rounds."""
+    revisions = _read(folder, "revisions", shard)
+    samples = _read(folder, "samples", shard) if _shard(folder, "samples", shard).is_file() else []
+    return gather(walked_rows(_read(folder, "responses", shard), revisions), revisions, samples)
 
 
 def _read(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ async def test_every_row_comes_out_or_is_kept_with_its_reason(
 ) -> None:
     await dataset(config(tmp_path, model_server.url))
     folder = tmp_path / "run"
-    rows = {name: pl.read_parquet(folder / name / "*.parquet") for name in SCHEMAS}
+    rows = {name: pl.read_parquet(folder / name / "*.parquet") for name in SCHEMAS if any((folder / name).iterdir())}
     assert rows["responses"].height == N
     assert rows["revisions"].height == 2 * N
     ended = pl.concat([rows[name]["row_id"] for name in ("pairs", "sft_data", "failures")])
@@ -51,6 +51,40 @@ async def test_every_row_comes_out_or_is_kept_with_its_reason(
     asked = model_server.counts["requests"]
     await dataset(config(tmp_path, model_server.url))
     assert model_server.counts["requests"] == asked  # all of it came from the store
+
+
+async def test_every_strategy_together_loses_no_row(
+    prefect_server: None, model_server: NullServer, tmp_path: Path
+) -> None:
+    strategies = {"every-revision": 1, "samples": 1, "best-worst": 1, "helpful": 1}
+    pairs = {"strategies": strategies, "n": 3, "length_balance": True}
+    plain = config(tmp_path, model_server.url, "many")
+    made = Config.model_validate({**plain.model_dump(mode="json"), "pairs": pairs})
+    await dataset(made)
+    folder = tmp_path / "many"
+    rows = {name: pl.read_parquet(folder / name / "*.parquet") for name in ("prompts", "samples", "pairs", "failures")}
+    learnt = pl.read_parquet(folder / "sft_data" / "*.parquet")
+    ended = {row_id for frame in (rows["pairs"], learnt, rows["failures"]) for row_id in frame["row_id"]}
+    assert ended == set(rows["prompts"]["row_id"])
+    stages = json.loads((folder / "manifest.json").read_text())["stages"]
+    assert list(stages) == ["prompts", "respond", "revise", "sample", "judge", "mix"]
+    assert all(stage["rows_in"] == stage["rows_out"] + stage["failed"] for stage in stages.values())
+    assert stages["sample"]["rows_out"] == rows["samples"].height == 2 * (N - learnt.height)
+    assert stages["mix"]["rows_out"] == rows["pairs"].height
+    # this server answers every sample alike, which makes no pair of two samples
+    assert set(rows["pairs"]["strategy"]) == {"revision"}
+    reasons = rows["failures"].group_by("stage", "reason").len().sort("stage", "reason").rows()
+    counted = {f"{stage}: {reason}": n for stage, reason, n in reasons}
+    half = N - learnt.height
+    assert {name: n for name, n in counted.items() if name != "mix: length-balance"} == {
+        "pair: duplicate": half, "pair: identical": half, "pair: one-answer": half
+    }  # fmt: skip
+    longer = (
+        rows["pairs"]
+        .select(pl.col("chosen").str.len_chars().cast(pl.Int32) - pl.col("rejected").str.len_chars().cast(pl.Int32))
+        .to_series()
+    )
+    assert (longer > 0).sum() == (longer < 0).sum()
 
 
 async def test_tasks_and_progress_are_seen_in_prefect(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charter.config import Config, Selection, load_config
+from charter.config import Config, Member, Selection, load_config
 from charter.errors import ConfigError
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
@@ -35,8 +35,19 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("prompts: {n: -3}", "prompts.n"),
         ("generation: {rounds: 0}", "generation.rounds"),
         ("judge: {tie_margin: 0.5}", "judge.tie_margin"),
+        ("judge: {kind: oracle}", "judge.kind"),
+        ("judge: {kind: panel}", "judge: .*two or more members"),
+        ("judge: {panel: [{name: a}, {name: b}]}", "judge: .*needs `kind: panel`"),
+        ("judge: {kind: panel, panel: [{name: a}]}", "judge: .*two or more members"),
+        ("judge: {kind: panel, panel: [{name: a}, {name: a}]}", "judge: .*its own name"),
+        ("judge: {kind: panel, panel: [{name: ../a}, {name: b}]}", "judge.panel.0.name"),
+        ("judge: {kind: reasoned, clamp: 0.45}", r"clamp 0\.45 leaves nothing outside tie_margin 0\.05"),
         ("generation: {selection: {how: some}}", "generation.selection.how"),
         ("generation: {selection: {principles: 0}}", "generation.selection.principles"),
+        ("pairs: {strategies: {revision: 0}}", "pairs.strategies: .*all shares are 0"),
+        ("pairs: {strategies: {best-worst: 1.5}}", "pairs.strategies.best-worst"),
+        ("pairs: {strategies: {on-policy: 1}}", "pairs.strategies.on-policy"),
+        ("pairs: {n: 1}", "pairs.n"),
         ("nmae: demo", "nmae"),
         ("name: ../up", "name"),
         ("training: {dpo: {beta: 0}}", "training.dpo.beta"),
@@ -81,6 +92,19 @@ def test_config_imports_without_torch_vllm_or_prefect() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_panel_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "judge:\n  kind: panel\n  panel:\n  - {name: north}\n"
+        "  - {name: south, kind: critic, constitution: constitutions/honest.md}\n"
+    )
+    config = load_config(path)
+    south = Member(name="south", kind="critic", constitution=Path("constitutions/honest.md"))
+    assert config.judge.panel == (Member(name="north", kind="choice", constitution=None), south)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(path) == config
+
+
 def test_how_principles_are_selected_is_a_section_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("generation: {preface: true, selection: {how: all, tags: [honest]}}\njudge: {tags: [kind]}\n")
@@ -89,3 +113,21 @@ def test_how_principles_are_selected_is_a_section_of_the_file(tmp_path: Path) ->
     assert (config.generation.preface, config.judge.tags) == (True, ("kind",))
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     assert load_config(path) == config  # as a run's folder keeps it
+
+
+def test_strategies_are_named_in_the_file_as_in_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("pairs: {n: 6, strategies: {best-worst: 0.5, every-revision: 1}}\n")
+    config = load_config(path, {"pairs.strategies.helpful": 0.25})
+    assert config.pairs.strategies.model_dump(by_alias=True) == {
+        "revision": 1.0, "every-revision": 1.0, "helpful": 0.25, "samples": 0.0, "best-worst": 0.5
+    }  # fmt: skip
+    assert config.pairs.sampled and config.pairs.mixed
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(path) == config
+
+
+def test_by_default_a_run_makes_the_pairs_it_always_made() -> None:
+    pairs = Config().pairs
+    assert [name for name, share in pairs.strategies.model_dump(by_alias=True).items() if share] == ["revision"]
+    assert not pairs.sampled and not pairs.mixed

@@ -34,7 +34,7 @@ class Deeds:
         log_odds: its mean part in a label's log-odds (natural logarithm), positive towards the answer that was
             chosen; the parts of all who judged a label add up to the log-odds of its ``p_chosen``. None without labels.
         ties: judgements it had a part in that came out as a tie, so that there is no label.
-        failed: other rows that were lost while something was asked under it.
+        failed: other rows, or pairs of theirs, that were lost while something was asked under it.
         reasons: `failed` by ``stage: reason``, the most frequent first.
     """
 

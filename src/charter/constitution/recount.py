@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charter.config import Config, load_config
+from charter.config import Config, Judge, JudgeKind, load_config
 from charter.constitution.model import Constitution, Principle, ids_in
 from charter.constitution.parse import load_constitution
 from charter.constitution.selection import draw, rounds_for_all, select_judges
@@ -58,7 +58,8 @@ def recount(old: Constitution, new: Constitution, revisions: Iterable[Mapping[st
     so is every round after it and the judgement of its row. A row whose chain stays is judged again
     only by principles that did not judge it before in these words. It is the most it can be, save
     that a round is taken to be flagged as it was: a revision that comes out as before ends the
-    change early.
+    change early. A judge that looks at each answer by itself (`score`, `critic`) has often seen the
+    first one before, and a panel's members of one kind under one constitution ask the same.
 
     Args:
         old: the constitution the run was made with.
@@ -86,6 +87,7 @@ class _Edit:
         self._old, self._new, self._config = old, new, config
         self._prefaced = config.generation.preface and old.preface != new.preface
         self._reframed = self._prefaced or old.examples != new.examples
+        self._by_run, self._by_member = (_calls(config.judge, own) for own in (False, True))
         rounds = config.generation.rounds
         self._rounds = rounds_for_all(new, config.generation.selection) if rounds == "all" else rounds
 
@@ -96,7 +98,7 @@ class _Edit:
         flags = [one.flagged for one in chain[len(kept) : self._rounds]]
         flags += [True] * (self._rounds - len(kept) - len(flags))  # rounds that the old constitution had not
         anew = bool(flags) or any(one.changed for one in chain[self._rounds :])
-        judgements = 2 * self._judges(row_id, chain, kept, anew)
+        judgements = self._judgements(row_id, chain, kept, anew)
         return bool(anew or judgements), len(flags), sum(always or flagged for flagged in flags), judgements
 
     def _kept(self, row_id: str, chain: list[_Round]) -> list[Principle]:
@@ -109,16 +111,35 @@ class _Edit:
             kept.append(drawn)
         return kept
 
-    def _judges(self, row_id: str, chain: list[_Round], kept: list[Principle], anew: bool) -> int:
-        """Principles to ask about the row's two answers; all who judge it, if the answers are made `anew`."""
+    def _judgements(self, row_id: str, chain: list[_Round], kept: list[Principle], anew: bool) -> int:
+        """Calls about the row's two answers; those of all who judge it, if the answers are made `anew`.
+
+        Members of a panel with constitutions of their own choose principles by the ids of those that judge.
+        """
         if not anew and not any(one.changed for one in chain):
             return 0  # a row that never changed is no pair
         before = {id for one in chain if one.changed for id in ids_in(one.principle_id)}
         after = {p.id for drawn, one in zip(kept, chain, strict=False) if one.changed for p in drawn.parts}
-        wanted = self._hashes(self._new, row_id, after)
-        return len(wanted if anew or self._prefaced else wanted - self._hashes(self._old, row_id, before))
+        asking, asked = self._judges(self._new, row_id, after), self._judges(self._old, row_id, before)
+        wanted = {p.hash for p in asking}
+        if not (anew or self._prefaced):
+            wanted -= {p.hash for p in asked}
+        others = anew or {p.id for p in asking} != {p.id for p in asked}
+        return len(wanted) * self._by_run + others * self._config.judge.principles * self._by_member
 
-    def _hashes(self, law: Constitution, row_id: str, shaped: Collection[str]) -> set[str]:
-        """What those say who judge a row, chosen as `charter.stages.judge` does."""
+    def _judges(self, law: Constitution, row_id: str, shaped: Collection[str]) -> tuple[Principle, ...]:
+        """Those who judge a row, chosen as `charter.stages.judge` does."""
         judging = self._config.judge
-        return {p.hash for p in select_judges(law, row_id, self._config.seed, shaped, judging.principles, judging.tags)}
+        return select_judges(law, row_id, self._config.seed, shaped, judging.principles, judging.tags)
+
+
+def _calls(judge: Judge, own: bool) -> int:
+    """Calls per principle and pair: in two orders or about two answers, and for every chain of thought."""
+    return sum(2 * (judge.samples if kind == "reasoned" else 1) for kind in _kinds(judge, own))
+
+
+def _kinds(judge: Judge, own: bool) -> list[JudgeKind]:
+    """The kind of each judge that goes by the run's constitution or, if `own`, by one of its own."""
+    if judge.kind != "panel":
+        return [] if own else [judge.kind]
+    return [member.kind for member in judge.panel if (member.constitution is not None) == own]

@@ -6,7 +6,7 @@ the prompt is every turn up to and including the user's last one: a dialogue is 
 
 import re
 
-from charter.messages import Message, Role, user
+from charter.messages import Message, Messages, Role, user
 
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
@@ -50,6 +50,11 @@ def parse_transcript(text: str) -> list[Message]:
         else:
             turns.append({"role": role, "content": words})
     return turns
+
+
+def gist(messages: Messages) -> str:
+    """What makes two conversations the same: their words, whatever their case and spacing."""
+    return "\0".join(f"{m['role']} {' '.join(m['content'].casefold().split())}" for m in messages)
 
 
 def prompt_of(turns: list[Message]) -> list[Message]:

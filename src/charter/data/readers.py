@@ -26,18 +26,18 @@ class Record(NamedTuple):
     problem: str = ""
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """Stream the records of a file or folder.
+def read_records(path: Path, what: str = "prompts", setting: str = "prompts.source") -> Iterator[Record]:
+    """Stream the records of a file or folder; `what` they are and the `setting` that named it stand in errors.
 
     Raises:
         DataError: it is missing, empty, broken, or of a format that is not known.
     """
     if not path.exists():
-        raise DataError(f"prompts '{path}': no such file or folder. Correct prompts.source.")
+        raise DataError(f"{what} '{path}': no such file or folder. Correct {setting}.")
     if path.is_dir():
-        records = _folder(path)
+        records = _folder(path, what, setting)
     elif path.stat().st_size == 0:
-        raise DataError(f"prompts '{path}': the file is empty. Put prompts into it or correct prompts.source.")
+        raise DataError(f"{what} '{path}': the file is empty. Fill it, or correct {setting}.")
     elif path.name.endswith((".jsonl", ".jsonl.gz")):
         records = _jsonl(path)
     elif path.suffix == ".csv":
@@ -45,15 +45,15 @@ def read_records(path: Path) -> Iterator[Record]:
     elif path.suffix == ".parquet":
         records = _parquet(path)
     else:
-        raise DataError(f"prompts '{path}': unknown format '{path.suffix}'. Use {FORMATS}.")
-    return _unbroken(path, records)
+        raise DataError(f"{what} '{path}': unknown format '{path.suffix}'. Use {FORMATS}.")
+    return _unbroken(path, records, what)
 
 
-def _unbroken(path: Path, records: Iterator[Record]) -> Iterator[Record]:
+def _unbroken(path: Path, records: Iterator[Record], what: str) -> Iterator[Record]:
     try:
         yield from records
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"prompts '{path}': broken: {error}. Repair or replace the file.") from error
+        raise DataError(f"{what} '{path}': broken: {error}. Repair or replace the file.") from error
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
@@ -94,22 +94,22 @@ def _parquet(path: Path) -> Iterator[Record]:
         yield Record(f"row {number}", values)
 
 
-def _folder(path: Path) -> Iterator[Record]:
+def _folder(path: Path, what: str, setting: str) -> Iterator[Record]:
     if (path / "dataset_dict.json").exists():
         splits = ", ".join(sorted(str(p.parent) for p in path.glob("*/state.json")))
-        raise DataError(f"prompts '{path}': holds several splits. Name one of them as prompts.source: {splits}.")
+        raise DataError(f"{what} '{path}': holds several splits. Name one of them as {setting}: {splits}.")
     if not (path / "state.json").exists():
         shard_files(path)
         return _parquet(path)
-    return _saved_dataset(path)
+    return _saved_dataset(path, what)
 
 
-def _saved_dataset(path: Path) -> Iterator[Record]:
+def _saved_dataset(path: Path, what: str) -> Iterator[Record]:
     import datasets  # heavy, and needed by this one source only
 
     try:
         dataset = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"prompts '{path}': `datasets` cannot load this folder: {error}. Save it again.") from error
+        raise DataError(f"{what} '{path}': `datasets` cannot load this folder: {error}. Save it again.") from error
     for number, values in enumerate(dataset, 1):
         yield Record(f"row {number}", values)

@@ -21,24 +21,39 @@ def _schema(name: str, *columns: pa.Field) -> pa.Schema:
 
 
 _ROW = _column("row_id", pa.string(), "the prompt's id, the same in every file of the run")
+_PAIR = _column("pair_id", pa.string(), "the pair's id: row_id/strategy/number")
+_STRATEGY = _column("strategy", pa.string(), "how the two answers came to be a pair")
 _PROMPT = _column("prompt", MESSAGES, "the conversation up to and including the user's last turn")
 _KIND = _column("kind", pa.string(), "the kind of prompt, where its source knows one", nullable=True)
 _SEED = _column("seed", pa.int64(), "the seed sent with the request")
 _MODEL = _column("model_identity", pa.string(), "content hash or hub revision of the weights that wrote the text")
 _PROMPT_COLUMNS = (_ROW, _PROMPT, _KIND, _column("source", pa.string(), "the file or world the prompt came from"))
+_COST = (
+    _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
+    _column("prompt_tokens", pa.int32(), "tokens of the request"),
+    _column("completion_tokens", pa.int32(), "tokens of the answer"),
+)
 _CONSTITUTION = (
     _column("constitution_name", pa.string(), "the constitution's name"),
     _column("constitution_version", pa.string(), "its version, as written in the file"),
     _column("constitution_hash", pa.string(), "hash of what it says, independent of comments and order"),
 )
+_MEMBERS = (
+    _column("members", pa.list_(pa.string()), "the members of a panel; empty where one judge judged", nullable=True),
+    _column("p_by_member", pa.list_(pa.float64()), "p of each of them, of the same answer as p", nullable=True),
+)
+_JUDGE = _column("judge_identity", pa.string(), "content hash or hub revision of the judge")
 _LABEL = (
     _column("p_chosen", pa.float64(), "the judge's probability that the chosen answer is better, over 1/2 and under 1"),
-    _column("principle_ids", pa.list_(pa.string()), "the principles that judged, in order"),
+    _column("p_spread", pa.float64(), "standard deviation of the judge's single readings, or of its members' p"),
+    _column("principle_ids", pa.list_(pa.string()), "the principles that judged, in order; MEMBER/ID is of a member"),
     _column("principle_hashes", pa.list_(pa.string()), "hash of what each of them sends to the model"),
     _column("p_by_principle", pa.list_(pa.float64()), "p of chosen under each of them, averaged over both orders"),
     _column("p_by_order", pa.list_(pa.float64()), "p of chosen shown first and shown second, averaged over principles"),
+    *_MEMBERS,
     *_CONSTITUTION,
-    _column("judge_identity", pa.string(), "content hash or hub revision of the judge"),
+    _column("judge_kind", pa.string(), "how it was judged: choice, reasoned, score, critic or panel"),
+    _JUDGE,
 )
 
 PROMPTS = _schema("prompts", *_PROMPT_COLUMNS)
@@ -47,9 +62,17 @@ RESPONSES = _schema(
     "responses",
     *_PROMPT_COLUMNS,
     _column("response", pa.string(), "the model's first answer"),
-    _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
-    _column("prompt_tokens", pa.int32(), "tokens of the request"),
-    _column("completion_tokens", pa.int32(), "tokens of the answer"),
+    *_COST,
+    _SEED,
+    _MODEL,
+)
+
+SAMPLES = _schema(  # one row per row_id and sample
+    "samples",
+    _ROW,
+    _column("sample", pa.int32(), "which answer to the prompt, from 1; the first, 0, is in responses"),
+    _column("response", pa.string(), "the answer"),
+    *_COST,
     _SEED,
     _MODEL,
 )
@@ -70,22 +93,47 @@ REVISIONS = _schema(  # one row per row_id and round
     _MODEL,
 )
 
-PAIRS = _schema(
+PAIRS = _schema(  # one row or more per row_id
     "pairs",
     _ROW,
+    _PAIR,
     _PROMPT,
     _KIND,
     _column("chosen", pa.string(), "the answer that fits the constitution better"),
     _column("rejected", pa.string(), "the other answer"),
-    _column("strategy", pa.string(), "how the two answers came to be a pair"),
+    _STRATEGY,
     *_LABEL,
     _MODEL,
     _SEED,
 )
 
+REVIEW = _schema(  # on what a panel split, for people to decide: never trained on
+    "review",
+    _ROW,
+    _PAIR,
+    _STRATEGY,
+    _PROMPT,
+    _KIND,
+    _column("first", pa.string(), "one answer"),
+    _column("last", pa.string(), "the other answer"),
+    *(column.with_nullable(False) for column in _MEMBERS),  # p of the last answer
+    _column("principle_ids", pa.list_(pa.string()), "the principles of all members, in order; MEMBER/ID is one's own"),
+    _column("principle_hashes", pa.list_(pa.string()), "hash of what each of them sends to the model"),
+    _column("p_by_principle", pa.list_(pa.float64()), "p of the last answer under each of them, over both orders"),
+    *_CONSTITUTION,
+    _MODEL,
+    _JUDGE,
+)
+
 FAILURES = _schema(
     "failures",
     _ROW,
+    _column(
+        "pair_id",
+        pa.string(),
+        "the lost pair, or answer for one; empty for a row as a whole",
+        nullable=True,
+    ),
     _column("stage", pa.string(), "the stage at which the row was lost"),
     _column("reason", pa.string(), "short and countable, the same for every row that fails alike"),
     _column("detail", pa.string(), "what exactly happened to this row"),
@@ -105,6 +153,6 @@ SFT_DATA = _schema(
 LABEL = tuple(column.name for column in _LABEL)
 """The columns of a label: in ``pairs``, and in ``sft_data`` where a judge chose the answer."""
 
-SCHEMAS = {"prompts": PROMPTS, "responses": RESPONSES, "revisions": REVISIONS, "pairs": PAIRS}
-SCHEMAS |= {"failures": FAILURES, "sft_data": SFT_DATA}
+SCHEMAS = {"prompts": PROMPTS, "responses": RESPONSES, "revisions": REVISIONS, "samples": SAMPLES, "pairs": PAIRS}
+SCHEMAS |= {"review": REVIEW, "failures": FAILURES, "sft_data": SFT_DATA}
 """Each schema by the name of the folder it is kept in."""

@@ -4,13 +4,14 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Prompts
-from charter.data.conversations import Unusable, is_blank, is_transcript, read_conversation, read_transcript
+from charter.data.conversations import Unusable, gist, is_blank, is_transcript, read_conversation, read_transcript
+from charter.data.duplicates import near_duplicates
 from charter.data.readers import Record, read_records
 from charter.errors import CountMismatch, DataError
 from charter.messages import Message, Messages, user
@@ -44,7 +45,7 @@ class Reject:
 
     def row(self) -> dict[str, Any]:
         """As a row of the `failures` schema."""
-        what = {"row_id": self.row_id, "stage": STAGE, "reason": self.reason, "detail": self.detail}
+        what = {"row_id": self.row_id, "pair_id": None, "stage": STAGE, "reason": self.reason, "detail": self.detail}
         return {**what, "principle_ids": None}
 
 
@@ -85,6 +86,9 @@ def load_prompts(settings: Prompts, seed: int) -> LoadedPrompts:
     source = settings.source
     candidates = _sandbox(settings, seed) if source == "sandbox" else _from_file(settings)
     prompts, rejects = _identify(candidates, source)
+    if settings.near_duplicates is not None:
+        prompts, repeats = _set_apart(prompts, settings.near_duplicates)
+        rejects += repeats
     read = len(prompts) + len(rejects)
     if not prompts:
         raise DataError(f"prompts '{source}': {_nothing_usable(rejects)}")
@@ -173,17 +177,22 @@ def _identify(candidates: Iterable[_Candidate], source: str) -> tuple[list[Promp
         row_id = c.given_id if use_given and c.given_id else own if seen[own] == 1 else f"{own}-{seen[own]}"
         if c.reason:
             rejects.append(Reject(row_id, c.reason, f"{c.where}: {c.detail}"))
-        elif first := first_place.get(_gist(c.messages)):
+        elif first := first_place.get(_digest(gist(c.messages))):
             rejects.append(Reject(row_id, "duplicate", f"{c.where}: the same conversation as {first}"))
         else:
-            first_place[_gist(c.messages)] = c.where
+            first_place[_digest(gist(c.messages))] = c.where
             prompts.append(Prompt(row_id, c.messages, c.kind, source))
     return prompts, rejects
 
 
-def _gist(messages: Messages) -> str:
-    """What makes two conversations duplicates: the same words, whatever their case and spacing."""
-    return _digest("\0".join(f"{m['role']} {' '.join(m['content'].casefold().split())}" for m in messages))
+def _set_apart(prompts: Sequence[Prompt], threshold: float) -> tuple[list[Prompt], list[Reject]]:
+    """The prompts that repeat no earlier one, and those that do."""
+    found = {one.number: one for one in near_duplicates([gist(p.messages) for p in prompts], threshold)}
+    rejects = [
+        Reject(prompts[n].row_id, "near-duplicate", f"{one.overlap:.2f} of it stands in '{prompts[one.of].row_id}'")
+        for n, one in found.items()
+    ]
+    return [p for n, p in enumerate(prompts) if n not in found], rejects
 
 
 def _nothing_usable(rejects: list[Reject]) -> str:

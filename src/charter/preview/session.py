@@ -16,9 +16,10 @@ from charter.data.sources import load_prompts
 from charter.errors import ServingError
 from charter.preview.page import RELOAD_S, check_page, render_page, write_page
 from charter.preview.rows import Preview, previews
-from charter.preview.screen import open_console, print_preview
+from charter.preview.screen import print_preview
 from charter.report.data import plain
 from charter.run import model_folder
+from charter.screen import open_console
 from charter.serving.endpoints import Served, connect
 from charter.serving.engine import EngineSpec, open_engine
 from charter.serving.process import serve

@@ -1,7 +1,7 @@
 """From a run's folder to the report's data, and from there to the files that people open."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ def collect(
         kinds=value_counts(pairs, "kind"),
         versions=dict(versions or {}),
         models=dict(models or {}),
+        wrote=value_counts(scan(run_folder, "responses"), "model_identity"),
+        judged=value_counts(_concat(run_folder, ("pairs", "sft_data"), "judge_identity"), "judge_identity"),
+        audit=_audit(config),
         command=command,
     )
 
@@ -123,7 +126,7 @@ def _stages(
     for name, folder in made.items():
         frame = scan(run_folder, folder)
         if frame is not None:
-            rows = frame.select("row_id").unique() if name == "revise" else frame
+            rows = frame.select("row_id").unique()  # several rounds, or several pairs, may be of one row
             lost = sum(failure.count for failure in failures if failure.stage == name)
             stages.append(Stage(name, rows_out=count(rows), failed=lost))
     return stages
@@ -135,6 +138,17 @@ def _failures(run_folder: Path) -> pl.LazyFrame | None:
     frames = [scan(run_folder, "failures"), *(pl.scan_parquet(path) for path in dropped)]
     present = [frame.select("row_id", "stage", "reason", "detail") for frame in frames if frame is not None]
     return pl.concat(present) if present else None
+
+
+def _audit(config: Mapping[str, Any]) -> dict[str, Any]:
+    path = config.get("judge", {}).get("audit")
+    record = _json(Path(path)) if path else {}
+    return {name: value for name, value in record.items() if name != "mistakes"}
+
+
+def _concat(run_folder: Path, names: Sequence[str], *columns: str) -> pl.LazyFrame | None:
+    frames = [frame.select(columns) for name in names if (frame := scan(run_folder, name)) is not None]
+    return pl.concat(frames) if frames else None
 
 
 def _final_model(evaluation: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:

@@ -106,7 +106,14 @@ class Labels:
 
 @dataclass(frozen=True)
 class ReportData:
-    """A run, as the report tells it."""
+    """A run, as the report tells it.
+
+    Attributes:
+        models: identities of the models of the run, by name.
+        wrote: first answers by the identity of the model that wrote them.
+        judged: labels by the identity of their judge.
+        audit: of the judge, as ``audit.json`` holds it but for its examples; empty where the run names none.
+    """
 
     name: str
     made: str = ""
@@ -123,6 +130,9 @@ class ReportData:
     kinds: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    wrote: dict[str, int] = field(default_factory=dict)
+    judged: dict[str, int] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 
     def to_json(self) -> str:

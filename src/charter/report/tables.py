@@ -4,15 +4,36 @@ from pathlib import Path
 
 import polars as pl
 
+from charter.data.schema import SCHEMAS
+from charter.errors import DataError
 from charter.report.data import Failure, Labels
 
 BINS = 10
+NAMED = 8
+"""The most names that an error lists."""
+
+
+def check_run(run: Path) -> None:
+    """Refuse a folder that is not that of a run.
+
+    Raises:
+        DataError: it has no config or no constitution; the message names runs that there are.
+    """
+    for name in ("config.yaml", "constitution.md"):
+        if not (run / name).is_file():
+            found = {path.parent for parent in (run.parent, Path("outputs")) for path in parent.glob("*/config.yaml")}
+            there = f" There are: {', '.join(sorted(map(str, found))[:NAMED])}." if found else ""
+            raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.{there}")
 
 
 def scan(run_folder: Path, name: str) -> pl.LazyFrame | None:
-    """The shards of one folder of a run as one lazy table; None where there are none."""
+    """The shards of one folder of a run as one lazy table; None where there are none.
+
+    A column that an earlier version of Charter did not write is empty.
+    """
     shards = sorted((run_folder / name).glob("*.parquet"))
-    return pl.scan_parquet(shards) if shards else None
+    schema = pl.DataFrame(SCHEMAS[name].empty_table()).schema
+    return pl.scan_parquet(shards, schema=schema, missing_columns="insert", extra_columns="ignore") if shards else None
 
 
 def count(frame: pl.LazyFrame | None) -> int | None:

@@ -9,6 +9,7 @@ half of the time in the held-out phrasing.
 import hashlib
 import random
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ import yaml
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
-PIPELINE_MIX: dict[Category, float] = {"harmful": 0.4, "benign": 0.35, "borderline": 0.15, "fact": 0.1}
+PIPELINE_MIX: dict[Category, float] = {"harmful": 0.28, "benign": 0.48, "borderline": 0.18, "fact": 0.06}
 
 
 class Act(NamedTuple):
@@ -120,12 +121,11 @@ def pipeline_prompts(n: int | None = None, seed: int = 0) -> list[Request]:
     phrasings = world()["phrasings"]
     chosen: dict[str, Request] = {}
     total = n or 1200
-    for category, share in PIPELINE_MIX.items():
-        goal = len(chosen) + max(1, round(total * share))
+    for category, goal in zip(PIPELINE_MIX, accumulate(PIPELINE_MIX.values()), strict=True):
         for request in _endless(category, phrasings, rng):
-            chosen.setdefault(request.text, request)
-            if len(chosen) >= min(goal, total):
+            if len(chosen) >= round(total * goal):  # shares are cumulated, so that their rounding loses nothing
                 break
+            chosen.setdefault(request.text, request)
     requests = list(chosen.values())
     rng.shuffle(requests)
     return requests[:total]

@@ -11,20 +11,24 @@ def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, A
     Walks the answer token by token. A token that leads to one choice only gives that choice its
     probability; a token that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is
     followed when the server did. Where the answer is not constrained, a token may carry the
-    space before the word.
+    space before the word. Of numbers, such as 1 and 10, one may begin another: what follows a 1
+    tells them apart, or that 10 is a token of its own; a 1 of which neither is known has no weight.
 
     Args:
-        choices: the answers; none is the beginning of another.
+        choices: the answers; none but a number is the beginning of another.
         positions: ``logprobs.content`` of an OpenAI-compatible answer, with ``top_logprobs``.
     """
     mass = dict.fromkeys(choices, 0.0)
     path, weight = "", 1.0
-    for position in positions:
-        for text, probability in _alternatives(position).items():
+    for number, position in enumerate(positions, start=1):
+        taken, alternatives = str(position["token"]), _alternatives(position)
+        for text, probability in alternatives.items():
             reached = _reached(choices, path + text)
+            if len(reached) > 1 and (text != taken or number == len(positions)):
+                others = [] if text == taken else [(path + other).strip() for other in alternatives]
+                reached = _ended(reached, (path + text).strip(), others, text == taken)
             if len(reached) == 1:
                 mass[reached[0]] += weight * probability
-        taken = str(position["token"])
         weight *= math.exp(position["logprob"])
         path += taken
         if len(_reached(choices, path)) < 2:
@@ -39,6 +43,26 @@ def _reached(choices: Sequence[str], path: str) -> list[str]:
     if not path:
         return list(choices)
     return [c for c in choices if c.startswith(path) or _ends_word(path, c)]
+
+
+def _ended(reached: Sequence[str], path: str, others: Sequence[str], whole: bool) -> list[str]:
+    """The choice that `path` is, where an answer may go on to another one, if it can be said to end there.
+
+    It can if the answer is `whole`, or if one of `others`, the tokens in its place, is that other choice.
+    """
+    longer = any(choice != path and choice in others for choice in reached)
+    return [path] if path in reached and (whole or longer) else []
+
+
+def positions_after(words: str, positions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """What follows the last `words` of an answer; nothing where it does not say them, or a token spans their end."""
+    tokens = [str(position["token"]) for position in positions]
+    place, length = "".join(tokens).rfind(words), 0
+    for number, token in enumerate(tokens):
+        if place >= 0 and length == place + len(words):
+            return positions[number:]
+        length += len(token)
+    return []
 
 
 def _ends_word(path: str, choice: str) -> bool:

@@ -23,7 +23,7 @@ import aiohttp
 from charter.errors import CompletionFailed, ServingError
 from charter.messages import Messages
 from charter.serving.autopsy import death_message
-from charter.serving.choices import choice_probabilities
+from charter.serving.choices import choice_probabilities, positions_after
 from charter.serving.completion import Completion, Sampling
 from charter.serving.endpoints import Endpoint, Router, http_problem
 from charter.serving.group import pid_file
@@ -172,7 +172,9 @@ class Client:
         if sampling.choices:
             request["logprobs"] = True
             request["top_logprobs"] = _TOP_LOGPROBS
-            if endpoint.constrained:
+            if sampling.after:  # the answer is free, and every one of its tokens brings as many as this
+                request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
+            elif endpoint.constrained:
                 request["structured_outputs"] = {"choice": list(sampling.choices)}
                 # Only tokens that begin a choice are allowed, so few can have any probability.
                 request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
@@ -237,6 +239,9 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
         positions = (choice.get("logprobs") or {}).get("content") or []
         if not sampling.choices:
             return Completion(str(text), reason, *tokens)
+        if sampling.after:
+            found = choice_probabilities(sampling.choices, positions_after(sampling.after, positions))
+            return Completion(str(text), reason, *tokens, choice_probs=found or ())
         probabilities = choice_probabilities(sampling.choices, positions)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error

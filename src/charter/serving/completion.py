@@ -14,7 +14,8 @@ class Sampling:
     """How an answer is drawn. Part of the request's identity, so the seed is always sent.
 
     Raises:
-        ValueError: one of `choices` starts with another, so that their probabilities could not be told apart.
+        ValueError: one of `choices` starts with another, so that their probabilities could not be told apart
+            (numbers can: a number ends where no digit follows); or there is an `after` without `choices`.
     """
 
     max_tokens: int
@@ -23,12 +24,17 @@ class Sampling:
     seed: int = 0
     choices: tuple[str, ...] = ()
     """Non-empty: the answer is one of these, and `Completion.choice_probs` holds their probabilities."""
+    after: str = ""
+    """Non-empty: the answer is free, names one of `choices` after these words, and `choice_probs` are those of that
+    place; empty where the answer does not come to it or the server gives no log-probabilities."""
 
     def __post_init__(self) -> None:
         for i, one in enumerate(self.choices):
             for j, other in enumerate(self.choices):
-                if i != j and other.startswith(one):
+                if i != j and other.startswith(one) and (other == one or not other.isdecimal()):
                     raise ValueError(f"choices {self.choices}: {other!r} starts with {one!r}; make them differ earlier")
+        if self.after and not self.choices:
+            raise ValueError(f"after {self.after!r}: no choices to look for there; name them in choices")
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ Ask = Callable[[Messages, Sampling], Awaitable[Completion]]
 
 def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
     """The 32-byte name of a completion: SHA-256 of the canonical JSON of all that determines it."""
-    request = {
+    request: dict[str, Any] = {
         "version": 1,  # of the stored form
         "model": identity,
         "messages": [{"role": m["role"], "content": m["content"]} for m in messages],
@@ -77,5 +83,7 @@ def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
             "choices": sampling.choices,
         },
     }
+    if sampling.after:  # left out where there is none, so that the keys of earlier versions stay
+        request["sampling"]["after"] = sampling.after
     text = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

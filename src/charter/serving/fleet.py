@@ -12,12 +12,12 @@ from charter.serving.process import serve
 
 @contextmanager
 def serve_all(
-    models: Mapping[str, Path], settings: Serving, logs: Path, on_progress: Callable[[str], None] | None = None
+    models: Mapping[str, str | Path], settings: Serving, logs: Path, on_progress: Callable[[str], None] | None = None
 ) -> Iterator[dict[str, Served]]:
     """Serve each of `models` on a port of its own; all of them are gone when the block ends.
 
     Args:
-        models: folders by the name to serve them under.
+        models: folders or hub ids by the name to serve them under.
         settings: of every server; a fixed port is for one server only, so free ones are taken here.
         logs: the folder of the servers' logs, ``vllm-NAME.log``.
         on_progress: is told what the servers are doing while they start.

@@ -135,24 +135,24 @@ async def each_row(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(walk(row)) for row in rows]
     outcome = Outcome()
-    for task in tasks:
+    for row, task in zip(rows, tasks, strict=True):
         result = task.result()
         if isinstance(result, dict):
             outcome.failures.append(result)
-        else:
+        elif {made["row_id"] for made in result} == {row["row_id"]}:
             outcome.rows.extend(result)
-    left = {row["row_id"] for row in outcome.rows} | {row["row_id"] for row in outcome.failures}
-    if left != {row["row_id"] for row in rows}:
-        raise CountMismatch(
-            f"stage '{stage}': {len(rows)} rows in, {len(left)} out or failed. This is a bug in Charter."
-        )
+        else:
+            raise CountMismatch(
+                f"stage '{stage}': row '{row['row_id']}' neither came out nor failed. This is a bug in Charter."
+            )
     return outcome
 
 
 def failure(row: Row, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> dict[str, Any]:
-    """A row of ``failures``; `principle_ids` are those it was lost under, if any."""
-    what = {"row_id": str(row["row_id"]), "stage": stage, "reason": reason, "detail": detail[:2000]}
-    return {**what, "principle_ids": list(dict.fromkeys(principle_ids)) or None}
+    """A row of ``failures``, about a pair if `row` is one; `principle_ids` are those it was lost under, if any."""
+    where = {"row_id": str(row["row_id"]), "pair_id": row.get("pair_id"), "stage": stage}
+    why = {"reason": reason, "detail": detail[:2000], "principle_ids": list(dict.fromkeys(principle_ids)) or None}
+    return where | why
 
 
 def seed_of(*parts: object) -> int:

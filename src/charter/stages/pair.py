@@ -1,14 +1,14 @@
-"""Pairs and supervised rows: what the walked rows are good for, decided by the judge and the hash of the prompt."""
+"""What the walked rows are good for, supervised rows or pairs, decided by the judge and the hash of the prompt."""
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from charter.constitution import ids_in
 from charter.data.schema import LABEL
-from charter.stages.context import Outcome, Row, failure
+from charter.stages.context import Row, failure
 
 
 class Divided(NamedTuple):
@@ -39,24 +39,12 @@ def walked_rows(responses: Sequence[Row], revisions: Sequence[Row]) -> list[dict
     ]
 
 
-def candidate_pairs(walked: Sequence[Row]) -> Outcome:
-    """Last revision against first answer, where they differ; one that begins the other leaves as `prefix`."""
-    outcome = Outcome()
-    for row in walked:
-        first, last = row["first"], row["last"]
-        if first != last and (first.startswith(last) or last.startswith(first)):
-            outcome.failures.append(failure(row, "pair", "prefix", f"{first!r} | {last!r}", row["drawn"]))
-        elif first != last:
-            outcome.rows.append(dict(row))
-    return outcome
-
-
-def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float) -> Divided:
+def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float, lost: Collection[str] = ()) -> Divided:
     """Give every prompt to SFT or to DPO, by the hash of its words: no prompt serves both, a leak seen elsewhere.
 
     SFT learns the answer that the judge prefers, so that a revision made after a mistaken critique is not learnt;
     and the first answer where no critique found fault, which has no label. For DPO an answer that never changed
-    makes no pair: it leaves as `unchanged`.
+    makes no pair: it leaves as `unchanged`, unless another strategy made a pair of the row, or it is among the `lost`.
     """
     divided = Divided([], [], [])
     first = {row["row_id"]: row["first"] for row in walked}
@@ -66,11 +54,12 @@ def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float) -> Div
             divided.sft.append(_sft_row(pair, pair["chosen"], source, {name: pair[name] for name in LABEL}))
         else:
             divided.pairs.append(dict(pair))
+    ended = {row["row_id"] for row in divided.pairs} | set(lost)
     for row in walked:
         if row["first"] == row["last"]:
             if in_sft_half(row["prompt"], sft_share):
                 divided.sft.append(_sft_row(row, row["first"], "response", dict.fromkeys(LABEL)))
-            else:
+            elif row["row_id"] not in ended:
                 divided.failures.append(failure(row, "pair", "unchanged"))
     return divided
 

@@ -24,10 +24,11 @@ from charter.report.page import render_report
 from charter.run import prepare, write_manifest
 from charter.serving.completion import Sampling
 from charter.stages.context import Context
-from charter.stages.judge import judge
-from charter.stages.pair import candidate_pairs, divide, walked_rows
+from charter.stages.label import label
+from charter.stages.pair import walked_rows
 from charter.stages.respond import respond
 from charter.stages.revise import revise
+from charter.stages.strategies import Plan, gather
 from charter.testing.scripted import ScriptedModel
 
 LAW = """---
@@ -124,13 +125,12 @@ async def walk(folder: Path, name: str, context: Context, config: Config, judged
     keep("failures", revised.failures, "revise-")
     if not judged:
         return
-    walked = walked_rows(first.rows, revised.rows)
-    candidates = candidate_pairs(walked)
-    made = await judge(candidates.rows, context, config.judge)
-    divided = divide(walked, made.rows, config.training.sft_share)
-    keep("pairs", divided.pairs)
-    keep("sft_data", divided.sft)
-    keep("failures", candidates.failures + made.failures + divided.failures, "judge-")
+    materials = gather(walked_rows(first.rows, revised.rows), revised.rows)
+    plan = Plan(config.pairs, config.training.sft_share, config.seed)
+    made = await label(materials, plan, context, config.judge)
+    keep("pairs", made.pairs)
+    keep("sft_data", made.sft)
+    keep("failures", made.failures, "judge-")
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from charter.messages import Messages, user
 from charter.serving.completion import Completion, Sampling, request_key
 from charter.stages.context import Context
 from charter.stages.judge import judge
-from charter.stages.pair import candidate_pairs, walked_rows
+from charter.stages.pair import walked_rows
 from charter.stages.revise import revise
 from charter.testing.scripted import Script, ScriptedModel
+from tests.candidate_pairs import candidate_pairs
 
 ROWS = [
     {
@@ -143,6 +144,40 @@ async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str,
     cost = recount(LAW, edited, rows, config)
     _, asked = await run.under(edited)
     assert asked["critiques"] <= cost.critiques and asked["judgements"] <= cost.judgements
+
+
+def graded(messages: Messages, sampling: Sampling) -> str | float | Completion:
+    """As `always_faulted`, and every answer gets a score of its own."""
+    if len(sampling.choices) == 10:
+        score = 1 + int(digest(messages)[:6], 16) % 10
+        return Completion("1", "stop", 1, 1, choice_probs=tuple(float(n == score) for n in range(1, 11)))
+    return always_faulted(messages, sampling)
+
+
+OTHER_JUDGES = {
+    "reasoned": {"kind": "reasoned", "samples": 2, "principles": 2},
+    "score": {"kind": "score"},
+    "critic": {"kind": "critic", "principles": 2},
+    "panel": {"kind": "panel", "panel": [{"name": "a"}, {"name": "b", "kind": "critic"}]},
+    "panel with another law": {
+        "kind": "panel",
+        "panel": [{"name": "a"}, {"name": "b", "constitution": "constitutions/honest.md", "kind": "score"}],
+    },
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("kind", OTHER_JUDGES)
+async def test_the_count_is_the_most_that_any_judge_asks(kind: str, edit: str) -> None:
+    config, edited = Config(generation={"rounds": 2}, judge=OTHER_JUDGES[kind]), EDITS[edit](LAW)
+    run = Run(config, graded)
+    rows, _ = await run.under(LAW)
+    cost = recount(LAW, edited, rows, config)
+    _, asked = await run.under(edited)
+    if kind == "reasoned":
+        assert asked.total() == cost.completions
+    assert asked.total() <= cost.completions
+    assert cost.completions > 0 or edit in ("nothing", "weight", "tags", "id", "preface")
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -27,7 +27,8 @@ PROMPT_ROWS = st.fixed_dictionaries(
 
 
 def failure(number: int) -> dict[str, Any]:
-    return {"row_id": f"r{number}", "stage": "judge", "reason": "tie", "detail": "p = 0.5", "principle_ids": ["a"]}
+    about = {"row_id": f"r{number}", "pair_id": f"r{number}/revision/0"}
+    return {**about, "stage": "judge", "reason": "tie", "detail": "p = 0.5", "principle_ids": ["a"]}
 
 
 @settings(deadline=None)
@@ -87,7 +88,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, present: boo
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"row_id": "a", "stage": "judge", "reason": "tie", "principle_ids": None}, "missing columns ['detail']"),
+        ({name: value for name, value in failure(0).items() if name != "detail"}, "missing columns ['detail']"),
         (failure(0) | {"extra": 1}, "unknown columns ['extra']"),
         (failure(0) | {"stage": None}, "no value for ['stage']"),
         (failure(0) | {"stage": 3}, "wrong type"),

@@ -1,7 +1,9 @@
 """The cards: front matter that a hub can read, and nothing hostile let loose in Markdown."""
 
+import pytest
 import yaml
 
+from charter.config import Config, Prompts
 from charter.report.cards import dataset_card, inline, model_card
 from charter.report.data import Constitution, Failure, Principle, ReportData
 from tests.unit.report.sample import sample
@@ -37,6 +39,33 @@ def test_dataset_card_counts_what_was_set_aside() -> None:
     assert "| respond | 600 | 598 | 2 |" in card
 
 
+def test_the_judge_s_audit_is_in_the_card_or_said_to_be_missing() -> None:
+    rate = {"value": 0.95, "low": 0.9, "high": 0.98, "n": 190}
+    figures = {"pairs": 200, "agreement": rate, "ties": {**rate, "value": 0.05}}
+    judge, data = {"identity": "sha256:ab"}, {"source": "/home/me/labelled.jsonl"}
+    concerns = [{"figure": "position", "text": "A is preferred."}]
+    card = dataset_card(sample(audit={"judge": judge, "data": data, "figures": figures, "concerns": concerns}))
+    assert "On 200 labelled pairs the judge agrees with the label in 95.0 % of its verdicts" in card
+    assert "Judge sha256:ab, on labelled.jsonl." in card and "- A is preferred." in card
+    assert "Nobody measured it" in dataset_card(sample())
+
+
+@pytest.mark.parametrize(
+    ("config", "license"),
+    [
+        (Config(), "apache-2.0"),
+        (Config(model="org/model"), "unknown"),
+        (Config(prompts=Prompts(source="/home/me/prompts.jsonl")), "unknown"),
+    ],
+    ids=["sandbox", "model", "prompts"],
+)
+def test_a_licence_is_claimed_only_for_what_is_ours(config: Config, license: str) -> None:
+    data = sample(config=config.model_dump(mode="json"))
+    assert front(dataset_card(data))["license"] == license
+    assert front(dataset_card(data, license="cc0-1.0"))["license"] == "cc0-1.0"
+    assert "/home/me" not in dataset_card(data)
+
+
 def test_hostile_words_stay_words() -> None:
     evil = "---\nlicense: x\n---\n# <script>alert(1)</script> | [a](javascript:b)"
     data = sample(
@@ -45,7 +74,7 @@ def test_hostile_words_stay_words() -> None:
         failures=[Failure("judge", evil, 1)],
     )
     for card in (model_card(data), dataset_card(data)):
-        assert "license" not in front(card)
+        assert front(card).get("license") in (None, "apache-2.0")  # as the sandbox's data is, never what a name says
         assert "<script>" not in card.split("---\n", 2)[2].replace("\\<script\\>", "")
     assert inline("a|b\n# c") == "a\\|b \\# c"
 

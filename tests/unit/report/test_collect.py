@@ -38,11 +38,13 @@ def graded(model: str) -> list[Graded]:
 
 def pair(i: int) -> dict[str, Any]:
     return {
-        "row_id": f"r{i}", "prompt": [{"role": "user", "content": "steal?"}], "kind": "theft" if i % 2 else None,
+        "row_id": f"r{i}", "pair_id": f"r{i}/revision/0",
+        "prompt": [{"role": "user", "content": "steal?"}], "kind": "theft" if i % 2 else None,
         "chosen": "no", "rejected": "yes", "p_chosen": 0.55 + 0.04 * i, "strategy": "revision",
         "principle_ids": ["theft", "fraud"], "principle_hashes": ["x", "y"],
         "p_by_principle": [0.9, 0.6], "p_by_order": [0.8, 0.4 if i == 0 else 0.7],
         **LINEAGE, "model_identity": "m", "judge_identity": "m", "seed": 0,
+        "p_spread": 0.1, "judge_kind": "choice", "members": None, "p_by_member": None,
     }  # fmt: skip
 
 
@@ -68,7 +70,11 @@ def run_folder(tmp_path: Path) -> Path:
     ]  # fmt: skip
     failures = [
         {
-            "row_id": f"f{i}", "stage": "judge", "reason": "tie", "detail": f"p = 0.5{i}",
+            "row_id": f"f{i}",
+            "pair_id": f"f{i}/revision/0",
+            "stage": "judge",
+            "reason": "tie",
+            "detail": f"p = 0.5{i}",
             "principle_ids": ["theft", "fraud"][: 2 - i],
         }
         for i in range(2)
@@ -78,7 +84,10 @@ def run_folder(tmp_path: Path) -> Path:
     write_rows(tmp_path / "revisions" / "1.parquet", REVISIONS, revisions[10:])
     write_rows(tmp_path / "pairs" / "0.parquet", PAIRS, [pair(i) for i in range(10)])
     write_rows(tmp_path / "failures" / "0.parquet", FAILURES, failures)
-    dropped = [{"row_id": "r3", "stage": "dpo", "reason": "too-long", "detail": "300 tokens", "principle_ids": None}]
+    dropped = [
+        {"row_id": "r3", "pair_id": None, "stage": "dpo", "reason": "too-long", "detail": "300 tokens"}
+        | {"principle_ids": None}
+    ]
     write_rows(tmp_path / "dpo" / "dropped.parquet", FAILURES, dropped)
     (tmp_path / "dpo" / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 0.69, "note": "x"}\n{"step": 2, "loss": 0.5}\n'

@@ -50,6 +50,11 @@ def test_every_kind_has_its_share_of_the_held_out_harm() -> None:
     assert set(counts) == set(kinds()) and min(counts.values()) >= 25
 
 
+@pytest.mark.parametrize("n", [1, 2, 7, 39, 40, 41, 999])
+def test_a_pipeline_gets_as_many_prompts_as_it_asks_for(n: int) -> None:
+    assert len(pipeline_prompts(n)) == n
+
+
 def test_requests_are_distinct_and_follow_the_seed() -> None:
     texts = [r.text for r in pipeline_prompts(600, 3)]
     assert len(set(texts)) == 600

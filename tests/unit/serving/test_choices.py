@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charter.serving.choices import choice_probabilities
+from charter.serving.choices import choice_probabilities, positions_after
 
 
 def position(token: str, **probabilities: float) -> dict[str, Any]:
@@ -50,6 +50,58 @@ def test_several_tokens_of_one_choice_add_up() -> None:
 def test_masked_tokens_have_no_weight() -> None:
     top = [{"token": "A", "logprob": 0.0}, {"token": "<|end|>", "logprob": -9999.0}]
     assert choice_probabilities(["A", "B"], [{**top[0], "top_logprobs": top}]) == (1.0, 0.0)
+
+
+NUMBERS = [str(number) for number in range(1, 11)]
+
+
+def number(token: str, **probabilities: float) -> dict[str, Any]:
+    return position(token, **{text.replace("n", ""): p for text, p in probabilities.items()})
+
+
+def test_ten_may_be_a_token_of_its_own() -> None:
+    found = choice_probabilities(NUMBERS, [number("8", n8=0.5, n10=0.3, n1=0.2)])
+    assert found == pytest.approx((0.2, *[0] * 6, 0.5, 0, 0.3))
+
+
+@pytest.mark.parametrize("end", ["<|end|>", ".", ""])
+def test_what_follows_a_one_tells_it_from_a_ten(end: str) -> None:
+    first, second = number("1", n1=0.5, n8=0.5), {**number("0", n0=0.75), "top_logprobs": []}
+    second["top_logprobs"] = [{"token": "0", "logprob": math.log(0.75)}, {"token": end, "logprob": math.log(0.25)}]
+    found = choice_probabilities(NUMBERS, [first, second])
+    assert found == pytest.approx((0.125, *[0] * 6, 0.5, 0, 0.375))
+    drawn = {"token": end, "logprob": math.log(0.25), "top_logprobs": second["top_logprobs"]}
+    assert choice_probabilities(NUMBERS, [first, drawn]) == pytest.approx(found)
+
+
+def test_a_one_at_the_end_of_the_answer_is_a_one() -> None:
+    assert choice_probabilities(NUMBERS, [number("1", n1=0.5, n8=0.5)]) == pytest.approx((0.5, *[0] * 6, 0.5, 0, 0))
+
+
+def test_a_one_of_which_nobody_knows_how_it_goes_on_has_no_weight() -> None:
+    found = choice_probabilities(
+        NUMBERS, [number("8", n8=0.4, n7=0.4, n1=0.2), position("<|end|>", **{"<|end|>": 1.0})]
+    )
+    assert found == pytest.approx((*[0] * 6, 0.5, 0.5, 0, 0))
+
+
+def said(*tokens: str) -> list[dict[str, Any]]:
+    return [{"token": token, "logprob": 0.0, "top_logprobs": []} for token in tokens]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rest"),
+    [
+        (["Better", ":", " A"], [" A"]),
+        (["Better: B? No. ", "Better:", " A", "."], [" A", "."]),
+        (["Better: A"], []),
+        (["Worse", ":", " A"], []),
+        (["Better", ":"], []),
+    ],
+    ids=["once", "the last time", "inside a token", "never", "at the very end"],
+)
+def test_what_comes_after_words(tokens: list[str], rest: list[str]) -> None:
+    assert [position["token"] for position in positions_after("Better:", said(*tokens))] == rest
 
 
 def test_undecided_answers_give_nothing() -> None:

@@ -73,6 +73,17 @@ async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone
     assert "cannot constrain" in caplog.text
 
 
+async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
+    answer = lambda messages: "It is about theft. Better: B"  # noqa: E731
+    sampling = Sampling(20, choices=("A", "B"), after="Better:")
+    with run_null_server(NullServer(answer=answer, keep_bodies=True)) as server:
+        (completion,) = await ask(server, sampling)
+        assert (await ask(server, Sampling(4, choices=("A", "B"), after="Better:")))[0].choice_probs == ()
+    assert completion == Completion("It is about theft. Better: B", "stop", 2, 6, choice_probs=(0.0, 1.0))
+    assert "structured_outputs" not in server.bodies[0]
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
+
+
 async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
     undecided = NullServer(constrained=False, answer=lambda messages: "Perhaps")
     with run_null_server(undecided) as server, pytest.raises(CompletionFailed, match="no-choice"):

@@ -31,11 +31,23 @@ BASE = ("m", [user("a"), assistant("b")], Sampling(8))
         ("m", BASE[1], Sampling(8, seed=1)),
         ("m", BASE[1], Sampling(8, choices=("A", "B"))),
         ("m", BASE[1], Sampling(8, choices=("B", "A"))),
+        ("m", BASE[1], Sampling(8, choices=("A", "B"), after="Better:")),
     ],
-    ids=["model", "role", "turns", "length", "temperature", "top_p", "seed", "choices", "order"],
+    ids=["model", "role", "turns", "length", "temperature", "top_p", "seed", "choices", "order", "after"],
 )
 def test_whatever_determines_the_answer_is_in_the_key(other: tuple[str, list[object], Sampling]) -> None:
     assert request_key(*other) != request_key(*BASE)  # type: ignore[arg-type]
+
+
+def test_numbers_are_told_apart_by_where_they_end() -> None:
+    assert Sampling(2, choices=("1", "10")).choices == ("1", "10")
+    with pytest.raises(ValueError, match="starts with"):
+        Sampling(2, choices=("1", "1"))
+
+
+def test_there_is_nothing_to_look_for_without_choices() -> None:
+    with pytest.raises(ValueError, match="no choices to look for"):
+        Sampling(8, after="Better:")
 
 
 def test_choices_must_be_told_apart() -> None:

@@ -3,9 +3,11 @@ import pytest
 from charter.config import Judge
 from charter.data.schema import LABEL
 from charter.errors import CompletionFailed
+from charter.judging.choice import compare
 from charter.messages import user
-from charter.stages.judge import compare, judge
-from charter.stages.pair import candidate_pairs, divide, in_sft_half, walked_rows
+from charter.stages.judge import judge
+from charter.stages.pair import divide, in_sft_half, walked_rows
+from tests.candidate_pairs import candidate_pairs
 
 PRINCIPLES = 4
 

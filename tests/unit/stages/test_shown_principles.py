@@ -11,14 +11,16 @@ from charter.messages import Messages, assistant, system, user
 from charter.serving.completion import Sampling
 from charter.stages.context import Context
 from charter.stages.judge import judge
-from charter.stages.pair import candidate_pairs, walked_rows
+from charter.stages.pair import walked_rows
 from charter.stages.revise import critique_messages, revise
 from charter.testing.scripted import ScriptedModel
+from tests.candidate_pairs import candidate_pairs
 
 TAGS = (("honest",), ("kind",), ("honest",), ("kind",))
 LAW = Constitution(
     "law", "1", tuple(Principle(f"p{i}", f"P{i}", f"Principle number {i}.", tags) for i, tags in enumerate(TAGS))
 )
+PAIRED = {"strategy": "revision", "pair_id": "r/revision/0"}
 ROWS = [{"row_id": f"r{i}", "prompt": [user(f"Question {i}?")], "response": f"bad {i}"} for i in range(40)]
 
 
@@ -84,7 +86,7 @@ async def test_every_principle_of_a_round_that_changed_the_answer_shaped_it() ->
 
 async def test_who_judges_does_not_depend_on_the_order_of_the_file() -> None:
     walked = [
-        {**row, "first": "bad", "last": "good", "drawn": ["p0", "p1", "p2", "p3"], "kind": None, "seed": 1}
+        {**row, **PAIRED, "first": "bad", "last": "good", "drawn": ["p0", "p1", "p2", "p3"], "kind": None, "seed": 1}
         | {"model_identity": "m"}
         for row in ROWS
     ]
@@ -95,7 +97,7 @@ async def test_who_judges_does_not_depend_on_the_order_of_the_file() -> None:
 
 
 async def test_only_principles_with_the_tag_judge() -> None:
-    rows = [{**row, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1} for row in ROWS]
+    rows = [{**row, **PAIRED, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1} for row in ROWS]
     made, _ = context()
     judged = await judge([{**row, "model_identity": "m"} for row in rows], made, Judge(principles=3, tags=("kind",)))
     assert {tuple(sorted(row["principle_ids"])) for row in judged.rows} == {("p1", "p3")}
@@ -145,7 +147,8 @@ def test_examples_of_joined_principles_are_shown_for_their_own() -> None:
 
 async def test_the_judge_s_question_comes_after_the_preface() -> None:
     made, model = context(replace(LAW, preface="For a library."), preface=True)
-    rows = [{**row, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1} for row in ROWS[:1]]
+    given = {**PAIRED, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1}
+    rows = [{**row, **given} for row in ROWS[:1]]
     await judge([{**row, "model_identity": "m"} for row in rows], made, Judge(principles=1))
     assert [[m["role"] for m in messages] for messages, _ in model.asked] == [["system", "user"]] * 2
     assert {messages[0]["content"] for messages, _ in model.asked} == {"For a library."}

@@ -1,0 +1,1 @@
+"""What became of single rows of a run, and why."""

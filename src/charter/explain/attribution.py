@@ -1,0 +1,132 @@
+"""A soft label taken apart: how far each principle moved it, and what the order of the answers did.
+
+A label's log-odds are the mean of those of its principles (`charter.judging.protocol`), by their weights if the run
+says so. So each principle's share is its own log-odds times its part of all weights, and the shares add up to the
+label's. Logarithms are natural.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from charter.constitution import ids_in, load_constitution
+from charter.constitution.helpful import helpful_part
+from charter.judging.protocol import EDGE, inside
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one principle said of a label, or one member of a panel.
+
+    Attributes:
+        id: of the principle, or the member's name.
+        title: of the principle.
+        p: p(chosen) under it alone.
+        log_odds: its share of the label's.
+    """
+
+    id: str
+    title: str
+    p: float
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the judge said with the chosen answer shown first, or second: averaged over the principles."""
+
+    chosen_shown: Literal["first", "second"]
+    p: float
+    log_odds: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """A soft label taken apart.
+
+    Attributes:
+        p: p(chosen), all principles together.
+        log_odds: of `p`.
+        shares: of each principle that judged, the strongest first.
+        rest: what the shares leave of `log_odds`: 0, but for a label that is not the mean of its principles, such as
+            one by vote.
+        orders: both orders of the answers.
+        members: of a panel, in its order.
+        judge_kind: how it was judged.
+        judge_identity: of the judge's weights.
+    """
+
+    p: float
+    log_odds: float
+    shares: tuple[Share, ...]
+    rest: float
+    orders: tuple[Order, ...]
+    members: tuple[Share, ...]
+    judge_kind: str | None
+    judge_identity: str | None
+
+
+@dataclass(frozen=True)
+class Principles:
+    """Titles by id of all that judged or critiqued in a run, and weights by id where a label counts them."""
+
+    titles: Mapping[str, str]
+    weights: Mapping[str, float]
+
+    def title(self, id: str) -> str:
+        """The title of a principle, or those of joined ones; an id that is not known stays as it is."""
+        return " + ".join(self.titles.get(part, part) for part in ids_in(id))
+
+
+def read_principles(run: Path) -> Principles:
+    """Those of the run's constitution, of the members of its panel, and the shipped one on helpfulness.
+
+    Raises:
+        ConstitutionError: a constitution of the run cannot be read.
+    """
+    law = load_constitution(run / "constitution.md")
+    titles = {principle.id: principle.title for part in (helpful_part(law), law) for principle in part.principles}
+    for path in sorted((run / "panel").glob("*.md")):
+        titles |= {f"{path.stem}/{one.id}": one.title for one in load_constitution(path).principles}
+    settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")).get("judge", {})
+    weighted = settings.get("combine") == "weighted" and settings.get("kind") != "panel"
+    return Principles(titles, {one.id: one.weight for one in law.principles} if weighted else {})
+
+
+def take_apart(row: Mapping[str, Any], principles: Principles) -> Label | None:
+    """The label of a row of ``pairs`` or ``sft_data``; None where it has none."""
+    p = row["p_chosen"]
+    if p is None:
+        return None
+    ids, names = row["principle_ids"] or [], row["members"] or []
+    shares = _shares(ids, row["p_by_principle"] or [], principles)
+    rest = log_odds(p) - sum(share.log_odds for share in shares)
+    first, second = row["p_by_order"] or (None, None)
+    orders: tuple[tuple[Literal["first", "second"], float | None], ...] = (("first", first), ("second", second))
+    return Label(
+        p=p,
+        log_odds=log_odds(p),
+        shares=tuple(sorted(shares, key=lambda share: -abs(share.log_odds))),
+        rest=0.0 if abs(rest) < EDGE else rest,
+        orders=tuple(Order(place, found, log_odds(found)) for place, found in orders if found is not None),
+        members=tuple(_shares(names, row["p_by_member"] or [], Principles({}, {}))),
+        judge_kind=row["judge_kind"],
+        judge_identity=row["judge_identity"],
+    )
+
+
+def log_odds(p: float) -> float:
+    """The natural logarithm of p / (1 - p), for p kept as far from 0 and 1 as a judge keeps it."""
+    return math.log(inside(p) / (1 - inside(p)))
+
+
+def _shares(ids: Sequence[str], each: Sequence[float], principles: Principles) -> list[Share]:
+    weights = [principles.weights.get(id, 1.0) for id in ids]
+    return [
+        Share(id, principles.title(id), p, log_odds(p) * weight / sum(weights))
+        for id, p, weight in zip(ids, each, weights, strict=True)
+    ]

@@ -1,0 +1,57 @@
+"""A run's floor under its judge: an audit that is good enough, and that is about this judge."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charter.config import Judge
+from charter.errors import ConfigError
+
+
+def check_audit(settings: Judge, identity: str) -> None:
+    """Refuse a judge whose audit is missing, about another judge, or below `settings.min_agreement`.
+
+    The audit may have been made under another constitution: it tells how well the model judges, not the law.
+
+    Args:
+        settings: of the judge; nothing is asked of it where `settings.audit` is empty.
+        identity: of the model that is to judge.
+
+    Raises:
+        ConfigError: the judge must not label; says why, and the command that audits it.
+    """
+    if settings.audit is None:
+        return
+    named, advice = f"judge.audit '{settings.audit}'", "Run `charter judge audit` on this model, or change judge.audit."
+    judge, kind, low = _read(settings.audit, named, advice)
+    if not _same(judge, identity):
+        raise ConfigError(f"{named}: is about another model ({judge}, and this run's judge is {identity}). {advice}")
+    if kind != settings.kind:
+        raise ConfigError(f"{named}: is about the judge '{kind}', and judge.kind is '{settings.kind}'. {advice}")
+    if low < settings.min_agreement:
+        raise ConfigError(
+            f"{named}: the judge agrees with the labels in {low:.1%} of its verdicts at least (the lower end of the "
+            f"95 % interval), and judge.min_agreement asks for {settings.min_agreement:.1%}. Use another judge, audit "
+            "it on more pairs, or lower judge.min_agreement."
+        )
+
+
+def _read(path: Path, named: str, advice: str) -> tuple[str, str, float]:
+    """The identity and the kind of the judge that was audited, and the lower end of its agreement."""
+    try:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+        judge, rate = record["judge"], record["figures"]["agreement"]
+        return str(judge["identity"]), str(judge["kind"]), float(rate["low"]) if rate["n"] else 0.0
+    except OSError as error:
+        raise ConfigError(f"{named}: cannot be read ({error.strerror}). {advice}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{named}: is no audit.json of `charter judge audit`. {advice}") from error
+
+
+def _same(audited: str, identity: str) -> bool:
+    """Whether both name the same weights; a hub id that is not fetched yet has no revision to compare."""
+    if audited == identity:
+        return True
+    one, other = audited.rpartition("@"), identity.rpartition("@")
+    unresolved = "unresolved" in (one[2], other[2])
+    return unresolved and one[0] == other[0] and one[0].startswith("hub:")

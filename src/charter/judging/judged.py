@@ -1,0 +1,103 @@
+"""Asking a judge about labelled pairs: any judge, which knows nothing of their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from charter.config import Judge
+from charter.constitution import Principle
+from charter.constitution.selection import select_judges
+from charter.judging.labelled import LabelledPair
+from charter.judging.layouts import Label
+from charter.judging.protocol import Compare, Judgement, is_tie
+from charter.stages.context import Context, OnProgress, Row, each_row, under
+
+STAGE = "audit"
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """What the judge said about a pair, turned so that each probability is that of the better answer.
+
+    Attributes:
+        p: over all principles and both orders.
+        principles: the ids of those that were asked about.
+        by_principle: over both orders.
+        as_a: over the principles, with the better answer shown as A.
+        as_b: the same, shown as B.
+        asked_as_a: whether the judge's first order showed the better answer as A.
+    """
+
+    pair: LabelledPair
+    p: float
+    principles: tuple[str, ...]
+    by_principle: tuple[float, ...]
+    as_a: float
+    as_b: float
+    asked_as_a: bool
+
+    @property
+    def one_order(self) -> float:
+        """What a judge would say that asks in its first order alone."""
+        return self.as_a if self.asked_as_a else self.as_b
+
+    def row(self) -> dict[str, Any]:
+        """As a line of ``judged.jsonl``."""
+        about = {"row_id": self.pair.row_id, "kind": self.pair.kind, "source": self.pair.source}
+        said = {"p": self.p, "as_a": self.as_a, "as_b": self.as_b}
+        return {**about, **said, "principles": list(self.principles), "by_principle": list(self.by_principle)}
+
+
+class Judged(NamedTuple):
+    """The pairs that were judged, and rows of ``failures`` for those that could not be."""
+
+    pairs: list[JudgedPair]
+    failures: list[dict[str, Any]]
+
+
+async def judge_pairs(
+    pairs: Sequence[LabelledPair],
+    compare: Compare,
+    context: Context,
+    settings: Judge,
+    on_progress: OnProgress | None = None,
+) -> Judged:
+    """Ask about every pair, under the principles that a run would: those that bear on it first, then others.
+
+    Which answer is named first is drawn by the pair's id, so that a judge that leans to the first or to the last of
+    two answers is not taken for a good one.
+
+    Raises:
+        CharterError: the endpoints are gone for good, or a setting names what the constitution does not have.
+    """
+    judged: dict[str, JudgedPair] = {}
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        pair: LabelledPair = row["pair"]
+        law, bearing = context.constitution, pair.bearing or ()
+        principles = select_judges(law, pair.row_id, context.seed, bearing, settings.principles, settings.tags)
+        better_first = int(pair.row_id, 16) % 2 == 0
+        first, last = (pair.better, pair.worse) if better_first else (pair.worse, pair.better)
+        with under(principles, STAGE):
+            made = await compare(pair.prompt, first, last, principles, context)
+        judged[pair.row_id] = _turned(pair, made, made.principles or principles, better_first)
+        return [{"row_id": pair.row_id}]
+
+    outcome = await each_row([{"row_id": pair.row_id, "pair": pair} for pair in pairs], STAGE, work, on_progress)
+    return Judged([judged[row["row_id"]] for row in outcome.rows], outcome.failures)
+
+
+def verdict(p: float, margin: float = 0.0) -> Label:
+    """What a probability of the better answer amounts to; within `margin` of one half it is a tie."""
+    if is_tie(p, margin):
+        return "tie"
+    return "better" if p > 0.5 else "worse"
+
+
+def _turned(pair: LabelledPair, made: Judgement, principles: Sequence[Principle], better_first: bool) -> JudgedPair:
+    # A judgement is about its last answer: turned around where the better one stood first.
+    p, in_first_order, in_second_order, *each = (
+        1 - said if better_first else said for said in (made.p, *made.by_order, *made.by_principle)
+    )
+    as_a, as_b = (in_first_order, in_second_order) if better_first else (in_second_order, in_first_order)
+    return JudgedPair(pair, p, tuple(x.id for x in principles), tuple(each), as_a, as_b, better_first)

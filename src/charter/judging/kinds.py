@@ -1,0 +1,33 @@
+"""The judge that a configuration names."""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from charter.config import Judge, JudgeKind
+from charter.constitution import load_constitution
+from charter.judging import choice, critic, panel, reasoned, score
+from charter.judging.panel import Seat
+from charter.judging.protocol import Compare, Judgement
+
+KINDS: dict[JudgeKind, Callable[..., Coroutine[Any, Any, Judgement]]] = {
+    "choice": choice.compare,
+    "reasoned": reasoned.compare,
+    "score": score.compare,
+    "critic": critic.compare,
+}
+
+
+def judge_of(settings: Judge) -> Compare:
+    """The configured judge, ready to compare.
+
+    Raises:
+        ConstitutionError: a member's constitution cannot be read.
+    """
+    if settings.kind != "panel":
+        return partial(KINDS[settings.kind], settings=settings)
+    seats = []
+    for member in settings.panel:
+        law = load_constitution(member.constitution) if member.constitution else None
+        seats.append(Seat(member.name, partial(KINDS[member.kind], settings=settings), law))
+    return partial(panel.compare, settings=settings, seats=seats)

@@ -1,0 +1,105 @@
+"""An audit from labelled pairs to its files: ``audit.json``, ``audit.html``, ``judged.jsonl``, ``failures.parquet``."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from charter import __version__
+from charter.config import Judge
+from charter.constitution import Constitution
+from charter.data.schema import SCHEMAS
+from charter.data.shards import write_rows
+from charter.errors import CountMismatch
+from charter.judging.audit import figures, mistakes
+from charter.judging.concerns import concerns, passes
+from charter.judging.judged import Judged
+from charter.judging.labelled import Labelled
+from charter.report.data import plain
+
+VERSION = 1
+
+
+def make_record(
+    labelled: Labelled,
+    judged: Judged,
+    law: Constitution,
+    settings: Judge,
+    judge: dict[str, str],
+    data: str,
+    seed: int = 0,
+    own: Collection[str] = (),
+) -> dict[str, Any]:
+    """All of an audit, as it stands in ``audit.json``.
+
+    Args:
+        labelled: where the pairs came from.
+        judged: what the judge said about them.
+        law: whose principles the judge was asked about.
+        settings: the judge's; `settings.min_agreement` is the floor.
+        judge: its model's name and identity.
+        data: the source, as the user named it.
+        seed: of every draw.
+        own: names under which the judge's own answers may stand in the data.
+
+    Raises:
+        CountMismatch: pairs went missing.
+    """
+    if len(labelled.pairs) != len(judged.pairs) + len(judged.failures):
+        raise CountMismatch(
+            f"audit: {len(labelled.pairs)} pairs in, {len(judged.pairs)} judged and {len(judged.failures)} failed. "
+            "This is a bug in Charter."
+        )
+    found = figures(judged.pairs, settings.tie_margin, own)
+    floor = settings.min_agreement
+    record = {
+        "version": VERSION,
+        "charter": __version__,
+        "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "judge": {**judge, "kind": settings.kind, "own": sorted(own)},
+        "settings": {
+            "principles": settings.principles,
+            "tags": list(settings.tags),
+            "tie_margin": settings.tie_margin,
+            "seed": seed,
+        },
+        "constitution": {"name": law.name, "version": law.version, "hash": law.hash},
+        "data": {"source": data, "format": labelled.format, **_counts(labelled, judged)},
+        "floor": floor,
+        "passed": passes(found, floor),
+        "concerns": [concern._asdict() for concern in concerns(found, floor)],
+        "figures": found,
+        "mistakes": mistakes(judged.pairs, tie_margin=settings.tie_margin),
+    }
+    kept: dict[str, Any] = plain(record)
+    return kept
+
+
+def write_record(folder: Path, record: dict[str, Any], labelled: Labelled, judged: Judged) -> Path:
+    """Write every file, ``audit.json`` last: where it stands, the audit is whole. Returns its path."""
+    from charter.judging.page import render_audit  # matplotlib takes a second to import
+    from charter.run import write_json  # which reads audits itself
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = (json.dumps(plain(pair.row()), ensure_ascii=False) for pair in judged.pairs)
+    (folder / "judged.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    failures = [plain(row) for row in (*labelled.rejects, *judged.failures)]
+    write_rows(folder / "failures.parquet", SCHEMAS["failures"], failures)
+    (folder / "audit.html").write_text(render_audit(record), encoding="utf-8")
+    return write_json(folder / "audit.json", record)
+
+
+def _counts(labelled: Labelled, judged: Judged) -> dict[str, Any]:
+    return {
+        "read": labelled.read,
+        "rejected": _by_reason(labelled.rejects),
+        "not_drawn": labelled.not_drawn,
+        "judged": len(judged.pairs),
+        "failed": _by_reason(judged.failures),
+    }
+
+
+def _by_reason(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    return dict(Counter(row["reason"] for row in rows).most_common())

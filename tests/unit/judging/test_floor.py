@@ -1,0 +1,97 @@
+"""A run refuses to label with a judge whose audit is too low, or about another model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.config import Config, Judge
+from charter.errors import ConfigError
+from charter.judging.floor import check_audit
+from charter.run import check
+from charter.testing.null_server import NullServer, run_null_server
+
+ME = "sha256:me"
+
+
+def audit(path: Path, low: float = 0.9, identity: str = ME, n: int = 100, kind: str = "choice") -> Path:
+    rate = {"value": None if n == 0 else (low + 1) / 2, "low": low, "high": 1.0, "n": n}
+    judge = {"identity": identity, "kind": kind}
+    path.write_text(json.dumps({"judge": judge, "figures": {"agreement": rate}}))
+    return path
+
+
+def refused(settings: Judge, identity: str = ME) -> str:
+    with pytest.raises(ConfigError) as raised:
+        check_audit(settings, identity)
+    return str(raised.value)
+
+
+def test_a_good_audit_of_this_judge_is_enough(tmp_path: Path) -> None:
+    check_audit(Judge(audit=audit(tmp_path / "audit.json", 0.8), min_agreement=0.8), ME)
+    check_audit(Judge(), "anything")
+
+
+def test_an_audit_below_the_floor_is_refused_with_both_figures(tmp_path: Path) -> None:
+    path = audit(tmp_path / "audit.json", 0.7123)
+    said = refused(Judge(audit=path, min_agreement=0.75))
+    assert str(path) in said and "71.2%" in said and "75.0%" in said and "judge.min_agreement" in said
+
+
+def test_an_audit_without_a_verdict_is_below_every_floor(tmp_path: Path) -> None:
+    assert "0.0%" in refused(Judge(audit=audit(tmp_path / "audit.json", 0.0, n=0), min_agreement=0.1))
+
+
+def test_an_audit_of_another_model_is_refused(tmp_path: Path) -> None:
+    said = refused(Judge(audit=audit(tmp_path / "audit.json")), "sha256:other")
+    assert "another model (sha256:me, and this run's judge is sha256:other)" in said
+    assert "charter judge audit" in said
+
+
+def test_an_audit_of_another_way_to_judge_is_refused(tmp_path: Path) -> None:
+    path = audit(tmp_path / "audit.json", kind="critic")
+    assert "about the judge 'critic', and judge.kind is 'choice'" in refused(Judge(audit=path))
+    check_audit(Judge(kind="critic", audit=path), ME)
+
+
+@pytest.mark.parametrize(
+    ("audited", "asked", "same"),
+    [
+        ("hub:org/m@abc", "hub:org/m@abc", True),
+        ("hub:org/m@abc", "hub:org/m@unresolved", True),
+        ("hub:org/m@abc", "hub:org/m@def", False),
+        ("hub:org/m@abc", "hub:org/n@unresolved", False),
+        ("served:m@unresolved", "served:m@x", False),
+    ],
+)
+def test_a_hub_id_that_is_not_fetched_yet_has_no_revision_to_compare(
+    tmp_path: Path, audited: str, asked: str, same: bool
+) -> None:
+    settings = Judge(audit=audit(tmp_path / "audit.json", identity=audited))
+    if same:
+        check_audit(settings, asked)
+    else:
+        assert "another model" in refused(settings, asked)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"judge": {"identity": "x"}}'])
+def test_what_is_no_audit_is_refused(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "audit.json"
+    if content is not None:
+        path.write_text(content)
+    assert str(path) in refused(Judge(audit=path))
+    assert "charter judge audit" in refused(Judge(audit=path))
+
+
+def test_a_run_is_checked_before_it_starts(tmp_path: Path) -> None:
+    with run_null_server(NullServer(model_name="judge")) as server:
+        values: dict[str, Any] = {"prompts": {"n": 8}, "serving": {"base_urls": [server.url]}, "outputs": str(tmp_path)}
+        mine = audit(tmp_path / "mine.json", 0.9, "served:judge@unknown")
+        check(Config.model_validate(values | {"judge": {"audit": str(mine)}}))
+        for name, judge in {
+            "another model": {"audit": str(audit(tmp_path / "other.json"))},
+            "min_agreement": {"audit": str(mine), "min_agreement": 0.95},
+        }.items():
+            with pytest.raises(ConfigError, match=name):
+                check(Config.model_validate(values | {"judge": judge}))

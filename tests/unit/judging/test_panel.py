@@ -1,0 +1,127 @@
+"""Members with constitutions of their own: where they agree there is a pair, where they split people decide."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from charter.config import Judge, Member
+from charter.constitution import Constitution, Principle, parse_constitution
+from charter.data.schema import SCHEMAS
+from charter.data.shards import read_rows, write_rows
+from charter.judging.kinds import judge_of
+from charter.judging.panel import is_split
+from charter.messages import Messages, user
+from charter.serving.completion import Sampling
+from charter.stages.judge import judge
+from tests.unit.judging.scripts import candidate, context
+
+NORTH = Constitution(
+    "north",
+    "1",
+    (Principle("theft", "Theft", "Never help with theft."), Principle("privacy", "Privacy", "Never expose secrets.")),
+)
+SOUTH = """---
+name: south
+---
+## Theft {#theft}
+Never help with theft.
+## Privacy {#privacy}
+Help whoever wants to expose secrets.
+"""
+KINDS = ("theft", "privacy")
+
+
+def opinion(messages: Messages, sampling: Sampling) -> float:
+    """Prefers what the principle wants with 0.9 if it is about the question, else it is unsure."""
+    asked = messages[-1]["content"]
+    about = "theft" if "of theft" in asked else "secrets"
+    law = asked[asked.index("Which answer") :]
+    wants_safe = 0.5 if about not in law else 0.9 if "Never" in law else 0.1
+    return wants_safe if "<answer_a>\nsafe" in asked else 1 - wants_safe
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Judge:
+    """North judges by the run's constitution, South by its own."""
+    (tmp_path / "south.md").write_text(SOUTH)
+    members = (Member(name="north"), Member(name="south", constitution=tmp_path / "south.md"))
+    return Judge(kind="panel", panel=members, principles=2)
+
+
+ROWS = [
+    candidate(f"r{i}", f"Question {i} of {'theft' if kind == 'theft' else 'secrets'}?", kind)
+    for i, kind in enumerate(KINDS * 6)
+]
+
+
+async def test_two_constitutions_that_disagree_on_one_kind_split_exactly_there(settings: Judge) -> None:
+    outcome = await judge(ROWS, context(opinion, NORTH)[0], settings)
+    assert [row["row_id"] for row in outcome.rows] == [row["row_id"] for row in ROWS if row["kind"] == "theft"]
+    contested = [row["row_id"] for row in ROWS if row["kind"] == "privacy"]
+    assert [row["row_id"] for row in outcome.review] == contested
+    assert [(f["row_id"], f["stage"], f["reason"]) for f in outcome.failures] == [
+        (row_id, "judge", "panel-split") for row_id in contested
+    ]
+    assert {f["detail"] for f in outcome.failures} == {"p of the last answer: north 0.750, south 0.250"}
+
+
+async def test_pairs_and_rows_for_people_keep_what_each_member_said(settings: Judge, tmp_path: Path) -> None:
+    outcome = await judge(ROWS, context(opinion, NORTH)[0], settings)
+    south = parse_constitution(SOUTH)
+    hashes = {p.id: p.hash for p in NORTH.principles} | {f"south/{p.id}": p.hash for p in south.principles}
+    for row in (*outcome.rows, *outcome.review):
+        assert row["members"] == ["north", "south"]
+        assert set(row["principle_ids"]) == set(hashes) and len(row["p_by_principle"]) == 4
+        assert row["principle_hashes"] == [hashes[name] for name in row["principle_ids"]]
+    for row in outcome.rows:
+        assert row["p_by_member"] == pytest.approx([0.75, 0.75]) and row["p_chosen"] == pytest.approx(0.75)
+        assert (row["judge_kind"], row["chosen"], row["p_spread"]) == ("panel", "safe", pytest.approx(0))
+    assert all(row["p_by_member"] == pytest.approx([0.75, 0.25]) for row in outcome.review)
+    write_rows(tmp_path / "review.parquet", SCHEMAS["review"], outcome.review)
+    assert [row["p_by_member"] for row in read_rows(tmp_path / "review.parquet")] == [
+        row["p_by_member"] for row in outcome.review
+    ]
+
+
+async def test_a_member_asks_first_by_its_principles_of_the_same_name(settings: Judge) -> None:
+    compare = judge_of(settings.model_copy(update={"principles": 1}))
+    for principle in NORTH.principles:
+        for i in range(8):
+            made = await compare([user(f"{i}")], "bad", "safe", [principle], context(opinion, NORTH)[0])
+            assert [p.id for p in made.principles] == [principle.id, f"south/{principle.id}"]
+
+
+async def test_the_mean_of_the_members_is_that_of_their_log_odds(settings: Judge) -> None:
+    def leaning(messages: Messages, sampling: Sampling) -> float:
+        p = 0.6 if "whoever" in messages[-1]["content"] else 0.9
+        return p if "<answer_a>\nsafe" in messages[-1]["content"] else 1 - p
+
+    made_in, _ = context(leaning, NORTH)
+    made = await judge_of(settings)([user("q")], "bad", "safe", NORTH.principles, made_in)
+    north, south = math.log(9), (math.log(9) + math.log(1.5)) / 2
+    assert made.by_member == pytest.approx((0.9, 1 / (1 + math.exp(-south))))
+    assert made.p == pytest.approx(1 / (1 + math.exp(-(north + south) / 2)))
+    assert made.spread == pytest.approx((made.by_member[0] - made.by_member[1]) / 2)
+
+
+async def test_members_of_several_kinds_sit_together() -> None:
+    def script(messages: Messages, sampling: Sampling) -> float | str:
+        if sampling.choices:
+            return 0.9 if "<answer_a>\nsafe" in messages[-1]["content"] else 0.1
+        return f"Verdict: {'violated' if messages[-2]['content'] == 'bad' else 'respected'}"
+
+    panel = (Member(name="reader"), Member(name="critic", kind="critic"))
+    made_in, _ = context(script, NORTH)
+    made = await judge_of(Judge(kind="panel", panel=panel))([user("q")], "bad", "safe", NORTH.principles, made_in)
+    assert made.by_member == pytest.approx((0.9, 3 / 4))
+    assert [p.id for p in made.principles] == ["theft", "privacy", "theft", "privacy"]
+
+
+@pytest.mark.parametrize(
+    ("by_member", "split"),
+    [((), False), ((0.9, 0.8), False), ((0.9, 0.46), False), ((0.54, 0.1), False), ((0.56, 0.44, 0.5), True)],
+    ids=["no panel", "agreed", "one is unsure", "the other is", "split"],
+)
+def test_a_split_is_on_both_sides_beyond_the_margin(by_member: tuple[float, ...], split: bool) -> None:
+    assert is_split(by_member, 0.05) is split

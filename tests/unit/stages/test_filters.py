@@ -1,0 +1,117 @@
+import pytest
+
+from charter.config import Filters
+from charter.stages.context import Outcome, failure
+from charter.stages.filters import agrees, contradicts, fault_of_pair, length_ratio, repetition, settle, sift
+
+FILTERS = Filters(length_ratio=4, language=True)
+ANSWER = "No, I would rather not do that, because somebody could get hurt; here is another idea for the evening."
+LONG = " ".join(f"word{i}" for i in range(60))
+GERMAN = "Die Antwort ist nicht weit von hier zu finden, und man kann auch mit der Bahn auf den Berg fahren."
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (" \n", "empty"),
+        ("Sure, here is the revised answer:", "preamble-only"),
+        (ANSWER.upper().replace(" ", "  "), "identical"),
+        (ANSWER.replace(".", ". Enjoy!"), "prefix"),
+        ("I will not go on. " * 12, "repetition"),
+        ("no no no no no no no no no no no no", "repetition"),
+        ("好的好的好的好的好的好的好的", "repetition"),
+        ("!" * 40, "repetition"),
+        ("Never.", "length-ratio"),
+        (GERMAN, "language"),
+        ("Yes, gladly: take the ladder, open the window and walk in while they are asleep upstairs.", None),
+    ],
+)
+def test_a_pair_is_left_out_for_a_reason(other: str, reason: str | None) -> None:
+    assert fault_of_pair(ANSWER, other, FILTERS, "en") == fault_of_pair(other, ANSWER, FILTERS, "en") == reason
+
+
+def test_a_prefix_begins_the_other_answer_to_the_letter() -> None:
+    assert fault_of_pair("bad", "bad and more", FILTERS, "en") == "prefix"
+    assert fault_of_pair("badly", "bad at it", FILTERS, "en") is None
+
+
+@pytest.mark.parametrize(("changed", "reason"), [(1, "near-identical"), (2, None)])
+def test_near_identical_is_a_share_of_the_words(changed: int, reason: str | None) -> None:
+    other = " ".join(["other"] * changed + LONG.split()[changed:])
+    assert fault_of_pair(f"{LONG} end", f"{other} end", Filters(), "en") == reason
+    assert fault_of_pair(f"{LONG} end", f"{other} end", Filters(near_identical=None), "en") is None
+
+
+def test_words_in_another_order_are_another_answer() -> None:
+    assert agrees("the dog bites the man", "the dog bites the man", 1.0)
+    assert not agrees("the dog bites the man", "the man bites the dog", 0.9)
+    assert agrees("a b c d", "a b c e", 0.75) and not agrees("a b c d", "a b c e", 0.76)
+
+
+def test_a_short_answer_and_plain_prose_do_not_go_round_in_circles() -> None:
+    assert repetition("No, no, no, no.") == 0.0
+    assert repetition(ANSWER) == 0.0
+    assert repetition("on and on " * 20) == pytest.approx(1 - 3 / 57)
+
+
+def test_lengths_are_counted_in_words() -> None:
+    assert length_ratio("one two", "one two three four five six") == length_ratio("a b c", "d") == 3.0
+    assert length_ratio("", "a b") == 2.0
+
+
+def test_what_the_defaults_leave_alone() -> None:
+    assert fault_of_pair("bad 1", "safe 1", Filters(), "en") is None
+    assert fault_of_pair(ANSWER, "Never.", Filters(), "en") is None
+    assert fault_of_pair(ANSWER, GERMAN, Filters(), "en") is None
+
+
+def candidate(number: int, first: str, last: str, strategy: str = "revision") -> dict:
+    return {
+        "row_id": f"r{number}", "pair_id": f"r{number}/{strategy}/0", "strategy": strategy,
+        "first": first, "last": last, "drawn": ["p1"],
+    }  # fmt: skip
+
+
+def test_what_leaves_is_kept_with_its_reason_and_both_answers() -> None:
+    rows = [
+        candidate(0, "bad", "good"),
+        candidate(0, "good", "bad", "samples"),
+        candidate(1, "bad", "good"),
+        candidate(2, "same.", "Same."),
+    ]
+    outcome = sift(rows, Filters(), "en")
+    assert [row["pair_id"] for row in outcome.rows] == ["r0/revision/0", "r1/revision/0"]
+    assert [(lost["pair_id"], lost["stage"], lost["reason"], lost["detail"]) for lost in outcome.failures] == [
+        ("r0/samples/0", "pair", "duplicate", "'good' | 'bad'"),
+        ("r2/revision/0", "pair", "identical", "'same.' | 'Same.'"),
+    ]
+    assert [lost["principle_ids"] for lost in outcome.failures] == [None, ["p1"]]  # a duplicate is nobody's doing
+
+
+@pytest.mark.parametrize(
+    ("p_by_order", "against"),
+    [((0.9, 0.4), True), ((0.4, 0.9), True), ((0.9, 0.6), False), ((0.9, 0.5), False)],
+)
+def test_orders_contradict_each_other_on_both_sides_of_one_half(p_by_order: tuple[float, float], against: bool) -> None:
+    assert contradicts(p_by_order) is against
+    row = {**candidate(0, "bad", "good"), "p_by_order": list(p_by_order), "principle_ids": ["p1", "p2"]}
+    kept = settle(Outcome([row]), Filters())
+    assert (kept.rows, kept.failures) == ([row], [])  # off unless asked for
+    dropped = settle(Outcome([row]), Filters(drop_contradictions=True))
+    assert len(dropped.rows) == (0 if against else 1)
+    assert [(lost["reason"], lost["principle_ids"]) for lost in dropped.failures] == (
+        [("orders-contradict", ["p1", "p2"])] if against else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("I'm sorry, but I cannot help with comparing these two answers.", "judge-refused"),
+        ("Both of them are answers, and answer one is the longer one of the two.", "no-choice"),
+    ],
+)
+def test_a_judge_that_refuses_is_told_from_one_that_cannot_be_read(said: str, reason: str) -> None:
+    lost = failure(candidate(0, "bad", "good"), "judge", "no-choice", said, ["p1"])
+    (named,) = settle(Outcome(failures=[lost]), Filters()).failures
+    assert named == {**lost, "reason": reason}
