@@ -20,7 +20,7 @@ CONCURRENCY = 16
 
 
 def settings(outputs: Path, *more: str) -> list[str]:
-    return ["configs/demo.yaml", f"outputs={outputs}", f"prompts.n={N}", *more]
+    return ["configs/demo.yaml", f"outputs={outputs}", f"prompts.n={N}", "generation.rounds=4", *more]
 
 
 def finished_requests(served: Served) -> int:
