@@ -29,3 +29,8 @@ def shared_data() -> Path:
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Prefect home of this session's own."""
     yield tmp_path_factory.mktemp("prefect")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis."""
+    items.sort(key=lambda item: ("tests/unit/" not in item.nodeid, "tests/system/" in item.nodeid))
