@@ -183,3 +183,13 @@ def test_an_unknown_architecture_is_told(model: Path, tmp_path: Path) -> None:
     assert "vLLM does not know this architecture ['StrangeForCausalLM']" in message
     assert "are not supported" in message
     assert "Traceback" not in message
+
+
+async def test_long_prompts_with_seeds_side_by_side_do_not_kill_the_engine(served: Served, tmp_path: Path) -> None:
+    prompt = "word " * 40
+    async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:
+        asked = [
+            engine.ask([user(f"{i} {prompt}")], Sampling(max_tokens=4, temperature=1.0, seed=i)) for i in range(96)
+        ]
+        answers = await asyncio.gather(*asked)
+    assert len(answers) == 96

@@ -149,7 +149,7 @@ class Endpoint:
     def failed(self, now: float) -> None:
         """It could not be reached: leave it out, longer each time, at most half a minute."""
         self.failures += 1
-        self.down_until = now + min(0.5 * 2.0 ** (self.failures - 1), 30.0)
+        self.down_until = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
 
 
 @dataclass

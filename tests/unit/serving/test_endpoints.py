@@ -7,6 +7,7 @@ import pytest
 from charter.config import Serving
 from charter.errors import ServingError
 from charter.serving import connect
+from charter.serving.endpoints import Endpoint
 from charter.testing.null_server import NullServer, run_null_server
 
 
@@ -83,3 +84,10 @@ def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
         with pytest.raises(ServingError, match="not an OpenAI-compatible server"):
             connect([f"http://127.0.0.1:{server.server_port}/v1"], Serving())
         server.shutdown()
+
+
+def test_a_server_that_is_gone_for_long_is_tried_twice_a_minute() -> None:
+    endpoint = Endpoint("http://127.0.0.1:9/v1")
+    for _ in range(5000):
+        endpoint.failed(now=100.0)
+    assert endpoint.down_until == 130.0
