@@ -30,7 +30,7 @@ def serve_makers(config: Config) -> Iterator[dict[str, EngineSpec]]:
 @contextmanager
 def serve_trained(config: Config, models: Mapping[str, Path]) -> Iterator[dict[str, EngineSpec]]:
     """Trained models, side by side, on servers started here."""
-    settings = config.serving.model_copy(update={"base_urls": [], "model_name": None})
+    settings = config.serving.model_copy(update={"base_urls": (), "model_name": None})
     with serve_all(models, settings, config.run_folder / "logs", current().say) as served:
         yield {name: _spec(config, one) for name, one in served.items()}
 

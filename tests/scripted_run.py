@@ -31,6 +31,7 @@ def make_run(
     pairs: Pairs | None = None,
     shard_size: int = 50,
     judged: bool = True,
+    sft_share: float = 0.5,
 ) -> Path:
     """The folder of a finished run; without labels, halves and manifest if it was not `judged`."""
     outputs.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def make_run(
         generation=Generation(rounds=rounds, shard_size=shard_size),
         judge=judge or Judge(principles=2),
         pairs=pairs or Pairs(),
-        training=Training(sft_share=0.5),
+        training=Training(sft_share=sft_share),
     )
     prepare(config)
     folder = config.run_folder

@@ -91,7 +91,7 @@ def makers(config: Config) -> dict[str, tuple[str, Serving]]:
         own = base.model_copy(update={"base_urls": judge.base_urls, "model_name": judge.model})
         found["judge"] = (judge.model or "", own)
     elif judge.model and (base.base_urls or judge.model != config.model):
-        own = base.model_copy(update={"base_urls": [], "model_name": None})
+        own = base.model_copy(update={"base_urls": (), "model_name": None})
         found["judge"] = (model_folder(judge.model), own)
     return found
 

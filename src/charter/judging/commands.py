@@ -74,7 +74,7 @@ def audit_command(
         columns=parse_columns(column or []),
         constitution=constitution,
         model=model,
-        serving=Serving(base_urls=base_url or []),
+        serving=Serving(base_urls=tuple(base_url or ())),
         settings=_judge(
             kind=_known("--kind", kind, get_args(JudgeKind)),
             principles=principles,

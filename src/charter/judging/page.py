@@ -73,8 +73,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    digits = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
-    environment.filters |= {"percent": percent, "interval": interval, "shorten": shorten, "digits": digits}
+    environment.filters |= {"percent": percent, "interval": interval, "shorten": shorten, "digits": _digits}
     # The macros of the report are compiled whole, with filters for what an audit does not show.
     environment.filters |= {"signed": str}
     return environment
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -52,7 +52,7 @@ def _with_model(config: Config, model: str | None, base_urls: list[str] | None) 
     """A server named on the command line goes before a model named there, and either before the config's."""
     changes: dict[str, object] = {} if model is None else {"model": model}
     if model is not None or base_urls:
-        changes["serving"] = config.serving.model_copy(update={"base_urls": base_urls or []})
+        changes["serving"] = config.serving.model_copy(update={"base_urls": tuple(base_urls or ())})
     return config.model_copy(update=changes)
 
 

@@ -160,7 +160,7 @@ def command(launch: Launch, settings: Serving) -> list[str]:
     for option, n in _parallelism(settings):
         if n > 1:
             line += [option, str(n)]
-    return line + settings.extra_args
+    return [*line, *settings.extra_args]
 
 
 def _parallelism(settings: Serving) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def _phase(log_text: str) -> str:
     return "importing vLLM"
 
 
-def _option(arguments: list[str], option: str) -> str | None:
+def _option(arguments: Sequence[str], option: str) -> str | None:
     for i, argument in enumerate(arguments):
         if argument == option and i + 1 < len(arguments):
             return arguments[i + 1]

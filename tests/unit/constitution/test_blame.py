@@ -2,16 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from charter.cli import main
-from charter.config import Config, Generation, Judge, Prompts, Training
+from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.constitution.blame import Blame, Deeds, blame_run, blame_text, count_deeds
 from charter.constitution.commands import app
@@ -21,15 +19,8 @@ from charter.errors import CompletionFailed, DataError
 from charter.messages import Messages
 from charter.report.collect import collect
 from charter.report.page import render_report
-from charter.run import prepare, write_manifest
 from charter.serving.completion import Sampling
-from charter.stages.context import Context
-from charter.stages.label import label
-from charter.stages.pair import walked_rows
-from charter.stages.respond import respond
-from charter.stages.revise import revise
-from charter.stages.strategies import Plan, gather
-from charter.testing.scripted import ScriptedModel
+from tests import scripted_run
 
 LAW = """---
 name: Manners
@@ -89,54 +80,26 @@ def opinion(asked: str) -> float:
     return kind_is_better if "<answer_a>\nkind" in asked else 1 - kind_is_better
 
 
-async def make_run(outputs: Path, judged: bool = True, sft_share: float = 0.67) -> Path:
+def make_run(outputs: Path, judged: bool = True, sft_share: float = 0.67) -> Path:
     """Three shards; three of the four principles in three rounds, so that the rare one is never drawn."""
-    (outputs / "law.md").write_text(LAW)
     prompts = [{"id": f"r{i}", "prompt": f"Question {i}?"} for i in range(ROWS)]
-    (outputs / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
-    config = Config(
-        name="run",
-        outputs=outputs,
-        constitution=outputs / "law.md",
-        prompts=Prompts(source=str(outputs / "prompts.jsonl")),
-        generation=Generation(rounds=3, shard_size=4),
+    return scripted_run.make_run(
+        outputs,
+        LAW,
+        prompts,
+        answer,
+        rounds=3,
         judge=Judge(principles=3),
-        training=Training(sft_share=sft_share),
+        shard_size=4,
+        judged=judged,
+        sft_share=sft_share,
     )
-    prepare(config)
-    folder = config.run_folder
-    law = load_constitution(folder / "constitution.md")
-    context = Context(ScriptedModel(answer).ask, law, config.seed, "m")
-    for shard in range(3):
-        await walk(folder, f"{shard:05d}.parquet", context, config, judged)
-    if judged:
-        write_manifest(folder, [], {})
-    return folder
-
-
-async def walk(folder: Path, name: str, context: Context, config: Config, judged: bool) -> None:
-    def keep(table: str, rows: Sequence[dict[str, Any]], prefix: str = "") -> None:
-        write_rows(folder / table / f"{prefix}{name}", SCHEMAS[table], rows)
-
-    first = await respond(list(read_rows(folder / "prompts" / name)), context, config.generation)
-    revised = await revise(first.rows, context, config.generation)
-    keep("responses", first.rows)
-    keep("revisions", revised.rows)
-    keep("failures", revised.failures, "revise-")
-    if not judged:
-        return
-    materials = gather(walked_rows(first.rows, revised.rows), revised.rows)
-    plan = Plan(config.pairs, config.training.sft_share, config.seed)
-    made = await label(materials, plan, context, config.judge)
-    keep("pairs", made.pairs)
-    keep("sft_data", made.sft)
-    keep("failures", made.failures, "judge-")
 
 
 @pytest.fixture
-async def run(tmp_path: Path) -> Path:
+def run(tmp_path: Path) -> Path:
     """A finished run."""
-    return await make_run(tmp_path)
+    return make_run(tmp_path)
 
 
 KIND = (3 * math.log(9) + math.log(4)) / 12  # rows 0, 1, 2 at 0.9 and row 7, where the rude answer won, at 0.8
@@ -176,11 +139,11 @@ def test_the_parts_of_the_principles_add_up_to_the_log_odds_of_the_labels(run: P
     assert blame.total.log_odds == pytest.approx(KIND + TRUE + SHORT, abs=1e-6)
 
 
-async def test_labels_count_alike_wherever_the_row_goes(tmp_path: Path) -> None:
+def test_labels_count_alike_wherever_the_row_goes(tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     (tmp_path / "many").mkdir()
-    few = blame_run(await make_run(tmp_path / "few", sft_share=0.01))
-    many = blame_run(await make_run(tmp_path / "many", sft_share=0.99))
+    few = blame_run(make_run(tmp_path / "few", sft_share=0.01))
+    many = blame_run(make_run(tmp_path / "many", sft_share=0.99))
     assert (few.rows["pairs"], many.rows["pairs"]) == (4, 0)
     assert few.deeds == many.deeds and few.total == many.total
 
@@ -199,8 +162,8 @@ def test_every_critique_and_label_says_under_which_words_it_was_made(run: Path) 
     assert all(unlabelled[name] is None for name in LABEL)
 
 
-async def test_a_run_halfway_counts_what_is_there(tmp_path: Path) -> None:
-    halfway = await make_run(tmp_path, judged=False)
+def test_a_run_halfway_counts_what_is_there(tmp_path: Path) -> None:
+    halfway = make_run(tmp_path, judged=False)
     blame = blame_run(halfway)
     assert not blame.finished
     assert blame.deeds["kind"] == Deeds(7, 5, 5)

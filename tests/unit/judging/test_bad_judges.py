@@ -73,7 +73,10 @@ async def test_a_judge_that_favours_itself_is_caught_by_the_pairs_it_wrote_half_
     models = (("mine", "other"), ("other", "mine"))
     asked = [pair(i, models=models[i // 4 % 2]) for i in range(N)]
     mine = {p.better if p.models[0] == "mine" else p.worse for p in asked}
-    vain = lambda a, b: 0.9 if a in mine else 0.1  # noqa: E731
+
+    def vain(a, b):
+        return 0.9 if a in mine else 0.1
+
     found = await audited(vain if share else good(), asked, own={"mine"})
     assert "self_preference" in found and worries(found) & {"self_preference"} == worried
     own = found["self_preference"]

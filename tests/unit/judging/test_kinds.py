@@ -108,7 +108,7 @@ def test_a_tag_that_no_principle_of_a_member_has_is_refused(panel: Config, tmp_p
         check(tagged)
 
 
-OWN = ["http://127.0.0.1:9/v1"]
+OWN = ("http://127.0.0.1:9/v1",)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ OWN = ["http://127.0.0.1:9/v1"]
     [
         (Config(), None),
         (Config(judge=Judge(model="sandbox")), None),
-        (Config(model="org/big", judge=Judge(model="sandbox")), (str(MODEL), [], None)),
-        (Config(serving=Serving(base_urls=OWN), judge=Judge(model="sandbox")), (str(MODEL), [], None)),
+        (Config(model="org/big", judge=Judge(model="sandbox")), (str(MODEL), (), None)),
+        (Config(serving=Serving(base_urls=OWN), judge=Judge(model="sandbox")), (str(MODEL), (), None)),
         (Config(judge=Judge(base_urls=OWN, model="wise")), ("wise", OWN, "wise")),
         (Config(judge=Judge(base_urls=OWN)), ("", OWN, None)),
     ],

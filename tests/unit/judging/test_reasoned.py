@@ -5,7 +5,6 @@ from charter.judging.reasoned import compare
 from charter.messages import Messages
 from charter.serving.completion import Completion, Sampling
 from charter.stages.judge import judge
-from charter.testing.scripted import Script
 from tests.unit.judging.scripts import LAW, PROMPT, candidate, context
 
 UNCLAMPED = Judge(kind="reasoned", clamp=0.0)
@@ -47,7 +46,9 @@ async def test_the_label_is_clamped_and_what_was_read_is_kept() -> None:
     ids=["plain", "the last one counts", "Markdown", "small letters"],
 )
 async def test_without_probabilities_the_letter_itself_is_taken(text: str) -> None:
-    script: Script = lambda m, s: text.format(x=safe_is(m), y="AB"[safe_is(m) == "A"])  # noqa: E731
+    def script(m, s):
+        return text.format(x=safe_is(m), y="AB"[safe_is(m) == "A"])
+
     made = await compare(PROMPT, "bad", "safe", LAW.principles[:1], context(script)[0], settings=UNCLAMPED)
     assert made.by_principle == (0.9999,) and made.by_order == (1.0, 1.0)
 

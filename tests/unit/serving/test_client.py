@@ -74,7 +74,9 @@ async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone
 
 
 async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
-    answer = lambda messages: "It is about theft. Better: B"  # noqa: E731
+    def answer(messages):
+        return "It is about theft. Better: B"
+
     sampling = Sampling(20, choices=("A", "B"), after="Better:")
     with run_null_server(NullServer(answer=answer, keep_bodies=True)) as server:
         (completion,) = await ask(server, sampling)

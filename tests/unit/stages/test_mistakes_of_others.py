@@ -79,14 +79,20 @@ def test_duplicates_among_prompts(tmp_path) -> None:
 
 async def test_a_tie_becomes_a_pair() -> None:
     """NeMo-Aligner and distilabel: ties become a random pair."""
-    tie = lambda m, s: 0.5 if s.choices else answers(m, s)  # noqa: E731
+
+    def tie(m, s):
+        return 0.5 if s.choices else answers(m, s)
+
     made, failures = await chain(QUESTIONS, tie)
     assert (made.sft, made.pairs) == ([], []) and reasons(failures) == {"tie": 40}
 
 
 async def test_a_parse_failure_becomes_a_pair() -> None:
     """distilabel: what cannot be read becomes 0 against 0, and so a pair; here it has no label."""
-    mute = lambda m, s: "Hm, both are fine." if s.choices else answers(m, s)  # noqa: E731
+
+    def mute(m, s):
+        return "Hm, both are fine." if s.choices else answers(m, s)
+
     made, failures = await chain(QUESTIONS, mute)
     assert (made.sft, made.pairs) == ([], []) and reasons(failures) == {"no-choice": 40}
     assert failures[0]["detail"] == "Hm, both are fine."

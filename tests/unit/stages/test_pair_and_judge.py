@@ -88,7 +88,9 @@ async def test_a_label_holds_the_hash_of_each_principle_that_judged(context) -> 
 
 
 async def test_a_judgement_that_fails_names_all_who_were_asked(context) -> None:
-    script = lambda m, s: CompletionFailed("context-too-long", "4097 tokens")  # noqa: E731
+    def script(m, s):
+        return CompletionFailed("context-too-long", "4097 tokens")
+
     outcome = await judge(candidate_pairs(walked(4)).rows, context(script), Judge(principles=2))
     assert {(f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures} == {
         ("judge", "context-too-long", 2)
@@ -136,7 +138,9 @@ async def test_a_judge_that_always_says_a_gives_ties_and_no_pairs(context) -> No
 
 
 async def test_position_bias_shows_in_the_orders_and_not_in_the_label(context) -> None:
-    leaning = lambda m, s: 0.95 if "<answer_a>\nsafe" in m[-1]["content"] else 0.4  # noqa: E731
+    def leaning(m, s):
+        return 0.95 if "<answer_a>\nsafe" in m[-1]["content"] else 0.4
+
     outcome = await judge(candidate_pairs(walked(8)).rows, context(leaning), Judge(principles=1))
     row = outcome.rows[0]
     assert row["p_by_order"] == pytest.approx([0.95, 0.6])

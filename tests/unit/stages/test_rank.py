@@ -48,7 +48,10 @@ async def test_every_two_are_compared_in_both_orders_under_each_principle(contex
 
 async def test_a_comparison_that_fails_loses_the_row_with_its_principles(context) -> None:
     settings = Judge(principles=2)
-    script = lambda m, s: CompletionFailed("context-too-long", "4097 tokens")  # noqa: E731
+
+    def script(m, s):
+        return CompletionFailed("context-too-long", "4097 tokens")
+
     outcome = await rank([contest(0, ["poor", "best"])], context(script), settings, judge_of(settings))
     assert [(f["pair_id"], f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures] == [
         ("r0/best-worst/0", "rank", "context-too-long", 2)

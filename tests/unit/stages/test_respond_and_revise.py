@@ -40,7 +40,10 @@ async def test_what_is_cut_off_empty_or_refused_by_the_server_is_kept_with_its_r
         CompletionFailed("context-too-long", "4097 tokens"),
         "fine",
     ]
-    script = lambda m, s: answers[int(m[-1]["content"].split()[1][:-1])]  # noqa: E731
+
+    def script(m, s):
+        return answers[int(m[-1]["content"].split()[1][:-1])]
+
     outcome = await respond(prompts(4), context(script), SETTINGS)
     assert [row["row_id"] for row in outcome.rows] == ["r3"]
     assert [(f["row_id"], f["reason"]) for f in outcome.failures] == [
@@ -79,7 +82,9 @@ async def test_a_critique_continues_the_conversation_it_is_about(context) -> Non
 
 
 async def test_always_asks_for_a_revision_even_of_what_is_fine(context) -> None:
-    script = lambda m, s: "Verdict: respected" if m[-1]["content"].startswith("Critique") else "same"  # noqa: E731
+    def script(m, s):
+        return "Verdict: respected" if m[-1]["content"].startswith("Critique") else "same"
+
     outcome = await revise(responses(1), context(script), Generation(rounds=1, revise="always"))
     assert (outcome.rows[0]["flagged"], outcome.rows[0]["revision"]) == (False, "same")
 

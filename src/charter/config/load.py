@@ -1,0 +1,53 @@
+"""Reads a configuration, and refuses a wrong value with the name of its field before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from charter.config.whole import Config
+from charter.errors import ConfigError
+
+
+def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a YAML file, with dotted overrides such as ``{"prompts.n": 50}`` applied on top.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds a wrong value; the field is named.
+    """
+    if not path.is_file():
+        raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config '{path}': not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"config '{path}': must hold settings such as 'name: demo', not a {type(values).__name__}.")
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], origin: str = "config") -> Config:
+    """Check plain values; `origin` names where they came from in an error.
+
+    Raises:
+        ConfigError: a wrong value, with the field's dotted name.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+        ]
+        raise ConfigError(f"config '{origin}': {len(lines)} wrong value(s). Correct:\n" + "\n".join(lines)) from error
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override '{dotted}': '{parent}' is a single value, not a section.")
+    values[last] = value

@@ -1,0 +1,42 @@
+"""How models are served."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from charter.config.section import Count, Section, Share
+
+
+class Serving(Section):
+    """How the model is served: vLLM is started here, or running servers are used."""
+
+    base_urls: tuple[str, ...] = ()
+    """OpenAI-compatible servers that already run, such as http://127.0.0.1:8000/v1. Empty: start vLLM."""
+    model_name: str | None = None
+    """The model's name at those servers; asked from the server when empty."""
+    api_key_env: str = "CHARTER_API_KEY"
+    """The environment variable that holds the servers' API key, if they need one. Never the key itself."""
+    python: str | None = None
+    """The interpreter that has vLLM, when it lives in an environment of its own."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The loopback port; a free one is taken when empty."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The number format of the weights; `auto` is float32 without a GPU."""
+    max_model_len: Count | None = None
+    """The longest prompt plus answer, in tokens; the model's own limit when empty."""
+    memory_share: Share = 0.9
+    """The share of GPU memory that vLLM may take."""
+    kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
+    """Without a GPU: memory for the key-value cache, in GiB."""
+    tensor_parallel: Count = 1
+    """GPUs that share each layer."""
+    pipeline_parallel: Count = 1
+    """Groups of GPUs that share the stack of layers."""
+    data_parallel: Count = 1
+    """Copies of the model behind one server."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Off unless you know the model's authors."""
+    startup_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a server may take to become healthy, in seconds."""
+    extra_args: tuple[str, ...] = ()
+    """Further arguments for vLLM's server, as on its command line."""
