@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -27,11 +28,16 @@ def finished_requests(served: Served) -> int:
     return int(asyncio.run(server_metrics(served.base_url)).requests)
 
 
-def kill_when(process: "subprocess.Popen[bytes]", ready: "callable[[], bool]", timeout: float = 180) -> None:
-    deadline = time.monotonic() + timeout
+def kill_when(command: list[str], environment: dict[str, str], output: Path, ready: Callable[[], bool]) -> None:
+    """Start a flow as a process of its own and kill it at the moment that `ready` names."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stdout=file, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + 180
     while not ready():
-        assert process.poll() is None, "the flow ended before it could be killed"
-        assert time.monotonic() < deadline, "the flow did not get going"
+        assert process.poll() is None, f"the flow ended before it could be killed:\n{output.read_text()[-4000:]}"
+        assert time.monotonic() < deadline, f"the flow did not get going:\n{output.read_text()[-4000:]}"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=30)
@@ -52,10 +58,8 @@ def test_a_killed_run_asks_only_for_what_is_missing(
 
     before = finished_requests(sandbox_server)
     command = flow_command("dataset", *settings(tmp_path / "killed", *use))
-    process = subprocess.Popen(
-        command, env=flow_environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    kill_when(process, lambda: finished_requests(sandbox_server) - before > needed // 3)
+    a_third = before + needed // 3
+    kill_when(command, flow_environment, tmp_path / "log", lambda: finished_requests(sandbox_server) > a_third)
     continued = run_flow("dataset", *settings(tmp_path / "killed", *use))
     assert continued.returncode == 0, continued.stderr[-4000:]
     asked = finished_requests(sandbox_server) - before
@@ -72,21 +76,18 @@ def test_a_killed_run_asks_only_for_what_is_missing(
 
 
 def test_a_killed_flow_leaves_no_server_behind(flow_environment: dict[str, str], tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        flow_command("dataset", *settings(tmp_path)),
-        env=flow_environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     pid_file = tmp_path / "demo" / "logs" / "vllm-base.log.pid"
-    log = tmp_path / "demo" / "logs" / "vllm-base.log"
-    kill_when(process, lambda: pid_file.is_file() and log.is_file() and "vLLM" in log.read_text(errors="replace"))
-    group = int(pid_file.read_text()) if pid_file.is_file() else None
+    group = list[int]()
+
+    def vllm_runs() -> bool:
+        group[:] = [int(text)] if pid_file.is_file() and (text := pid_file.read_text()) else []
+        return bool(group) and len(_members(group[0])) > 1
+
+    kill_when(flow_command("dataset", *settings(tmp_path)), flow_environment, tmp_path / "log", vllm_runs)
     deadline = time.monotonic() + 20
-    while group is not None and _members(group) and time.monotonic() < deadline:
+    while _members(group[0]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert group is None or _members(group) == []
+    assert _members(group[0]) == []
 
 
 def _members(group: int) -> list[int]:

@@ -92,14 +92,15 @@ def diff_command(
     """Compare two constitutions: principles added, removed, reworded and re-weighted, word by word."""
     law = load_at(new)
     compared = diff(load_at(old), law)
-    cost = recount_run(run, law) if run else None
+    most, likely = (recount_run(run, law, likely) if run else None for likely in (False, True))
     if as_json:
-        extra = {"recount": {**cost._asdict(), "completions": cost.completions}} if cost else {}
+        counts = {"recount": most, "recount_likely": likely}
+        extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items() if cost}
         _print_json({**asdict(compared), "same": compared.same, **extra})
         return
     _print_diff(compared)
-    if cost:
-        _print_cost(cost)
+    if most and likely:
+        _print_cost(most, likely)
 
 
 @app.command("blame")
@@ -198,10 +199,12 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
         typer.echo()
 
 
-def _print_cost(cost: Recount) -> None:
+def _print_cost(most: Recount, likely: Recount) -> None:
     typer.echo(
-        f"\nOf {cost.rows} rows {cost.rows_changed} change: at most {cost.completions} completions again "
-        f"({cost.critiques} critiques, {cost.revisions} revisions, {cost.judgements} judgements), no first response."
+        f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
+        f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first response.\n"
+        f"About {likely.completions}, if critiques find what they found before "
+        f"({likely.critiques} critiques, {likely.revisions} revisions, {likely.judgements} judgements)."
     )
 
 

@@ -1,5 +1,6 @@
 """What an edited constitution would cost a finished run: the completions that would be asked again."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from charter.constitution.selection import draw, rounds_for_all, select_judges
 from charter.data.shards import read_rows
 from charter.errors import DataError
 
-_COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed")
+_COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed", "response", "revision")
 
 
 class Recount(NamedTuple):
@@ -35,10 +36,20 @@ class _Round(NamedTuple):
     principle_hash: str
     flagged: bool
     changed: bool
+    response: str
+    revision: str
 
 
-def recount_run(run: Path, new: Constitution) -> Recount:
-    """Count for a run's folder.
+class _Step(NamedTuple):
+    """A round under the new constitution, and the round of the run that asked the same, if one did."""
+
+    principle: Principle
+    kept: _Round | None
+    flagged: bool
+
+
+def recount_run(run: Path, new: Constitution, likely: bool = False) -> Recount:
+    """Count for a run's folder; see `recount`.
 
     Raises:
         DataError: the folder is not that of a run with revisions.
@@ -48,24 +59,34 @@ def recount_run(run: Path, new: Constitution) -> Recount:
     if not (run / "config.yaml").is_file():
         raise DataError(f"run '{run}': no config.yaml. Name a run's folder, such as outputs/demo.")
     old = load_constitution(run / "constitution.md")
-    return recount(old, new, read_rows(run / "revisions", _COLUMNS), load_config(run / "config.yaml"))
+    return recount(old, new, read_rows(run / "revisions", _COLUMNS), load_config(run / "config.yaml"), likely)
 
 
-def recount(old: Constitution, new: Constitution, revisions: Iterable[Mapping[str, Any]], config: Config) -> Recount:
+def recount(
+    old: Constitution,
+    new: Constitution,
+    revisions: Iterable[Mapping[str, Any]],
+    config: Config,
+    likely: bool = False,
+) -> Recount:
     """Count the completions that `new` would ask for and `old` has not.
 
-    A round that draws another principle, or one that says something else now, is asked again, and
-    so is every round after it and the judgement of its row. A row whose chain stays is judged again
-    only by principles that did not judge it before in these words. It is the most it can be, save
-    that a round is taken to be flagged as it was: a revision that comes out as before ends the
-    change early. A judge that looks at each answer by itself (`score`, `critic`) has often seen the
-    first one before, and a panel's members of one kind under one constitution ask the same.
+    A round asks what it asked before when its principle says the same to the same answer, wherever in
+    the chain it stands now. Any other is asked again, and so are the rounds after it, whose answer it
+    may change, and the judgement of its row. A row whose answers stay is judged again only by
+    principles that did not judge it before in these words. It is the most it can be, save that a
+    critique is taken to find what the row's critique under that principle found before, and one that
+    is new to find fault: a revision that comes out as before ends the change early, a judge that looks
+    at each answer by itself (`score`, `critic`) has often seen the first one before, and a panel's
+    members of one kind under one constitution ask the same.
 
     Args:
         old: the constitution the run was made with.
         new: the one it would be made with.
         revisions: rows of the run's ``revisions``.
         config: the run's.
+        likely: count what is to be expected instead of the most: where a critique finds no fault, as the
+            row's critique under that principle found none before, the answer and what follows stay.
 
     Raises:
         ConfigError: the run selects by a tag that no principle of `new` has.
@@ -74,7 +95,7 @@ def recount(old: Constitution, new: Constitution, revisions: Iterable[Mapping[st
     for row in revisions:
         one = _Round(*(row[name] for name in _COLUMNS[1:]))
         chains.setdefault(row["row_id"], []).append(one)
-    edit = _Edit(old, new, config)
+    edit = _Edit(old, new, config, likely)
     costs = [edit.cost(row_id, sorted(chain)) for row_id, chain in chains.items()]
     sums = [sum(column) for column in zip(*costs, strict=True)] or [0, 0, 0, 0]
     return Recount(len(chains), *sums)
@@ -83,8 +104,9 @@ def recount(old: Constitution, new: Constitution, revisions: Iterable[Mapping[st
 class _Edit:
     """The way from one constitution to another, under a run's settings."""
 
-    def __init__(self, old: Constitution, new: Constitution, config: Config) -> None:
+    def __init__(self, old: Constitution, new: Constitution, config: Config, likely: bool) -> None:
         self._old, self._new, self._config = old, new, config
+        self._ends_early = likely and config.generation.revise == "flagged"
         self._prefaced = config.generation.preface and old.preface != new.preface
         self._reframed = self._prefaced or old.examples != new.examples
         self._by_run, self._by_member = (_calls(config.judge, own) for own in (False, True))
@@ -93,33 +115,41 @@ class _Edit:
 
     def cost(self, row_id: str, chain: list[_Round]) -> tuple[int, int, int, int]:
         """Whether the row changes, and its critiques, revisions and judgements to ask again."""
-        kept = self._kept(row_id, chain)
+        steps, last = self._walk(row_id, chain)
+        asked = [step for step in steps if step.kept is None]
         always = self._config.generation.revise == "always"
-        flags = [one.flagged for one in chain[len(kept) : self._rounds]]
-        flags += [True] * (self._rounds - len(kept) - len(flags))  # rounds that the old constitution had not
-        anew = bool(flags) or any(one.changed for one in chain[self._rounds :])
-        judgements = self._judgements(row_id, chain, kept, anew)
-        return bool(anew or judgements), len(flags), sum(always or flagged for flagged in flags), judgements
+        judgements = self._judgements(row_id, chain, steps, last)
+        revised = sum(always or step.flagged for step in asked)
+        return bool(asked or judgements or last != chain[-1].revision), len(asked), revised, judgements
 
-    def _kept(self, row_id: str, chain: list[_Round]) -> list[Principle]:
-        """What the rounds are about that ask what they asked before, from the first."""
-        kept = list[Principle]()
-        for one in chain[: self._rounds]:
-            drawn = draw(self._new, row_id, one.number, self._config.seed, self._config.generation.selection)
-            if self._reframed or drawn.hash != one.principle_hash:
-                break
-            kept.append(drawn)
-        return kept
+    def _walk(self, row_id: str, chain: list[_Round]) -> tuple[list[_Step], str | None]:
+        """The rounds under the new constitution, and the last answer; it is not known after a round asked again."""
+        met, made = Counter[str](), dict[tuple[str, int, str], _Round]()
+        for one in chain:
+            met[one.principle_hash] += 1
+            made[one.principle_hash, met[one.principle_hash], one.response] = one
+        found = {one.principle_id: one.flagged for one in chain}
+        steps, seen = list[_Step](), Counter[str]()
+        answer = None if self._reframed else chain[0].response
+        for number in range(self._rounds):
+            drawn = draw(self._new, row_id, number, self._config.seed, self._config.generation.selection)
+            seen[drawn.hash] += 1
+            kept = None if answer is None else made.get((drawn.hash, seen[drawn.hash], answer))
+            steps.append(_Step(drawn, kept, kept.flagged if kept else found.get(drawn.id, True)))
+            if kept or steps[-1].flagged or not self._ends_early:
+                answer = kept.revision if kept else None
+        return steps, answer
 
-    def _judgements(self, row_id: str, chain: list[_Round], kept: list[Principle], anew: bool) -> int:
-        """Calls about the row's two answers; those of all who judge it, if the answers are made `anew`.
+    def _judgements(self, row_id: str, chain: list[_Round], steps: list[_Step], last: str | None) -> int:
+        """Calls about the row's two answers; those of all who judge it, if the answers are other ones.
 
         Members of a panel with constitutions of their own choose principles by the ids of those that judge.
         """
-        if not anew and not any(one.changed for one in chain):
-            return 0  # a row that never changed is no pair
+        if last == chain[0].response:
+            return 0  # a row whose answer stays is no pair
+        anew = last != chain[-1].revision
         before = {id for one in chain if one.changed for id in ids_in(one.principle_id)}
-        after = {p.id for drawn, one in zip(kept, chain, strict=False) if one.changed for p in drawn.parts}
+        after = {p.id for step in steps if step.kept and step.kept.changed for p in step.principle.parts}
         asking, asked = self._judges(self._new, row_id, after), self._judges(self._old, row_id, before)
         wanted = {p.hash for p in asking}
         if not (anew or self._prefaced):

@@ -1,6 +1,7 @@
 """Critique and revise: K rounds, each under principles drawn for the row (Bai et al. 2022, section 3.1)."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,10 +36,15 @@ async def revise(
     how_many = rounds_of(settings, context)
 
     async def work(row: Row) -> list[dict[str, Any]]:
-        answer, rounds = str(row["response"]), []
+        answer, rounds, met = str(row["response"]), list[dict[str, Any]](), Counter[str]()
         for number in range(how_many):
-            rounds.append(await _round(row, answer, number, context, settings))
-            answer = rounds[-1]["revision"]
+            principle = draw(context.constitution, row["row_id"], number, context.seed, settings.selection)
+            met[principle.hash] += 1
+            # The round's number has no part in the seed: a principle that goes moves those after it, and costs nothing.
+            seed = seed_of(context.seed, row["row_id"], "revise", principle.hash, met[principle.hash])
+            made = await _round(row, answer, principle, seed, context, settings)
+            rounds.append({"row_id": row["row_id"], "round": number, **made})
+            answer = made["revision"]
         return rounds
 
     return await each_row(responses, "revise", work, on_progress)
@@ -50,9 +56,9 @@ def rounds_of(settings: Generation, context: Context) -> int:
     return all_of_them if settings.rounds == "all" else settings.rounds
 
 
-async def _round(row: Row, answer: str, number: int, context: Context, settings: Generation) -> dict[str, Any]:
-    principle = draw(context.constitution, row["row_id"], number, context.seed, settings.selection)
-    seed = seed_of(context.seed, row["row_id"], "revise", number)
+async def _round(
+    row: Row, answer: str, principle: Principle, seed: int, context: Context, settings: Generation
+) -> dict[str, Any]:
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
     asked = critique_messages(row["prompt"], answer, principle, context)
     with under(principle.parts, "revise"):
@@ -64,8 +70,6 @@ async def _round(row: Row, answer: str, number: int, context: Context, settings:
             if not revision:
                 raise RowFailed("revise", "preamble-only")
     return {
-        "row_id": row["row_id"],
-        "round": number,
         "principle_id": principle.id,
         "principle_hash": principle.hash,
         **context.lineage(),

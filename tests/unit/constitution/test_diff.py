@@ -87,7 +87,9 @@ def revisions(law: Constitution, rows: int, rounds: int, seed: int) -> list[dict
     for number in range(rows):
         for round in range(rounds):
             (drawn,) = select(law, f"r{number}", round, seed)
-            text = dict.fromkeys(("response", "critique", "revision", "model_identity"), "")
+            text = dict.fromkeys(("critique", "model_identity"), "")
+            texts = [f"answer {number} {made if number % 2 == 0 else 0}" for made in (round, round + 1)]
+            text |= zip(("response", "revision"), texts, strict=True)
             lineage = {"constitution_name": law.name, "constitution_version": "1", "constitution_hash": law.hash}
             flags = {"flagged": number % 2 == 0, "changed": number % 2 == 0}
             chosen = {"principle_id": drawn.id, "principle_hash": drawn.hash}

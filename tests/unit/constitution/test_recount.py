@@ -135,6 +135,41 @@ async def test_the_count_is_what_the_stages_ask(settings: str, edit: str, judgin
     assert cost.rows == len(ROWS) and (cost.rows_changed > 0) == (cost.completions > 0)
 
 
+def faulted_by_words(messages: Messages, sampling: Sampling) -> str | float:
+    """Each principle finds a fault in the same questions whatever the answer, and in half of them."""
+    if sampling.choices or kind_of(messages) == "revisions":
+        return always_faulted(messages, sampling)
+    principle = messages[-1]["content"].replace("two, in other words", "2").partition("Rule number ")[2][:2]
+    found = hashlib.sha256(f"{principle} {messages[0]['content']}".encode()).digest()[0] % 2
+    return f"Verdict: {'violated' if found else 'respected'}"
+
+
+@pytest.mark.parametrize("edit", ["nothing", "words", "weight", "id", "removed"])
+@pytest.mark.parametrize("settings", ["sample", "sample to the end", "replacement", "always"])
+async def test_the_likely_count_is_right_where_critiques_find_what_they_found(settings: str, edit: str) -> None:
+    config, edited = Config(generation=SETTINGS[settings], judge={"principles": 3}), EDITS[edit](LAW)
+    run = Run(config, faulted_by_words)
+    rows, _ = await run.under(LAW)
+    likely, most = (recount(LAW, edited, rows, config, likely) for likely in (True, False))
+    _, asked = await run.under(edited)
+    assert asked["critiques"] <= most.critiques
+    if settings == "sample to the end" and edit in ("nothing", "words", "removed"):  # nobody is met anew
+        assert (asked["critiques"], asked["revisions"]) == (likely.critiques, likely.revisions)
+        assert likely.critiques < most.critiques or edit != "words"
+
+
+async def test_a_principle_that_goes_and_found_no_fault_costs_nothing() -> None:
+    def content(messages: Messages, sampling: Sampling) -> str | float:
+        return 0.5 if sampling.choices else "Verdict: respected"
+
+    config, edited = Config(generation={"rounds": "all"}), EDITS["removed"](LAW)
+    run = Run(config, content)
+    rows, _ = await run.under(LAW)
+    assert recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+    _, asked = await run.under(edited)
+    assert asked.total() == 0
+
+
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("settings", SETTINGS)
 async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str, edit: str) -> None:
