@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import PASSWORD, PostgresServer, missing, run_postgres
+
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
@@ -23,6 +25,26 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no public data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL of this session's own."""
+    if reason := missing():
+        pytest.skip(reason)
+    with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty database on it; the password is in the environment, where it belongs."""
+    import psycopg
+
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS charter CASCADE")
+    return postgres_server.url
 
 
 @pytest.fixture(scope="session")

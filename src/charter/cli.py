@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from charter import __version__
+from charter.comparison.command import compare_command
 from charter.constitution.commands import app as constitution
 from charter.doctor import examine
 from charter.errors import CharterError
+from charter.estimate.command import estimate_command
 from charter.explain.command import explain_command
 from charter.judging.commands import app as judge
+from charter.registry.commands import accepted_command, promote_command, rollback_command
 from charter.report.export_command import export_command
 from charter.sandbox.commands import app as sandbox
+from charter.store.commands import app as store
+from charter.trace.command import trace_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,8 +29,15 @@ app = typer.Typer(
 app.add_typer(constitution, name="constitution")
 app.add_typer(judge, name="judge")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(store, name="store")
+app.command("estimate")(estimate_command)
 app.command("explain")(explain_command)
 app.command("export")(export_command)
+app.command("trace")(trace_command)
+app.command("compare")(compare_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
+app.command("accepted")(accepted_command)
 
 
 @app.command()

@@ -8,6 +8,10 @@ CharterError
 ├── ServingError         a vLLM server that does not start, or endpoints that are down
 ├── StoreError           the store of completions cannot be read or written
 ├── TrainingError        a training process that failed
+├── RegistryError        a run that cannot be accepted, or a registry that cannot be read
+├── Stopped              a run that was told to end early; what is done is kept
+│   ├── BudgetSpent      it reached its budget; commands end with status 3
+│   └── Interrupted      Ctrl-C; commands end with status 130
 ├── CountMismatch        a stage lost or invented rows: always a bug, never ignored
 └── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
 
@@ -49,6 +53,22 @@ class StoreError(CharterError):
 
 class TrainingError(CharterError):
     """A training process failed or left no finished model."""
+
+
+class Stopped(CharterError):
+    """A run ends early, as it was told to; the same command goes on where it ended."""
+
+
+class BudgetSpent(Stopped):
+    """A run reached its budget."""
+
+
+class Interrupted(Stopped):
+    """Ctrl-C was pressed."""
+
+
+class RegistryError(CharterError):
+    """A run cannot be accepted or taken back, or the registry of accepted runs cannot be read."""
 
 
 class CountMismatch(CharterError):

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from charter.config import Config, Judge, Member, Selection, Serving, load_config
+from charter.config import Config, Judge, Member, Serving, load_config
 from charter.constitution import Constitution, eligible, load_constitution
 from charter.constitution.write import write_constitution
 from charter.data.schema import SCHEMAS
@@ -29,6 +29,8 @@ from charter.data.sources import load_prompts
 from charter.errors import ConfigError, CountMismatch
 from charter.evaluation.requests import load_requests
 from charter.judging.floor import check_audit
+from charter.judging.kinds import check_laws
+from charter.registry.seal import hash_files
 from charter.sandbox import MODEL
 from charter.serving.endpoints import connect
 from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
@@ -42,6 +44,7 @@ from charter.stages.pair import walked_rows
 from charter.stages.respond import respond, sample
 from charter.stages.revise import revise
 from charter.stages.strategies import Material, Plan, gather, wanted_samples
+from charter.store import open_store
 
 STAGE_FOLDERS = tuple(SCHEMAS)
 RESULTS = (
@@ -118,33 +121,54 @@ def check(config: Config) -> None:
     """Look at everything the config names, in seconds, before anything is started.
 
     Raises:
-        CharterError: a constitution, prompts, model, port or server that cannot be used, and what to do.
+        CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
     """
     _check_constitution(config)
     load_prompts(config.prompts, config.seed)
-    load_requests(config.evaluation, config.seed)
-    for model, serving in makers(config).values():
-        if serving.base_urls:
-            connect(serving.base_urls, serving)
-        else:
-            plan(model, serving, None)
+    check_evaluation(config, makers(config))
     if config.judge.audit:
         check_audit(config.judge, _judge_identity(config))
+    open_store(config.store_url).close()  # last: where there is no file yet, it is made
+
+
+def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) -> None:
+    """Look at the held-out requests, and at models and how each is served.
+
+    Raises:
+        CharterError: one of them cannot be used, and what to do.
+    """
+    load_requests(config.evaluation, config.seed)
+    for model, serving in models.values():
+        check_served(model, serving)
+
+
+def check_served(model: str, serving: Serving) -> None:
+    """Look at a model's servers, or whether one can be started for it.
+
+    Raises:
+        ModelError, ServingError: no such model, port or server, and what to do.
+    """
+    if serving.base_urls:
+        connect(serving.base_urls, serving)
+    else:
+        plan(model, serving, None)
+
+
+def judging(config: Config) -> tuple[str, Serving]:
+    """The model that judges, one of the `makers`, and how it is served."""
+    found = makers(config)
+    return found.get("judge", found["base"])
 
 
 def _judge_identity(config: Config) -> str:
-    found = makers(config)
-    model, serving = found.get("judge", found["base"])
+    model, serving = judging(config)
     return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
 
 
 def _check_constitution(config: Config) -> None:
     law = load_constitution(config.constitution)
     eligible(law, config.generation.selection)
-    eligible(law, Selection(tags=config.judge.tags))
-    for member in config.judge.panel:
-        if member.constitution:
-            eligible(load_constitution(member.constitution), Selection(tags=config.judge.tags))
+    check_laws(config.judge, law)
     if config.pairs.filters.language and not is_known(law.language):
         raise ConfigError(
             f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
@@ -167,16 +191,9 @@ def prepare(config: Config) -> StageCount:
     """
     law = load_constitution(config.constitution)
     started, loaded = time.monotonic(), load_prompts(config.prompts, config.seed)
-    folder = config.run_folder
+    folder = begin(config)
     for name in STAGE_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)
-    for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "answers", ignore_errors=True)
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-    )
+        (folder / name).mkdir()
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
     _keep_laws_of_members(folder, config)
     rows = [prompt.row() for prompt in loaded.prompts]
@@ -188,6 +205,19 @@ def prepare(config: Config) -> StageCount:
     return StageCount("prompts", used, len(rows), len(loaded.rejects), time.monotonic() - started)
 
 
+def begin(config: Config) -> Path:
+    """The run's folder with its ``config.yaml``; what a run of the same name made goes, but for its trained models."""
+    folder = config.run_folder
+    for name in (*STAGE_FOLDERS, "answers"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (folder / "config.yaml").write_text(settings, encoding="utf-8")
+    return folder
+
+
 def _keep_laws_of_members(folder: Path, config: Config) -> None:
     shutil.rmtree(folder / "panel", ignore_errors=True)
     for member in config.judge.panel:
@@ -197,7 +227,7 @@ def _keep_laws_of_members(folder: Path, config: Config) -> None:
             kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
 
 
-def _judge(folder: Path, config: Config) -> Judge:
+def judge_settings(folder: Path, config: Config) -> Judge:
     """The judge's settings, each member of a panel with its constitution as kept in the run's folder."""
 
     def kept(member: Member) -> Member:
@@ -257,7 +287,7 @@ async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: O
     config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
     async with open_engine(spec) as engine:
         context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
-        made = await label(materials, _plan(config), context, _judge(folder, config), tell)
+        made = await label(materials, _plan(config), context, judge_settings(folder, config), tell)
     _write(folder, "sft_data", shard, made.sft)
     _write(folder, "pairs", shard, made.pairs)
     if config.judge.panel:
@@ -291,25 +321,29 @@ def mix_pairs(folder: Path) -> StageCount:
 
 def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
     """Write ``manifest.json``, last of all: where it stands, the run is whole."""
-    config, law = _config(folder), load_constitution(folder / "constitution.md")
-    stages = total(counts)
+    config, stages, law = _config(folder), total(counts), folder / "constitution.md"
     manifest = {
         "run": config.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "constitution": {"name": law.name, "version": law.version, "hash": law.hash},
+        "constitution": _named(load_constitution(law)) if law.is_file() else None,
         "models": dict(models),
         "seed": config.seed,
         "stages": {name: asdict(count) for name, count in stages.items()},
-        "rows": {name: count_rows(folder / name) for name in STAGE_FOLDERS if any((folder / name).iterdir())},
+        "rows": {name: count_rows(folder / name) for name in STAGE_FOLDERS if any((folder / name).glob("*"))},
         "tokens": {
             "prompt": sum(count.prompt_tokens for count in stages.values()),
             "completion": sum(count.completion_tokens for count in stages.values()),
         },
+        "files": hash_files(folder),
         "packages": package_versions(),
         "python": platform.python_version(),
     }
     path = folder / "manifest.json"
     return write_json(path, manifest)
+
+
+def _named(law: Constitution) -> dict[str, str]:
+    return {"name": law.name, "version": law.version, "hash": law.hash}
 
 
 def total(counts: Sequence[StageCount]) -> dict[str, StageCount]:

@@ -1,9 +1,11 @@
 """The configuration: the YAML file, the flow's parameters and the form in the Prefect UI are this."""
 
-from charter.config.evaluation import Evaluation, Gate
+from charter.config.audit import Audit, PairColumn, PairFormat
+from charter.config.budget import Budget
+from charter.config.evaluation import Budgets, Evaluation, Gate
 from charter.config.generation import Generation, Selection
 from charter.config.judging import Judge, JudgeKind, Member
-from charter.config.load import load_config, parse_config
+from charter.config.load import load_config, parse_config, read_override
 from charter.config.pairs import Filters, Pairs, Strategies
 from charter.config.prompts import Prompts
 from charter.config.section import Count, Section, Share
@@ -12,6 +14,9 @@ from charter.config.training import Dpo, Optimisation, Sft, Training
 from charter.config.whole import Config
 
 __all__ = [
+    "Audit",
+    "Budget",
+    "Budgets",
     "Config",
     "Count",
     "Dpo",
@@ -23,6 +28,8 @@ __all__ = [
     "JudgeKind",
     "Member",
     "Optimisation",
+    "PairColumn",
+    "PairFormat",
     "Pairs",
     "Prompts",
     "Section",
@@ -34,4 +41,5 @@ __all__ = [
     "Training",
     "load_config",
     "parse_config",
+    "read_override",
 ]

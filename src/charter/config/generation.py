@@ -38,8 +38,9 @@ class Generation(Section):
     """Sampling temperature of critiques and revisions; 0 is greedy."""
     max_tokens: Count = 512
     """The longest answer, critique or revision, in tokens. What is cut off is never used."""
-    concurrency: Count = 128
-    """Calls in flight at once from one shard, over all endpoints; four shards walk at a time."""
+    concurrency: Count | Literal["auto"] = "auto"
+    """Calls in flight at once at a model's servers, from all shards of this process together. `auto` looks for the
+    number at which throughput stops rising."""
     shard_size: Count = 500
     """Prompts per shard; a shard of a stage is one task in Prefect."""
     templates: Path | None = None

@@ -10,23 +10,16 @@ from charter.config.whole import Config
 from charter.errors import ConfigError
 
 
-def load_config(path: Path, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a YAML file, with dotted overrides such as ``{"prompts.n": 50}`` applied on top.
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a YAML file, or take the defaults, with dotted overrides such as ``{"prompts.n": 50}`` applied on top.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or holds a wrong value; the field is named.
     """
-    if not path.is_file():
-        raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config '{path}': not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"config '{path}': must hold settings such as 'name: demo', not a {type(values).__name__}.")
+    values = _read(path) if path else {}
     for key, value in (overrides or {}).items():
         _set(values, key, value)
-    return parse_config(values, str(path))
+    return parse_config(values, str(path or "command line"))
 
 
 def parse_config(values: dict[str, Any], origin: str = "config") -> Config:
@@ -42,6 +35,30 @@ def parse_config(values: dict[str, Any], origin: str = "config") -> Config:
             f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
         ]
         raise ConfigError(f"config '{origin}': {len(lines)} wrong value(s). Correct:\n" + "\n".join(lines)) from error
+
+
+def read_override(text: str) -> tuple[str, Any]:
+    """The dotted name and the value of a setting as on a command line, ``prompts.n=50``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{text}': not a setting. Write it as section.field=value, such as prompts.n=50.")
+    return key, yaml.safe_load(value)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config '{path}': not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"config '{path}': must hold settings such as 'name: demo', not a {type(values).__name__}.")
+    return values
 
 
 def _set(values: dict[str, Any], dotted: str, value: Any) -> None:

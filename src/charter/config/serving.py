@@ -14,6 +14,9 @@ class Serving(Section):
     """OpenAI-compatible servers that already run, such as http://127.0.0.1:8000/v1. Empty: start vLLM."""
     model_name: str | None = None
     """The model's name at those servers; asked from the server when empty."""
+    model_revision: str | None = None
+    """Which weights those servers have, where their files are on other machines: a commit, a date, any word. Part of
+    what a stored completion is kept under: change it when the weights change, or their old answers are taken."""
     api_key_env: str = "CHARTER_API_KEY"
     """The environment variable that holds the servers' API key, if they need one. Never the key itself."""
     python: str | None = None

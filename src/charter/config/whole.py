@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from charter.config.audit import Audit
+from charter.config.budget import Budget
 from charter.config.evaluation import Evaluation, Gate
 from charter.config.generation import Generation
 from charter.config.judging import Judge
@@ -13,6 +15,7 @@ from charter.config.prompts import Prompts
 from charter.config.section import Section
 from charter.config.serving import Serving
 from charter.config.training import Training
+from charter.store.address import refuse_password
 
 
 class Config(Section):
@@ -29,17 +32,22 @@ class Config(Section):
     outputs: Path = Path("outputs")
     """The folder that holds runs."""
     store: str | None = None
-    """The store of completions: a file; `OUTPUTS/completions.sqlite` when empty."""
+    """The store of completions: a file, `OUTPUTS/completions.sqlite` when empty; or `postgresql://USER@HOST/DATABASE`,
+    for several machines. Without the password: export PGPASSWORD, or keep it in ~/.pgpass."""
     prompts: Prompts = Prompts()
     """Where the prompts come from."""
     serving: Serving = Serving()
     """How the model is served."""
     generation: Generation = Generation()
     """Respond, critique and revise."""
+    budget: Budget = Budget()
+    """When to stop, with all that is done kept."""
     pairs: Pairs = Pairs()
     """Which answers become pairs."""
     judge: Judge = Judge()
     """Preference labels."""
+    audit: Audit = Audit()
+    """The audit of the judge, on pairs whose better answer is known; a run does without."""
     training: Training = Training()
     """SFT and DPO."""
     evaluation: Evaluation = Evaluation()
@@ -47,10 +55,22 @@ class Config(Section):
     gate: Gate = Gate()
     """Thresholds of the verdict."""
 
+    @field_validator("store")
+    @classmethod
+    def _without_password(cls, store: str | None) -> str | None:
+        if store is not None:
+            refuse_password(store)  # its own error: pydantic's would repeat the value
+        return store
+
     @property
     def run_folder(self) -> Path:
         """The folder that holds everything of this run."""
         return self.outputs / self.name
+
+    @property
+    def audit_folder(self) -> Path:
+        """The folder that holds the audit of the judge."""
+        return self.audit.output or self.run_folder / "judge-audit"
 
     @property
     def store_url(self) -> str:

@@ -7,7 +7,7 @@ from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
 from charter.serving.identity import model_identity
 from charter.serving.metrics import ServerMetrics, server_metrics
 from charter.serving.process import serve
-from charter.serving.store import Store, StoreStats, open_store
+from charter.store import Store, StoreStats, open_store
 
 __all__ = [
     "Ask",

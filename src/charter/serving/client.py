@@ -141,7 +141,7 @@ class Client:
     async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
         assert self._session is not None, "use the client as `async with Client(...) as client`"
         request = self._request(endpoint, messages, sampling)
-        body = json.dumps(request).encode()
+        body, began = json.dumps(request).encode(), time.monotonic()
         try:
             async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
                 raw = await response.read()
@@ -149,7 +149,7 @@ class Client:
         except aiohttp.ClientPayloadError as error:
             raise _Retry("malformed-answer", f"{endpoint.url}: {error}") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # before TimeoutError: some are both
-            self._left_out(endpoint, error)
+            self._left_out(endpoint, began, error)
             raise _Retry("unreachable", f"{endpoint.url}: {error}") from error
         except TimeoutError as error:
             raise _Retry("timeout", f"no answer from {endpoint.url} within {self._timeout_s:g} s") from error
@@ -180,10 +180,11 @@ class Client:
                 request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
         return request
 
-    def _left_out(self, endpoint: Endpoint, error: Exception) -> None:
-        if endpoint.failures == 1:  # a single lost connection is no news
+    def _left_out(self, endpoint: Endpoint, began: float, error: Exception) -> None:
+        before = endpoint.failures
+        endpoint.failed(time.monotonic(), began)
+        if (before, endpoint.failures) == (1, 2):  # a single lost connection is no news
             logger.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
-        endpoint.failed(time.monotonic())
 
     def _refused(self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, constrained: bool) -> None:
         detail = _error_text(raw)

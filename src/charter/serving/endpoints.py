@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import math
 import os
 import time
 import urllib.error
@@ -64,7 +65,7 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
         )
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
-    return Served(urls, names.pop(), _identity(urls[0], cards[0]), special_tokens=tokens)
+    return Served(urls, names.pop(), _identity(urls[0], cards[0], settings), special_tokens=tokens)
 
 
 def _normal(url: str) -> str:
@@ -120,12 +121,13 @@ def http_problem(status: int, api_key_env: str) -> str:
     return f"status {status}. Look at the server's log."
 
 
-def _identity(url: str, card: dict[str, Any]) -> str:
-    """By content when the server's weights are a folder here; else by what the server says."""
+def _identity(url: str, card: dict[str, Any], settings: Serving) -> str:
+    """By content when the server's weights are a folder here; else by what the server and the settings say."""
     root = card.get("root")
     if root and any(place in url for place in _LOOPBACK) and Path(root).is_dir():
         return model_identity(root)
-    return f"served:{card['id']}@{root or 'unknown'}"
+    revision = f"#{settings.model_revision}" if settings.model_revision else ""
+    return f"served:{card['id']}@{root or 'unknown'}{revision}"
 
 
 @dataclass
@@ -136,7 +138,9 @@ class Endpoint:
     busy: int = 0
     """Calls in flight."""
     failures: int = 0
-    """Connection failures since the last answer."""
+    """Connection failures since the last answer; those of calls in flight at the same time are one."""
+    left_out_at: float = -math.inf
+    """When it was last left out, in monotonic seconds."""
     down_until: float = 0.0
     """Left out until then, in monotonic seconds."""
     constrained: bool = True
@@ -146,9 +150,14 @@ class Endpoint:
         """It answered."""
         self.failures, self.down_until = 0, 0.0
 
-    def failed(self, now: float) -> None:
-        """It could not be reached: leave it out, longer each time, at most half a minute."""
-        self.failures += 1
+    def failed(self, now: float, began: float = math.inf) -> None:
+        """It could not be reached: leave it out, longer each time, at most half a minute.
+
+        A call that `began` before it was left out says nothing new: all calls in flight fail when a server dies.
+        """
+        if began < self.left_out_at:
+            return
+        self.failures, self.left_out_at = self.failures + 1, now
         self.down_until = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
 
 

@@ -11,9 +11,12 @@ from charter.errors import CompletionFailed
 from charter.messages import Messages
 from charter.serving.client import Client
 from charter.serving.completion import Completion, Sampling, request_key
+from charter.serving.drive import Drive, current_drive
 from charter.serving.endpoints import Served
+from charter.serving.slots import Concurrency
 from charter.serving.special_tokens import Spellings
-from charter.serving.store import Store, open_store
+from charter.serving.stored import NoServer
+from charter.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,14 @@ class EngineSpec:
     """Everything an engine is opened with; small and picklable, so that a task in another process can open its own."""
 
     base_urls: tuple[str, ...]
+    """None: nothing is asked, and what the store does not have is a failure."""
     model_name: str
     identity: str
     """The weights' content hash or hub revision: part of every stored completion's key."""
     store: str
-    """The store's path."""
-    concurrency: int = 128
-    """Calls in flight at once, over all endpoints."""
+    """The store's path, or its server's address; without a password."""
+    concurrency: Concurrency = "auto"
+    """Calls in flight at once, over all endpoints and all engines of this drive."""
     api_key_env: str = "CHARTER_API_KEY"
     timeout_s: float = 600.0
     """How long one call may take before it is made again."""
@@ -40,7 +44,7 @@ class EngineSpec:
 
     @classmethod
     def of(
-        cls, served: Served, store: str, concurrency: int = 128, api_key_env: str = "CHARTER_API_KEY"
+        cls, served: Served, store: str, concurrency: Concurrency = "auto", api_key_env: str = "CHARTER_API_KEY"
     ) -> "EngineSpec":
         """For what `serve` or `connect` gave."""
         return cls(
@@ -76,14 +80,14 @@ class EngineStats(NamedTuple):
 class Engine:
     """A store in front of a client; made by `open_engine`."""
 
-    def __init__(
-        self, client: Client, store: Store, identity: str, concurrency: int, special_tokens: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, client: Client | NoServer, store: Store, spec: EngineSpec, drive: Drive) -> None:
         self._client = client
-        self._spellings = Spellings(special_tokens)
+        self._spellings = Spellings(spec.special_tokens)
         self._store = store
-        self._identity = identity
-        self._slots = asyncio.Semaphore(concurrency)
+        self._identity = spec.identity
+        self._drive = drive
+        self._slots = drive.slots(spec.base_urls, spec.concurrency)
+        self._loop = asyncio.get_running_loop()
         self._flying: dict[bytes, asyncio.Task[Completion]] = {}
         self._asked = self._from_store = self._failed = 0
         self._prompt_tokens = self._completion_tokens = 0
@@ -98,6 +102,7 @@ class Engine:
             CompletionFailed: the request will never succeed; a row's failure.
             ServingError: the endpoints are gone for good.
             StoreError: the answer cannot be kept.
+            Stopped: the run has come to its budget, or was interrupted.
         """
         sent = self._spellings.break_up(messages)
         answer = await self._answer(sent, sampling)
@@ -132,8 +137,24 @@ class Engine:
         )
 
     async def finish(self) -> None:
-        """End the calls whose callers went away."""
+        """End the calls whose callers went away; where the run stops early, they are finished first."""
         flying = list(self._flying.values())
+        try:
+            if self._drive.stopping and flying:
+                await asyncio.wait(flying)
+        finally:
+            await self._end(flying)
+
+    def give_up_after(self, seconds: float) -> None:
+        """End the calls that are still in flight then; called from a signal's handler."""
+
+        def give_up() -> None:
+            for task in self._flying.values():
+                task.cancel()
+
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, give_up)
+
+    async def _end(self, flying: Sequence["asyncio.Task[Completion]"]) -> None:
         for task in flying:
             task.cancel()
         await asyncio.gather(*flying, return_exceptions=True)
@@ -150,14 +171,21 @@ class Engine:
             task.exception()  # seen here, so that a caller that went away leaves no warning behind
 
     async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling) -> Completion:
-        # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
-        async with self._slots:
-            try:
+        try:
+            # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
+            async with self._slots:
+                self._drive.begin_call()
                 completion = await self._client.complete(messages, sampling)
-            except CompletionFailed:
-                self._failed += 1
-                raise
-            await self._store.put(key, completion.to_bytes())
+                await self._store.put(key, completion.to_bytes(), self._identity)
+                tokens = completion.prompt_tokens + completion.completion_tokens
+                self._drive.tokens += tokens
+                self._slots.did(tokens)
+        except CompletionFailed:
+            self._failed += 1
+            raise
+        except asyncio.CancelledError:
+            self._drive.check()  # given up because of Ctrl-C, which is said to whoever waits for it
+            raise
         self._asked += 1
         self._prompt_tokens += completion.prompt_tokens
         self._completion_tokens += completion.completion_tokens
@@ -171,20 +199,30 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
     Raises:
         StoreError: the store cannot be used.
     """
-    store = open_store(spec.store)
+    store, drive = open_store(spec.store), current_drive()
     try:
-        async with Client(
-            spec.base_urls,
-            spec.model_name,
-            api_key_env=spec.api_key_env,
-            timeout_s=spec.timeout_s,
-            patience_s=spec.patience_s,
-            server_log=Path(spec.server_log) if spec.server_log else None,
-        ) as client:
-            engine = Engine(client, store, spec.identity, spec.concurrency, spec.special_tokens)
-            try:
-                yield engine
-            finally:
-                await engine.finish()
+        async with _client(spec) as client:
+            engine = Engine(client, store, spec, drive)
+            with drive.driving(engine):
+                try:
+                    yield engine
+                finally:
+                    await engine.finish()
     finally:
         await asyncio.to_thread(store.close)
+
+
+@asynccontextmanager
+async def _client(spec: EngineSpec) -> AsyncIterator[Client | NoServer]:
+    if not spec.base_urls:
+        yield NoServer()
+        return
+    async with Client(
+        spec.base_urls,
+        spec.model_name,
+        api_key_env=spec.api_key_env,
+        timeout_s=spec.timeout_s,
+        patience_s=spec.patience_s,
+        server_log=Path(spec.server_log) if spec.server_log else None,
+    ) as client:
+        yield client

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from charter.config import Serving
-from charter.serving.endpoints import Served
+from charter.serving.endpoints import Served, connect
 from charter.serving.process import serve
 
 
@@ -35,3 +35,30 @@ def serve_all(
         stacks = {name: stack.enter_context(ExitStack()) for name in models}
         starting = {name: pool.submit(start, stacks[name], name) for name in models}
         yield {name: future.result() for name, future in starting.items()}
+
+
+@contextmanager
+def serve_each(
+    places: Mapping[str, tuple[str, Serving]], settings: Serving, logs: Path, on_progress: Callable[[str], None]
+) -> Iterator[dict[str, Served]]:
+    """Models, each on the running servers that its own settings name, or on vLLM started here.
+
+    Args:
+        places: by name, a model and how it is served.
+        settings: of the servers that are started.
+        logs: the folder of their logs, ``vllm-NAME.log``.
+        on_progress: is told what they are doing while they start.
+
+    Raises:
+        ModelError, ServingError: one of them cannot be used or started.
+    """
+    found = {name: connect(at.base_urls, at) for name, (_, at) in places.items() if at.base_urls}
+    starting = {name: model for name, (model, _) in places.items() if name not in found}
+    with ExitStack() as stack:
+        if len(starting) > 1:
+            found |= stack.enter_context(serve_all(starting, settings, logs, on_progress))
+        elif starting:
+            ((name, model),) = starting.items()
+            log = logs / f"vllm-{name}.log"
+            found[name] = stack.enter_context(serve(model, settings, log, name, on_progress))
+        yield {name: found[name] for name in places}

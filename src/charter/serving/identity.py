@@ -17,8 +17,8 @@ _IGNORED = frozenset({"trainer_state.json", "training_args.bin", "all_results.js
 def model_identity(model: str | Path, revision: str = "main") -> str:
     """``sha256:…`` over a folder's config, tokenizer and weights, or ``hub:ID@REVISION``.
 
-    Costs one read of the weights per process; a file whose path, size and modification time are
-    unchanged is not read again. A hub id that is not in the local cache is ``hub:ID@unresolved``
+    Costs one read of the weights per process; a file that is still the same one, unchanged since, is
+    not read again. A hub id that is not in the local cache is ``hub:ID@unresolved``
     until it has been fetched.
 
     Raises:
@@ -27,20 +27,27 @@ def model_identity(model: str | Path, revision: str = "main") -> str:
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return f"hub:{model}@{_hub_commit(str(model), revision) or 'unresolved'}"
-    files = [f for f in folder.iterdir() if f.suffix in _HASHED_SUFFIXES and f.name not in _IGNORED and f.is_file()]
+    files = identity_files(folder)
     if not files:
         raise ModelError(f"model folder '{folder}': holds no model. Name a folder with config.json and weights.")
     whole = hashlib.sha256()
-    for file in sorted(files):
+    for file in files:
         stat = file.stat()
-        digest = _file_digest(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+        # The time of the last change, not of modification: copying tools set that one back.
+        digest = _file_digest(str(file.resolve()), stat.st_size, stat.st_ino, stat.st_ctime_ns)
         whole.update(f"{file.name}\0{digest}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 
+def identity_files(folder: Path) -> list[Path]:
+    """The files of a model's folder that make it what it is; logs and metrics beside them are not among them."""
+    found = (file for file in folder.iterdir() if file.suffix in _HASHED_SUFFIXES and file.name not in _IGNORED)
+    return sorted(file for file in found if file.is_file())
+
+
 @lru_cache(maxsize=4096)
-def _file_digest(path: str, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # only parts of the cache's key
+def _file_digest(path: str, size: int, inode: int, changed_ns: int) -> str:
+    del size, inode, changed_ns  # only parts of the cache's key
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

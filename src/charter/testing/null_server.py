@@ -26,22 +26,8 @@ Answer = Callable[[Sequence[Message]], str]
 """From the conversation to the answer."""
 
 _WORDS = (
-    "the",
-    "a",
-    "one",
-    "answer",
-    "is",
-    "not",
-    "under",
-    "this",
-    "principle",
-    "and",
-    "we",
-    "say",
-    "it",
-    "may",
-    "help",
-)
+    "the", "a", "one", "answer", "is", "not", "under", "this", "principle", "and", "we", "say", "it", "may", "help",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,22 +60,31 @@ class NullServer:
     answer: Answer | None = None
     """Writes the answers; words drawn by the request's hash when empty."""
     model_name: str = "null"
+    root: str | None = None
+    """The folder of the weights, as vLLM tells it."""
     max_model_len: int = 8192
     """In words; longer conversations are refused as vLLM does."""
     latency_s: float = 0.0
+    """What an answer takes, in seconds."""
+    parallel: int = 100_000
+    """Answers that are worked on at once, `latency_s` each; further ones wait, as in an engine's queue."""
     misbehaviour: Misbehaviour = Misbehaviour()
     constrained: bool = True
     """Off: `structured_outputs` is refused, as by servers that do not know it."""
     api_key: str | None = None
     """Asked for as a bearer token when set."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `prompt_tokens`, `tokens`."""
+    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `most running`, `prompt_tokens`,
+    `tokens`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
     url: str = ""
     """The base URL, ending in ``/v1``, once it runs."""
     _met: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._places = asyncio.Semaphore(self.parallel)
 
     def application(self) -> web.Application:
         """The routes, for any aiohttp runner."""
@@ -106,7 +101,7 @@ class NullServer:
     async def _models(self, request: web.Request) -> web.Response:
         if not self._key_fits(request):
             return _error(401, "Unauthorized")
-        card = {"id": self.model_name, "object": "model", "root": None, "max_model_len": self.max_model_len}
+        card = {"id": self.model_name, "object": "model", "root": self.root, "max_model_len": self.max_model_len}
         return web.json_response({"object": "list", "data": [card]})
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -121,6 +116,7 @@ class NullServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.counts["requests"] += 1
         self.counts["running"] += 1
+        self.counts["most running"] = max(self.counts["most running"], self.counts["running"])
         try:
             return await self._respond(request)
         finally:
@@ -136,7 +132,8 @@ class NullServer:
             return problem
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         if self.latency_s:
-            await asyncio.sleep(self.latency_s)
+            async with self._places:
+                await asyncio.sleep(self.latency_s)
         fault = self._fault(digest)
         if fault:
             self.counts[fault] += 1
@@ -260,10 +257,18 @@ def run_null_server(server: NullServer | None = None, port: int = 0) -> Iterator
         server.url = asyncio.run_coroutine_threadsafe(_listen(runner, port), loop).result(timeout=10)
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(_end(runner), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         loop.close()
+
+
+async def _end(runner: web.AppRunner) -> None:
+    await runner.cleanup()
+    answering = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in answering:
+        task.cancel()
+    await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def _listen(runner: web.AppRunner, port: int) -> str:
@@ -277,11 +282,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A server in OpenAI's shape that needs no model.")
     parser.add_argument("--port", type=int, default=0, help="a free one when left out")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--parallel", type=int, default=100_000, help="answers that are worked on at once")
     parser.add_argument("--error-share", type=float, default=0.0, help="share of requests that fail once")
     parser.add_argument("--malformed-share", type=float, default=0.0, help="share of answers that break off once")
     options = parser.parse_args()
     misbehaviour = Misbehaviour(error_share=options.error_share, malformed_share=options.malformed_share)
-    server = NullServer(latency_s=options.latency, misbehaviour=misbehaviour)
+    server = NullServer(latency_s=options.latency, parallel=options.parallel, misbehaviour=misbehaviour)
     with run_null_server(server, options.port):
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()

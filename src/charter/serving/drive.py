@@ -1,0 +1,171 @@
+"""What the engines of one run share in one process: calls in flight, the budget, and the word to stop."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+from typing import Literal, Protocol
+
+from charter.config import Budget
+from charter.errors import BudgetSpent, Interrupted, Stopped
+from charter.serving.slots import Concurrency, Slots, slots
+
+GRACE_S = 5.0
+"""How long calls in flight may still take after Ctrl-C."""
+
+
+class Driven(Protocol):
+    """What a drive needs of an engine."""
+
+    def give_up_after(self, seconds: float) -> None:
+        """End the calls that are in flight then; called from a signal's handler."""
+
+
+class Drive:
+    """One run's calls in this process, whichever shard and stage they come from.
+
+    A call that was begun is finished and kept: a stop only keeps further calls from beginning.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget or Budget()
+        self._began = time.monotonic()
+        self._slots: dict[tuple[str, ...], Slots] = {}
+        self._engines = set[Driven]()
+        self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
+        self.calls = 0
+        """Calls begun; what the store answered is none."""
+        self.tokens = 0
+        """Tokens of prompts and answers, of the calls that were answered."""
+
+    @property
+    def minutes(self) -> float:
+        """Since the drive began."""
+        return (time.monotonic() - self._began) / 60
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no call may begin any more."""
+        return self._reason is not None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any engine is open."""
+        return bool(self._engines)
+
+    def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> Slots:
+        """The slots of some servers, which all engines that ask them share."""
+        return self._slots.setdefault(tuple(base_urls), slots(concurrency))
+
+    def begin_call(self) -> None:
+        """Count one more call.
+
+        Raises:
+            Stopped: there is to be none.
+        """
+        if self._reason is None:
+            self._reason = self._limit()
+        self.check()
+        self.calls += 1
+
+    def check(self) -> None:
+        """Do nothing, or raise why the run stops.
+
+        Raises:
+            Stopped: it was told to.
+        """
+        if self._reason is not None:
+            raise self.stopped()
+
+    def stopped(self) -> Stopped:
+        """Why the run stops, what it used, and how to go on."""
+        used = f"{self.calls:,} calls and {self.tokens:,} tokens in {self.minutes:.1f} minutes"
+        if self._reason == "Ctrl-C":
+            return Interrupted(f"Stopped by Ctrl-C after {used}. The same command again goes on: all answers are kept.")
+        field = f"budget.{self._reason}"
+        limit = getattr(self._budget, str(self._reason))
+        return BudgetSpent(
+            f"{field} '{limit:,}': reached, with {used}. What is done is kept. To go on, raise {field}, or leave it "
+            "as it is to spend as much again, and run the same command."
+        )
+
+    def interrupt(self) -> None:
+        """Begin no further call, and give those in flight `GRACE_S` seconds."""
+        self._reason = "Ctrl-C"
+        for engine in self._engines:
+            engine.give_up_after(GRACE_S)
+
+    @contextmanager
+    def driving(self, engine: Driven) -> Iterator[None]:
+        """An engine at work."""
+        self._engines.add(engine)
+        try:
+            yield
+        finally:
+            self._engines.discard(engine)
+
+    def _limit(self) -> Literal["calls", "tokens", "minutes"] | None:
+        most = self._budget
+        if most.calls is not None and self.calls >= most.calls:
+            return "calls"
+        if most.tokens is not None and self.tokens >= most.tokens:
+            return "tokens"
+        return "minutes" if most.minutes is not None and self.minutes >= most.minutes else None
+
+
+_DRIVE: ContextVar[Drive | None] = ContextVar("drive", default=None)
+
+
+@contextmanager
+def drive(budget: Budget | None = None) -> Iterator[Drive]:
+    """The drive of all engines that are opened in this context, which tasks started here inherit."""
+    token = _DRIVE.set(Drive(budget))
+    try:
+        yield current_drive()
+    finally:
+        _DRIVE.reset(token)
+
+
+def current_drive() -> Drive:
+    """The drive of this context; where there is none, a new one without a budget."""
+    return _DRIVE.get() or Drive()
+
+
+@contextmanager
+def interruptible(driven: Drive, before_exit: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Ctrl-C once lets the calls in flight finish, twice ends the process at once; the store is whole either way.
+
+    While no engine is at work Ctrl-C is KeyboardInterrupt as ever, and so it is outside the main thread.
+
+    Args:
+        driven: the drive to stop.
+        before_exit: called before the process ends at once, which skips all that is usually done at the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if driven.stopping:
+            _tell("\nStopped now. The same command again goes on: all answers that came are kept.\n")
+            before_exit()
+            os._exit(130)
+        if not driven.at_work:
+            raise KeyboardInterrupt
+        _tell(f"\nCtrl-C: finishing the calls in flight, for {GRACE_S:g} s at most. Once more stops now.\n")
+        driven.interrupt()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tell(line: str) -> None:
+    """Past Python's buffers, which a signal's handler must not enter a second time."""
+    os.write(2, line.encode())

@@ -1,0 +1,141 @@
+"""How many calls may be in flight at once: a fixed number, or the one at which throughput stops rising."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+Concurrency = int | Literal["auto"]
+
+FIRST, LOWEST, HIGHEST = 16, 4, 2048
+"""Levels that `auto` begins at, and stays between."""
+GAIN = 0.05
+"""Twice the calls in flight must bring so much more throughput, or they are not worth it."""
+_REST = 16  # measurements between two looks around, doubled each time that nothing better was found
+_LONGEST_REST = 512
+_MEASURE_S = 0.5
+
+
+class Slots:
+    """Lets so many calls go at once; the others wait their turn. Use as an async context manager around a call."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        self._taken = 0
+        self._queue = deque[asyncio.Future[None]]()
+
+    async def __aenter__(self) -> None:
+        if self._taken < self.level and not self._queue:
+            self._taken += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # its turn came in the same moment
+                self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def did(self, tokens: int) -> None:
+        """Take note of a call that was answered."""
+
+    def _leave(self) -> None:
+        self._taken -= 1
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._queue and self._taken < self.level:
+            turn = self._queue.popleft()
+            if not turn.done():  # else its caller went away
+                self._taken += 1
+                turn.set_result(None)
+
+
+@dataclass
+class Climb:
+    """A hill climb over levels: told the throughput at the present one, it says which comes next.
+
+    It doubles the level as long as that brings `GAIN` more, and then rests. After a rest it looks the other way: it
+    halves the level as long as that is no slower, and next time doubles again. Looks that change nothing become rare.
+    """
+
+    level: int = FIRST
+    _home: int = FIRST
+    _rate: float = 0.0
+    _upwards: bool = True
+    _rest: int = 0
+    _pause: int = _REST
+
+    def next(self, rate: float) -> int:
+        """The level to go on with, after a measurement of `rate` (tokens per second) at the present level."""
+        if self.level == self._home:
+            self._rate = rate
+            self._rest -= 1
+            if self._rest < 0:
+                self._look()
+        elif rate >= self._rate * (1 + GAIN if self._upwards else 1):
+            self._home, self._rate, self._pause = self.level, rate, _REST
+            self._look()
+        else:
+            self._settle()
+        return self.level
+
+    def _look(self) -> None:
+        self.level = min(self._home * 2, HIGHEST) if self._upwards else max(self._home // 2, LOWEST)
+        if self.level == self._home:
+            self._settle()
+
+    def _settle(self) -> None:
+        self.level, self._upwards = self._home, not self._upwards
+        self._rest, self._pause = self._pause, min(self._pause * 2, _LONGEST_REST)
+
+
+class ClimbingSlots(Slots):
+    """As many calls at once as a `Climb` says.
+
+    Throughput is measured in tokens of prompts and answers together, over whole rounds of as many calls as the level,
+    for half a second at least. A level's first round is left out, because its calls began at the level before; and
+    what is measured while no call waits says nothing about the level and is thrown away.
+    """
+
+    def __init__(self) -> None:
+        self._climb = Climb()
+        super().__init__(self._climb.level)
+        self._settling = True
+        self._restart()
+
+    def did(self, tokens: int) -> None:
+        """Take note of a call that was answered, and move when a measurement is whole."""
+        if not self._queue:
+            self._restart()
+            return
+        self._calls += 1
+        self._tokens += tokens
+        if self._calls % self.level:
+            return
+        seconds = time.monotonic() - self._began
+        if self._settling:
+            self._settling = False
+            self._restart()
+        elif seconds >= _MEASURE_S:
+            level = self._climb.next(self._tokens / seconds)
+            self._settling = level != self.level
+            self.level = level
+            self._restart()
+            self._let_in()
+
+    def _restart(self) -> None:
+        self._began, self._calls, self._tokens = time.monotonic(), 0, 0
+
+
+def slots(concurrency: Concurrency) -> Slots:
+    """For a configured number, or ``auto``."""
+    return ClimbingSlots() if concurrency == "auto" else Slots(concurrency)

@@ -1,0 +1,87 @@
+"""Group commit: what waits is done together, in a thread, so that the price of a flush or a round trip is shared."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MOST = 10_000
+"""Items done together at most."""
+
+
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    item: Item
+    done: "asyncio.Future[Result]"
+    loop: asyncio.AbstractEventLoop
+
+
+class Batches(Generic[Item, Result]):
+    """A thread that takes all items that wait, does them at once, and takes those that came meanwhile.
+
+    Args:
+        name: the thread's.
+        work: does some items, and returns a result for each. What it raises is raised to all who wait for them.
+    """
+
+    def __init__(self, name: str, work: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        self._work = work
+        self._queue: queue.SimpleQueue[_Waiting[Item, Result] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def do(self, item: Item) -> Result:
+        """The result for one item, once the batch that it came into is done."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        self._queue.put(_Waiting(item, done, loop))
+        return await done
+
+    def close(self) -> None:
+        """Do what still waits, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch, last = self._drain(first)
+            results: Sequence[Result] = ()
+            failed: Exception | None = None
+            try:
+                results = self._work([one.item for one in batch])
+            except Exception as error:  # not swallowed: handed to everybody who waits
+                failed = error
+            _settle(batch, results, failed)
+            if last:
+                return
+
+    def _drain(self, first: _Waiting[Item, Result]) -> tuple[list[_Waiting[Item, Result]], bool]:
+        """All that wait now, and whether the end was among them."""
+        batch = [first]
+        while len(batch) < _MOST:
+            try:
+                one = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+            if one is None:
+                return batch, True
+            batch.append(one)
+        return batch, False
+
+
+def _settle(batch: list[_Waiting[Item, Result]], results: Sequence[Result], failed: Exception | None) -> None:
+    def resolve(loop: asyncio.AbstractEventLoop) -> None:
+        for place, one in enumerate(batch):
+            if one.loop is loop and not one.done.done():
+                if failed is None:
+                    one.done.set_result(results[place])
+                else:
+                    one.done.set_exception(failed)
+
+    for loop in {one.loop for one in batch}:  # one wake-up each, not one per item
+        with contextlib.suppress(RuntimeError):  # closed: nobody waits there any more
+            loop.call_soon_threadsafe(resolve, loop)

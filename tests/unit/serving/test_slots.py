@@ -1,0 +1,114 @@
+"""How many calls go at once: exactly as many as asked for, or the level at which throughput stops rising."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charter.config import Serving
+from charter.messages import user
+from charter.serving import EngineSpec, Sampling, connect, open_engine
+from charter.serving.drive import drive
+from charter.serving.slots import HIGHEST, LOWEST, Climb, Slots
+from charter.testing.null_server import NullServer, run_null_server
+
+
+def levels(throughput: Callable[[int], float], windows: int) -> list[int]:
+    climb = Climb()
+    return [climb.next(throughput(climb.level)) for _ in range(windows)]
+
+
+@pytest.mark.parametrize("limit", [1, 6, 16, 60, 64, 200, 1000, 10**6])
+def test_the_climb_ends_where_throughput_stops_rising(limit: int) -> None:
+    visited = levels(lambda level: 100.0 * min(level, limit), 400)
+    assert min(visited) >= LOWEST and max(visited) <= HIGHEST
+    home = max(set(visited[-100:]), key=visited[-100:].count)
+    assert min(max(limit, LOWEST), HIGHEST) <= home < max(2 * limit, 2 * LOWEST)
+
+
+def test_looking_around_becomes_rare() -> None:
+    visited = levels(lambda level: min(level, 64.0), 2000)
+    assert sum(level != 64 for level in visited[:100]) <= 8
+    assert sum(level != 64 for level in visited[1000:]) <= 3
+
+
+def test_the_climb_follows_servers_that_come_and_go() -> None:
+    climb = Climb()
+    for limit in (64, 512, 32):
+        for _ in range(1500):
+            climb.next(float(min(climb.level, limit)))
+        assert limit <= climb.level < 2 * limit
+
+
+def test_noise_costs_little() -> None:
+    noise, climb, got = random.Random(1), Climb(), 0.0
+    for _ in range(1000):
+        rate = min(climb.level, 256.0)
+        got += rate
+        climb.next(rate * noise.gauss(1.0, 0.02))
+    assert got / 1000 > 0.95 * 256
+
+
+async def test_a_level_is_kept() -> None:
+    slots, highest, busy = Slots(8), 0, 0
+
+    async def work() -> None:
+        nonlocal highest, busy
+        async with slots:
+            busy += 1
+            highest = max(highest, busy)
+            await asyncio.sleep(0.001)
+            busy -= 1
+
+    for level in (8, 20, 3, 5, 1, 30):
+        slots.level, highest = level, 0
+        await asyncio.gather(*(work() for _ in range(5 * level)))
+        assert highest == level
+
+
+async def test_a_caller_that_goes_away_takes_no_slot() -> None:
+    slots = Slots(1)
+    async with slots:
+        leaving = asyncio.create_task(slots.__aenter__())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+    async with asyncio.timeout(1):
+        async with slots:
+            pass
+
+
+async def test_auto_finds_the_level_of_a_real_server(tmp_path: Path) -> None:
+    parallel = 48
+    with run_null_server(NullServer(latency_s=0.3, parallel=parallel)) as server, drive() as driven:
+        spec = EngineSpec.of(connect([server.url], Serving()), str(tmp_path / "store.sqlite"))
+        slots = driven.slots(spec.base_urls, spec.concurrency)
+        async with open_engine(spec) as engine:
+            asking = [asyncio.create_task(engine.ask([user(f"row {i}")], Sampling(8))) for i in range(3000)]
+            await asyncio.sleep(8)
+            found = slots.level
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+    assert parallel / 2 <= found <= 4 * parallel  # a look around, or a busy machine, may be a doubling off
+
+
+async def test_engines_of_one_drive_share_their_servers_slots(tmp_path: Path) -> None:
+    async def ask(spec: EngineSpec, name: str) -> None:
+        async with open_engine(spec) as engine:
+            await asyncio.gather(*(engine.ask([user(f"{name} {i}")], Sampling(8)) for i in range(40)))
+
+    with run_null_server(NullServer(latency_s=0.03)) as server, drive():
+        spec = EngineSpec.of(connect([server.url], Serving()), str(tmp_path / "store.sqlite"), concurrency=10)
+        other = replace(spec, identity="sha256:other")
+        shards = asyncio.gather(ask(spec, "one"), ask(spec, "two"), ask(other, "three"), ask(spec, "four"))
+        highest = 0
+        while not shards.done():
+            highest = max(highest, server.counts["running"])
+            await asyncio.sleep(0.003)
+        await shards
+    assert 8 <= highest <= 10
+    assert server.counts["answered"] == 160
