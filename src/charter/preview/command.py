@@ -25,7 +25,7 @@ def preview_command(
         bool, typer.Option("--json", help="Print JSON for machines, one line a time if watching.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again whenever the file is saved, until Ctrl-C.")] = False,
-    store: Annotated[Path | None, typer.Option(help="The store of completions; that of the runs if not given.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store of completions; that of the runs if not given.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A run's YAML: its prompts, model, servers, generation, seed and store count.")
     ] = None,
@@ -37,7 +37,7 @@ def preview_command(
         generation = settings.generation.model_copy(update={"rounds": _rounds(rounds)})
         settings = settings.model_copy(update={"generation": generation})
     if store is not None:
-        settings = settings.model_copy(update={"store": str(store)})
+        settings = settings.model_copy(update={"store": store})
     from charter.preview.session import show_previews  # with polars and the servers: for this command only
 
     show_previews(path, settings, html, as_json, watch)

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, aclosing, closing, contextmanager
-from dataclasses import replace
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import typer
@@ -13,19 +10,14 @@ import typer
 from charter.config import Config
 from charter.constitution.parse import load_constitution
 from charter.data.sources import load_prompts
-from charter.errors import ServingError
+from charter.makers import serve_for_a_moment
 from charter.preview.page import RELOAD_S, check_page, render_page, write_page
 from charter.preview.rows import Preview, previews
 from charter.preview.screen import print_preview
 from charter.report.data import plain
-from charter.run import model_folder
 from charter.screen import open_console
-from charter.serving.endpoints import Served, connect
-from charter.serving.engine import EngineSpec, open_engine
-from charter.serving.process import serve
+from charter.serving.engine import open_engine
 from charter.stages.context import Progress, Row
-
-_PATIENCE_S = 20.0  # somebody sits in front of it
 
 
 def show_previews(path: Path, config: Config, html: Path | None, as_json: bool, watch: bool) -> None:
@@ -100,10 +92,10 @@ async def _preview(path: Path, config: Config, output: _Output, watch: bool) -> 
     """Check what costs nothing, bring up the model, and show one preview, or one more for each save."""
     load_constitution(path)
     rows = _prompts(config)
-    with _serving(config) as served:
-        spec = EngineSpec.of(served, config.store_url, config.generation.concurrency, config.serving.api_key_env)
+    with serve_for_a_moment(config, _say, ["base"]) as models:
+        spec = models["base"]
         async with (
-            open_engine(replace(spec, patience_s=_PATIENCE_S)) as engine,
+            open_engine(spec) as engine,
             aclosing(previews(path, rows, engine, spec.identity, config, output.tell)) as made,
         ):
             async for preview in made:
@@ -121,22 +113,6 @@ def _prompts(config: Config) -> list[Row]:
             f"the first: {first.reason}, {first.detail}"
         )
     return [prompt.row() for prompt in loaded.prompts]
-
-
-@contextmanager
-def _serving(config: Config) -> Iterator[Served]:
-    if config.serving.base_urls:
-        yield connect(config.serving.base_urls, config.serving)
-        return
-    log = config.outputs / f"preview-{os.getpid()}.log"
-    with ExitStack() as stack:
-        stack.callback(log.unlink, missing_ok=True)
-        try:
-            with serve(model_folder(config.model), config.serving, log, "preview", _say) as served:
-                yield served
-        except ServingError:
-            stack.pop_all()  # the log stays: the message names it
-            raise
 
 
 def _say(line: str) -> None:
