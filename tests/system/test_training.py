@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from charter.config import Training
 from charter.data.schema import FAILURES
 from charter.errors import ModelError, TrainingError
 from charter.training import TrainingResult, train
+from charter.training.job import last_checkpoint
 from tests.tiny_model import make_tiny_model
 from tests.training_data import write_pairs, write_sft
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.system
 
 ROWS, BATCH = 30, 4
 STEPS = 16  # two epochs of eight batches, the last of two rows
+LONG = {"epochs": 6, "save_steps": 3}
 
 
 def settings(**changes: Any) -> Training:
@@ -86,45 +89,76 @@ def test_a_finished_step_is_reused(world: World) -> None:
     assert weights(world.dpo.model) == before
 
 
-def test_a_step_killed_twice_continues_to_the_same_weights(world: World, tmp_path: Path) -> None:
-    """Once the training process is killed, once the process that launched it; a half checkpoint is left as well."""
+@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
+def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(
+    world: World, tmp_path: Path, seed: int
+) -> None:
+    """Each time another process is killed: the one that trains, the one that launched it, the whole group.
 
-    def kill_at(step: int) -> Any:
-        def stop(line: dict[str, Any]) -> None:
-            if line["step"] >= step:
-                raise KeyboardInterrupt  # ends the group with SIGKILL
-
-        return stop
-
-    out = tmp_path / "dpo"
-    with pytest.raises(KeyboardInterrupt):
-        world.dpo_again(out, kill_at(7))
-    assert not (out / "DONE").exists()
-    _launch_and_kill(world, out, at_step=12)
-    assert not (out / "DONE").exists()
-    (out / "checkpoints" / "checkpoint-15").mkdir(exist_ok=True)
-    (out / "checkpoints" / "checkpoint-15" / "trainer_state.json").unlink(missing_ok=True)
+    The moments are drawn anew whenever this test is collected; its name says the seed.
+    """
+    draw = random.Random(seed)
+    steps = sorted(draw.sample(range(2, 6 * STEPS // 2 - 10), 3))
+    ways = draw.sample([_kill_worker, _kill_launcher, _kill_group], 3)
+    whole, out = world.dpo_again(tmp_path / "whole", dpo=LONG), tmp_path / "dpo"
+    for step, kill in zip(steps, ways, strict=True):
+        kill(world, out, step, draw.uniform(0, 0.2))
+        assert not (out / "DONE").exists()
     lines: list[dict[str, Any]] = []
-    result = world.dpo_again(out, lines.append)
-    assert lines[0]["step"] > 1
-    assert result.steps == STEPS
-    assert weights(out) == weights(world.dpo.model)
-    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, STEPS + 1))
+    result = world.dpo_again(out, lines.append, dpo=LONG)
+    assert result.steps == whole.steps == 6 * STEPS // 2
+    assert lines[0]["step"] > steps[-1] - LONG["save_steps"] or lines[0]["step"] == 1
+    assert weights(out) == weights(whole.model)
+    assert "read from reference.parquet" in (out / "training.log").read_text()
+    seen = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert seen == list(range(1, result.steps + 1))
+
+
+def test_a_half_written_checkpoint_is_passed_over(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "dpo"
+    _kill_group(world, out, 7, 0.0)
+    _, step = last_checkpoint(out) or (None, 0)
+    half = out / "checkpoints" / f"checkpoint-{step + LONG['save_steps']}"
+    half.mkdir(parents=True, exist_ok=True)
+    (half / "trainer_state.json").unlink(missing_ok=True)
+    lines: list[dict[str, Any]] = []
+    world.dpo_again(out, lines.append, dpo=LONG)
+    assert lines[0]["step"] == step + 1
+
+
+def _kill_group(world: World, out: Path, at_step: int, delay: float) -> None:
+    def stop(line: dict[str, Any]) -> None:
+        if line["step"] >= at_step:
+            time.sleep(delay)
+            raise KeyboardInterrupt  # ends the group with SIGKILL
+
+    with pytest.raises(KeyboardInterrupt):
+        world.dpo_again(out, stop, dpo=LONG)
+
+
+def _kill_worker(world: World, out: Path, at_step: int, delay: float) -> None:
+    def kill(line: dict[str, Any]) -> None:
+        if line["step"] >= at_step:
+            time.sleep(delay)
+            for process in _workers(out):
+                os.kill(int(process), signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match="signal 9"):
+        world.dpo_again(out, kill, dpo=LONG)
 
 
 LAUNCHER = """
 import sys, time
 from pathlib import Path
 from charter.training import train
-from tests.system.test_training import settings
+from tests.system.test_training import LONG, settings
 model, data, out = map(Path, sys.argv[1:4])
-train("dpo", model, data, out, settings(), 5, lambda line: print(line["step"], flush=True))
+train("dpo", model, data, out, settings(dpo=LONG), 5, lambda line: print(line["step"], flush=True))
 """
 
 
-def _launch_and_kill(world: World, out: Path, at_step: int) -> None:
-    """Kill a launcher with SIGKILL at a step, and wait until its training process has died with it."""
+def _kill_launcher(world: World, out: Path, at_step: int, delay: float) -> None:
+    """Kill a launcher, and wait until its training process has died with it."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", LAUNCHER, str(world.sft.model), str(world.pairs), str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as launcher:
@@ -132,6 +166,7 @@ def _launch_and_kill(world: World, out: Path, at_step: int) -> None:
         for line in launcher.stdout:
             if int(line) >= at_step:
                 break
+        time.sleep(delay)
         launcher.send_signal(signal.SIGKILL)
     end = time.monotonic() + 10
     while _workers(out) and time.monotonic() < end:
@@ -243,3 +278,67 @@ def test_a_crash_shows_the_end_of_the_log(world: World, tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"not weights at all")
     with pytest.raises((TrainingError, ModelError), match=r"weights cannot be read|left no finished model"):
         train("sft", broken, world.sft_data, tmp_path / "sft", settings())
+
+
+def test_other_settings_read_the_reference_that_was_kept(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "dpo"
+    world.dpo_again(out, dpo={"epochs": 1})
+    world.dpo_again(out, dpo={"epochs": 1, "loss": "ipo"})
+    said = [line for line in (out / "training.log").read_text().splitlines() if "reference log-prob" in line]
+    assert len(said) == 1  # the log is of the last run
+    assert said[0].endswith(f"of {ROWS} pairs read from reference.parquet")
+
+
+def test_a_watchdog_stops_a_run_in_plain_words_and_lets_it_go_on(world: World, tmp_path: Path) -> None:
+    out, short = tmp_path / "dpo", {"epochs": 1, "max_length": 24}
+    with pytest.raises(TrainingError, match=r"training step 'dpo': \d+ of 30 rows .* are over 24 tokens"):
+        world.dpo_again(out, dpo=short, watch="stop")
+    result = world.dpo_again(out, dpo=short)
+    assert "are over 24 tokens" in result.warnings[0]
+    assert "are over 24 tokens" in (out / "training.log").read_text()
+
+
+DP = {"epochs": 2, "batch_size": 2, "sft_weight": 0.0, "learning_rate": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def one_process(world: World) -> tuple[TrainingResult, list[float]]:
+    """Steps of four pairs in one process, 28 pairs so that none is drawn twice to fill a batch."""
+    return run_split(world, world.folder / "one", {**DP, "batch_size": 4})
+
+
+def run_split(world: World, out: Path, dpo: dict[str, Any], **settings_: Any) -> tuple[TrainingResult, list[float]]:
+    losses: list[float] = []
+    data = write_pairs(world.folder / "even.parquet", 28)
+    result = train(
+        "dpo", world.sft.model, data, out, settings(dpo=dpo, **settings_), 5, lambda line: losses.append(line["loss"])
+    )
+    return result, losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("distributed", ["ddp", "fsdp2", "zero3"])
+def test_two_processes_have_the_loss_curve_of_one(
+    world: World, one_process: tuple[TrainingResult, list[float]], tmp_path: Path, distributed: str, method: str
+) -> None:
+    if distributed == "zero3":
+        pytest.importorskip("deepspeed")
+    if method == "lora":
+        one_process = run_split(world, tmp_path / "one", {**DP, "batch_size": 4}, method="lora")
+    launched = {"processes": 2, "distributed": distributed, "method": method}
+    result, losses = run_split(world, tmp_path / "two", DP, **launched)
+    assert losses == pytest.approx(one_process[1], abs=1e-3)
+    assert result.steps == 14
+    done = json.loads((result.model / "DONE").read_text())
+    assert (done["processes"], done["distributed"]) == (2, distributed)
+    assert _distance(result.model, one_process[0].model) < 1e-2 * _distance(result.model, world.sft.model)
+
+
+def _distance(one: Path, other: Path) -> float:
+    """Between the weights of two models, as vectors."""
+    from safetensors.torch import load_file
+
+    a, b = (load_file(model / "model.safetensors") for model in (one, other))
+    assert a.keys() == b.keys()
+    return float(sum(((a[name] - b[name]).double() ** 2).sum() for name in a) ** 0.5)

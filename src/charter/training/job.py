@@ -3,32 +3,30 @@
 Torch-free: the launcher decides with this what to start, the worker what to continue.
 
 A step's folder is the trained model itself, with beside it ``training.yaml`` (what was asked), ``training.log``,
-``metrics.jsonl`` (one line per optimiser step), ``dropped.parquet`` (rows left out, with reasons), ``checkpoints/``
-while it runs, ``failure.json`` if it stopped itself, and ``DONE``, written last: its presence is the proof.
+``metrics.jsonl`` (one line per optimiser step), ``dropped.parquet`` (rows left out, with reasons),
+``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs, ``failure.json`` if it stopped
+itself, and ``DONE``, written last: its presence is the proof.
 """
 
-import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import yaml
 
 from charter.config import Optimisation, Training
-from charter.errors import ModelError, TrainingError
-from charter.training.rows import read_table
+from charter.errors import TrainingError
+from charter.training.identity import model_files
 
 Step = Literal["sft", "dpo"]
 
-RECIPE = 1
-"""Raised whenever the same inputs would train a different model, so that older results are not taken for new."""
-
 CHECKPOINTS = "checkpoints"
 CONFIG, DONE, FAILURE, LOG, METRICS = "training.yaml", "DONE", "failure.json", "training.log", "metrics.jsonl"
-DROPPED = "dropped.parquet"
+DROPPED, REFERENCE = "dropped.parquet", "reference.parquet"
 
 
 @dataclass(frozen=True)
@@ -69,84 +67,20 @@ def read_job(config: Path) -> Job:
     return Job(**{**values, "data": Path(values["data"]), "out": Path(values["out"]), "settings": settings})
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half: to a neighbour first, then renamed."""
+@contextmanager
+def replace_whole(path: Path) -> Iterator[Path]:
+    """Give a neighbour to write to, which then takes the place of `path`, so that no file is ever seen half."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    yield part
+    with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)
 
 
-def hash_inputs(step: Step, model: str, data: Path, settings: Training, seed: int) -> str:
-    """The identity of a result: what the data says, the model's files, the settings that matter, the seed.
-
-    Neither the place of the files nor how often checkpoints are saved changes a result, so they do not count.
-    """
-    section: Optimisation = settings.sft if step == "sft" else settings.dpo
-    recipe = {
-        "recipe": RECIPE,
-        "step": step,
-        "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude={"sft", "dpo"}),
-        "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
-        "data": _hash_table(read_table(data, step, getattr(section, "soft_labels", False))),
-        "model": hash_model(model),
-    }
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_table(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), mode="w"), table.schema) as stream:
-        stream.write_table(table.combine_chunks())
-    return digest.hexdigest()
-
-
-class _Hashing:
-    """A file that keeps only the hash of what is written to it."""
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def hash_model(model: str) -> str:
-    """The content hash of a model folder's weights, config and tokenizer; a hub id stands for itself.
-
-    Raises:
-        ModelError: the folder is missing, or holds no config.
-    """
-    folder = Path(model)
-    if not folder.is_dir():
-        if folder.is_absolute() or model.startswith(".") or model.count("/") > 1:
-            raise ModelError(f"model '{model}': no such folder. Name a model folder or a hub id.")
-        return f"hub:{model}"
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"model '{model}': holds no config.json. Name a folder saved by `save_pretrained`.")
-    digest = hashlib.sha256()
-    for path in model_files(folder):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files that make a model what it is; logs and metrics beside them are not among them."""
-    weights = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"]
-    text = ["tokenizer*", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja"]
-    return sorted({path for name in weights + text for path in folder.glob(name) if path.is_file()})
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is never seen half."""
+    with replace_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_done(out: Path) -> dict[str, Any] | None:

@@ -17,15 +17,16 @@ from typing import Any
 
 from charter.config import Training
 from charter.errors import TrainingError
+from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
     DONE,
     FAILURE,
     LOG,
     METRICS,
+    REFERENCE,
     Job,
     Step,
-    hash_inputs,
     last_checkpoint,
     read_done,
     read_job,
@@ -34,6 +35,9 @@ from charter.training.job import (
 from charter.training.process import follow
 
 OnMetrics = Callable[[dict[str, Any]], None]
+
+PRESETS = {name: Path(__file__).with_name("accelerate") / f"{name}.yaml" for name in ("fsdp2", "zero3")}
+"""The accelerate configurations that ship with Charter."""
 
 _LAST_LINES = 15
 
@@ -136,24 +140,30 @@ def _make_ready(job: Job) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove a folder at once, by its name first, so that a kill leaves either all of it or none."""
-    doomed = out.with_name(f".{out.name}.old")
-    shutil.rmtree(doomed, ignore_errors=True)
-    out.rename(doomed)
-    shutil.rmtree(doomed)
+    """Remove what other inputs left, but not what says whose folder it is, nor the reference, which has its own key.
+
+    DONE goes first: a kill in between leaves a folder that is cleared again.
+    """
+    (out / DONE).unlink(missing_ok=True)
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (CONFIG, REFERENCE):
+            path.unlink()
 
 
 def command_for(job: Job) -> list[str]:
     """The command that trains `job` by hand, from its folder's ``training.yaml``.
 
-    One process needs no launcher (two imports of torch saved); more are started by torchrun, or as an accelerate
-    configuration says (FSDP, DeepSpeed, several machines).
+    One process needs no launcher (two imports of torch saved); whole copies are started by torchrun, split ones as an
+    accelerate configuration says: one that ships with Charter, or the user's own.
     """
     settings, worker = job.settings, ["-m", "charter.training.worker", str(job.out / CONFIG)]
-    if settings.accelerate_config is not None:
-        flags = ["--config_file", str(settings.accelerate_config.resolve()), "--num_processes", str(settings.processes)]
+    launcher = settings.accelerate_config or PRESETS.get(settings.distributed)
+    if launcher is not None:
+        flags = ["--config_file", str(launcher.resolve()), "--num_processes", str(settings.processes)]
         return [sys.executable, "-P", "-m", "accelerate.commands.launch", *flags, *worker]
-    if settings.processes > 1:
+    if settings.distributed == "ddp":
         flags = ["--standalone", "--nproc-per-node", str(settings.processes)]
         return [sys.executable, "-P", "-m", "torch.distributed.run", *flags, *worker]
     return [sys.executable, "-P", *worker]

@@ -9,8 +9,9 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from charter.config import Training
-from charter.errors import ModelError
-from charter.training.job import Job, model_files
+from charter.errors import ModelError, TrainingError
+from charter.training.identity import model_files
+from charter.training.job import Job
 
 
 def load_tokenizer(model: str) -> Any:
@@ -69,9 +70,12 @@ def adapters(settings: Training) -> Any:
 def save(trainer: Any, job: Job) -> None:
     """Write the weights, adapters merged, in the dtype they came in; everything else is copied from the input model.
 
-    What training changed in memory (a padding token, the cache switched off) does not reach the saved model.
+    What training changed in memory (a padding token, the cache switched off) does not reach the saved model. Every
+    process calls this, as split weights are gathered from all of them; the first one writes.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = _gather(trainer, job) if is_split(trainer) else trainer.accelerator.unwrap_model(trainer.model)
+    if not trainer.is_world_process_zero():
+        return
     if job.settings.method == "lora":
         model = model.float().merge_and_unload()
     dtype = AutoConfig.from_pretrained(job.model).dtype or torch.float32
@@ -79,6 +83,29 @@ def save(trainer: Any, job: Job) -> None:
     for path in model_files(_folder(job.model)):
         if ".safetensors" not in path.name:
             shutil.copyfile(path, job.out / path.name)
+
+
+def is_split(trainer: Any) -> bool:
+    """Whether no process holds the whole weights."""
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
+
+def _gather(trainer: Any, job: Job) -> Any:
+    """In the first process, a model of its own that holds what the processes have trained together."""
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.is_world_process_zero():
+        return None
+    model = load(job)
+    if job.settings.method == "lora":
+        from peft import get_peft_model
+
+        model = get_peft_model(model, adapters(job.settings))
+    missing, strange = model.load_state_dict(weights, strict=False)
+    tied = tuple(getattr(model, "all_tied_weights_keys", {}))  # one of a tied pair is enough
+    if missing := [name for name in missing if not name.endswith(tied)] or strange:
+        raise TrainingError(f"training step '{job.step}': gathered weights do not fit the model: {missing}.")
+    model.tie_weights()
+    return model
 
 
 def _folder(model: str) -> Path:

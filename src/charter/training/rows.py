@@ -5,7 +5,7 @@ once, in the same way for both steps, so that what TRL receives has been checked
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +26,14 @@ class Dropped(NamedTuple):
 
 @dataclass
 class Rows:
-    """Token ids to train on, in the order of the data, and the rows left out."""
+    """Token ids to train on, in the order of the data, and the rows left out.
+
+    `altered` are rows that are trained on, though their text does not come back from the tokens.
+    """
 
     kept: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    altered: list[Dropped] = field(default_factory=list)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -94,6 +98,8 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
             rows.kept.append(encoder.pair(row) if "chosen" in row else encoder.completion(row))
         except Unusable as why:
             rows.dropped.append(Dropped(row["row_id"], why.reason, why.detail))
+        else:
+            rows.altered += [Dropped(row["row_id"], "altered", detail) for detail in encoder.altered[:1]]
     if not rows.kept:
         advice = {"no-end-token": f"The chat template of '{model}' must end the assistant's turn with its end token."}
         advice["too-long"] = f"Raise max_length, now {max_length}."
@@ -109,6 +115,8 @@ class _Encoder:
         self._end_ids = end_ids
         self._max_length = max_length
         self._special = [token for token in tokenizer.all_special_tokens if token.strip()]
+        self.altered: list[str] = []
+        """How the last row's text differs from what its tokens say."""
 
     def completion(self, row: dict[str, Any]) -> dict[str, Any]:
         """One SFT row; the prompt's tokens carry the label -100, so that only the completion is learnt."""
@@ -137,10 +145,26 @@ class _Encoder:
         opening, *whole = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         shared = min(_shared(opening, ids) for ids in whole)
         completions = [self._until_end(ids[shared:]) for ids in whole]
+        self.altered = [*self._compare(opening, shared, completions, answers)]
         longest = shared + max(len(ids) for ids in completions)
         if longest > self._max_length:
             raise Unusable("too-long", f"{longest} tokens, over max_length {self._max_length}")
         return opening[:shared], completions
+
+    def _compare(
+        self, opening: list[int], shared: int, completions: list[list[int]], answers: list[str]
+    ) -> Iterator[str]:
+        """What differs when tokens become text again; templates may trim an answer."""
+        if shared < len(opening):
+            beside = self._read(opening[shared:])
+            yield f"the prompt that asks for an answer ends with {beside[:60]!r}, which is not there before an answer"
+        for ids, answer in zip(completions, answers, strict=True):
+            text = self._read(ids[:-1])
+            if text.strip() != answer.strip():
+                yield f"{answer[:60]!r} becomes {text[:60]!r}"
+
+    def _read(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """The completion with its end token, without what a template writes after it, such as a line break."""

@@ -1,50 +1,67 @@
-"""What is written down at every step, and what stops a run or is said about it in plain words."""
+"""What is written down at every step, and what is said, or stops the run, when a watchdog sees something."""
 
 import json
+import logging
 import math
 import time
-from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import TrainerCallback
 
 from charter.errors import TrainingError
+from charter.training import watchdogs
 from charter.training.job import METRICS, Job
+from charter.training.lengths import AnswerLengths
+from charter.training.rows import Rows
 
-FIRST_LOSS = math.log(2)
-"""The DPO loss before the first step, when policy and reference are the same model: -log ½, whatever the label."""
-
-_FIRST_LOSS_TOLERANCE = 0.01
-_WINDOW = 10
-_FALL_NATS = 5.0
+log = logging.getLogger("charter.training")
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
-    """Appends each step's metrics to ``metrics.jsonl`` and stops a run that cannot end well.
+    """Appends each step's metrics to ``metrics.jsonl`` and lets the watchdogs look at them.
 
     ``logps/chosen_change`` is log p(chosen) now minus under the reference, in nats per answer, on the same rows:
-    the direct measure of likelihood displacement (arXiv 2410.08847), which ``logps/chosen`` shows only through the
-    noise of what each batch holds.
+    the direct measure of likelihood displacement, which ``logps/chosen`` shows only through the noise of what each
+    batch holds.
+
+    Args:
+        job: what is trained.
+        seen: the lines written before a kill.
+        lengths: measures the model's answers, where it can.
     """
 
-    def __init__(self, job: Job, tokens: int = 0) -> None:
+    def __init__(
+        self, job: Job, seen: list[dict[str, Any]] | None = None, lengths: AnswerLengths | None = None
+    ) -> None:
         self._job = job
         self._path = job.out / METRICS
-        self._tokens = tokens
+        self._lines = list(seen or [])
+        self._lengths = lengths
+        self._tokens = self._lines[-1]["tokens"] if self._lines else 0
         self._started = time.monotonic()
-        self._changes: deque[float] = deque(maxlen=_WINDOW)
-        self.first_loss: float | None = None
+        self._said: dict[str, str] = {}
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should look at, now that the run is over."""
-        change = sum(self._changes) / max(len(self._changes), 1)
-        if change > -_FALL_NATS:
-            return []
-        return [
-            f"log p(chosen) fell by {-change:.1f} nats per answer from its reference: likelihood displacement."
-            " Raise training.dpo.sft_weight, or lower training.dpo.learning_rate."
-        ]
+        """What was said, each once."""
+        return list(self._said.values())
+
+    @property
+    def first_loss(self) -> float | None:
+        """The first preference loss, 0.6931 where all is well."""
+        return watchdogs.first_loss(self._lines)
+
+    def look_at_rows(self, rows: Rows) -> None:
+        """Let the watchdogs of the data look, before anything is trained.
+
+        Raises:
+            TrainingError: one saw something, and the configuration says stop.
+        """
+        section = self._job.optimisation
+        self._say("long-rows", watchdogs.see_long_rows(rows, self._job.step, section.max_length))
+        self._say("no-end", watchdogs.see_no_end(rows))
+        self._say("altered", watchdogs.see_altered(rows))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Write one line per optimiser step; the summary at the end of training has no loss and is left out."""
@@ -55,15 +72,41 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         line["seconds"] = round(time.monotonic() - self._started, 3)
         if "rewards/chosen" in line:
             line["logps/chosen_change"] = line["rewards/chosen"] / self._job.settings.dpo.beta
-            self._changes.append(line["logps/chosen_change"])
+        line |= self._lengths.take() if self._lengths else {}
+        self._lines.append(line)
         if state.is_world_process_zero:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({key: _plain(value) for key, value in line.items()}) + "\n")
         self._check_finite(line)
-        if state.global_step == 1 and "rewards/margins" in line:
-            self._check_first(line)
+        self._say("first-loss", watchdogs.see_first_loss(self._lines), hopeless=True)
+        for name, text in self._look_at_lines():
+            self._say(name, text)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A short run never fills a window: look at what there is."""
+        self._say("falling", watchdogs.see_falling_likelihood(self._lines, least=1))
+
+    def _look_at_lines(self) -> Iterator[tuple[str, str | None]]:
+        section = self._job.optimisation
+        pairs_per_step = section.batch_size * section.gradient_accumulation * self._job.settings.processes
+        yield "leak", watchdogs.see_leak(self._lines, pairs_per_step)
+        yield "falling", watchdogs.see_falling_likelihood(self._lines)
+        yield "drift", watchdogs.see_length_drift(self._lines)
+
+    def _say(self, name: str, text: str | None, hopeless: bool = False) -> None:
+        """Say it once; stop where the configuration says so, or where no usable model can come of it."""
+        mode = self._job.settings.watch
+        if text is None or name in self._said or mode == "off":
+            return
+        if hopeless:
+            raise TrainingError(f"training step '{self._job.step}': {text}")
+        if mode == "stop":
+            raise TrainingError(f"training step '{self._job.step}': {text} Or go on nonetheless: training.watch: warn.")
+        self._said[name] = text
+        log.warning("%s", text)
 
     def _check_finite(self, line: dict[str, Any]) -> None:
+        """Whatever watches: there is no model any more."""
         for name in ("loss", "grad_norm"):
             if not math.isfinite(line.get(name, 0.0)):
                 step = self._job.step
@@ -71,15 +114,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
                     f"training step '{step}': {name} became {line[name]} at optimiser step {line['step']}."
                     f" Lower training.{step}.learning_rate, now {self._job.optimisation.learning_rate:g}."
                 )
-
-    def _check_first(self, line: dict[str, Any]) -> None:
-        """Refuse a reference that is not the model training starts from."""
-        self.first_loss = math.log1p(math.exp(-line["rewards/margins"]))
-        if max(abs(self.first_loss - FIRST_LOSS), abs(line["rewards/chosen"])) > _FIRST_LOSS_TOLERANCE:
-            raise TrainingError(
-                f"training step 'dpo': the first preference loss is {self.first_loss:.4f}, not {FIRST_LOSS:.4f}: the"
-                f" reference is not the model that training starts from. Check that '{self._job.model}' is whole."
-            )
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from charter.training.job import (
     CHECKPOINTS,
     DROPPED,
     FAILURE,
+    LOG,
     Job,
     last_checkpoint,
     read_done,
@@ -42,7 +43,7 @@ def main(config: Path) -> int:
     if PARENT in os.environ:
         die_with_parent()
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if _is_first() else logging.ERROR)
     job = read_job(config)
     done = read_done(job.out)
     if done is not None and done["inputs"] == job.inputs:
@@ -51,7 +52,8 @@ def main(config: Path) -> int:
     try:
         run(job)
     except CharterError as error:
-        write_whole(job.out / FAILURE, json.dumps({"message": str(error)}))
+        if _is_first():
+            write_whole(job.out / FAILURE, json.dumps({"message": str(error)}))
         log.error("%s", error)
         return 2
     return 0
@@ -66,16 +68,17 @@ def run(job: Job) -> None:
 
     set_seed(job.seed)
     tokenizer = models.load_tokenizer(job.model)
-    rows = _read_rows(job, tokenizer, models.end_tokens(job.model, tokenizer))
-    trainer, watch = trainers.build(job, tokenizer, rows)
-    _check_processes(job, trainer.accelerator.num_processes)
+    end_ids = models.end_tokens(job.model, tokenizer)
+    rows = _read_rows(job, tokenizer, end_ids)
+    trainer, watch = trainers.build(job, tokenizer, rows, end_ids)
+    launched = _check_launch(job, trainer)
     log.info("%d rows, %d left out %s", len(rows.kept), len(rows.dropped), rows.reasons or "")
     checkpoint = last_checkpoint(job.out)
     log.info("set up in %.1f s; training from step %d", time.monotonic() - started, checkpoint[1] if checkpoint else 0)
     trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    models.save(trainer, job)
     if trainer.is_world_process_zero():
-        models.save(trainer, job)
-        _vouch(job, rows, trainer.state.global_step, watch, time.monotonic() - started)
+        _vouch(job, rows, trainer.state.global_step, watch, launched, time.monotonic() - started)
 
 
 def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
@@ -83,22 +86,37 @@ def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
     section = job.optimisation
     table = read_table(job.data, job.step, isinstance(section, Dpo) and section.soft_labels)
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if _is_first():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)
     return rows
 
 
-def _check_processes(job: Job, running: int) -> None:
-    """Launchers have been seen to start one process where two were asked for, without a word."""
-    if running != job.settings.processes:
+def _is_first() -> bool:
+    """Whether this is the process that writes; launchers number them in RANK."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _check_launch(job: Job, trainer: Any) -> dict[str, Any]:
+    """What really runs, for DONE: launchers have been seen to start one process, or not to split, without a word."""
+    accelerator, asked = trainer.accelerator, job.settings
+    if accelerator.num_processes != asked.processes:
         raise TrainingError(
-            f"training.processes '{job.settings.processes}': {running} process(es) came up."
+            f"training.processes '{asked.processes}': {accelerator.num_processes} process(es) came up."
             " Give the same number in training.accelerate_config, or correct training.processes."
         )
+    kind = "ddp" if accelerator.num_processes > 1 else "none"
+    if trainer.is_fsdp_enabled:
+        kind = f"fsdp{accelerator.state.fsdp_plugin.fsdp_version}"
+    elif trainer.is_deepspeed_enabled:
+        kind = f"zero{accelerator.state.deepspeed_plugin.zero_stage}"
+    if asked.accelerate_config is None and asked.processes > 1 and kind != asked.distributed:
+        raise TrainingError(f"training.distributed '{asked.distributed}': {kind} came up. Look into {LOG}.")
+    log.info("%d process(es) on %s, distributed: %s", accelerator.num_processes, accelerator.device.type, kind)
+    return {"processes": accelerator.num_processes, "distributed": kind}
 
 
-def _vouch(job: Job, rows: Rows, steps: int, watch: Any, seconds: float) -> None:
+def _vouch(job: Job, rows: Rows, steps: int, watch: Any, launched: dict[str, Any], seconds: float) -> None:
     """Write DONE, then remove the checkpoints that nobody will continue from."""
     summary = {
         "step": job.step,
@@ -108,11 +126,10 @@ def _vouch(job: Job, rows: Rows, steps: int, watch: Any, seconds: float) -> None
         "seconds": round(seconds, 3),
         "first_loss": watch.first_loss,
         "warnings": watch.warnings,
+        **launched,
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
     }
     write_done(job, summary)
-    for text in watch.warnings:
-        log.warning("%s", text)
     shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
     log.info("%d steps in %.1f s; the model is %s", steps, seconds, job.out)
 

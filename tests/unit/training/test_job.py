@@ -8,10 +8,9 @@ import pytest
 
 from charter.config import Training
 from charter.errors import ModelError, TrainingError
+from charter.training.identity import hash_inputs, hash_model
 from charter.training.job import (
     Job,
-    hash_inputs,
-    hash_model,
     last_checkpoint,
     read_done,
     read_job,
@@ -44,11 +43,12 @@ def test_what_changes_a_result_changes_its_hash(tmp_path: Path, tiny: Path) -> N
         hash_inputs("dpo", str(tiny), data, settings(), 0),
         hash_inputs("dpo", str(tiny), data, settings(), 1),
         hash_inputs("dpo", str(tiny), data, settings(beta=0.2), 0),
+        hash_inputs("dpo", str(tiny), data, settings(loss="ipo"), 0),
         hash_inputs("dpo", str(tiny), data, Training(method="lora"), 0),
         hash_inputs("dpo", str(tiny), write_pairs(tmp_path / "more.parquet", seed=1), settings(), 0),
         hash_inputs("dpo", str(other_model), data, settings(), 0),
     }
-    assert len(hashes) == 6
+    assert len(hashes) == 7
 
 
 def test_what_does_not_change_a_result_does_not(tmp_path: Path, tiny: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_does_not_change_a_result_does_not(tmp_path: Path, tiny: Path) -> N
     pq.write_table(table.append_column("seed", table["p_chosen"]).slice(7), shards / "1.parquet")
     shutil.copytree(tiny, elsewhere)
     (elsewhere / "metrics.jsonl").write_text("{}\n")
-    changed = Training.model_validate({"sft": {"epochs": 9}, "dpo": {"save_steps": 3}})
+    changed = Training.model_validate({"sft": {"epochs": 9}, "dpo": {"save_steps": 3}, "watch": "stop"})
     assert hash_inputs("dpo", str(elsewhere), shards, changed, 0) == before
 
 

@@ -3,12 +3,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from charter.config import Training
 from charter.errors import DataError, ModelError, TrainingError
 from charter.training import train
 from charter.training.job import Job
-from charter.training.launch import command_for
+from charter.training.launch import PRESETS, command_for
 from tests.training_data import write_sft
 
 
@@ -44,14 +45,56 @@ def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Pat
     ("settings", "launcher"),
     [
         ({}, "-m charter.training.worker"),
-        ({"processes": 2}, "-m torch.distributed.run --standalone --nproc-per-node 2 -m charter.training.worker"),
+        (
+            {"processes": 2, "distributed": "ddp"},
+            "-m torch.distributed.run --standalone --nproc-per-node 2 -m charter.training.worker",
+        ),
+        (
+            {"processes": 2, "distributed": "fsdp2"},
+            f"-m accelerate.commands.launch --config_file {PRESETS['fsdp2']} --num_processes 2"
+            " -m charter.training.worker",
+        ),
+        (
+            {"processes": 8, "distributed": "zero3"},
+            f"-m accelerate.commands.launch --config_file {PRESETS['zero3']} --num_processes 8"
+            " -m charter.training.worker",
+        ),
         (
             {"processes": 4, "accelerate_config": "/etc/fsdp.yaml"},
             "-m accelerate.commands.launch --config_file /etc/fsdp.yaml --num_processes 4 -m charter.training.worker",
         ),
     ],
-    ids=["one", "two", "accelerate"],
+    ids=["one", "ddp", "fsdp2", "zero3", "accelerate"],
 )
 def test_the_launcher_follows_from_the_settings(settings: dict[str, object], launcher: str) -> None:
     job = Job("sft", "m", Path("d"), Path("/o"), Training.model_validate(settings), 0, "")
     assert " ".join(command_for(job)) == f"{sys.executable} -P {launcher} /o/training.yaml"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"processes": 2}, "2 processes need `distributed`: ddp where the model fits on one GPU, else fsdp2 or zero3"),
+        (
+            {"processes": 2, "distributed": "fsdp2", "accelerate_config": "mine.yaml"},
+            "distributed: fsdp2 and accelerate_config both say how to launch; leave one out",
+        ),
+    ],
+)
+def test_a_launch_that_is_not_clear_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Training.model_validate(settings)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_what_accelerate_reads(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    read = load_config_from_file(str(PRESETS[name]))
+    kind = {
+        "fsdp2": ("FSDP", "fsdp_config", "fsdp_version", 2),
+        "zero3": ("DEEPSPEED", "deepspeed_config", "zero_stage", 3),
+    }
+    distributed_type, section, key, value = kind[name]
+    assert read.distributed_type == distributed_type
+    assert getattr(read, section)[key] == value

@@ -1,0 +1,121 @@
+"""What goes wrong in training, and how it shows. Each watchdog gives one sentence, with what to do, or None.
+
+Those of the data are asked once, before training; those of the metrics after every optimiser step, with all lines of
+``metrics.jsonl`` so far. What becomes of a sentence is for `charter.training.watch` to decide.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from charter.training.rows import Dropped, Rows
+
+Line = dict[str, Any]
+
+FIRST_LOSS = math.log(2)
+"""The DPO loss before the first step, when policy and reference are the same model: -log ½, whatever the label."""
+
+_FIRST_LOSS_TOLERANCE = 0.01
+_WINDOW = 10
+_FALL_NATS = 5.0
+_LONG_SHARE = 0.1
+_FAULTLESS_PAIRS = 256
+_UNMOVED = 2
+"""Steps whose loss is still that of the untouched model, as the learning rate rises from 0."""
+
+_DRIFT = 2.0
+
+
+def see_long_rows(rows: Rows, step: str, max_length: int) -> str | None:
+    """More than a tenth of the rows is too long: what is learnt is of short answers."""
+    n, total = rows.reasons.get("too-long", 0), len(rows.kept) + len(rows.dropped)
+    if n <= _LONG_SHARE * total:
+        return None
+    return (
+        f"{n} of {total} rows ({n / total:.0%}) are over {max_length} tokens and are left out, so that only short"
+        f" answers are learnt. Raise training.{step}.max_length."
+    )
+
+
+def see_no_end(rows: Rows) -> str | None:
+    """Some answers have no end-of-turn token, which the model would learn to leave out."""
+    missing = [row for row in rows.dropped if row.reason == "no-end-token"]
+    if not missing:
+        return None
+    return (
+        f"{_count(missing, rows)} have no end-of-turn token and are left out: a model that learns from such never"
+        " stops. Mend the chat template, so that it ends every assistant turn, or name its end in eos_token."
+    )
+
+
+def see_altered(rows: Rows) -> str | None:
+    """The chat template or the tokenizer does not give back what went in."""
+    if not rows.altered:
+        return None
+    return (
+        f"{_count(rows.altered, rows)} do not come back from the chat template and the tokenizer as they went in, so"
+        f" that the model learns other text than the data holds; {rows.altered[0].row_id}: {rows.altered[0].detail}."
+        " Mend chat_template.jinja in the model's folder."
+    )
+
+
+def see_first_loss(lines: Sequence[Line]) -> str | None:
+    """The reference is not the model that training starts from."""
+    first = first_loss(lines)
+    if first is None or max(abs(first - FIRST_LOSS), abs(lines[0]["rewards/chosen"])) <= _FIRST_LOSS_TOLERANCE:
+        return None
+    return (
+        f"the first preference loss is {first:.4f}, not {FIRST_LOSS:.4f}: the reference is not the model that training"
+        " starts from. Check that the model's folder is whole, and delete reference.parquet in the step's folder."
+    )
+
+
+def first_loss(lines: Sequence[Line]) -> float | None:
+    """The sigmoid loss of the first step, whatever the loss in use."""
+    if not lines or lines[0]["step"] != 1 or "rewards/margins" not in lines[0]:
+        return None
+    return math.log1p(math.exp(-lines[0]["rewards/margins"]))
+
+
+def see_leak(lines: Sequence[Line], pairs_per_step: int) -> str | None:
+    """Every pair is ranked right from the first update on: there is nothing to learn but how to tell the two apart.
+
+    A small set of pairs, such as the demo's, may well be ranked right at once; so it takes many of them.
+    """
+    needed = math.ceil(_FAULTLESS_PAIRS / pairs_per_step)
+    faultless = [line.get("rewards/accuracies") == 1.0 for line in lines[: _UNMOVED + 1 + needed]]
+    begin = next((i for i, yes in enumerate(faultless[: _UNMOVED + 1]) if yes), None)
+    if begin is None or len(faultless) < begin + needed or not all(faultless[begin : begin + needed]):
+        return None
+    return (
+        f"{needed * pairs_per_step} pairs from step {lines[begin]['step']} on are all ranked right: chosen and rejected"
+        " answers can be told apart without reading them (a phrase, a mark, a format), or the model has seen these"
+        " pairs. Read a few of them, and compare models on requests of another kind."
+    )
+
+
+def see_falling_likelihood(lines: Sequence[Line], least: int = _WINDOW) -> str | None:
+    """Likelihood displacement (arXiv 2410.08847): the chosen answers themselves become less likely."""
+    changes = [line["logps/chosen_change"] for line in lines[-_WINDOW:] if "logps/chosen_change" in line]
+    if len(changes) < least or not sum(changes) / len(changes) < -_FALL_NATS:
+        return None
+    return (
+        f"log p(chosen) fell by {-sum(changes) / len(changes):.1f} nats per answer from its reference: likelihood"
+        " displacement. Raise training.dpo.sft_weight, or lower training.dpo.learning_rate."
+    )
+
+
+def see_length_drift(lines: Sequence[Line]) -> str | None:
+    """The model's own answers have become much longer or shorter than before training (arXiv 2403.19159)."""
+    now, before = (lines[-1].get("lengths/answer"), lines[0].get("lengths/start")) if lines else (None, None)
+    if now is None or before is None or 1 / _DRIFT <= now / before <= _DRIFT:
+        return None
+    how = "longer" if now > before else "shorter"
+    return (
+        f"the model's answers became {how}: from {before:.0f} tokens to {now:.0f}, on prompts it is trained on."
+        " Set training.dpo.length_normalised, lower training.dpo.learning_rate, or balance the lengths of the pairs."
+    )
+
+
+def _count(some: Sequence[Dropped], rows: Rows) -> str:
+    return f"{len(some)} of {len(rows.kept) + len(rows.dropped)} rows"
