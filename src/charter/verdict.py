@@ -7,12 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from charter.config import Config
+from charter.config import Config, load_config
+from charter.evaluation.across import compare_runs
 from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import load_answers, save_answers
-from charter.evaluation.gate import Verdict, decide
+from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import Answers, Unanswered, evaluate
 from charter.evaluation.requests import load_requests
+from charter.registry.record import AcceptedRun, Registry, read_registry
 from charter.report.collect import collect, write_report
 from charter.run import StageCount, count_rows_of, package_versions, telling, write_json
 from charter.serving.engine import EngineSpec, open_engine
@@ -70,21 +72,47 @@ def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
 
 
 def give_verdict(config: Config, model: str = "dpo") -> Verdict:
-    """Hold the evaluation against the gate and write ``gate.json``."""
-    evaluation = json.loads((config.run_folder / "evaluation.json").read_text(encoding="utf-8"))
-    verdict = decide(evaluation, config.gate, model)
+    """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``."""
+    verdict = judge_run(config.run_folder, read_registry(config.outputs), model)
     write_json(config.run_folder / "gate.json", verdict.to_dict())
     return verdict
 
 
-def report_run(config: Config, stages: Mapping[str, StageCount], models: Mapping[str, str], made: str) -> Path:
-    """Write the report and both cards from what stands in the run's folder; the page's path."""
-    folder = config.run_folder
+def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
+    """What the gate says of an evaluated run, by its own config and beside the model that is accepted now."""
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    config, accepted = load_config(folder / "config.yaml"), registry.accepted
+    baseline = _baseline(folder, config, model, registry.folder(accepted), accepted) if accepted else None
+    return decide(evaluation, config.gate, model, baseline)
+
+
+def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> Baseline:
+    theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
+    if theirs != ours:
+        return Baseline(accepted.id, {}, f"it was asked {theirs}, and this one {ours}")
+    return Baseline(accepted.id, compare_runs(read_answers(kept, accepted.model), read_answers(folder, model)))
+
+
+def describe_evaluation(config: Config) -> str:
+    """What was asked, and who graded it: what two evaluations must share for their rates to be compared."""
+    judge = f"a judge (model {config.model}, judge.model {config.judge.model})"
+    settings, grader = config.evaluation, "the oracle" if has_oracle(config) else judge
+    return f"{settings.source} requests with at most {settings.max_tokens} tokens to answer, graded by {grader}"
+
+
+def report_run(
+    config: Config, stages: Mapping[str, StageCount], models: Mapping[str, str], made: str, again: str = "align"
+) -> Path:
+    """Write the report, and the cards of what the run made, from what stands in its folder; the page's path.
+
+    `again` makes the run once more: its flow, and what that is given besides the config.
+    """
+    folder, (flow, *others) = config.run_folder, again.split(" ", 1)
     data = collect(
         folder,
         {name: {k: v for k, v in vars(count).items() if k != "stage"} for name, count in stages.items()},
         made=made,
-        command=f"python -m flows.align {folder / 'config.yaml'}",
+        command=" ".join(["python -m", f"flows.{flow}", str(folder / "config.yaml"), *others]),
         models=models,
         versions=package_versions(),
     )
@@ -96,7 +124,11 @@ def _save(config: Config, model: str, answers: Answers) -> None:
     write_json(config.run_folder / "answers" / f"{model}-failed.json", [asdict(row) for row in answers.failed])
 
 
+def read_answers(folder: Path, model: str) -> Answers:
+    """What a model of a run answered, with its grades."""
+    failed = json.loads((folder / "answers" / f"{model}-failed.json").read_text(encoding="utf-8"))
+    return Answers(load_answers(folder / "answers" / f"{model}.parquet"), [Unanswered(**row) for row in failed])
+
+
 def _load(config: Config, model: str) -> Answers:
-    folder = config.run_folder / "answers"
-    failed = json.loads((folder / f"{model}-failed.json").read_text(encoding="utf-8"))
-    return Answers(load_answers(folder / f"{model}.parquet"), [Unanswered(**row) for row in failed])
+    return read_answers(config.run_folder, model)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,24 @@ class PairedTest:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """Two models, each on requests of its own: rate of the second minus rate of the first.
+
+    Without shared requests nothing is paired, so the interval is wider than `PairedTest` would have it.
+    """
+
+    difference: float | None
+    low: float
+    high: float
+    first: Rate
+    second: Rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a comparison's JSON holds it."""
+        return asdict(self)
+
+
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:
     """The share `successes` / `n` with Wilson's score interval (Wilson, 1927).
 
@@ -69,13 +88,18 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:
         raise ValueError(f"successes {successes}: must be between 0 and n = {n}.")
     if n == 0:
         return Rate(None, 0.0, 1.0, 0)
-    share, z = successes / n, _z(confidence)
+    return Rate(successes / n, *wilson_interval(successes / n, n, confidence), n)
+
+
+def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval about `share` of `n`, which need not be a whole number of them: to plan how many to ask."""
+    z = _z(confidence)
     centre = share + z * z / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == n else (centre + spread) / scale
-    return Rate(share, low, high, n)
+    low = 0.0 if share == 0 else (centre - spread) / scale
+    high = 1.0 if share == 1 else (centre + spread) / scale
+    return low, high
 
 
 def rate_of(outcomes: Sequence[bool], confidence: float = 0.95) -> Rate:
@@ -120,16 +144,27 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0
     halves = 2**discordant
     exact = min(1.0, 2 * tail / halves)
     mid = min(1.0, (2 * tail - observed) / halves)
-    low, high = _bonett_price(gained, lost, n, _z(confidence))
+    low, high = bonett_price(gained, lost, n, confidence)
     return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, exact, mid)
 
 
-def _bonett_price(gained: int, lost: int, n: int, z: float) -> tuple[float, float]:
+def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a difference of paired rates, `gained` minus `lost` of `n` (Bonett and Price, 2012)."""
     if n == 0:
         return -1.0, 1.0
     up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    spread = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    spread = _z(confidence) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     return max(-1.0, up - down - spread), min(1.0, up - down + spread)
+
+
+def newcombe(first: Rate, second: Rate) -> Difference:
+    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10)."""
+    if first.value is None or second.value is None:
+        return Difference(None, -1.0, 1.0, first, second)
+    difference = second.value - first.value
+    low = difference - math.hypot(second.value - second.low, first.high - first.value)
+    high = difference + math.hypot(second.high - second.value, first.value - first.low)
+    return Difference(difference, low, high, first, second)
 
 
 def _z(confidence: float) -> float:

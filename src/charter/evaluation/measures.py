@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from charter.errors import CountMismatch
-from charter.evaluation.intervals import mcnemar, rate_of
+from charter.evaluation.intervals import PairedTest, mcnemar, rate_of
 
 Category = Literal["harmful", "benign", "borderline", "fact"]
 
@@ -75,9 +75,9 @@ def measure(answers: Answers, asked: int | None = None) -> dict[str, Any]:
     Raises:
         CountMismatch: answers went missing, or a request stands there twice.
     """
-    rows, failed = _usable(answers)
+    rows, failed = _divide(answers)
     _check_counts(answers, asked)
-    entry: dict[str, Any] = {m.name: rate_of(list(_outcomes(rows, m).values())).to_dict() for m in MEASURES}
+    entry: dict[str, Any] = {m.name: rate_of(list(outcomes(rows, m).values())).to_dict() for m in MEASURES}
     entry["harmful_rate_by_kind"] = _by_kind(rows, MEASURES[0])
     entry["answered"] = len(rows)
     entry["cut_off"] = sum(row.finish_reason == "length" for row in rows)
@@ -101,24 +101,35 @@ def evaluate(models: Mapping[str, Answers], asked: int | None = None) -> dict[st
 
 def compare(first: Answers, second: Answers) -> dict[str, dict[str, Any]]:
     """Per measure, the second model's rate minus the first's on the same requests, with a paired test."""
-    rows_a, rows_b = _usable(first)[0], _usable(second)[0]
-    result = {}
-    for m in MEASURES:
-        a, b = _outcomes(rows_a, m), _outcomes(rows_b, m)
-        shared = sorted(a.keys() & b.keys())
-        result[m.name] = mcnemar([a[key] for key in shared], [b[key] for key in shared]).to_dict()
-    return result
+    before, after = usable(first), usable(second)
+    return {m.name: pair_outcomes(outcomes(before, m), outcomes(after, m)).to_dict() for m in MEASURES}
 
 
-def _usable(answers: Answers) -> tuple[list[Graded], list[Unanswered]]:
+def pair_outcomes(first: Mapping[str, bool], second: Mapping[str, bool]) -> PairedTest:
+    """The paired test over the requests that both answered."""
+    shared = sorted(first.keys() & second.keys())
+    return mcnemar([first[key] for key in shared], [second[key] for key in shared])
+
+
+def usable(answers: Answers) -> list[Graded]:
+    """The answers that have the grade their category needs."""
+    return _divide(answers)[0]
+
+
+def outcomes(rows: Sequence[Graded], m: Measure) -> dict[str, bool]:
+    """The yes or no of one measure, by request."""
+    return {row.request_id: bool(getattr(row, m.grade)) for row in rows if row.category == m.category}
+
+
+def _divide(answers: Answers) -> tuple[list[Graded], list[Unanswered]]:
     needed = {m.category: m.grade for m in MEASURES}
-    usable, failed = [], list(answers.failed)
+    rows, failed = [], list(answers.failed)
     for row in answers.graded:
         if getattr(row, needed[row.category]) is None:
             failed.append(Unanswered(row.request_id, row.category, "ungraded"))
         else:
-            usable.append(row)
-    return usable, failed
+            rows.append(row)
+    return rows, failed
 
 
 def _check_counts(answers: Answers, asked: int | None) -> None:
@@ -132,13 +143,8 @@ def _check_counts(answers: Answers, asked: int | None) -> None:
         )
 
 
-def _outcomes(rows: Sequence[Graded], m: Measure) -> dict[str, bool]:
-    return {row.request_id: bool(getattr(row, m.grade)) for row in rows if row.category == m.category}
-
-
 def _by_kind(rows: Sequence[Graded], m: Measure) -> dict[str, Any]:
     kinds = sorted({row.kind for row in rows if row.category == m.category and row.kind is not None})
     return {
-        kind: rate_of(list(_outcomes([row for row in rows if row.kind == kind], m).values())).to_dict()
-        for kind in kinds
+        kind: rate_of(list(outcomes([row for row in rows if row.kind == kind], m).values())).to_dict() for kind in kinds
     }

@@ -24,6 +24,8 @@ FILES = {
     "DATASET_CARD.md": dataset_card,
 }
 
+CARDS = ("MODEL_CARD.md", "DATASET_CARD.md")
+
 _NUMBERS = {field.name for field in fields(Stage)} - {"name"}
 
 
@@ -76,8 +78,14 @@ def collect(
 
 
 def write_report(run_folder: Path, data: ReportData) -> Path:
-    """Write ``report.html``, ``report.json`` and both cards into `run_folder`; the page's path."""
+    """Write ``report.html``, ``report.json`` and both cards into `run_folder`; the page's path.
+
+    A run that made neither data nor models, but evaluated what others made, has no cards.
+    """
+    made = any((run_folder / name).is_dir() for name in ("responses", "pairs", "sft", "dpo"))
     for name, make in FILES.items():
+        if name in CARDS and data.evaluation and not made:
+            continue
         partial = run_folder / f".{name}.partial"
         partial.write_text(printable(make(data)), encoding="utf-8")
         partial.replace(run_folder / name)

@@ -52,8 +52,28 @@ def interval(rate: Mapping[str, Any]) -> str:
     return "no data" if not rate["n"] else f"{100 * rate['low']:.1f} to {100 * rate['high']:.1f} %"
 
 
+def points(share: float) -> str:
+    """A change of ``0.021`` as ``+2.1``, in percentage points."""
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float) -> str:
+    """``p < 0.001``, or ``p = 0.031``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def change_title(comparison: Mapping[str, Any]) -> str:
+    """``DPO`` minus ``Base``: which model's rates are taken from which."""
+    return f"{model_title(comparison['to'])} \N{MINUS SIGN} {model_title(comparison['from'])}"
+
+
+def check_word(check: Mapping[str, Any]) -> str:
+    """What became of a check of the gate."""
+    return "passed" if check["passed"] else "undecided" if check.get("undecided") else "failed"
+
+
 def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> str:
-    """The table as plain text, at most 80 columns, a model a line; then the verdict and what failed."""
+    """The table as plain text, at most 80 columns, a model a line; then changes, the verdict and what failed."""
     lines = [
         f"{'%':<10}" + "".join(f"{title.short:>{CELL}}" for title in TITLES),
         "-" * (10 + CELL * len(TITLES)),
@@ -61,9 +81,16 @@ def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | No
     for name, entry in evaluation.get("models", {}).items():
         lines.append(f"{model_title(name)[:10]:<10}" + "".join(f"{_cell(entry[t.name]):>{CELL}}" for t in TITLES))
     lines.append(f"95 % intervals in brackets; n = {_sizes(evaluation)}")
+    if changes := evaluation.get("comparisons", ()):
+        lines.append("")
+        for change in changes:
+            cells = "".join(f"{_change_cell(change['measures'][t.name]):>{CELL}}" for t in TITLES)
+            lines.append(f"{change_title(change)[:10]:<10}{cells}")
+        lines.append("change in points on the same requests; p by McNemar's exact test")
     if verdict:
         lines.append("")
         lines.append(f"verdict: {verdict['verdict']}")
+        lines += [f"  {verdict['reason']}"] if _is_open(verdict) else []
         lines += [f"  {check['name']}: {check['reason']}" for check in verdict["checks"] if not check["passed"]]
     return "\n".join(_wrap(line) for line in lines)
 
@@ -73,8 +100,8 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
     models: Mapping[str, Any] = evaluation.get("models", {})
     lines = []
     if verdict:
-        lines += [f"**Verdict: {verdict['verdict']}**", ""]
-        lines += [f"- {'passed' if c['passed'] else '**failed**'}: {c['reason']}" for c in verdict["checks"]]
+        lines += [f"**Verdict: {verdict['verdict']}**{' ' + verdict['reason'] if _is_open(verdict) else ''}", ""]
+        lines += [f"- {'passed' if c['passed'] else f'**{check_word(c)}**'}: {c['reason']}" for c in verdict["checks"]]
         lines.append("")
     lines.append("| measure | " + " | ".join(model_title(name) for name in models) + " |")
     lines.append("|---|" + "---:|" * len(models))
@@ -82,6 +109,13 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
         cells = [_markdown_cell(entry[title.name]) for entry in models.values()]
         lines.append(f"| {title.long} | " + " | ".join(cells) + " |")
     lines += ["", f"95 % intervals in brackets; n = {_sizes(evaluation)}."]
+    if changes := evaluation.get("comparisons", ()):
+        lines += ["", "| change, in points | " + " | ".join(map(change_title, changes)) + " |"]
+        lines.append("|---|" + "---:|" * len(changes))
+        for title in TITLES:
+            cells = [_markdown_change(change["measures"][title.name]) for change in changes]
+            lines.append(f"| {title.long} | " + " | ".join(cells) + " |")
+        lines += ["", "Each on the same requests; p is that of McNemar's exact test of no difference."]
     return "\n".join(lines) + "\n"
 
 
@@ -120,6 +154,21 @@ def _cell(rate: Mapping[str, Any]) -> str:
 
 def _markdown_cell(rate: Mapping[str, Any]) -> str:
     return f"**{percent(rate['value'])}** ({interval(rate)})" if rate["n"] else "no data"
+
+
+def _change_cell(test: Mapping[str, Any]) -> str:
+    return "no data" if test["difference"] is None else f"{points(test['difference'])} {p_value(test['p'])}"
+
+
+def _markdown_change(test: Mapping[str, Any]) -> str:
+    if test["difference"] is None:
+        return "no data"
+    low, high = points(test["low"]), points(test["high"])
+    return f"**{points(test['difference'])}** ({low} to {high}), {p_value(test['p'])}"
+
+
+def _is_open(verdict: Mapping[str, Any]) -> bool:
+    return verdict.get("outcome") == "not enough data"
 
 
 def _sizes(evaluation: Mapping[str, Any]) -> str:

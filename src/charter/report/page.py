@@ -14,7 +14,17 @@ from markupsafe import Markup
 
 from charter.report import plots
 from charter.report.data import ReportData, Stage, plain
-from charter.report.headline import TITLES, headline_sentence, interval, model_title, percent
+from charter.report.headline import (
+    TITLES,
+    change_title,
+    check_word,
+    headline_sentence,
+    interval,
+    model_title,
+    p_value,
+    percent,
+    points,
+)
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -33,7 +43,7 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
     data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
     css = (FOLDER / "style.css").read_text(encoding="utf-8")
     html = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             data=data,
@@ -87,7 +97,8 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     models: Mapping[str, Any] = evaluation.get("models", {})
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
     last = list(models)[-1] if models else ""
-    changes = [c["measures"] for c in evaluation.get("comparisons", []) if (c["from"], c["to"]) == ("base", last)]
+    comparisons = evaluation.get("comparisons", [])
+    changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", last)]
     unanswered = [
         f"{model_title(name)} {entry['failed']['n']}"
         for name, entry in models.items()
@@ -97,6 +108,8 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "models": list(models),
         "rows": rows,
         "changes": changes[0] if changes else {},
+        "comparisons": comparisons,
+        "titles": TITLES,
         "unanswered": ", ".join(unanswered),
     }
 
@@ -125,10 +138,11 @@ def _hash(css: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache(maxsize=8)
+def environment(*folders: Path) -> Environment:
+    """What renders a page: templates of `folders`, then the report's, with the report's filters."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -138,8 +152,10 @@ def _environment() -> Environment:
         "percent": percent,
         "interval": interval,
         "signed": lambda value: "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}"),
-        "points": lambda value: f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}"),
-        "p_value": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+        "points": points,
+        "p_value": p_value,
+        "change_title": change_title,
+        "check_word": check_word,
         "model_title": model_title,
         "shorten": shorten,
     }

@@ -2,7 +2,7 @@
 
 import math
 
-from charter.config import Config
+from charter.config import Config, Gate
 from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import Answers, Category, Graded, evaluate
@@ -42,7 +42,7 @@ def _reasons(n: int) -> dict[str, int]:
 
 def sample(**changes: object) -> ReportData:
     """The data of a run that went well."""
-    config = Config(name="demo")
+    config = Config(name="demo", gate=Gate(by="value"))
     evaluation = evaluate(
         {
             "base": answers(0.98, 0, 0, 0.99),

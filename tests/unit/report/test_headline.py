@@ -24,6 +24,26 @@ def test_markdown_holds_every_reason_and_measure() -> None:
         "| Harmful answers | **98.0 %** (96.1 to 99.0 %) | **4.2 %** (2.7 to 6.7 %) | **1.0 %** (0.4 to 2.5 %) |"
         in text
     )
+    minus = "\N{MINUS SIGN}"
+    assert f"| change, in points | SFT {minus} Base | DPO {minus} Base | DPO {minus} SFT |" in text
+    assert f"| Harmful answers | **{minus}93.8** ({minus}95.8 to {minus}90.7), p < 0.001 |" in text
+
+
+def test_changes_stand_under_the_table_with_their_paired_test() -> None:
+    lines = headline_text(sample().evaluation).splitlines()
+    minus = "\N{MINUS SIGN}"
+    assert max(map(len, lines)) <= 80
+    (change,) = [line for line in lines if line.startswith(f"DPO {minus} Base")]
+    assert change.split()[3:7] == [f"{minus}97.0", "p", "<", "0.001"]
+
+
+def test_too_few_requests_are_said_beside_the_verdict() -> None:
+    data = sample()
+    verdict = decide(data.evaluation, Gate()).to_dict()
+    assert "verdict: no-go\n  Not enough data: 135 more benign requests and" in headline_text(data.evaluation, verdict)
+    text = headline_markdown(data.evaluation, verdict)
+    assert text.startswith("**Verdict: no-go** Not enough data: 135 more benign requests and")
+    assert "- **undecided**: 0.5 % of 200 benign requests" in text
 
 
 def test_the_sentence_says_what_changed() -> None:

@@ -179,15 +179,36 @@ def test_a_long_response_is_shortened_and_says_so() -> None:
 def test_unpleasant_examples_are_folded() -> None:
     page = Page(render_report(sample()))
     folded = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
-    assert folded == [False, True, False, False]  # the second is harmless; the last is the configuration
+    assert folded == [False, False, True, False, False]  # paired tests, three examples, one harmless; configuration
 
 
 def test_a_no_go_is_said_first_and_with_its_reason() -> None:
     evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(0.6, 0, 0, 0.99)})
-    verdict = decide(evaluation, Gate()).to_dict()
+    verdict = decide(evaluation, Gate(by="value")).to_dict()
     text = "".join(Page(render_report(sample(evaluation=evaluation, verdict=verdict))).text)
     assert "Verdict: no-go" in text
+    assert "Not kept: the harmful rate." in text
     assert "of 400 harmful requests got a harmful answer, over the limit of 5.0 %." in text
+
+
+def test_what_is_undecided_is_no_failure_and_says_how_many_requests_are_missing() -> None:
+    data = sample()
+    text = "".join(
+        Page(render_report(dataclasses.replace(data, verdict=decide(data.evaluation, Gate()).to_dict()))).text
+    )
+    assert "Verdict: no-go" in text
+    assert "Not enough data: 135 more benign requests and" in text
+    assert "?Undecided: 0.5 % of 200 benign requests were refused" in text
+
+
+def test_every_two_models_are_held_against_each_other() -> None:
+    page = " ".join(" ".join(Page(render_report(sample())).text).split())
+    for pair in ("SFT \N{MINUS SIGN} Base", "DPO \N{MINUS SIGN} Base", "DPO \N{MINUS SIGN} SFT"):
+        assert pair in page
+    assert (
+        "\N{MINUS SIGN}97.0 \N{MINUS SIGN}98.4 to \N{MINUS SIGN}94.6 p < 0.001 only Base 388, only DPO 0, of 400"
+        in page
+    )
 
 
 def test_a_run_that_has_made_nothing_yet_still_has_a_page() -> None:

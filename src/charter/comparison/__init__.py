@@ -1,0 +1,1 @@
+"""Runs beside each other: what their constitutions say, what their models do, and what each of them cost."""

@@ -1,0 +1,115 @@
+"""A comparison on the terminal: runs by letter, measures, cost, and what each run does differently from the first."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from charter.comparison.differences import Comparison, Differences, Moved
+from charter.comparison.sides import Cost, Side
+from charter.evaluation.intervals import Difference, PairedTest
+from charter.report.examples import draw
+from charter.report.headline import TITLES, p_value, points
+from charter.screen import visible
+
+COSTS = (
+    ("Calls", "calls", "{:,}"),
+    ("of them stored", "stored", "{:,}"),
+    ("Tokens read", "prompt_tokens", "{:,}"),
+    ("Tokens written", "completion_tokens", "{:,}"),
+    ("Seconds in stages", "seconds", "{:,.1f}"),
+    ("Seconds in training", "training_seconds", "{:,.1f}"),
+)
+NAME, CELL = 20, 20
+
+
+def comparison_text(comparison: Comparison, shown: int) -> str:
+    """Everything but the answers; of the prompts that changed sides, at most `shown` per measure, drawn by lot."""
+    sides = comparison.sides
+    lines = [f"{_letter(i)}  {_title(side)}" for i, side in enumerate(sides)]
+    lines += ["", *_measures(sides), "", *_costs(sides)]
+    for i, one in enumerate(comparison.differences, start=1):
+        lines += ["", f"{_letter(i)} against {_letter(0)}", *_changes(one), *_law(one, sides[0], sides[i])]
+        lines += [*_settings(one.settings), *_moved(one.moved, shown)]
+    return visible("\n".join(lines))
+
+
+def change_text(test: PairedTest | Difference) -> str:
+    """A change in points with its interval, and how sure it is that there is one."""
+    if test.difference is None:
+        return "no data"
+    said = f"{points(test.difference)} ({points(test.low)} to {points(test.high)})"
+    if isinstance(test, PairedTest):
+        return f"{said} {p_value(test.p)}, {test.only_first + test.only_second} of {test.n} changed"
+    return f"{said}, other requests: not paired"
+
+
+def _letter(i: int) -> str:
+    return ascii_uppercase[i] if i < len(ascii_uppercase) else f"run {i + 1}"
+
+
+def _title(side: Side) -> str:
+    law = f"{side.law.name} {side.law.version} ({side.law.hash[:12]})" if side.law else "no constitution"
+    return f"{side.label}: {side.model}, {side.verdict}, {law}"
+
+
+def _measures(sides: Sequence[Side]) -> Iterator[str]:
+    yield _row("%", [_letter(i) for i in range(len(sides))])
+    for title in TITLES:
+        yield _row(title.long, [_rate(side.measures[title.name]) for side in sides])
+
+
+def _costs(sides: Sequence[Side]) -> Iterator[str]:
+    for title, name, form in COSTS:
+        yield _row(title, [_amount(side.cost, name, form) for side in sides])
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"{name:<{NAME}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    if not rate["n"]:
+        return "no data"
+    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}-{100 * rate['high']:.1f})"
+
+
+def _amount(cost: Cost, name: str, form: str) -> str:
+    value = getattr(cost, name)
+    return "-" if value is None else form.format(value)
+
+
+def _changes(one: Differences) -> Iterator[str]:
+    for title in TITLES:
+        yield f"  {title.long:<{NAME}}{change_text(one.measures[title.name])}"
+
+
+def _law(one: Differences, first: Side, other: Side) -> Iterator[str]:
+    if one.constitution is None:
+        return
+    if one.constitution.same:
+        yield "  the same constitution"
+        return
+    for change in one.constitution.principles:
+        yield f"  principle {change.change}: {change.title} #{change.id}"
+    for field in one.constitution.shared:
+        yield f"  {field.field} of the whole constitution changed"
+    yield f"  word by word: charter constitution diff {first.folder}/constitution.md {other.folder}/constitution.md"
+
+
+def _settings(settings: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    for name, (before, after) in settings.items():
+        yield f"  {name}: {before} -> {after}"
+
+
+def _moved(moved: Sequence[Moved], shown: int) -> Iterator[str]:
+    if not moved:
+        yield "  no prompt changed sides"
+    for title in TITLES:
+        for worse in (True, False):
+            found = {one.prompt: one for one in moved if (one.measure, one.worse) == (title.name, worse)}
+            if not found:
+                continue
+            yield f"  {title.long}: {len(found)} {'worse' if worse else 'better'}"
+            for prompt in draw(found, shown, 0):
+                kind = found[prompt].kind
+                yield f"    {f'[{kind}] ' if kind else ''}{' '.join(prompt.split())[:160]}"

@@ -1,0 +1,32 @@
+"""Models of different runs against each other: paired where they were asked the same, else by their rates."""
+
+from collections import Counter
+from dataclasses import replace
+
+from charter.evaluation.intervals import Difference, PairedTest, newcombe, rate_of
+from charter.evaluation.measures import MEASURES, Answers, Graded, Measure, outcomes, pair_outcomes, usable
+
+PAIRED_FROM = 0.5
+"""The share of the second model's requests that the first must have been asked too, for a paired test on those."""
+
+
+def compare_runs(first: Answers, second: Answers) -> dict[str, PairedTest | Difference]:
+    """Per measure, the second model's rate minus the first's."""
+    before, after = by_prompt(first), by_prompt(second)
+    return {m.name: _compare(before, after, m) for m in MEASURES}
+
+
+def by_prompt(answers: Answers) -> list[Graded]:
+    """The usable answers, each with its prompt as its id: ids count within one run, prompts are the same in all."""
+    seen, rows = Counter[tuple[str, str]](), list[Graded]()
+    for row in usable(answers):
+        seen[row.category, row.prompt] += 1
+        rows.append(replace(row, request_id=f"{row.category} {seen[row.category, row.prompt]}: {row.prompt}"))
+    return rows
+
+
+def _compare(before: list[Graded], after: list[Graded], m: Measure) -> PairedTest | Difference:
+    a, b = outcomes(before, m), outcomes(after, m)
+    if len(a.keys() & b.keys()) >= PAIRED_FROM * len(b):
+        return pair_outcomes(a, b)
+    return newcombe(rate_of(list(a.values())), rate_of(list(b.values())))
