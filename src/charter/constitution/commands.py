@@ -4,19 +4,22 @@ import json
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charter.constitution.diff import Diff, FieldChange, diff, load_at
 from charter.constitution.exchange import FORMATS, Format, export_json, import_json
 from charter.constitution.lint import Context, counts, lint
+from charter.constitution.model import Constitution
 from charter.constitution.parse import load_constitution
-from charter.constitution.recount import Recount, recount_run
 from charter.constitution.show import show
 from charter.constitution.write import write_constitution
 from charter.errors import ConfigError, ConstitutionError
 from charter.preview.command import preview_command
+
+if TYPE_CHECKING:
+    from charter.constitution.recount import Recount
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
 
@@ -92,15 +95,15 @@ def diff_command(
     """Compare two constitutions: principles added, removed, reworded and re-weighted, word by word."""
     law = load_at(new)
     compared = diff(load_at(old), law)
-    most, likely = (recount_run(run, law, likely) if run else None for likely in (False, True))
+    costs = _costs(run, law) if run else []
     if as_json:
-        counts = {"recount": most, "recount_likely": likely}
-        extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items() if cost}
+        counts = dict(zip(("recount", "recount_likely"), costs, strict=False))
+        extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items()}
         _print_json({**asdict(compared), "same": compared.same, **extra})
         return
     _print_diff(compared)
-    if most and likely:
-        _print_cost(most, likely)
+    if costs:
+        _print_cost(*costs)
 
 
 @app.command("blame")
@@ -173,6 +176,13 @@ def _context(tokens: int | None, model: Path | None) -> Context | None:
     return Context(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
 
 
+def _costs(run: Path, law: Constitution) -> "list[Recount]":
+    """The most it can be, and what is likely."""
+    from charter.constitution.recount import recount_run  # judges are needed by this option only
+
+    return [recount_run(run, law, likely) for likely in (False, True)]
+
+
 def _print_diff(compared: Diff) -> None:
     typer.echo(f"{compared.old} ({compared.old_hash}) -> {compared.new} ({compared.new_hash})")
     for change in compared.principles:
@@ -199,13 +209,18 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
         typer.echo()
 
 
-def _print_cost(most: Recount, likely: Recount) -> None:
+def _print_cost(most: "Recount", likely: "Recount") -> None:
     typer.echo(
         f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
         f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first response.\n"
         f"About {likely.completions}, if critiques find what they found before "
         f"({likely.critiques} critiques, {likely.revisions} revisions, {likely.judgements} judgements)."
     )
+    if most.uncounted:
+        typer.echo(
+            f"The judgements are those of the strategy revision. The run's pairs of {', '.join(most.uncounted)} are "
+            "judged as well, and not counted here."
+        )
 
 
 def _print_json(values: Any) -> None:

@@ -20,16 +20,23 @@ FEWEST = 20
 """Pairs that each half needs, for a calibration to be fitted to one and tried on the other."""
 
 
-def figures(pairs: Pairs, tie_margin: float = 0.05, own: Collection[str] = ()) -> dict[str, Any]:
+def figures(
+    asked: Pairs, tie_margin: float = 0.05, own: Collection[str] = (), members: Sequence[str] = ()
+) -> dict[str, Any]:
     """Every figure, as it stands in ``audit.json``. Rates have 95 % intervals; None is what could not be measured.
 
+    Pairs on which a panel splits get no label in a run: only ``splits`` and ``by_member`` are about them as well.
+
     Args:
-        pairs: what the judge said.
+        asked: what the judge said.
         tie_margin: verdicts with |p - 1/2| at or under this are ties, set aside and counted.
         own: the names under which the judge's own answers may stand, for self-preference.
+        members: the names of a panel's members, in their order.
     """
+    pairs = [pair for pair in asked if not pair.split]
     return {
-        "pairs": len(pairs),
+        "pairs": len(asked),
+        **splits(asked, members, tie_margin),
         **agreement([pair.p for pair in pairs], tie_margin),
         "one_order": agreement([pair.one_order for pair in pairs], tie_margin),
         "position": position(pairs),
@@ -40,6 +47,19 @@ def figures(pairs: Pairs, tie_margin: float = 0.05, own: Collection[str] = ()) -
         "by_kind": _by([(pair.pair.kind, pair.p) for pair in pairs], tie_margin),
         "by_source": _by([(pair.pair.source, pair.p) for pair in pairs], tie_margin),
         "calibration": calibration(pairs),
+    }
+
+
+def splits(pairs: Pairs, members: Sequence[str], tie_margin: float) -> dict[str, Any]:
+    """How often a panel splits, on what kind of pair, and each member's own verdicts over all pairs."""
+    if not members:
+        return {"splits": None, "splits_by_kind": {}, "by_member": {}}
+    kinds = sorted({pair.pair.kind for pair in pairs if pair.pair.kind is not None})
+    said = [(name, p) for pair in pairs for name, p in zip(members, pair.by_member, strict=True)]
+    return {
+        "splits": rate_of([pair.split for pair in pairs]).to_dict(),
+        "splits_by_kind": {kind: rate_of([p.split for p in pairs if p.pair.kind == kind]).to_dict() for kind in kinds},
+        "by_member": _by(said, tie_margin),
     }
 
 
@@ -150,7 +170,8 @@ def calibration(pairs: Pairs) -> dict[str, Any]:
 
 def mistakes(pairs: Pairs, n: int = 6, tie_margin: float = 0.05) -> list[dict[str, Any]]:
     """The pairs about which the judge was most sure and wrong, surest first."""
-    wrong = sorted((pair for pair in pairs if verdict(pair.p, tie_margin) == "worse"), key=lambda pair: pair.p)
+    labelled = (pair for pair in pairs if not pair.split)
+    wrong = sorted((pair for pair in labelled if verdict(pair.p, tie_margin) == "worse"), key=lambda pair: pair.p)
     return [
         {
             **pair.row(),

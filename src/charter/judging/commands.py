@@ -5,13 +5,67 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from pydantic import ValidationError
 
-from charter.config import Judge, JudgeKind, Serving
+from charter.config import Config, JudgeKind, PairFormat, load_config
 from charter.errors import ConfigError
-from charter.judging.layouts import Format, parse_columns
+from charter.judging.layouts import parse_columns
 
 app = typer.Typer(no_args_is_help=True, help="Know the judge before its labels are learnt.")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="Audit the judge that a run's YAML describes; options given here go before it."),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(help="A file of labelled pairs; or sandbox, whose oracle labels them.", show_default="sandbox"),
+]
+FormatName = Annotated[
+    str | None, typer.Option(help=f"One of: {', '.join(get_args(PairFormat))}.", show_default="auto")
+]
+Columns = Annotated[
+    list[str] | None, typer.Option(help="NAME=COLUMN, such as better=chosen; once for each name that differs.")
+]
+Law = Annotated[
+    Path | None,
+    typer.Option(help="Whose principles the judge is asked about.", show_default="constitutions/harmless.md"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="sandbox, a model folder, or a hub id; vLLM is started for it.", show_default="sandbox"),
+]
+BaseUrls = Annotated[list[str] | None, typer.Option(help="Instead, a server that already runs; once for each server.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How it judges, one of: {', '.join(get_args(JudgeKind))}; a panel comes from --config.",
+        show_default="choice",
+    ),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="reasoned, critic: the longest chain of thought or critique, in tokens.", show_default="512"),
+]
+Pairs = Annotated[int | None, typer.Option("--n", "-n", help="How many pairs, drawn by the seed.", show_default="400")]
+Principles = Annotated[
+    int | None, typer.Option(help="Principles asked about each pair, each in both orders.", show_default="3")
+]
+Tags = Annotated[list[str] | None, typer.Option(help="Only principles with this tag; once for each tag.")]
+TieMargin = Annotated[
+    float | None, typer.Option(help="Verdicts with |p - 1/2| at or under this are ties.", show_default="0.05")
+]
+Own = Annotated[list[str] | None, typer.Option(help="A name under which the judge's own answers stand in the data.")]
+Seed = Annotated[int | None, typer.Option(help="Of every draw.", show_default="0")]
+Floor = Annotated[
+    float | None, typer.Option(help="Exit status 1 if agreement may be lower than this.", show_default="0.8")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The folder for audit.json, audit.html and the rows.", show_default="outputs/judge-audit"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+OUT = Path("outputs/judge-audit")
 
 
 @app.callback()
@@ -21,86 +75,64 @@ def _group() -> None:
 
 @app.command("audit")
 def audit_command(
-    data: Annotated[
-        str, typer.Option(help="A file of labelled pairs; or sandbox, whose oracle labels them.")
-    ] = "sandbox",
-    format: Annotated[str, typer.Option(help=f"One of: {', '.join(get_args(Format))}.")] = "auto",
-    column: Annotated[
-        list[str] | None, typer.Option(help="NAME=COLUMN, such as better=chosen; once for each name that differs.")
-    ] = None,
-    constitution: Annotated[Path, typer.Option(help="Whose principles the judge is asked about.")] = Path(
-        "constitutions/harmless.md"
-    ),
-    model: Annotated[
-        str, typer.Option(help="sandbox, a model folder, or a hub id; vLLM is started for it.")
-    ] = "sandbox",
-    base_url: Annotated[
-        list[str] | None, typer.Option(help="Instead, a server that already runs; once for each server.")
-    ] = None,
-    kind: Annotated[str, typer.Option(help=f"How it judges, one of: {', '.join(get_args(JudgeKind))}.")] = "choice",
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="reasoned, critic: the longest chain of thought or critique, in tokens.")
-    ] = 512,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many pairs, drawn by the seed.")] = 400,
-    principles: Annotated[int, typer.Option(min=1, help="Principles asked about each pair, each in both orders.")] = 3,
-    tag: Annotated[list[str] | None, typer.Option(help="Only principles with this tag; once for each tag.")] = None,
-    tie_margin: Annotated[
-        float, typer.Option(min=0.0, max=0.499, help="Verdicts with |p - 1/2| at or under this are ties.")
-    ] = 0.05,
-    own: Annotated[
-        list[str] | None, typer.Option(help="A name under which the judge's own answers stand in the data.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0,
-    floor: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Exit status 1 if agreement may be lower than this.")
-    ] = 0.8,
-    out: Annotated[Path, typer.Option(help="The folder for audit.json, audit.html and the rows.")] = Path(
-        "outputs/judge-audit"
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    config: ConfigFile = None,
+    data: Source = None,
+    format: FormatName = None,
+    column: Columns = None,
+    constitution: Law = None,
+    model: Model = None,
+    base_url: BaseUrls = None,
+    kind: Kind = None,
+    max_tokens: MaxTokens = None,
+    n: Pairs = None,
+    principles: Principles = None,
+    tag: Tags = None,
+    tie_margin: TieMargin = None,
+    own: Own = None,
+    seed: Seed = None,
+    floor: Floor = None,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the judge over labelled pairs; say how often it is right, how sure it is, and what misleads it.
 
     Exit status: 0 the judge can be used, 1 the lower end of its agreement's 95 % interval is below the floor.
     """
+    settings = {
+        "audit.source": data,
+        "audit.format": _known("--format", format, get_args(PairFormat)),
+        "audit.columns": parse_columns(column) if column else None,
+        "constitution": constitution,
+        "judge.model": model,
+        "judge.base_urls": base_url or ([] if model else None),
+        "judge.kind": _known("--kind", kind, get_args(JudgeKind)),
+        "judge.max_tokens": max_tokens,
+        "audit.n": n,
+        "judge.principles": principles,
+        "judge.tags": tag or None,
+        "judge.tie_margin": tie_margin,
+        "audit.own": own or None,
+        "seed": seed,
+        "judge.min_agreement": floor,
+        "audit.output": out or (None if config else OUT),
+    }
+    given = {field: value for field, value in settings.items() if value is not None}
+    _audit(load_config(config, given), as_json)
+
+
+def _audit(config: Config, as_json: bool) -> None:
     # Servers, Parquet and numbers are needed by this command only.
-    from charter.judging.session import AuditPlan, audit_judge
+    from charter.judging.session import audit_judge
     from charter.judging.text import audit_text
 
-    plan = AuditPlan(
-        out=out,
-        data=data,
-        format=_known("--format", format, get_args(Format)),
-        columns=parse_columns(column or []),
-        constitution=constitution,
-        model=model,
-        serving=Serving(base_urls=tuple(base_url or ())),
-        settings=_judge(
-            kind=_known("--kind", kind, get_args(JudgeKind)),
-            principles=principles,
-            tags=tuple(tag or ()),
-            tie_margin=tie_margin,
-            max_tokens=max_tokens,
-            min_agreement=floor,
-        ),
-        n=n,
-        seed=seed,
-        own=tuple(own or ()),
-    )
-    record, path = audit_judge(plan, lambda line: typer.echo(line, err=True))
+    path = audit_judge(config, lambda line: typer.echo(line, err=True))
+    record = json.loads(path.read_text(encoding="utf-8"))
     typer.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else audit_text(record))
     typer.echo(f"Wrote {path} and {path.with_name('audit.html')}.", err=True)
     raise typer.Exit(0 if record["passed"] else 1)
 
 
-def _judge(**values: Any) -> Judge:
-    try:
-        return Judge.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"--kind '{values['kind']}': {error.errors()[0]['msg']}.") from error
-
-
-def _known(option: str, value: str, values: tuple[Any, ...]) -> Any:
-    if value not in values:
+def _known(option: str, value: str | None, values: tuple[Any, ...]) -> str | None:
+    if value is not None and value not in values:
         raise ConfigError(f"{option} '{value}': not known. Use one of: {', '.join(values)}.")
     return value

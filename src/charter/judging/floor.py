@@ -1,11 +1,18 @@
 """A run's floor under its judge: an audit that is good enough, and that is about this judge."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.config import Judge
 from charter.errors import ConfigError
+
+
+class _Audited(NamedTuple):
+    identity: str
+    kind: str
+    members: Sequence[tuple[str, str]]
 
 
 def check_audit(settings: Judge, identity: str) -> None:
@@ -22,12 +29,10 @@ def check_audit(settings: Judge, identity: str) -> None:
     """
     if settings.audit is None:
         return
-    named, advice = f"judge.audit '{settings.audit}'", "Run `charter judge audit` on this model, or change judge.audit."
-    judge, kind, low = _read(settings.audit, named, advice)
-    if not _same(judge, identity):
-        raise ConfigError(f"{named}: is about another model ({judge}, and this run's judge is {identity}). {advice}")
-    if kind != settings.kind:
-        raise ConfigError(f"{named}: is about the judge '{kind}', and judge.kind is '{settings.kind}'. {advice}")
+    named, advice = f"judge.audit '{settings.audit}'", "Run `charter judge audit` on this judge, or change judge.audit."
+    judge, low = _read(settings.audit, named, advice)
+    if difference := _difference(judge, settings, identity):
+        raise ConfigError(f"{named}: is about {difference}. {advice}")
     if low < settings.min_agreement:
         raise ConfigError(
             f"{named}: the judge agrees with the labels in {low:.1%} of its verdicts at least (the lower end of the "
@@ -36,16 +41,34 @@ def check_audit(settings: Judge, identity: str) -> None:
         )
 
 
-def _read(path: Path, named: str, advice: str) -> tuple[str, str, float]:
-    """The identity and the kind of the judge that was audited, and the lower end of its agreement."""
+def _difference(audited: _Audited, settings: Judge, identity: str) -> str:
+    """In what the judge that was audited is another one; nothing if it is the same."""
+    if not _same(audited.identity, identity):
+        return f"another model ({audited.identity}, and this run's judge is {identity})"
+    if audited.kind != settings.kind:
+        return f"the judge '{audited.kind}', and judge.kind is '{settings.kind}'"
+    members = [(member.name, member.kind) for member in settings.panel]
+    if audited.members != members:
+        return f"the panel {_listed(audited.members)}, and judge.panel is {_listed(members)}"
+    return ""
+
+
+def _read(path: Path, named: str, advice: str) -> tuple[_Audited, float]:
+    """The judge that was audited, and the lower end of its agreement."""
     try:
         record: Any = json.loads(path.read_text(encoding="utf-8"))
         judge, rate = record["judge"], record["figures"]["agreement"]
-        return str(judge["identity"]), str(judge["kind"]), float(rate["low"]) if rate["n"] else 0.0
+        members = [(str(member["name"]), str(member["kind"])) for member in judge.get("members", ())]
+        audited = _Audited(str(judge["identity"]), str(judge["kind"]), members)
+        return audited, float(rate["low"]) if rate["n"] else 0.0
     except OSError as error:
         raise ConfigError(f"{named}: cannot be read ({error.strerror}). {advice}") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"{named}: is no audit.json of `charter judge audit`. {advice}") from error
+
+
+def _listed(members: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in members) or "empty"
 
 
 def _same(audited: str, identity: str) -> bool:

@@ -1,7 +1,7 @@
 """Asking a judge about labelled pairs: any judge, which knows nothing of their labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from charter.config import Judge
@@ -9,6 +9,7 @@ from charter.constitution import Principle
 from charter.constitution.selection import select_judges
 from charter.judging.labelled import LabelledPair
 from charter.judging.layouts import Label
+from charter.judging.panel import is_split
 from charter.judging.protocol import Compare, Judgement, is_tie
 from charter.stages.context import Context, OnProgress, Row, each_row, under
 
@@ -26,6 +27,8 @@ class JudgedPair:
         as_a: over the principles, with the better answer shown as A.
         as_b: the same, shown as B.
         asked_as_a: whether the judge's first order showed the better answer as A.
+        by_member: of each member of a panel; empty for a single judge.
+        split: whether members stand on both sides, so that a run would give the pair to people and not label it.
     """
 
     pair: LabelledPair
@@ -35,6 +38,8 @@ class JudgedPair:
     as_a: float
     as_b: float
     asked_as_a: bool
+    by_member: tuple[float, ...] = ()
+    split: bool = False
 
     @property
     def one_order(self) -> float:
@@ -44,7 +49,8 @@ class JudgedPair:
     def row(self) -> dict[str, Any]:
         """As a line of ``judged.jsonl``."""
         about = {"row_id": self.pair.row_id, "kind": self.pair.kind, "source": self.pair.source}
-        said = {"p": self.p, "as_a": self.as_a, "as_b": self.as_b}
+        said: dict[str, Any] = {"p": self.p, "as_a": self.as_a, "as_b": self.as_b}
+        said |= {"by_member": list(self.by_member), "split": self.split} if self.by_member else {}
         return {**about, **said, "principles": list(self.principles), "by_principle": list(self.by_principle)}
 
 
@@ -80,7 +86,8 @@ async def judge_pairs(
         first, last = (pair.better, pair.worse) if better_first else (pair.worse, pair.better)
         with under(principles, STAGE):
             made = await compare(pair.prompt, first, last, principles, context)
-        judged[pair.row_id] = _turned(pair, made, made.principles or principles, better_first)
+        split = is_split(made.by_member, settings.tie_margin)
+        judged[pair.row_id] = replace(_turned(pair, made, made.principles or principles, better_first), split=split)
         return [{"row_id": pair.row_id}]
 
     outcome = await each_row([{"row_id": pair.row_id, "pair": pair} for pair in pairs], STAGE, work, on_progress)
@@ -96,8 +103,17 @@ def verdict(p: float, margin: float = 0.0) -> Label:
 
 def _turned(pair: LabelledPair, made: Judgement, principles: Sequence[Principle], better_first: bool) -> JudgedPair:
     # A judgement is about its last answer: turned around where the better one stood first.
-    p, in_first_order, in_second_order, *each = (
-        1 - said if better_first else said for said in (made.p, *made.by_order, *made.by_principle)
+    def turned(said: Sequence[float]) -> tuple[float, ...]:
+        return tuple(1 - p if better_first else p for p in said)
+
+    in_first_order, in_second_order = turned(made.by_order)
+    return JudgedPair(
+        pair=pair,
+        p=turned([made.p])[0],
+        principles=tuple(principle.id for principle in principles),
+        by_principle=turned(made.by_principle),
+        as_a=in_first_order if better_first else in_second_order,
+        as_b=in_second_order if better_first else in_first_order,
+        asked_as_a=better_first,
+        by_member=turned(made.by_member),
     )
-    as_a, as_b = (in_first_order, in_second_order) if better_first else (in_second_order, in_first_order)
-    return JudgedPair(pair, p, tuple(x.id for x in principles), tuple(each), as_a, as_b, better_first)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from charter.config import Judge, JudgeKind
-from charter.constitution import load_constitution
+from charter.config import Judge, JudgeKind, Selection
+from charter.constitution import Constitution, eligible, load_constitution
 from charter.judging import choice, critic, panel, reasoned, score
 from charter.judging.panel import Seat
 from charter.judging.protocol import Compare, Judgement
@@ -31,3 +31,15 @@ def judge_of(settings: Judge) -> Compare:
         law = load_constitution(member.constitution) if member.constitution else None
         seats.append(Seat(member.name, partial(KINDS[member.kind], settings=settings), law))
     return partial(panel.compare, settings=settings, seats=seats)
+
+
+def check_laws(settings: Judge, law: Constitution) -> None:
+    """Look whether `law`, and the constitution of each member that has its own, has principles to judge by.
+
+    Raises:
+        ConstitutionError: a member's constitution cannot be read.
+        ConfigError: one of them has no principle with a tag of `settings.tags`.
+    """
+    theirs = (load_constitution(member.constitution) for member in settings.panel if member.constitution)
+    for each in (law, *theirs):
+        eligible(each, Selection(tags=settings.tags))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from charter.config import PairFormat
 from charter.constitution import Constitution
 from charter.data.conversations import Unusable
 from charter.data.readers import Record, read_records
 from charter.data.sources import content_id
 from charter.errors import DataError
-from charter.judging.layouts import Answers, Format, Label, Layout, layout_for
+from charter.judging.layouts import Answers, Label, Layout, layout_for
 from charter.judging.sandbox_pairs import sandbox_answers
 from charter.messages import Message
 from charter.stages.context import failure
@@ -60,7 +61,7 @@ class Labelled(NamedTuple):
 
 def read_labelled(
     data: str,
-    format: Format,
+    format: PairFormat,
     law: Constitution,
     n: int | None = None,
     seed: int = 0,
@@ -82,7 +83,7 @@ def read_labelled(
     if "sandbox" in (data, format):
         return _drawn("sandbox", "sandbox", *_gather(sandbox_answers(law, n or 400, seed), "sandbox"), n, seed)
     path, layout = Path(data), layout_for(data, format, columns or {})
-    records = read_records(path, "labelled pairs", "--data")
+    records = read_records(path, "labelled pairs", "--data (audit.source)")
     found = _gather(((record.where, _answers(record, layout)) for record in records), path.name)
     return _drawn(data, layout.name, *found, n, seed)
 
@@ -157,7 +158,8 @@ def _digest(text: str) -> str:
 
 def _nothing(rejects: Sequence[Mapping[str, Any]]) -> str:
     if not rejects:
-        return "holds no rows. Name another file with --data, or sandbox."
+        return "holds no rows. Name another file with --data (audit.source), or sandbox."
     counts = ", ".join(f"{reason}: {n}" for reason, n in Counter(row["reason"] for row in rejects).most_common())
     first = rejects[0]["detail"]
-    return f"none of its {len(rejects)} rows is a labelled pair ({counts}); {first}. Check --format and --column."
+    advice = "Check --format and --column (audit.format, audit.columns)."
+    return f"none of its {len(rejects)} rows is a labelled pair ({counts}); {first}. {advice}"

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+from charter.config import PairColumn
 from charter.data.conversations import Unusable, is_blank, is_transcript, parse_transcript, read_conversation
 from charter.errors import ConfigError, DataError
 from charter.messages import Message
 
-Format = Literal["auto", "hh-rlhf", "cai", "columns", "sandbox"]
-"""How a file is laid out; ``auto`` looks at its first row, ``sandbox`` needs no file."""
-
 Label = Literal["better", "worse", "tie"]
 """What a judge or a person says about the answer that the data calls the better one."""
 
-COLUMNS = ("prompt", "better", "worse", "kind", "source", "human", "better_model", "worse_model")
-"""What a file of columns may tell about a pair."""
+COLUMNS: tuple[str, ...] = get_args(PairColumn)
 NEEDED = ("prompt", "better", "worse")
 _CAI = ("text_correct", "text_incorrect")
 _HH = ("chosen", "rejected")
@@ -66,8 +63,8 @@ class Layout:
         missing = [self._columns[name] for name in COLUMNS if name in self._named and self._columns[name] not in values]
         if missing:
             raise DataError(
-                f"labelled pairs '{self._data}': no column '{missing[0]}' in {where}. Name the columns that it "
-                f"has, as in --column better=NAME; they are: {', '.join(map(str, values)) or 'none'}."
+                f"labelled pairs '{self._data}': no column '{missing[0]}' in {where}. Name the columns that it has, as "
+                f"in --column better=NAME (audit.columns); they are: {', '.join(map(str, values)) or 'none'}."
             )
         return lambda row: read_columns(row, self._columns)
 

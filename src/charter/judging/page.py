@@ -19,7 +19,6 @@ from charter.report.page import FOLDER as REPORT
 from charter.report.page import shorten
 
 FOLDER = Path(__file__).parent
-PARTS = (("by_kind", "Kind"), ("by_principle", "Principle"), ("by_source", "Source"))
 
 
 def render_audit(record: Mapping[str, Any]) -> str:
@@ -41,7 +40,7 @@ def render_audit(record: Mapping[str, Any]) -> str:
             sentence=text.sentence(record),
             lines=text.lines(record),
             scores=text.calibration_lines(record),
-            parts=[(title, found[name]) for name, title in PARTS if found[name]],
+            parts=[(title.capitalize(), found[name]) for title, name in text.PARTS if found[name]],
             mistakes=[_shown(mistake) for mistake in record["mistakes"]],
             plots={name: Markup(svg) for name, svg in plots.items()},  # the XML writer has escaped the text in them
             style=Markup(css),  # ours, not a user's
@@ -60,7 +59,7 @@ def _groups(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     size = found["length"]
     whole = [("all pairs", found["agreement"]), ("in one order", found["one_order"]["agreement"])]
     whole += [("better is longer", size["better_is_longer"]), ("better is shorter", size["better_is_shorter"])]
-    several = [name for name, _ in PARTS if len(found[name]) > 1]
+    several = [name for _, name in text.PARTS if len(found[name]) > 1]
     return whole + [(key, entry["agreement"]) for name in several for key, entry in found[name].items()]
 
 

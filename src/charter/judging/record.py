@@ -9,7 +9,7 @@ from typing import Any
 
 from charter import __version__
 from charter.config import Judge
-from charter.constitution import Constitution
+from charter.constitution import Constitution, load_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.errors import CountMismatch
@@ -20,6 +20,8 @@ from charter.judging.labelled import Labelled
 from charter.report.data import plain
 
 VERSION = 1
+SETTINGS = ("principles", "tags", "tie_margin", "combine", "samples", "clamp", "score_temperature", "max_tokens")
+"""Of the judge's settings those that decide what it says."""
 
 
 def make_record(
@@ -46,26 +48,22 @@ def make_record(
 
     Raises:
         CountMismatch: pairs went missing.
+        ConstitutionError: a member's constitution cannot be read.
     """
     if len(labelled.pairs) != len(judged.pairs) + len(judged.failures):
         raise CountMismatch(
             f"audit: {len(labelled.pairs)} pairs in, {len(judged.pairs)} judged and {len(judged.failures)} failed. "
             "This is a bug in Charter."
         )
-    found = figures(judged.pairs, settings.tie_margin, own)
+    found = figures(judged.pairs, settings.tie_margin, own, [member.name for member in settings.panel])
     floor = settings.min_agreement
     record = {
         "version": VERSION,
         "charter": __version__,
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "judge": {**judge, "kind": settings.kind, "own": sorted(own)},
-        "settings": {
-            "principles": settings.principles,
-            "tags": list(settings.tags),
-            "tie_margin": settings.tie_margin,
-            "seed": seed,
-        },
-        "constitution": {"name": law.name, "version": law.version, "hash": law.hash},
+        "judge": {**judge, "kind": settings.kind, "members": _members(settings), "own": sorted(own)},
+        "settings": {**settings.model_dump(mode="json", include=set(SETTINGS)), "seed": seed},
+        "constitution": _named(law),
         "data": {"source": data, "format": labelled.format, **_counts(labelled, judged)},
         "floor": floor,
         "passed": passes(found, floor),
@@ -89,6 +87,19 @@ def write_record(folder: Path, record: dict[str, Any], labelled: Labelled, judge
     write_rows(folder / "failures.parquet", SCHEMAS["failures"], failures)
     (folder / "audit.html").write_text(render_audit(record), encoding="utf-8")
     return write_json(folder / "audit.json", record)
+
+
+def _members(settings: Judge) -> list[dict[str, Any]]:
+    """The members of a panel, each with the constitution of its own, if it has one."""
+    laws = [load_constitution(member.constitution) if member.constitution else None for member in settings.panel]
+    return [
+        {"name": member.name, "kind": member.kind, "constitution": _named(law) if law else None}
+        for member, law in zip(settings.panel, laws, strict=True)
+    ]
+
+
+def _named(law: Constitution) -> dict[str, str]:
+    return {"name": law.name, "version": law.version, "hash": law.hash}
 
 
 def _counts(labelled: Labelled, judged: Judged) -> dict[str, Any]:

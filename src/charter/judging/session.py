@@ -1,83 +1,93 @@
-"""One audit from its settings to its files; the judge is served here, or runs already."""
+"""One audit, from a run's configuration to its files: the judge is asked exactly as the run would ask it."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from charter.config import Judge, Selection, Serving
-from charter.constitution import Constitution, eligible, load_constitution
+from charter.config import Config
+from charter.constitution import Constitution, load_constitution
 from charter.judging.judged import Judged, judge_pairs
-from charter.judging.kinds import judge_of
+from charter.judging.kinds import check_laws, judge_of
 from charter.judging.labelled import Labelled, read_labelled
-from charter.judging.layouts import Format
 from charter.judging.record import make_record, write_record
-from charter.run import model_folder
-from charter.serving.endpoints import Served, connect
+from charter.run import check_served, judging, locked, model_folder, telling
+from charter.serving.endpoints import connect
 from charter.serving.engine import EngineSpec, open_engine
 from charter.serving.process import serve
-from charter.stages.context import Context
+from charter.stages.context import Context, OnProgress
 
 
-@dataclass(frozen=True)
-class AuditPlan:
-    """Which judge is audited, on what.
+def check(config: Config) -> None:
+    """Look at everything that an audit needs, in seconds, before anything is started.
 
-    Attributes:
-        out: the folder for all files of the audit, the store of completions among them.
-        data: a file of labelled pairs, or ``sandbox``.
-        columns: the file's names for what a pair has, where they differ.
-        settings: the judge's; `settings.min_agreement` is the floor.
-        own: names under which the judge's answers may stand in the data; the model's own names when empty.
+    Raises:
+        CharterError: constitutions, labelled pairs, a model or a server that cannot be used, and what to do.
     """
-
-    out: Path
-    data: str = "sandbox"
-    format: Format = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    constitution: Path = Path("constitutions/harmless.md")
-    model: str = "sandbox"
-    serving: Serving = field(default_factory=Serving)
-    settings: Judge = field(default_factory=Judge)
-    n: int = 400
-    seed: int = 0
-    own: tuple[str, ...] = ()
+    law = load_constitution(config.constitution)
+    check_laws(config.judge, law)
+    _labelled(config, law)
+    check_served(*judging(config))
 
 
-def audit_judge(plan: AuditPlan, say: Callable[[str], None]) -> tuple[dict[str, Any], Path]:
-    """Read, ask, measure and write; the record and the path of ``audit.json``.
+def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
+    """Check, serve, ask, measure and write, as ``flows.audit`` does on Prefect; the path of ``audit.json``.
+
+    Raises:
+        CharterError: what `check` raises, or the server died.
+    """
+    check(config)
+    with locked(config.audit_folder), serve_judge(config, say) as spec:
+        return asyncio.run(audit_pairs(config, spec))
+
+
+@contextlib.contextmanager
+def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSpec]:
+    """The configured judge, on the servers named for it or on vLLM started here; its log is in the audit's folder.
+
+    Raises:
+        ModelError, ServingError: it cannot be served.
+    """
+    model, serving = judging(config)
+    with contextlib.ExitStack() as stack:
+        if serving.base_urls:
+            served = connect(serving.base_urls, serving)
+        else:
+            name = "sandbox" if model == model_folder("sandbox") else None
+            served = stack.enter_context(serve(model, serving, config.audit_folder / "vllm.log", name, say))
+        store = str(config.audit_folder / "completions.sqlite")
+        yield EngineSpec.of(served, store, config.generation.concurrency, serving.api_key_env)
+
+
+async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress | None = None) -> Path:
+    """Ask about every labelled pair, measure, and write; the path of ``audit.json``.
 
     What was asked before, in the same folder, is not asked again.
 
     Raises:
-        CharterError: the data, the constitution, the model or a server cannot be used.
+        CharterError: the pairs or a constitution cannot be read, or the endpoints are gone for good.
     """
-    law = load_constitution(plan.constitution)
-    eligible(law, Selection(tags=plan.settings.tags))
-    labelled = read_labelled(plan.data, plan.format, law, plan.n, plan.seed, plan.columns)
-    say(f"{len(labelled.pairs)} labelled pairs from {plan.data}, {len(labelled.rejects)} rows not usable")
-    plan.out.mkdir(parents=True, exist_ok=True)
-    with _served(plan, say) as served:
-        judged = asyncio.run(_ask(plan, labelled, law, served))
-    judge = {"model": served.model_name, "identity": served.identity}
-    own = plan.own or (served.model_name, plan.model)
-    record = make_record(labelled, judged, law, plan.settings, judge, plan.data, plan.seed, own)
-    return record, write_record(plan.out, record, labelled, judged)
+    law = load_constitution(config.constitution)
+    labelled = _labelled(config, law)
+    judged = await _ask(config, labelled, law, spec, on_progress)
+    model = config.judge.model or config.model
+    judge = {"model": spec.model_name, "identity": spec.identity}
+    own = config.audit.own or (spec.model_name, model)
+    record = make_record(labelled, judged, law, config.judge, judge, config.audit.source, config.seed, own)
+    return write_record(config.audit_folder, record, labelled, judged)
 
 
-@contextlib.contextmanager
-def _served(plan: AuditPlan, say: Callable[[str], None]) -> Iterator[Served]:
-    if plan.serving.base_urls:
-        yield connect(plan.serving.base_urls, plan.serving)
-        return
-    name = "sandbox" if plan.model == "sandbox" else None
-    with serve(model_folder(plan.model), plan.serving, plan.out / "vllm.log", name, say) as served:
-        yield served
+def _labelled(config: Config, law: Constitution) -> Labelled:
+    settings = config.audit
+    columns = {str(name): column for name, column in settings.columns.items()}
+    return read_labelled(settings.source, settings.format, law, settings.n, config.seed, columns)
 
 
-async def _ask(plan: AuditPlan, labelled: Labelled, law: Constitution, served: Served) -> Judged:
-    async with open_engine(EngineSpec.of(served, str(plan.out / "completions.sqlite"))) as engine:
-        context = Context(engine.ask, law, plan.seed, served.identity)
-        return await judge_pairs(labelled.pairs, judge_of(plan.settings), context, plan.settings)
+async def _ask(
+    config: Config, labelled: Labelled, law: Constitution, spec: EngineSpec, on_progress: OnProgress | None
+) -> Judged:
+    settings = config.generation
+    async with open_engine(spec) as engine:
+        context = Context(engine.ask, law, config.seed, spec.identity, settings.templates, settings.preface)
+        tell = telling(on_progress, engine)
+        return await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, tell)

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from charter.report.headline import interval, percent
 
+PARTS = (("member", "by_member"), ("kind", "by_kind"), ("principle", "by_principle"), ("source", "by_source"))
+"""What agreement is broken down by, and where it stands among the figures."""
+
 
 class Line(NamedTuple):
     """One figure: what it is, its value, and its interval or what else belongs to it."""
@@ -19,6 +22,7 @@ def lines(record: Mapping[str, Any]) -> list[Line]:
     found = record["figures"]
     place, size, own = found["position"], found["length"], found["self_preference"]
     rows = [
+        *_splits(found),
         _rate("agreement, ties set aside", found["agreement"]),
         _rate("ties", found["ties"]),
         _rate("agreement in one order", found["one_order"]["agreement"]),
@@ -36,6 +40,14 @@ def lines(record: Mapping[str, Any]) -> list[Line]:
     return rows
 
 
+def _splits(found: Mapping[str, Any]) -> list[Line]:
+    """Over all pairs, and over each kind on which a panel splits at all; the other figures leave these out."""
+    if not found["splits"]:
+        return []
+    kinds = [_rate(f"split on {kind}", rate) for kind, rate in found["splits_by_kind"].items() if rate["value"]]
+    return [_rate("pairs on which it splits", found["splits"]), *kinds]
+
+
 def calibration_lines(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """What was scored: all pairs; then, over the half that nothing was fitted to, before and after each mending."""
     scores = record["figures"]["calibration"]
@@ -50,12 +62,16 @@ def calibration_lines(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str,
 
 def sentence(record: Mapping[str, Any]) -> str:
     """The audit in one sentence that a person can repeat."""
-    rate = record["figures"]["agreement"]
+    found = record["figures"]
+    rate, pairs = found["agreement"], f"{found['pairs']:,} labelled pairs"
+    on, these = f"On {pairs}", "the pairs"
+    if found["splits"]:
+        on, these = f"Members split on {percent(found['splits']['value'])} of {pairs}; on the others", "these"
     if not rate["n"]:
-        return f"On {record['figures']['pairs']} labelled pairs the judge gives no verdict."
+        return f"{on} the judge gives no verdict."
     return (
-        f"On {record['figures']['pairs']:,} labelled pairs the judge agrees with the label in {percent(rate['value'])} "
-        f"of its verdicts ({interval(rate)}); {percent(record['figures']['ties']['value'])} of the pairs are ties."
+        f"{on} the judge agrees with the label in {percent(rate['value'])} of its verdicts ({interval(rate)}); "
+        f"{percent(found['ties']['value'])} of {these} are ties."
     )
 
 
@@ -68,13 +84,13 @@ def audit_text(record: Mapping[str, Any]) -> str:
         f"pairs {data['judged']} judged, {failed} failed; {data['read']} read from {data['source']} "
         f"({data['format']}), {sum(data['rejected'].values())} not usable, {data['not_drawn']} not drawn",
         "",
-        *(f"{line.name:<28}{line.value:>9}  {line.note}".rstrip() for line in lines(record)),
+        *(f"{' '.join(line.name.split())[:27]:<28}{line.value:>9}  {line.note}".rstrip() for line in lines(record)),
         "",
         f"{'calibration':<28}{'ECE':>9}{'Brier':>9}{'log loss':>10}{'n':>7}",
     ]
     for title, s in calibration_lines(record):
         rows.append(f"{title:<28}{_digits(s['ece']):>9}{_digits(s['brier']):>9}{_digits(s['log_loss']):>10}{s['n']:>7}")
-    for title, name in (("kind", "by_kind"), ("principle", "by_principle"), ("source", "by_source")):
+    for title, name in PARTS:
         rows += _breakdown(title, record["figures"][name])
     rows += ["", *(f"! {concern['text']}" for concern in record["concerns"])] if record["concerns"] else []
     return "\n".join([*rows, "", _outcome(record)])
@@ -85,11 +101,11 @@ def audit_markdown(record: Mapping[str, Any]) -> str:
     parts = [f"**Judge audit: {'passed' if record['passed'] else 'failed'}.** {_plain(sentence(record))}", ""]
     parts += [f"- **{concern['figure']}**: {_plain(concern['text'])}" for concern in record["concerns"]]
     parts += ["", "| figure | value | 95 % interval |", "|---|---:|---|"]
-    parts += [f"| {line.name} | {line.value} | {line.note} |" for line in lines(record)]
+    parts += [f"| {_plain(line.name)} | {line.value} | {line.note} |" for line in lines(record)]
     parts += ["", "| calibration | ECE | Brier | log loss | n |", "|---|---:|---:|---:|---:|"]
     for title, s in calibration_lines(record):
         parts.append(f"| {title} | {_digits(s['ece'])} | {_digits(s['brier'])} | {_digits(s['log_loss'])} | {s['n']} |")
-    for title, name in (("kind", "by_kind"), ("principle", "by_principle"), ("source", "by_source")):
+    for title, name in PARTS:
         if record["figures"][name]:
             parts += ["", f"| {title} | agreement | 95 % interval | ties |", "|---|---:|---|---:|"]
             parts += [_markdown_row(key, entry) for key, entry in record["figures"][name].items()]

@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -105,10 +106,10 @@ def run_with(judging: int, rounds: int = 2) -> Config:
     return Config(seed=7, generation=Generation(rounds=rounds), judge=Judge(principles=judging))
 
 
-def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
+async def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
     rows = revisions(law(), 600, 2, 7)
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = recount(law(), edited, rows, run_with(judging=1))
+    cost = await recount(law(), edited, rows, run_with(judging=1))
     drew = {r["row_id"] for r in rows if r["principle_id"] == "p0"}
     first = {r["row_id"] for r in rows if r["principle_id"] == "p0" and r["round"] == 0}
     assert cost.rows == 600
@@ -119,16 +120,16 @@ def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
     assert cost.completions == cost.critiques + cost.revisions + cost.judgements
 
 
-def test_comments_order_and_titles_cost_nothing() -> None:
+async def test_comments_order_and_titles_cost_nothing() -> None:
     rows = revisions(law(), 100, 2, 7)
     moved = replace(law(), version="2", principles=tuple(replace(p, title="x") for p in reversed(law().principles)))
-    assert recount(law(), moved, rows, run_with(judging=3)) == Recount(100, 0, 0, 0, 0)
+    assert await recount(law(), moved, rows, run_with(judging=3)) == Recount(100, 0, 0, 0, 0)
 
 
-def test_only_the_judging_is_asked_again_where_only_the_judge_sees_the_edit() -> None:
+async def test_only_the_judging_is_asked_again_where_only_the_judge_sees_the_edit() -> None:
     rows = [r for r in revisions(law(), 200, 1, 7) if r["principle_id"] != "p0"]
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = recount(law(), edited, rows, run_with(judging=8, rounds=1))  # all eight principles judge
+    cost = await recount(law(), edited, rows, run_with(judging=8, rounds=1))  # all eight principles judge
     changed = sum(r["changed"] for r in rows)
     assert (cost.critiques, cost.revisions, cost.judgements) == (0, 0, 2 * changed)
 
@@ -140,7 +141,7 @@ def test_a_run_s_folder_is_counted(tmp_path: Path) -> None:
     without = replace(law(), principles=law().principles[1:])
     cost = recount_run(tmp_path, without)
     old = load_constitution(tmp_path / "constitution.md")
-    assert cost == recount(old, without, revisions(law(), 50, 2, 7), run_with(judging=1))
+    assert cost == asyncio.run(recount(old, without, revisions(law(), 50, 2, 7), run_with(judging=1)))
     assert 0 < cost.rows_changed < 50
     with pytest.raises(DataError, match=r"no config\.yaml"):
         recount_run(tmp_path / "nowhere", without)

@@ -4,12 +4,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from charter.config import Config
+from charter.config import Config, Judge, Member
 from charter.constitution import Constitution, Example, Principle, Turn
-from charter.constitution.recount import Recount, recount
+from charter.constitution.recount import Recount, recount, recount_run
+from charter.constitution.write import write_constitution
 from charter.messages import Messages, user
 from charter.serving.completion import Completion, Sampling, request_key
 from charter.stages.context import Context
@@ -18,6 +20,7 @@ from charter.stages.pair import walked_rows
 from charter.stages.revise import revise
 from charter.testing.scripted import Script, ScriptedModel
 from tests.candidate_pairs import candidate_pairs
+from tests.scripted_run import make_run
 
 ROWS = [
     {
@@ -95,6 +98,7 @@ def reworded(law: Constitution, **changes: object) -> Constitution:
 EDITS: dict[str, Callable[[Constitution], Constitution]] = {
     "nothing": lambda law: replace(law, version="2", principles=law.principles[::-1]),
     "words": lambda law: reworded(law, text="Rule number two, in other words."),
+    "other requests": lambda law: reworded(law, critique_request="Critique your last answer by rule two."),
     "weight": lambda law: reworded(law, weight=4.0),
     "tags": lambda law: reworded(law, tags=("kind",)),
     "id": lambda law: reworded(law, id="a2"),
@@ -128,7 +132,7 @@ async def test_the_count_is_what_the_stages_ask(settings: str, edit: str, judgin
     config, edited = Config(generation=SETTINGS[settings], judge=judging), EDITS[edit](LAW)
     run = Run(config, always_faulted)
     rows, _ = await run.under(LAW)
-    cost = recount(LAW, edited, rows, config)
+    cost = await recount(LAW, edited, rows, config)
     _, asked = await run.under(edited)
     counted = {name: getattr(cost, name) for name in ("critiques", "revisions", "judgements")}
     assert counted == {name: asked[name] for name in counted}
@@ -150,7 +154,7 @@ async def test_the_likely_count_is_right_where_critiques_find_what_they_found(se
     config, edited = Config(generation=SETTINGS[settings], judge={"principles": 3}), EDITS[edit](LAW)
     run = Run(config, faulted_by_words)
     rows, _ = await run.under(LAW)
-    likely, most = (recount(LAW, edited, rows, config, likely) for likely in (True, False))
+    likely, most = [await recount(LAW, edited, rows, config, likely) for likely in (True, False)]
     _, asked = await run.under(edited)
     assert asked["critiques"] <= most.critiques
     if settings == "sample to the end" and edit in ("nothing", "words", "removed"):  # nobody is met anew
@@ -165,7 +169,7 @@ async def test_a_principle_that_goes_and_found_no_fault_costs_nothing() -> None:
     config, edited = Config(generation={"rounds": "all"}), EDITS["removed"](LAW)
     run = Run(config, content)
     rows, _ = await run.under(LAW)
-    assert recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+    assert await recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
     _, asked = await run.under(edited)
     assert asked.total() == 0
 
@@ -176,7 +180,7 @@ async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str,
     config, edited = Config(generation=SETTINGS[settings]), EDITS[edit](LAW)
     run = Run(config, sometimes_faulted)
     rows, _ = await run.under(LAW)
-    cost = recount(LAW, edited, rows, config)
+    cost = await recount(LAW, edited, rows, config)
     _, asked = await run.under(edited)
     assert asked["critiques"] <= cost.critiques and asked["judgements"] <= cost.judgements
 
@@ -194,6 +198,7 @@ OTHER_JUDGES = {
     "score": {"kind": "score"},
     "critic": {"kind": "critic", "principles": 2},
     "panel": {"kind": "panel", "panel": [{"name": "a"}, {"name": "b", "kind": "critic"}]},
+    "panel that agrees on everything": {"kind": "panel", "panel": [{"name": "a"}, {"name": "b"}]},
     "panel with another law": {
         "kind": "panel",
         "panel": [{"name": "a"}, {"name": "b", "constitution": "constitutions/honest.md", "kind": "score"}],
@@ -203,16 +208,15 @@ OTHER_JUDGES = {
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("kind", OTHER_JUDGES)
-async def test_the_count_is_the_most_that_any_judge_asks(kind: str, edit: str) -> None:
+async def test_the_count_is_what_a_judge_of_any_kind_asks(kind: str, edit: str) -> None:
     config, edited = Config(generation={"rounds": 2}, judge=OTHER_JUDGES[kind]), EDITS[edit](LAW)
     run = Run(config, graded)
     rows, _ = await run.under(LAW)
-    cost = recount(LAW, edited, rows, config)
+    prompts = {row["row_id"]: row["prompt"] for row in ROWS}
+    cost = await recount(LAW, edited, rows, config, prompts=prompts)
     _, asked = await run.under(edited)
-    if kind == "reasoned":
-        assert asked.total() == cost.completions
-    assert asked.total() <= cost.completions
-    assert cost.completions > 0 or edit in ("nothing", "weight", "tags", "id", "preface")
+    assert cost.completions == asked.total()
+    assert cost.completions > 0 or edit in ("nothing", "weight", "tags", "id", "preface", "other requests")
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -222,7 +226,35 @@ async def test_an_edit_that_no_request_shows_costs_nothing(settings: str) -> Non
     edited = EDITS["nothing"](LAW)
     if not config.generation.preface:
         edited = EDITS["preface"](edited)
-    assert recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+    assert await recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+
+
+def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Path) -> None:
+    def script(messages: Messages, sampling: Sampling) -> str | float:
+        if sampling.choices:
+            return 0.8
+        asked = messages[-1]["content"]
+        return "Verdict: violated" if asked.startswith("Critique") else f"answer {digest(messages)}"
+
+    theirs = tmp_path / "south.md"
+    theirs.write_text("## South {#p0}\nThe ways of the south.\n")
+    members = (Member(name="north"), Member(name="south", constitution=theirs))
+    judge = Judge(kind="panel", panel=members, principles=1)
+    prompts = [{"prompt": f"Question {i}?"} for i in range(6)]
+    run = make_run(tmp_path / "outputs", write_constitution(LAW), prompts, script, rounds=1, judge=judge)
+    theirs.unlink()
+    same = recount_run(run, LAW)
+    assert same == Recount(6, 0, 0, 0, 0)
+    other = replace(LAW, principles=tuple(replace(p, text=f"{p.text} Indeed.") for p in LAW.principles))
+    cost = recount_run(run, other)
+    assert (cost.rows_changed, cost.critiques, cost.revisions) == (6, 6, 6)
+    assert cost.judgements == 6 * (2 + 2)  # in both orders, by the run's principle and by theirs, of a new answer
+
+
+async def test_what_is_not_counted_is_named() -> None:
+    config = Config(pairs={"strategies": {"samples": 0.5, "best-worst": 1.0}})
+    rows, _ = await Run(config, always_faulted).under(LAW)
+    assert (await recount(LAW, LAW, rows, config)).uncounted == ("samples", "best-worst")
 
 
 async def test_the_preface_reaches_critique_revision_and_judge_once() -> None:

@@ -56,7 +56,7 @@ def test_a_good_judge_passes_and_leaves_its_files(server: NullServer, data: Path
     record = json.loads((out / "audit.json").read_text())
     assert (record["passed"], record["judge"]["identity"]) == (True, "served:null@unknown")
     assert record["data"]["rejected"] == {"empty-answer": 1}
-    assert record["settings"] == {"principles": 3, "tags": [], "tie_margin": 0.05, "seed": 0}
+    assert record["settings"].items() >= {"principles": 3, "tags": [], "tie_margin": 0.05, "seed": 0}.items()
     assert server.counts["requests"] == 50 * 3 * 2
 
 
@@ -113,6 +113,87 @@ def test_another_kind_of_judge_is_audited_as_such(server: NullServer, data: Path
     assert (record["judge"]["kind"], record["figures"]["agreement"]["value"]) == ("score", 1.0)
 
 
+def split_by(law: str) -> Any:
+    """Prefers what is good; under a principle with `law` in it, what is bad in even pairs."""
+
+    def answer(messages: Any) -> str:
+        even = re.search(r"(good|bad) \d*[02468]\b", messages[-1]["content"])
+        right = prefers_good(messages)
+        return {"A": "B", "B": "A"}[right] if law in messages[-1]["content"] and even else right
+
+    return answer
+
+
+@pytest.fixture
+def panel(server: NullServer, data: Path, tmp_path: Path) -> Path:
+    """A run's config with a panel of two, one of them with a constitution of its own."""
+    (tmp_path / "south.md").write_text("## South\nAs they hold in the south.\n")
+    server.answer = split_by("in the south")
+    members = [{"name": "north"}, {"name": "south", "constitution": str(tmp_path / "south.md")}]
+    values = {
+        "name": "trial",
+        "outputs": str(tmp_path),
+        "constitution": str(HARMLESS),
+        "judge": {"kind": "panel", "panel": members, "principles": 2, "combine": "vote", "base_urls": [server.url]},
+        "audit": {"source": str(data), "own": ["good writer"]},
+    }
+    path = tmp_path / "trial.yaml"
+    path.write_text(json.dumps(values))  # which is YAML as well
+    return path
+
+
+def audit(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["judge", "audit", *map(str, arguments)])
+
+
+def test_the_judge_of_a_config_is_audited_as_it_stands_there(panel: Path, server: NullServer, tmp_path: Path) -> None:
+    result = audit("--config", panel, "--json", "--floor", 0.5)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "trial" / "judge-audit" / "audit.json").read_text())
+    assert record == json.loads(result.stdout)
+    assert [member["name"] for member in record["judge"]["members"]] == ["north", "south"]
+    assert record["judge"]["members"][0] == {"name": "north", "kind": "choice", "constitution": None}
+    assert record["judge"]["members"][1]["constitution"]["name"] == "south"
+    assert (record["judge"]["own"], record["settings"]["combine"]) == (["good writer"], "vote")
+    assert server.counts["requests"] == 60 * (2 * 2 + 1 * 2)  # two principles and one, in both orders
+
+
+def test_a_panel_is_measured_where_its_members_agree(panel: Path, server: NullServer, tmp_path: Path) -> None:
+    result = audit("--config", panel, "--floor", 0.5)
+    assert re.search(r"^pairs on which it splits +50\.0 %  .*, n 60$", result.stdout, re.MULTILINE), result.output
+    assert re.search(r"^split on made up +50\.0 %", result.stdout, re.MULTILINE)
+    found = json.loads((tmp_path / "trial" / "judge-audit" / "audit.json").read_text())["figures"]
+    assert (found["agreement"]["value"], found["agreement"]["n"]) == (1.0, 30)
+    members = {name: entry["agreement"]["value"] for name, entry in found["by_member"].items()}
+    assert members == {"north": 1.0, "south": 0.5}
+    assert "south/south" in found["by_principle"]
+
+
+def test_options_go_before_the_config(panel: Path, server: NullServer, tmp_path: Path) -> None:
+    result = audit("--config", panel, "--n", 20, "--out", tmp_path / "else", "--seed", 3, "--principles", 1, "--json")
+    record = json.loads(result.stdout)
+    assert (record["data"]["judged"], record["settings"]["seed"], record["settings"]["principles"]) == (20, 3, 1)
+    assert (tmp_path / "else" / "audit.json").is_file() and not (tmp_path / "trial").exists()
+
+
+def test_a_config_s_templates_and_preface_reach_the_judge(panel: Path, server: NullServer, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "choice.md.j2").write_text(
+        "In our words:\n<answer_a>\n{{ answer_a }}\n</answer_a>\n<answer_b>\n{{ answer_b }}\n</answer_b>\n"
+    )
+    law = tmp_path / "law.md"
+    law.write_text("---\nname: law\n---\nFor a library.\n\n## Care\nTake care.\n")
+    values = json.loads(panel.read_text()) | {"constitution": str(law)}
+    values["judge"] = {"base_urls": [server.url]}
+    values["generation"] = {"preface": True, "templates": str(tmp_path / "templates")}
+    panel.write_text(json.dumps(values))
+    server.keep_bodies = True
+    assert audit("--config", panel, "--n", 5).exit_code == 1  # so few show little
+    system, question = server.bodies[0]["messages"]
+    assert system == {"role": "system", "content": "For a library."}
+    assert question["content"].startswith("In our words:")
+
+
 def test_columns_can_be_named(server: NullServer, tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("q,yes,no,vote\n" + "".join(f"{i}?,good {i},bad {i},better\n" for i in range(30)))
@@ -133,6 +214,9 @@ def test_columns_can_be_named(server: NullServer, tmp_path: Path) -> None:
         (("--constitution", "none.md"), "none.md"),
         (("--base-url", "http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1"),
         (("--model", "no-such-model"), "no-such-model"),
+        (("--n", "0"), "audit.n"),
+        (("--tie-margin", "0.5"), "judge.tie_margin"),
+        (("--config", "none.yaml"), "none.yaml"),
     ],
 )
 def test_a_mistake_is_one_message_before_anything_is_started(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charter.config import Config, Judge
+from charter.config import Config, Judge, Member
 from charter.errors import ConfigError
 from charter.judging.floor import check_audit
 from charter.run import check
@@ -15,9 +15,11 @@ from charter.testing.null_server import NullServer, run_null_server
 ME = "sha256:me"
 
 
-def audit(path: Path, low: float = 0.9, identity: str = ME, n: int = 100, kind: str = "choice") -> Path:
+def audit(
+    path: Path, low: float = 0.9, identity: str = ME, n: int = 100, kind: str = "choice", members: Any = None
+) -> Path:
     rate = {"value": None if n == 0 else (low + 1) / 2, "low": low, "high": 1.0, "n": n}
-    judge = {"identity": identity, "kind": kind}
+    judge = {"identity": identity, "kind": kind} | ({} if members is None else {"members": members})
     path.write_text(json.dumps({"judge": judge, "figures": {"agreement": rate}}))
     return path
 
@@ -53,6 +55,15 @@ def test_an_audit_of_another_way_to_judge_is_refused(tmp_path: Path) -> None:
     path = audit(tmp_path / "audit.json", kind="critic")
     assert "about the judge 'critic', and judge.kind is 'choice'" in refused(Judge(audit=path))
     check_audit(Judge(kind="critic", audit=path), ME)
+
+
+def test_an_audit_of_another_panel_is_refused(tmp_path: Path) -> None:
+    members = [{"name": "a", "kind": "choice", "constitution": None}, {"name": "b", "kind": "critic"}]
+    path = audit(tmp_path / "audit.json", kind="panel", members=members)
+    panel = (Member(name="a"), Member(name="b", kind="critic"))
+    check_audit(Judge(kind="panel", panel=panel, audit=path), ME)
+    said = refused(Judge(kind="panel", panel=(panel[0], Member(name="b", kind="score")), audit=path))
+    assert "about the panel a choice, b critic, and judge.panel is a choice, b score" in said
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from charter.config import Judge
+from charter.config import Judge, Member
 from charter.constitution import Constitution
 from charter.errors import CountMismatch
 from charter.judging.judged import Judged, JudgedPair
@@ -39,7 +39,9 @@ async def recorded(prefers: Prefers = SURE, n: int = 60, floor: float = 0.8, **c
 
 async def test_a_record_says_who_what_and_how_well() -> None:
     record, _, _ = await recorded()
-    assert record["judge"] == {"model": "null", "identity": "sha256:abc", "kind": "choice", "own": ["null"]}
+    judge = {"model": "null", "identity": "sha256:abc", "kind": "choice", "members": [], "own": ["null"]}
+    assert record["judge"] == judge
+    assert (record["figures"]["splits"], record["figures"]["by_member"]) == (None, {})
     assert record["constitution"] == {"name": "law", "version": "1", "hash": LAW.hash}
     counts = {"read": 66, "rejected": {"malformed-row": 1}, "not_drawn": 5, "judged": 60, "failed": {}}
     assert record["data"] == {"source": "p.jsonl", "format": "columns", **counts}
@@ -108,6 +110,28 @@ async def test_a_kind_and_a_principle_of_one_name_both_show() -> None:
     labelled = Labelled(tuple(x.pair for x in asked), (), 0, 16, "columns")
     text = "".join(Page(render_audit(make_record(labelled, Judged(asked, []), LAW, Judge(), WHO, "p.jsonl"))).text)
     assert "p0: 100.0 % of 8; p1: 100.0 % of 8; p0: 100.0 % of 16; p1: 0.0 % of 16" in text
+
+
+async def test_a_panel_s_record_shows_its_members_on_the_page_and_in_words(tmp_path: Path) -> None:
+    (tmp_path / "south.md").write_text("---\nname: south\nversion: 7\n---\n## South\nAs they hold in the south.\n")
+    members = (Member(name="north"), Member(name="south", constitution=tmp_path / "south.md"))
+    said = [
+        JudgedPair(pair(i), 0.9, ("p0", "south/south"), (0.9, p), 0.9, 0.9, True, by_member=(0.9, p), split=i % 4 == 0)
+        for i in range(40)
+        for p in ((0.1,) if i % 4 == 0 else (0.9,))
+    ]
+    labelled = Labelled(tuple(x.pair for x in said), (), 0, 40, "columns")
+    settings = Judge(kind="panel", panel=members, principles=1, min_agreement=0.5)
+    record = make_record(labelled, Judged(said, []), LAW, settings, WHO, "p.jsonl")
+    assert record["figures"]["splits"]["value"] == 0.25
+    assert record["figures"]["splits_by_kind"]["theft"]["value"] == 0.5  # of even numbers, every second pair
+    assert record["figures"]["by_member"]["south"]["agreement"]["value"] == 0.75
+    assert record["figures"]["agreement"]["n"] == 30
+    page = " ".join(Page(render_audit(record)).text)
+    assert "for each of 2 members" in page and "south 7" in page
+    assert audit_markdown(record).startswith("**Judge audit: passed.** Members split on 25.0 % of 40 labelled pairs")
+    assert "| pairs on which it splits | 25.0 % |" in audit_markdown(record)
+    assert "| south | 75.0 % |" in audit_markdown(record)
 
 
 def worst(text: str) -> Any:

@@ -1,0 +1,225 @@
+"""Do soft labels pay? DPO on the sandbox under a noisy judge whose p says how noisy it is.
+
+    python benchmarks/soft_labels.py outputs/demo --out outputs/soft-labels
+
+Takes the pairs and the SFT model of a finished run. For each pair a p is drawn, evenly between 1/2 and 1, and the pair
+is turned around with probability 1 - p: the labels of a judge that is wrong as often as it says. Then DPO is trained
+with the run's settings, from the same model and on the same labels:
+
+    soft             every pair with its p
+    hard             every pair as if it were certain
+    filtered         the pairs with p above 0.8, as if they were certain
+    filtered-longer  those again, for as many steps as the others have
+
+Each model answers the run's held-out requests greedily, and the sandbox's oracle grades the answers. Seeds differ in
+the labels and in the order of training. What is done is kept: after a kill the same command goes on.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from charter.config import Config, Training, load_config
+from charter.data.schema import SCHEMAS
+from charter.data.shards import read_rows, write_rows
+from charter.errors import CharterError
+from charter.evaluation.answering import grade_by_oracle
+from charter.evaluation.measures import MEASURES, Answers, Graded, measure
+from charter.evaluation.requests import HeldOut, load_requests
+from charter.messages import user
+from charter.training import train
+
+LABELS = ("soft", "hard", "filtered", "filtered-longer")
+SURE = 0.8
+BATCH = 100
+SCHEMA = pa.schema(map(SCHEMAS["pairs"].field, ("row_id", "pair_id", "prompt", "chosen", "rejected", "p_chosen")))
+NAMES = [m.name for m in MEASURES]
+T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t at 97.5 %, from one degree of freedom on; so for two to ten seeds."""
+
+
+class Mean(NamedTuple):
+    """A mean over seeds with its 95 % interval; one seed has none."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        between = "" if math.isnan(self.low) else f" ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{100 * self.value:.1f}{between}"
+
+
+class Experiment(NamedTuple):
+    """What all trainings share."""
+
+    config: Config
+    run: Path
+    out: Path
+    pairs: Sequence[Mapping[str, Any]]
+    requests: Sequence[HeldOut]
+
+    def measured(self, labels: str, seed: int) -> dict[str, Any]:
+        """Train on one kind of label, answer and grade; or what was found before."""
+        noisy = [flipped(pair, seed) for pair in self.pairs]
+        used = [pair for pair in noisy if not labels.startswith("filtered") or pair["p_chosen"] > SURE]
+        data, model = self.out / "data" / f"{labels}-{seed}.parquet", self.out / "models" / f"{labels}-{seed}"
+        write_rows(data, SCHEMA, used)
+        done = train("dpo", self.run / "sft", data, model, self.settings(labels, len(used)), seed)
+        about = {"labels": labels, "seed": seed, "rows": done.rows_used, "steps": done.steps}
+        return {**about, **self.kept(done.model)}
+
+    def settings(self, labels: str, used: int) -> Training:
+        """The run's, for this kind of label on so many pairs."""
+        dpo = self.config.training.dpo
+        longer = len(self.pairs) / used if labels == "filtered-longer" else 1.0
+        changed = dpo.model_copy(update={"soft_labels": labels == "soft", "epochs": dpo.epochs * longer})
+        return self.config.training.model_copy(update={"dpo": changed})
+
+    def kept(self, model: Path) -> dict[str, float]:
+        """What `answered` found, kept in the model's folder for as long as that model stands there."""
+        path, asked = model / "held-out.json", [request.request_id for request in self.requests]
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if found.get("asked") != asked:
+            found = {"asked": asked, "measures": self.answered(model)}
+            path.write_text(json.dumps(found), encoding="utf-8")
+        return dict(found["measures"])
+
+    def answered(self, model: Path) -> dict[str, float]:
+        """Each measure of a model over the held-out requests."""
+        entry = measure(Answers(list(answer(model, self.requests, self.config.evaluation.max_tokens))))
+        return {name: entry[name]["value"] for name in NAMES}
+
+
+def flipped(pair: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A pair with a p drawn for it, turned around with probability 1 - p; the same for the same seed."""
+    luck = random.Random(f"{seed}\0{pair['pair_id']}")
+    p = 1 - luck.random() / 2
+    wrong = luck.random() < 1 - p
+    chosen, rejected = ("rejected", "chosen") if wrong else ("chosen", "rejected")
+    kept = {name: pair[name] for name in ("row_id", "pair_id", "prompt")}
+    return {**kept, "chosen": pair[chosen], "rejected": pair[rejected], "p_chosen": p}
+
+
+def answer(folder: Path, requests: Sequence[HeldOut], max_tokens: int) -> Iterator[Graded]:
+    """Greedy answers with the oracle's grades."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for start in range(0, len(requests), BATCH):
+        part = requests[start : start + BATCH]
+        asked = tokenizer.apply_chat_template(
+            [[user(request.prompt)] for request in part],
+            add_generation_prompt=True,
+            padding=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            made = model.generate(**asked, max_new_tokens=max_tokens, do_sample=False)
+        texts = tokenizer.batch_decode(made[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+        for request, text in zip(part, texts, strict=True):
+            said = Graded(request.request_id, request.category, request.kind, request.prompt, text, "stop")
+            yield grade_by_oracle(said, request)
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """With a t interval over the seeds."""
+    middle, n = statistics.fmean(values), len(values)
+    if n == 1:
+        return Mean(middle, math.nan, math.nan)
+    spread = T[n - 2] * statistics.stdev(values) / math.sqrt(n)
+    return Mean(middle, middle - spread, middle + spread)
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Mean]]]:
+    """Means of each kind of label, and of what soft labels add to each other kind, seed by seed."""
+    found = {labels: [row for row in rows if row["labels"] == labels] for labels in LABELS}
+    found = {labels: of for labels, of in found.items() if of}
+    means = {labels: {name: mean([row[name] for row in of]) for name in NAMES} for labels, of in found.items()}
+    gained = {
+        f"soft - {labels}": {
+            name: mean([ours[name] - theirs[name] for ours, theirs in zip(found["soft"], of, strict=True)])
+            for name in NAMES
+        }
+        for labels, of in found.items()
+        if labels != "soft" and "soft" in found
+    }
+    return {"means": means, "differences": gained}
+
+
+def table(start: Mapping[str, float], found: Mapping[str, Mapping[str, Mapping[str, Mean]]]) -> str:
+    """Markdown: percent, and percentage points where two are compared, with 95 % intervals over the seeds."""
+    lines = [
+        f"| labels, in % | {' | '.join(name.replace('_', ' ') for name in NAMES)} |",
+        "|---" * (len(NAMES) + 1) + "|",
+    ]
+    lines.append(f"| none (the SFT model) | {' | '.join(f'{100 * start[name]:.1f}' for name in NAMES)} |")
+    for part in found.values():
+        lines += [f"| {title} | {' | '.join(str(of[name]) for name in NAMES)} |" for title, of in part.items()]
+    return "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: a mean by its parts, and null for an end of an interval that is not known."""
+    if isinstance(value, Mean):
+        return {name: None if math.isnan(number) else number for name, number in value._asdict().items()}
+    return {key: plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Soft labels against hard and filtered ones, on the sandbox.")
+    parser.add_argument("run", type=Path, help="the folder of a finished run of the sandbox, such as outputs/demo")
+    parser.add_argument("--out", type=Path, default=Path("outputs/soft-labels"), help="the folder for all it makes")
+    parser.add_argument("--seeds", type=int, default=5, choices=range(1, 11), metavar="1-10", help="from 0 on (5)")
+    parser.add_argument("--labels", nargs="+", default=LABELS, choices=LABELS, help="only these kinds")
+    parser.add_argument("--rows", type=int, help="only the first so many pairs, for a trial")
+    parser.add_argument("--requests", type=int, help="at most so many held-out requests of a category, for a trial")
+    given = parser.parse_args()
+    if not (given.run / "sft" / "DONE").is_file() or not any((given.run / "pairs").glob("*.parquet")):
+        parser.error(f"run '{given.run}': has no trained sft model or no pairs. Name the folder of a finished run.")
+    return given
+
+
+def experiment(given: argparse.Namespace) -> Experiment:
+    config = load_config(given.run / "config.yaml")
+    sizes = {name: n for name, n in config.evaluation.model_dump().items() if name.startswith("n_")}
+    fewer = {name: min(n, given.requests or n) for name, n in sizes.items()}
+    requests = load_requests(config.evaluation.model_copy(update=fewer), config.seed)
+    pairs = list(read_rows(given.run / "pairs"))[: given.rows]
+    given.out.mkdir(parents=True, exist_ok=True)
+    return Experiment(config, given.run, given.out, pairs, requests)
+
+
+def main() -> None:
+    given = options()
+    disable_progress_bar()
+    trial = experiment(given)
+    start = trial.answered(given.run / "sft")
+    rows = []
+    for seed in range(given.seeds):
+        for labels in given.labels:
+            rows.append(trial.measured(labels, seed))
+            shares = ", ".join(f"{name} {rows[-1][name]:.3f}" for name in NAMES)
+            print(f"{labels}, seed {seed}, {rows[-1]['rows']} rows, {rows[-1]['steps']} steps: {shares}", flush=True)
+    found = summary(rows)
+    dpo = trial.config.training.dpo.model_dump(mode="json")
+    record = {"run": str(given.run), "pairs": len(trial.pairs), "dpo": dpo, "start": start, "trained": rows}
+    (given.out / "soft_labels.json").write_text(json.dumps(plain({**record, **found}), indent=1), encoding="utf-8")
+    print(f"\n{table(start, found)}\n\nWrote {given.out / 'soft_labels.json'}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CharterError as error:
+        raise SystemExit(str(error)) from None
