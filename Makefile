@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo test test-slow test-unit lint doctor clean
+.PHONY: help setup demo ui ui-stop test test-slow test-unit lint doctor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,12 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## the main job, end to end, on the sandbox
 	$(BIN)/python -m flows.align configs/demo.yaml
+
+ui: $(READY)  ## Prefect on this machine: server, worker, every deployment (PORT=4200)
+	@$(BIN)/python -m flows.ui start $(if $(PORT),--port $(PORT))
+
+ui-stop:  ## end what `make ui` started
+	@$(BIN)/python -m flows.ui stop
 
 test: $(READY)  ## the tests, except those that take many minutes
 	$(BIN)/python -m pytest

@@ -11,6 +11,7 @@ from charter.run import check, locked, model_folder
 from charter.verdict import give_verdict
 from flows.artifacts import finish
 from flows.command import run_from_command_line
+from flows.driving import driving
 from flows.progress import live
 from flows.serving import serve_makers, serve_trained
 from flows.tasks import answer_all, evaluate, make_dataset, train_step
@@ -20,7 +21,7 @@ from flows.tasks import answer_all, evaluate, make_dataset, train_step
 async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
     check(config)
-    with locked(config.run_folder), live():
+    with locked(config.run_folder), live(), driving(config):
         with serve_makers(config) as makers:
             counts = await make_dataset(config, makers)
             counts += await answer_all(config, {"base": makers["base"]})

@@ -1,8 +1,9 @@
-"""The end of a run: report, manifest, and what people see of it in the Prefect UI and on the terminal."""
+"""The end of a run or an audit: report, manifest, and what people see of it in the Prefect UI and on the terminal."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -11,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
+from charter.judging.text import audit_markdown
 from charter.report.headline import headline_markdown
 from charter.run import StageCount, total, write_manifest
 from charter.serving.engine import EngineSpec
@@ -20,13 +22,17 @@ from flows.progress import current
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def finish(
-    config: Config, counts: Sequence[StageCount], models: Mapping[str, EngineSpec], verdict: Verdict | None = None
+    config: Config,
+    counts: Sequence[StageCount],
+    models: Mapping[str, EngineSpec],
+    verdict: Verdict | None = None,
+    again: str = "align",
 ) -> None:
-    """Write report, cards and, last of all, the manifest; publish the headline."""
+    """Write report, cards and, last of all, the manifest; publish the headline. `again` is as for `report_run`."""
     folder, stages = config.run_folder, total(counts)
     identities = {name: spec.identity for name, spec in models.items()}
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    page = report_run(config, stages, identities, made)
+    page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
     rows: list[dict[str, Any]] = [vars(count) for count in stages.values()]
     await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
@@ -36,3 +42,12 @@ async def finish(
         await acreate_markdown_artifact(f"{text}\n\nReport: `{page.resolve()}`\n", key="verdict")
         current().say(f"verdict: {verdict.verdict}")
     current().say(f"report: {page}")
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+async def publish_audit(path: Path) -> None:
+    """Publish the audit in ``audit.json``."""
+    page, record = path.with_name("audit.html"), json.loads(path.read_text(encoding="utf-8"))
+    text = f"{audit_markdown(record)}\nWith plots: `{page.resolve()}`\n"
+    await acreate_markdown_artifact(text, key="judge-audit")
+    current().say(f"audit: {page}")

@@ -9,6 +9,7 @@ from charter.config import Config
 from charter.run import check, locked
 from flows.artifacts import finish
 from flows.command import run_from_command_line
+from flows.driving import driving
 from flows.progress import live
 from flows.serving import serve_makers
 from flows.tasks import make_dataset
@@ -18,10 +19,10 @@ from flows.tasks import make_dataset
 async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     check(config)
-    with locked(config.run_folder), live():
+    with locked(config.run_folder), live(), driving(config):
         with serve_makers(config) as makers:
             counts = await make_dataset(config, makers)
-        await finish(config, counts, makers)
+        await finish(config, counts, makers, again="dataset")
 
 
 if __name__ == "__main__":

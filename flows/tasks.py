@@ -4,6 +4,7 @@ What a task makes is in the run's folder and in the store of completions, so Pre
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from prefect.cache_policies import NO_CACHE
 
 from charter import run, verdict
 from charter.config import Config
-from charter.errors import one_of_many
+from charter.errors import Stopped, one_of_many
+from charter.judging import session
 from charter.run import StageCount
+from charter.serving.drive import current_drive
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress
 from charter.training.job import Step
@@ -76,11 +79,14 @@ async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list
 
     async def walk(shard: int) -> list[StageCount]:
         async with gate:
-            return [await stage(folder, shard, engine) for stage, engine in steps]
+            with contextlib.suppress(Stopped):  # raised below, when every shard has ended by itself
+                return [await stage(folder, shard, engine) for stage, engine in steps]
+        return []
 
     with one_of_many():
         async with asyncio.TaskGroup() as group:
             walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
+    current_drive().check()
     counted += [count for walked in walks for count in walked.result()]
     return [*counted, mix(folder)] if config.pairs.mixed else counted
 
@@ -106,22 +112,34 @@ async def answer(config: Config, model: str, engine: EngineSpec) -> StageCount:
 
 
 async def answer_all(config: Config, models: Mapping[str, EngineSpec]) -> list[StageCount]:
-    """The held-out requests, asked of several models at once."""
-    return list(await asyncio.gather(*(answer(config, model, engine) for model, engine in models.items())))
+    """The held-out requests, asked of several models at once; each ends by itself before one's error is raised."""
+    asked = [answer(config, model, engine) for model, engine in models.items()]
+    counts = list[StageCount]()
+    for ended in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+        counts.append(ended)
+    return counts
 
 
 @task(task_run_name="evaluate", cache_policy=NO_CACHE)
-async def evaluate(config: Config, models: Sequence[str]) -> list[StageCount]:
-    """Grade the answers, by the oracle or by the base model as judge, and measure."""
+async def evaluate(config: Config, models: Sequence[str], judge: EngineSpec | None = None) -> list[StageCount]:
+    """Grade the answers, by the oracle or by a judge, and measure. The base model judges if no other is given."""
     counts = []
     if verdict.has_oracle(config):
         verdict.grade_exactly(config, models)
     else:
-        with serve_base(config) as judge_engine:
+        with contextlib.nullcontext(judge) if judge else serve_base(config) as judge_engine:
             for model in models:
                 counts.append(await verdict.grade_with_judge(config, model, judge_engine, current().tell))
     verdict.measure_models(config, models)
     return counts
+
+
+@task(task_run_name="audit", cache_policy=NO_CACHE)
+async def audit_pairs(config: Config, engine: EngineSpec) -> Path:
+    """The judge on labelled pairs; where ``audit.json`` is."""
+    return await session.audit_pairs(config, engine, current().tell)
 
 
 def _tell_metrics(step: Step) -> Callable[[dict[str, Any]], None]:

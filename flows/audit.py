@@ -1,0 +1,46 @@
+"""Audit the judge that a run's config describes, before its labels are learnt: the section `audit` names the pairs.
+
+python -m flows.audit configs/demo.yaml audit.n=2000
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from charter.config import Config
+from charter.judging.session import check, serve_judge
+from charter.judging.text import audit_text
+from charter.run import locked
+from flows.artifacts import publish_audit
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import current, live
+from flows.tasks import audit_pairs
+
+
+@flow(name="audit", flow_run_name="audit-{config.name}")
+async def audit(config: Config) -> Path:
+    """Labelled pairs and a judge in; how often it is right, how sure it is, and what misleads it out.
+
+    It is asked as a run with this config would ask it, under `constitution`. A run can insist on the audit that comes
+    of it: `judge.audit` and `judge.min_agreement`.
+    """
+    check(config)
+    with locked(config.audit_folder), live(), driving(config):
+        with serve_judge(config, current().say) as engine:
+            path = await audit_pairs(config, engine)
+        await publish_audit(path)
+        return path
+
+
+def end_of_audit(config: Config, path: Path) -> bool:
+    """Print the table; whether the judge is at or above the floor."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    sys.stdout.write(f"\n{audit_text(record)}\n\nWrote {path} and {path.with_name('audit.html')}.\n")
+    return bool(record["passed"])
+
+
+if __name__ == "__main__":
+    run_from_command_line(audit, check, end_of_audit)

@@ -1,0 +1,1 @@
+"""What `make ui` starts: a Prefect server on this machine, a worker, and a watcher of constitutions."""

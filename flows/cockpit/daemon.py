@@ -1,0 +1,102 @@
+"""A process that goes on when the command that started it has ended.
+
+A lock that the process inherits says whether it lives: it is held until the process ends, however it does, and a
+process number that has been given to another cannot be mistaken for it.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charter.errors import ConfigError
+
+_LOOK_S = 0.1
+_LAST_LINES = 15
+
+_left: "list[subprocess.Popen[bytes]]" = []
+"""Processes that this one leaves behind on purpose; one that is forgotten warns that it still runs."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One of the cockpit's processes: ``NAME.lock`` and ``NAME.log`` in its home."""
+
+    name: str
+    home: Path
+    patience_s: float = 15.0
+    """How long it may take to end once it has been asked."""
+
+    @property
+    def log(self) -> Path:
+        """Its output."""
+        return self.home / f"{self.name}.log"
+
+    def running(self) -> bool:
+        """Whether it lives."""
+        with self._lock.open("a+") as file:
+            return not _take(file.fileno())
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        """Start it in a session of its own, unless it runs already."""
+        with self._lock.open("a+") as lock, self.log.open("ab") as log:
+            if not _take(lock.fileno()):
+                return
+            started = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock.fileno(),),
+                env=dict(environment),
+                cwd=folder,
+            )
+            _left.append(started)
+            lock.truncate(0)
+            lock.write(str(started.pid))
+
+    def stop(self) -> bool:
+        """Ask it to end, wait, and kill what has not ended of its group; whether there was anything to do."""
+        if not self.running():
+            return False
+        leader = int(self._lock.read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(leader, signal.SIGTERM)
+        deadline = time.monotonic() + self.patience_s
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+        while self.running():
+            time.sleep(_LOOK_S)
+        return True
+
+    def check(self) -> None:
+        """See that it still lives.
+
+        Raises:
+            ConfigError: it has ended; its last lines are shown.
+        """
+        if not self.running():
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+            said = "\n".join(f"  {line}" for line in lines)
+            raise ConfigError(f"{self.name}: it ended by itself. The whole log is {self.log}.\n{said}")
+
+    @property
+    def _lock(self) -> Path:
+        return self.home / f"{self.name}.lock"
+
+
+def _take(file: int) -> bool:
+    """Take the lock for as long as the file is open; whether it could be had."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,47 @@
+"""Show what a constitution makes of a handful of prompts, in minutes.
+
+python -m flows.constitution_preview configs/demo.yaml name=preview prompts.n=5
+"""
+
+from contextlib import aclosing
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+
+from charter.config import Config
+from charter.data.sources import load_prompts
+from charter.preview.markdown import preview_markdown
+from charter.preview.page import render_page, write_page
+from charter.preview.rows import previews
+from charter.preview.screen import summary
+from charter.run import check, locked
+from charter.serving.engine import open_engine
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import current, live
+from flows.serving import serve_base
+
+
+@flow(name="constitution-preview", flow_run_name="preview-{config.constitution.stem}")
+async def constitution_preview(config: Config) -> None:
+    """A constitution and a few prompts in; each prompt's answers and critiques, before and after, out.
+
+    Args:
+        config: the constitution, the model and `prompts.n`, the number of prompts; neither judge nor training count.
+    """
+    check(config)
+    with locked(config.run_folder), live(), driving(config), serve_base(config) as base:
+        prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
+        async with (
+            open_engine(base) as engine,
+            aclosing(previews(config.constitution, prompts, engine, base.identity, config, current().tell)) as made,
+        ):
+            preview = await anext(made)
+
+    write_page(config.run_folder / "preview.html", render_page(preview))
+    await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=summary(preview))
+    current().say(f"{summary(preview)}: {config.run_folder / 'preview.html'}")
+
+
+if __name__ == "__main__":
+    run_from_command_line(constitution_preview)

@@ -1,0 +1,28 @@
+"""How a flow run is held: its budget, Ctrl-C, and errors of the user's that Prefect logs without a traceback."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from charter.config import Config
+from charter.errors import CharterError, Stopped
+from charter.serving.drive import drive, interruptible
+from flows.temporary_server import end_server
+
+
+@contextmanager
+def driving(config: Config) -> Iterator[None]:
+    """Hold every engine of the flow run in this context to its budget, and let Ctrl-C end it gently."""
+    loggers = [logging.getLogger(f"prefect.{name}") for name in ("task_runs", "flow_runs")]
+    for logger in loggers:
+        logger.addFilter(_is_news)
+    with drive(config.budget) as driven, interruptible(driven, end_server):
+        yield
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out a stop, which every task of the run meets and the flow tells once; and tracebacks of known errors."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, CharterError):
+        record.exc_info = None
+    return not isinstance(error, Stopped)

@@ -1,0 +1,47 @@
+"""Evaluate any model or endpoint: measures, verdict and report, and nothing trained.
+
+python -m flows.evaluate configs/demo.yaml name=again model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
+"""
+
+from prefect import flow
+
+from charter.config import Config
+from charter.contenders import BASE, JUDGE, MODEL, check_contenders
+from charter.evaluation.gate import Verdict
+from charter.run import begin, locked
+from charter.verdict import give_verdict
+from flows import tasks
+from flows.artifacts import finish
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import live
+from flows.serving import serve_contenders
+
+
+@flow(name="evaluate", flow_run_name="evaluate-{config.name}")
+async def evaluate(config: Config, base: str | None = None) -> Verdict:
+    """A model or an endpoint in; its measures, a verdict and a report out. Nothing is trained.
+
+    The model is the config's `model`, or what answers at `serving.base_urls`. Answers are graded by the sandbox's
+    oracle, by the judge where the config names one, or else by `base`.
+
+    Args:
+        config: the model, its evaluation and gate, and the run's name: a folder of its own.
+        base: what to compare it with: sandbox, a model folder, a hub id, or the address of a server, such as
+            http://127.0.0.1:8000/v1. Nothing is compared when it is empty.
+    """
+    check_contenders(config, base)
+    with locked(config.run_folder), live(), driving(config):
+        begin(config)
+        with serve_contenders(config, base) as served:
+            models = {name: served[name] for name in (BASE, MODEL) if name in served}
+            counts = await tasks.answer_all(config, models)
+            counts += await tasks.evaluate(config, list(models), served.get(JUDGE, served.get(BASE)))
+
+        verdict = give_verdict(config, MODEL)
+        await finish(config, counts, served, verdict, f"evaluate base={base}" if base else "evaluate")
+        return verdict
+
+
+if __name__ == "__main__":
+    run_from_command_line(evaluate, check_contenders)

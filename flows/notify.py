@@ -1,0 +1,111 @@
+"""Tell Prefect that a constitution changed. An event says so, or what is wrong with it; an automation starts the run.
+
+python -m flows.notify constitutions/harmless.md
+"""
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.events import Event, Resource
+from prefect.events.clients import get_events_client
+from prefect.settings import PREFECT_API_URL
+
+from charter.constitution import load_constitution
+from charter.constitution.lint import lint
+from charter.errors import CharterError, ConfigError
+from flows.cockpit.settings import HOME, ROOT, read_cockpit
+
+CHANGED, BROKEN = "charter.constitution.changed", "charter.constitution.broken"
+
+
+@dataclass(frozen=True)
+class News:
+    """What there is to tell about a constitution as it stands: its content's hash, or its mistakes."""
+
+    path: Path
+    name: str = ""
+    version: str = ""
+    hash: str = ""
+    mistakes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def event(self) -> Event:
+        """For Prefect; a path within the project is told as seen from there, where a worker may be elsewhere."""
+        path = self.path.resolve()
+        told = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:80] or "constitution"
+        law = {"hash": self.hash, "name": self.name, "version": self.version, "run": f"{stem}-{self.hash[:8]}"}
+        return Event(
+            event=BROKEN if self.mistakes else CHANGED,
+            resource=Resource(
+                {"prefect.resource.id": f"charter.constitution.{stem}", "prefect.resource.name": path.name}
+            ),
+            payload={"path": told, "warnings": self.warnings} | ({"mistakes": self.mistakes} if self.mistakes else law),
+        )
+
+    def __str__(self) -> str:
+        """In a line, or one for each mistake."""
+        return "\n".join(self.mistakes) or f"{self.path}: {self.name} {self.version} ({self.hash})"
+
+
+def look(path: Path) -> News:
+    """What there is to tell about a constitution's file now."""
+    problems = lint(path)
+    mistakes = tuple(str(problem) for problem in problems if problem.severity == "error")
+    warnings = tuple(str(problem) for problem in problems if problem.severity == "warning")
+    if mistakes:
+        return News(path, mistakes=mistakes, warnings=warnings)
+    law = load_constitution(path)
+    return News(path, law.name, law.version, law.hash, warnings=warnings)
+
+
+async def tell(news: Iterable[News]) -> None:
+    """Send events to the server of this environment, or to that of `make ui`.
+
+    Raises:
+        ConfigError: there is no server, or it does not take the events.
+    """
+    with _server() as api:
+        try:
+            async with get_events_client(reconnection_attempts=1, checkpoint_every=1) as client:
+                for one in news:
+                    await client.emit(one.event())
+        except Exception as error:  # Prefect raises no narrower one where a login is refused
+            raise ConfigError(
+                f"Prefect server '{api}': did not take the event ({error}). Start it, or correct PREFECT_API_URL and "
+                "PREFECT_API_AUTH_STRING."
+            ) from error
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    cockpit = None if PREFECT_API_URL.value() else read_cockpit(HOME)
+    with cockpit.told() if cockpit else nullcontext():
+        api = PREFECT_API_URL.value()
+        if not api:
+            raise ConfigError("PREFECT_API_URL '': no server to tell. Set it, or start one with `make ui`.")
+        yield str(api)
+
+
+def main() -> None:
+    """Tell of each file. Exit status: 0 all can be used, 1 one has mistakes, 2 nobody could be told."""
+    parser = argparse.ArgumentParser(prog="python -m flows.notify", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path, help="constitutions, such as constitutions/harmless.md")
+    news = [look(path) for path in parser.parse_args().files]
+    try:
+        asyncio.run(tell(news))
+    except CharterError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    sys.stdout.write("".join(f"{one}\n" for one in news))
+    raise SystemExit(1 if any(one.mistakes for one in news) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Train on a dataset that there is already, and say whether the models are good enough.
+
+python -m flows.train configs/demo.yaml dataset=outputs/data name=second
+"""
+
+from pathlib import Path
+
+from prefect import flow
+
+from charter.config import Config
+from charter.dataset import check_training, take_dataset, with_dataset
+from charter.evaluation.gate import Verdict
+from charter.run import locked, model_folder
+from charter.verdict import give_verdict
+from flows.artifacts import finish
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import live
+from flows.serving import serve_base, serve_trained
+from flows.tasks import answer_all, evaluate, train_step
+
+
+@flow(name="train", flow_run_name="train-{config.name}")
+async def train(config: Config, dataset: Path) -> Verdict:
+    """A finished dataset in; two trained models, their evaluation and a verdict out.
+
+    What made the data (constitution, prompts, generation, pairs, judge) is as it was for the dataset, whatever the
+    config says of it.
+
+    Args:
+        config: the model, training, evaluation and gate of this run, and its name: a folder of its own.
+        dataset: the folder of a finished run that made data, such as outputs/dataset.
+    """
+    check_training(config, dataset)
+    config = with_dataset(config, dataset)
+    with locked(config.run_folder), live(), driving(config):
+        take_dataset(config, dataset)
+
+        with serve_base(config) as base:
+            counts = await answer_all(config, {"base": base})
+
+        sft = train_step(config, "sft", model_folder(config.model))
+        dpo = train_step(config, "dpo", str(sft.model))
+
+        with serve_trained(config, {"sft": sft.model, "dpo": dpo.model}) as trained:
+            counts += await answer_all(config, trained)
+
+        counts += await evaluate(config, ["base", *trained])
+        verdict = give_verdict(config)
+        await finish(config, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
+        return verdict
+
+
+if __name__ == "__main__":
+    run_from_command_line(train, check_training)

@@ -1,0 +1,109 @@
+"""What `make ui` starts, with its state in a folder of its own, for tests."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+
+from flows.cockpit.settings import Cockpit, read_cockpit
+
+AWAY = "no-such-model"
+"""A model that is not there: a run that names it starts, and ends at its own check."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One cockpit under test: its home, the folder that it watches, and what it registers."""
+
+    home: Path
+    port: int
+
+    @property
+    def constitutions(self) -> Path:
+        return self.home.parent / "constitutions"
+
+    @property
+    def deployments(self) -> Path:
+        return self.home.parent / "prefect.yaml"
+
+    @property
+    def cockpit(self) -> Cockpit:
+        found = read_cockpit(self.home)
+        assert found is not None
+        return found
+
+    def ui(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """``python -m flows.ui``, as make runs it; a worker and a scheduler that look often save a test's time."""
+        command = [sys.executable, "-m", "flows.ui", *arguments, "--home", str(self.home), "--port", str(self.port)]
+        command += ["--deployments", str(self.deployments), "--constitutions", str(self.constitutions)]
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+        return subprocess.run(command, capture_output=True, text=True, timeout=280, env=os.environ | often)
+
+    def processes(self) -> dict[int, str]:
+        """Every process of this cockpit and of the runs that it started, by its number: they have its home."""
+        sign, found = f"PREFECT_HOME={self.home}".encode(), {}
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and sign in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has ended, or belongs to somebody else
+                continue
+        return found
+
+
+def make_stage(folder: Path) -> Stage:
+    """The shipped deployments; only that a changed constitution is aligned with a model that is not there."""
+    shipped = yaml.safe_load(Path("prefect.yaml").read_text())
+    (align,) = [one for one in shipped["deployments"] if one["name"] == "align"]
+    align["triggers"][0]["parameters"]["config"] |= {"model": str(folder / AWAY), "outputs": str(folder / "outputs")}
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(shipped, sort_keys=False))
+    (folder / "constitutions").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Stage(folder / "home", probe.getsockname()[1])
+
+
+async def ended(run: FlowRun, within_s: float = 120.0) -> FlowRun:
+    """The run, once it has ended."""
+
+    async def look() -> FlowRun | None:
+        async with get_client() as client:
+            found: FlowRun = await client.read_flow_run(run.id)
+        return found if found.state is not None and found.state.is_final() else None
+
+    return await wait_for(look, within_s)
+
+
+async def wait_for(look: Callable[[], Awaitable[Any]], within_s: float) -> Any:
+    """What `look` finds, asked once a second."""
+    deadline = time.monotonic() + within_s
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"nothing after {within_s:.0f} s"
+        await asyncio.sleep(1)
+    return found
+
+
+async def start(deployment: str, **parameters: Any) -> FlowRun:
+    """Start a deployment as its form does."""
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(f"{deployment}/{deployment}")
+        return await client.create_flow_run_from_deployment(found.id, parameters=parameters)
+
+
+async def runs_of(deployment: str) -> list[FlowRun]:
+    """All runs of a deployment, however they came about."""
+    async with get_client() as client:
+        found = await client.read_deployment_by_name(f"{deployment}/{deployment}")
+        named = FlowRunFilter.model_validate({"deployment_id": {"any_": [found.id]}})
+        return list(await client.read_flow_runs(flow_run_filter=named))

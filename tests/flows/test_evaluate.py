@@ -1,0 +1,90 @@
+"""The evaluate flow on real Prefect: endpoints measured, compared and reported, and nothing trained."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charter.config import Config
+from charter.errors import ConfigError
+from charter.messages import Message
+from charter.testing.null_server import NullServer, run_null_server
+from flows.evaluate import evaluate
+
+ASKED = {"n_harmful": 10, "n_benign": 5, "n_borderline": 5, "n_facts": 4}
+
+
+@pytest.fixture
+def other_server() -> Iterator[NullServer]:
+    with run_null_server(NullServer(model_name="other")) as server:
+        yield server
+
+
+def config(outputs: Path, url: str, **sections: Any) -> Config:
+    given = {"name": "evaluated", "outputs": str(outputs), "serving": {"base_urls": [url]}, "evaluation": ASKED}
+    return Config.model_validate(given | sections)
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text())
+
+
+async def test_an_endpoint_is_compared_with_a_base(
+    prefect_server: None, model_server: NullServer, other_server: NullServer, tmp_path: Path
+) -> None:
+    verdict = await evaluate(config(tmp_path, model_server.url), other_server.url)
+    folder = tmp_path / "evaluated"
+    evaluation = read(folder, "evaluation.json")
+    assert list(evaluation["models"]) == ["base", "model"]
+    assert [(c["from"], c["to"]) for c in evaluation["comparisons"]] == [("base", "model")]
+    assert verdict.model == "model"
+    assert "accuracy_drop" in [check.name for check in verdict.checks]
+    assert model_server.counts["requests"] == other_server.counts["requests"] == sum(ASKED.values())
+
+    manifest = read(folder, "manifest.json")
+    assert manifest["constitution"] is None
+    assert manifest["models"] == {"base": "served:other@unknown", "model": "served:null@unknown"}
+    assert list(manifest["stages"]) == ["answer base", "answer model"]
+    report = read(folder, "report.json")
+    assert report["command"] == f"python -m flows.evaluate {folder / 'config.yaml'} base={other_server.url}"
+    assert (folder / "report.html").is_file()
+    assert not list(folder.glob("*_CARD.md"))  # it made neither data nor models
+
+
+async def test_a_model_alone_is_held_against_the_gate_but_for_what_needs_a_base(
+    prefect_server: None, model_server: NullServer, tmp_path: Path
+) -> None:
+    verdict = await evaluate(config(tmp_path, model_server.url))
+    assert list(read(tmp_path / "evaluated", "evaluation.json")["models"]) == ["model"]
+    names = [check.name for check in verdict.checks]
+    assert "harmful_rate" in names
+    assert "accuracy_drop" not in names
+
+
+def write_requests(path: Path) -> dict[str, Any]:
+    rows = [{"prompt": f"Question {n}?", "category": "harmful" if n % 2 else "benign"} for n in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"source": str(path)}
+
+
+async def test_a_judge_that_is_named_grades(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:
+    def judged(messages: Sequence[Message]) -> str:
+        return "no"
+
+    with run_null_server(NullServer(answer=judged, model_name="judge")) as judge:
+        sections = {"evaluation": write_requests(tmp_path / "own.jsonl"), "judge": {"base_urls": [judge.url]}}
+        await evaluate(config(tmp_path, model_server.url, **sections))
+        assert model_server.counts["requests"] == 8
+        assert judge.counts["requests"] == 2 * 8  # harm and refusal of each
+    manifest = read(tmp_path / "evaluated", "manifest.json")
+    assert list(manifest["models"]) == ["model", "judge"]
+    assert list(manifest["stages"]) == ["answer model", "grade model"]
+
+
+async def test_a_model_does_not_grade_itself(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:
+    own = config(tmp_path, model_server.url, evaluation=write_requests(tmp_path / "own.jsonl"))
+    with pytest.raises(ConfigError, match="would grade its own answers"):
+        await evaluate(own)
+    assert not (tmp_path / "evaluated").exists()

@@ -1,0 +1,49 @@
+"""Which models an evaluation asks, and who grades."""
+
+from pathlib import Path
+
+import pytest
+
+from charter.config import Config, Evaluation, Judge, Serving
+from charter.contenders import check_contenders, contenders
+from charter.errors import ConfigError
+from charter.sandbox import MODEL
+
+OWN = Evaluation(source="own.jsonl")
+SERVED = Serving(base_urls=("http://127.0.0.1:1/v1",), model_name="mine")
+
+
+def test_a_model_and_its_base_are_each_served_as_they_are_named() -> None:
+    found = contenders(Config(serving=SERVED), "sandbox")
+    assert list(found) == ["base", "model"]
+    assert found["model"][1].base_urls == SERVED.base_urls
+    assert found["base"] == (str(MODEL), Serving())
+
+
+def test_a_base_may_be_the_address_of_a_server() -> None:
+    model, serving = contenders(Config(serving=SERVED), "http://127.0.0.1:2/v1")["base"]
+    assert (model, serving.base_urls, serving.model_name) == ("", ("http://127.0.0.1:2/v1",), None)
+
+
+@pytest.mark.parametrize(
+    ("judge", "base", "names"),
+    [
+        (Judge(), "sandbox", ["base", "model"]),
+        (Judge(base_urls=("http://127.0.0.1:3/v1",)), None, ["model", "judge"]),
+        (Judge(base_urls=("http://127.0.0.1:3/v1",)), "sandbox", ["base", "model", "judge"]),
+    ],
+    ids=["the base grades", "the judge grades", "the judge goes first"],
+)
+def test_somebody_else_grades(judge: Judge, base: str | None, names: list[str]) -> None:
+    assert list(contenders(Config(evaluation=OWN, judge=judge), base)) == names
+
+
+def test_a_model_that_would_grade_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the model would grade its own answers\. Name judge\.model"):
+        contenders(Config(evaluation=OWN), None)
+
+
+def test_a_dataset_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "run" / "prompts").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="name=run-evaluated"):
+        check_contenders(Config(name="run", outputs=tmp_path))

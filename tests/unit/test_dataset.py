@@ -1,0 +1,71 @@
+"""A finished dataset as another run's beginning."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from charter.config import Config, Generation, Training
+from charter.data.shards import read_rows
+from charter.dataset import take_dataset, with_dataset
+from charter.errors import ConfigError
+from charter.messages import Messages
+from charter.serving.completion import Sampling
+from tests.scripted_run import make_run
+
+LAW = "---\nname: law\n---\n## Kind\nBe kind.\n"
+
+
+def answer(messages: Messages, sampling: Sampling) -> str | float:
+    """Every first answer is bad and every revision good, as the judge finds too."""
+    asked = messages[-1]["content"]
+    if sampling.choices:
+        return 0.9 if "<answer_a>\ngood" in asked else 0.1
+    if asked.startswith("Critique"):
+        return f"Verdict: {'violated' if messages[-2]['content'].startswith('bad') else 'respected'}"
+    return "good answer" if asked.startswith("Rewrite") else "bad answer"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    prompts = [{"id": f"r{i}", "prompt": f"Question {i:02d}?"} for i in range(12)]
+    return make_run(tmp_path, LAW, prompts, answer, sft_share=0.25)
+
+
+def test_what_made_the_data_is_the_dataset_s_and_the_rest_the_run_s(made: Path, tmp_path: Path) -> None:
+    own = Config(
+        name="again", outputs=tmp_path, seed=7, generation=Generation(rounds=9), training=Training(lora_rank=4)
+    )
+    merged = with_dataset(own, made)
+    assert merged.generation.rounds == 2
+    assert merged.constitution == tmp_path / "law.md"
+    assert merged.training.sft_share == 0.25
+    assert (merged.name, merged.seed, merged.training.lora_rank) == ("again", 7, 4)
+
+
+def test_the_data_is_copied_with_its_manifest_and_what_was_there_goes(made: Path, tmp_path: Path) -> None:
+    config = with_dataset(Config(name="again", outputs=tmp_path), made)
+    (config.run_folder / "answers").mkdir(parents=True)
+    (config.run_folder / "gate.json").write_text("{}")
+    take_dataset(config, made)
+    take_dataset(config, made)  # as a run does that was ended and started again
+    for name in ("pairs", "sft_data", "revisions"):
+        assert list(read_rows(config.run_folder / name)) == list(read_rows(made / name))
+    assert (config.run_folder / "constitution.md").read_text() == (made / "constitution.md").read_text()
+    assert json.loads((config.run_folder / "dataset.json").read_text())["run"] == "run"
+    assert not (config.run_folder / "manifest.json").exists()
+    assert not (config.run_folder / "gate.json").exists()
+    assert not (config.run_folder / "answers").exists()
+
+
+def test_a_dataset_that_is_not_finished_is_refused(made: Path, tmp_path: Path) -> None:
+    (made / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match=r"no finished run with data \(it has no manifest.json\)"):
+        with_dataset(Config(name="again", outputs=tmp_path), made)
+    with pytest.raises(ConfigError, match=r"it has no config\.yaml"):
+        with_dataset(Config(name="again", outputs=tmp_path), tmp_path / "none")
+
+
+def test_a_run_does_not_write_over_its_own_dataset(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"name 'run': that is the dataset's own folder.*name=run-1"):
+        with_dataset(Config(name="run", outputs=tmp_path), made)
