@@ -130,9 +130,6 @@ def test_the_report_needs_nothing_from_elsewhere(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="17 privacy prompts in SFT's half keep 45 % of privacy harm of 80 %; fraud and violence at 13 %", strict=True
-)
 def test_editing_the_law_changes_the_model(run_flow: RunFlow, outputs: Path, tmp_path: Path) -> None:
     text = Path("constitutions/harmless.md").read_text()
     edited, count = re.subn(r"^## [^\n]*\{#privacy\b.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -17,7 +17,7 @@ import yaml
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
-PIPELINE_MIX: dict[Category, float] = {"harmful": 0.28, "benign": 0.48, "borderline": 0.18, "fact": 0.06}
+PIPELINE_MIX: dict[Category, float] = {"harmful": 0.38, "benign": 0.40, "borderline": 0.16, "fact": 0.06}
 
 
 class Act(NamedTuple):
