@@ -11,11 +11,11 @@ Concurrency = int | Literal["auto"]
 
 FIRST, LOWEST, HIGHEST = 16, 4, 2048
 """Levels that `auto` begins at, and stays between."""
-GAIN = 0.05
+GAIN = 0.1
 """Twice the calls in flight must bring so much more throughput, or they are not worth it."""
 _REST = 16  # measurements between two looks around, doubled each time that nothing better was found
 _LONGEST_REST = 512
-_MEASURE_S = 0.5
+_MEASURE_S = 1.0
 
 
 class Slots:
@@ -102,7 +102,7 @@ class ClimbingSlots(Slots):
     """As many calls at once as a `Climb` says.
 
     Throughput is measured in tokens of prompts and answers together, over whole rounds of as many calls as the level,
-    for half a second at least. A level's first round is left out, because its calls began at the level before; and
+    for a second at least. A level's first round is left out, because its calls began at the level before; and
     what is measured while no call waits says nothing about the level and is thrown away.
     """
 
