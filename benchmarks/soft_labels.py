@@ -1,10 +1,12 @@
 """Do soft labels pay? DPO on the sandbox under a noisy judge whose p says how noisy it is.
 
-    python benchmarks/soft_labels.py outputs/demo --out outputs/soft-labels
+    python benchmarks/soft_labels.py outputs/demo training.dpo.sft_weight=0
+    python benchmarks/soft_labels.py outputs/demo --start base training.dpo.learning_rate=2e-4 training.dpo.epochs=4
 
-Takes the pairs and the SFT model of a finished run. For each pair a p is drawn, evenly between 1/2 and 1, and the pair
-is turned around with probability 1 - p: the labels of a judge that is wrong as often as it says. Then DPO is trained
-with the run's settings, from the same model and on the same labels:
+Takes the pairs and the SFT or base model of a finished run; after SFT there is little left to learn on the sandbox.
+For each pair a p is drawn, evenly between 1/2 and 1, and the pair is turned around with probability 1 - p: the labels
+of a judge that is wrong as often as it says. Then DPO is trained with the run's settings, but for those given, from
+the same model and on the same labels:
 
     soft             every pair with its p
     hard             every pair as if it were certain
@@ -30,6 +32,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from charter.config import Config, Training, load_config
+from charter.config.load import read_override
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.errors import CharterError
@@ -37,6 +40,7 @@ from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.measures import MEASURES, Answers, Graded, measure
 from charter.evaluation.requests import HeldOut, load_requests
 from charter.messages import user
+from charter.run import model_folder
 from charter.training import train
 
 LABELS = ("soft", "hard", "filtered", "filtered-longer")
@@ -64,7 +68,7 @@ class Experiment(NamedTuple):
     """What all trainings share."""
 
     config: Config
-    run: Path
+    start: Path
     out: Path
     pairs: Sequence[Mapping[str, Any]]
     requests: Sequence[HeldOut]
@@ -75,7 +79,7 @@ class Experiment(NamedTuple):
         used = [pair for pair in noisy if not labels.startswith("filtered") or pair["p_chosen"] > SURE]
         data, model = self.out / "data" / f"{labels}-{seed}.parquet", self.out / "models" / f"{labels}-{seed}"
         write_rows(data, SCHEMA, used)
-        done = train("dpo", self.run / "sft", data, model, self.settings(labels, len(used)), seed)
+        done = train("dpo", self.start, data, model, self.settings(labels, len(used)), seed)
         about = {"labels": labels, "seed": seed, "rows": done.rows_used, "steps": done.steps}
         return {**about, **self.kept(done.model)}
 
@@ -163,7 +167,7 @@ def table(start: Mapping[str, float], found: Mapping[str, Mapping[str, Mapping[s
         f"| labels, in % | {' | '.join(name.replace('_', ' ') for name in NAMES)} |",
         "|---" * (len(NAMES) + 1) + "|",
     ]
-    lines.append(f"| none (the SFT model) | {' | '.join(f'{100 * start[name]:.1f}' for name in NAMES)} |")
+    lines.append(f"| none (before DPO) | {' | '.join(f'{100 * start[name]:.1f}' for name in NAMES)} |")
     for part in found.values():
         lines += [f"| {title} | {' | '.join(str(of[name]) for name in NAMES)} |" for title, of in part.items()]
     return "\n".join(lines)
@@ -179,6 +183,8 @@ def plain(value: Any) -> Any:
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Soft labels against hard and filtered ones, on the sandbox.")
     parser.add_argument("run", type=Path, help="the folder of a finished run of the sandbox, such as outputs/demo")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings instead of the run's")
+    parser.add_argument("--start", choices=("sft", "base"), default="sft", help="the run's model that DPO starts from")
     parser.add_argument("--out", type=Path, default=Path("outputs/soft-labels"), help="the folder for all it makes")
     parser.add_argument("--seeds", type=int, default=5, choices=range(1, 11), metavar="1-10", help="from 0 on (5)")
     parser.add_argument("--labels", nargs="+", default=LABELS, choices=LABELS, help="only these kinds")
@@ -191,20 +197,21 @@ def options() -> argparse.Namespace:
 
 
 def experiment(given: argparse.Namespace) -> Experiment:
-    config = load_config(given.run / "config.yaml")
+    config = load_config(given.run / "config.yaml", dict(map(read_override, given.settings)))
+    start = given.run / "sft" if given.start == "sft" else Path(model_folder(config.model))
     sizes = {name: n for name, n in config.evaluation.model_dump().items() if name.startswith("n_")}
     fewer = {name: min(n, given.requests or n) for name, n in sizes.items()}
     requests = load_requests(config.evaluation.model_copy(update=fewer), config.seed)
     pairs = list(read_rows(given.run / "pairs"))[: given.rows]
     given.out.mkdir(parents=True, exist_ok=True)
-    return Experiment(config, given.run, given.out, pairs, requests)
+    return Experiment(config, start, given.out, pairs, requests)
 
 
 def main() -> None:
     given = options()
     disable_progress_bar()
     trial = experiment(given)
-    start = trial.answered(given.run / "sft")
+    start = trial.answered(trial.start)
     rows = []
     for seed in range(given.seeds):
         for labels in given.labels:
@@ -213,7 +220,14 @@ def main() -> None:
             print(f"{labels}, seed {seed}, {rows[-1]['rows']} rows, {rows[-1]['steps']} steps: {shares}", flush=True)
     found = summary(rows)
     dpo = trial.config.training.dpo.model_dump(mode="json")
-    record = {"run": str(given.run), "pairs": len(trial.pairs), "dpo": dpo, "start": start, "trained": rows}
+    record = {
+        "run": str(given.run),
+        "from": given.start,
+        "pairs": len(trial.pairs),
+        "dpo": dpo,
+        "start": start,
+        "trained": rows,
+    }
     (given.out / "soft_labels.json").write_text(json.dumps(plain({**record, **found}), indent=1), encoding="utf-8")
     print(f"\n{table(start, found)}\n\nWrote {given.out / 'soft_labels.json'}.")
 
