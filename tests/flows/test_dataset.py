@@ -116,7 +116,7 @@ async def test_a_mistake_fails_the_flow_before_anything_is_made(
     if broken == "constitution":
         made = made.model_copy(update={"constitution": tmp_path / "none.md"})
     else:
-        serving = made.serving.model_copy(update={"base_urls": ["http://127.0.0.1:9/v1"]})
+        serving = made.serving.model_copy(update={"base_urls": ("http://127.0.0.1:9/v1",)})
         made = made.model_copy(update={"serving": serving})
     with pytest.raises(CharterError):
         await dataset(made)

@@ -42,7 +42,7 @@ def lines(record: Mapping[str, Any]) -> list[Line]:
 
 def _splits(found: Mapping[str, Any]) -> list[Line]:
     """Over all pairs, and over each kind on which a panel splits at all; the other figures leave these out."""
-    if not found["splits"]:
+    if not found.get("splits"):  # an audit made before panels were audited has none
         return []
     kinds = [_rate(f"split on {kind}", rate) for kind, rate in found["splits_by_kind"].items() if rate["value"]]
     return [_rate("pairs on which it splits", found["splits"]), *kinds]
@@ -65,7 +65,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     found = record["figures"]
     rate, pairs = found["agreement"], f"{found['pairs']:,} labelled pairs"
     on, these = f"On {pairs}", "the pairs"
-    if found["splits"]:
+    if found.get("splits"):
         on, these = f"Members split on {percent(found['splits']['value'])} of {pairs}; on the others", "these"
     if not rate["n"]:
         return f"{on} the judge gives no verdict."
