@@ -190,7 +190,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--labels", nargs="+", default=LABELS, choices=LABELS, help="only these kinds")
     parser.add_argument("--rows", type=int, help="only the first so many pairs, for a trial")
     parser.add_argument("--requests", type=int, help="at most so many held-out requests of a category, for a trial")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if not (given.run / "sft" / "DONE").is_file() or not any((given.run / "pairs").glob("*.parquet")):
         parser.error(f"run '{given.run}': has no trained sft model or no pairs. Name the folder of a finished run.")
     return given

@@ -196,14 +196,20 @@ def slow_server() -> Iterator[NullServer]:
 
 
 async def at_work(run: FlowRun) -> None:
-    """Wait until a run has begun."""
+    """Wait until a run has begun; the slot of one that was cut off just now may be free only at the second look."""
 
     async def look() -> bool:
         async with get_client() as client:
             found = await client.read_flow_run(run.id)
         return found.state is not None and found.state.is_running()
 
-    await wait_for(look, 60)
+    await wait_for(look, 150)
+
+
+def hands_of(stage: Stage) -> list[int]:
+    """The worker and the runs it has started, but neither server nor watcher."""
+    found = stage.processes().items()
+    return [number for number, command in found if "worker start" in command or "prefect.engine" in command]
 
 
 async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
@@ -213,9 +219,13 @@ async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
         slow = await start("dataset", config=form(stage, slow_server, "cut-off"))
         await at_work(slow)
         waits = await start("constitution-preview", config=form(stage, model_server, "waits", prompts={"n": 2}))
-        for number, command in stage.processes().items():
-            if "worker start" in command or "prefect.engine" in command:
-                os.kill(number, signal.SIGKILL)
+        for number in hands_of(stage):
+            os.kill(number, signal.SIGKILL)
+
+        async def gone_for_good() -> bool:
+            return not hands_of(stage)
+
+        await wait_for(gone_for_good, 30)
         again = await asyncio.to_thread(stage.ui, "start")
         assert "Crashed         dataset-cut-off: its process is gone" in again.stdout, again.stdout + again.stderr
         gone, next_one = await ended(slow), await ended(waits)
