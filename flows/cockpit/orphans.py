@@ -17,6 +17,7 @@ from flows.cockpit.settings import POOL, Cockpit
 
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _SIGN = b"PREFECT__FLOW_RUN_ID="
+_ENGINE = b"prefect.engine"
 _MESSAGE = "Its process ended without a word. Start it again: what it had finished is kept."
 
 
@@ -38,12 +39,13 @@ async def end_orphans(cockpit: Cockpit) -> list[str]:
 
 
 def _alive() -> set[str]:
-    """The ids of flow runs that have a process here: each carries its id in its environment."""
+    """The ids of flow runs whose engine is a process here: it carries the id in its environment, as its children do."""
     found = set()
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            values = path.read_bytes().split(b"\0")
+            command, values = ((folder / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
         except OSError:  # it has ended, or belongs to somebody else
             continue
-        found |= {value.removeprefix(_SIGN).decode() for value in values if value.startswith(_SIGN)}
+        if _ENGINE in command:
+            found |= {value.removeprefix(_SIGN).decode() for value in values if value.startswith(_SIGN)}
     return found
