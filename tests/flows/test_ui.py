@@ -226,11 +226,11 @@ async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
             return not hands_of(stage)
 
         await wait_for(gone_for_good, 30)
+        async with get_client() as client:  # on a busy machine the worker may have told it with its last breath
+            before = (await client.read_flow_run(slow.id)).state
         again = await asyncio.to_thread(stage.ui, "start")
-        async with get_client() as client:
-            state = (await client.read_flow_run(slow.id)).state
-        seen = (again.stdout, again.stderr, state, stage.processes())
-        assert "Crashed         dataset-cut-off: its process is gone" in again.stdout, seen
+        told = "Crashed         dataset-cut-off: its process is gone" in again.stdout
+        assert told or (before and before.is_crashed()), f"{before!r}\n{again.stdout}{again.stderr}"
         gone, next_one = await ended(slow), await ended(waits)
     assert gone.state is not None and gone.state.is_crashed(), gone.state
     assert next_one.state is not None and next_one.state.is_completed(), next_one.state
