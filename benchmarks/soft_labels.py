@@ -39,8 +39,8 @@ from charter.errors import CharterError
 from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.measures import MEASURES, Answers, Graded, measure
 from charter.evaluation.requests import HeldOut, load_requests
+from charter.makers import model_folder
 from charter.messages import user
-from charter.run import model_folder
 from charter.training import train
 
 LABELS = ("soft", "hard", "filtered", "filtered-longer")

@@ -7,7 +7,9 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.run import check, locked, model_folder
+from charter.inspection import check
+from charter.makers import model_folder
+from charter.run import locked
 from charter.verdict import give_verdict
 from flows.artifacts import finish
 from flows.command import run_from_command_line

@@ -11,10 +11,11 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
+from charter.counts import StageCount, total
 from charter.evaluation.gate import Verdict
 from charter.judging.text import audit_markdown
+from charter.manifest import write_manifest
 from charter.report.headline import headline_markdown
-from charter.run import StageCount, total, write_manifest
 from charter.serving.engine import EngineSpec
 from charter.verdict import report_run
 from flows.progress import current

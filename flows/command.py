@@ -16,8 +16,8 @@ from prefect.exceptions import ParameterTypeError
 from charter.config import Config, load_config, read_override
 from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted
 from charter.evaluation.gate import Verdict
+from charter.inspection import check
 from charter.report.headline import headline_text
-from charter.run import check
 from flows.temporary_server import start_server
 
 STATUS = (

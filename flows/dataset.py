@@ -6,7 +6,8 @@ python -m flows.dataset configs/hh-rlhf.yaml
 from prefect import flow
 
 from charter.config import Config
-from charter.run import check, locked
+from charter.inspection import check
+from charter.run import locked
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving

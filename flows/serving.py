@@ -6,7 +6,7 @@ from pathlib import Path
 
 from charter.config import Config, Serving
 from charter.contenders import contenders
-from charter.run import makers
+from charter.makers import makers
 from charter.serving.endpoints import Served
 from charter.serving.engine import EngineSpec
 from charter.serving.fleet import serve_all, serve_each

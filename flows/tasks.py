@@ -14,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 
 from charter import run, verdict
 from charter.config import Config
+from charter.counts import StageCount
 from charter.errors import Stopped, one_of_many
 from charter.judging import session
-from charter.run import StageCount
 from charter.serving.drive import current_drive
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress

@@ -10,7 +10,8 @@ from prefect import flow
 from charter.config import Config
 from charter.dataset import check_training, take_dataset, with_dataset
 from charter.evaluation.gate import Verdict
-from charter.run import locked, model_folder
+from charter.makers import model_folder
+from charter.run import locked
 from charter.verdict import give_verdict
 from flows.artifacts import finish
 from flows.command import run_from_command_line

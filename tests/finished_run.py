@@ -9,8 +9,8 @@ from typing import Any
 
 from charter import run
 from charter.config import Config, Judge, Prompts, Serving
+from charter.manifest import write_manifest
 from charter.messages import Message
-from charter.run import write_manifest
 from charter.serving import EngineSpec, connect
 
 LAW = """---

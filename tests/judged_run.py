@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from charter.config import Config, Evaluation, Gate
+from charter.counts import StageCount
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Category, Graded, evaluate
+from charter.manifest import write_manifest
 from charter.report.cards import model_card
 from charter.report.collect import collect
-from charter.run import StageCount, begin, write_manifest
+from charter.run import begin
 from charter.serving.identity import model_identity
 from charter.verdict import give_verdict, read_answers
 

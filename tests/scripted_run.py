@@ -10,7 +10,8 @@ from charter.config import Config, Generation, Judge, Pairs, Prompts, Training
 from charter.constitution import load_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
-from charter.run import prepare, write_manifest
+from charter.manifest import write_manifest
+from charter.run import prepare
 from charter.stages.context import Context
 from charter.stages.label import label
 from charter.stages.pair import walked_rows

@@ -2,7 +2,8 @@
 
 from charter.config import Config, Serving
 from charter.errors import ConfigError
-from charter.run import check_evaluation, makers, model_folder
+from charter.inspection import check_evaluation
+from charter.makers import makers, model_folder
 from charter.verdict import has_oracle
 
 MODEL, BASE, JUDGE = "model", "base", "judge"

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from charter.config import Config, load_config
 from charter.errors import ConfigError
-from charter.run import STAGE_FOLDERS, begin, check_evaluation, makers
+from charter.inspection import check_evaluation
+from charter.makers import makers
+from charter.run import STAGE_FOLDERS, begin
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data: the run has those of its dataset, whatever its own config says."""

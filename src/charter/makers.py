@@ -1,4 +1,4 @@
-"""The models that make the data, served for a moment: for what looks at a chain rather than making a dataset."""
+"""The models that make the data, and how each is served."""
 
 import os
 import shutil
@@ -6,20 +6,44 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from charter.config import Config
+from charter.config import Config, Serving
 from charter.errors import ServingError
-from charter.run import makers
+from charter.sandbox import MODEL
 from charter.serving.engine import EngineSpec
 from charter.serving.fleet import serve_each
 
 _PATIENCE_S = 20.0  # somebody sits in front of it
 
 
+def model_folder(model: str) -> str:
+    """The folder or hub id of a configured model; `sandbox` is the shipped one."""
+    return str(MODEL) if model == "sandbox" else model
+
+
+def makers(config: Config) -> dict[str, tuple[str, Serving]]:
+    """Which models make the data, and how each is served: `base`, and `judge` where that is another one."""
+    base, judge = config.serving, config.judge
+    found = {"base": (model_folder(config.model), base)}
+    if judge.base_urls:
+        own = base.model_copy(update={"base_urls": judge.base_urls, "model_name": judge.model})
+        found["judge"] = (judge.model or "", own)
+    elif judge.model and (base.base_urls or judge.model != config.model):
+        own = base.model_copy(update={"base_urls": (), "model_name": None})
+        found["judge"] = (model_folder(judge.model), own)
+    return found
+
+
+def judging(config: Config) -> tuple[str, Serving]:
+    """The model that judges, one of the `makers`, and how it is served."""
+    found = makers(config)
+    return found.get("judge", found["base"])
+
+
 @contextmanager
 def serve_for_a_moment(
     config: Config, say: Callable[[str], None], names: Sequence[str] = ("base", "judge")
 ) -> Iterator[dict[str, EngineSpec]]:
-    """`base`, and `judge` where that is another model, or those of them that are named, ready for engines to be opened.
+    """For what looks at a chain and makes no dataset: the makers, or those named, ready for engines to be opened.
 
     The logs of servers started here are gone at the end, unless one of them failed.
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Config, load_config
+from charter.counts import StageCount, count_rows_of, telling
 from charter.evaluation.across import compare_runs
 from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import load_answers, save_answers
 from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import Answers, Unanswered, evaluate
 from charter.evaluation.requests import load_requests
+from charter.manifest import package_versions, write_json
 from charter.registry.record import AcceptedRun, Registry, read_registry
 from charter.report.collect import collect, write_report
-from charter.run import StageCount, count_rows_of, package_versions, telling, write_json
 from charter.serving.engine import EngineSpec, open_engine
 from charter.stages.context import OnProgress
 

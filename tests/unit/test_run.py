@@ -8,9 +8,10 @@ from charter.config import Config, Filters, Generation, Judge, Pairs, Selection,
 from charter.constitution.blame import blame_run
 from charter.data.shards import read_rows
 from charter.errors import ConfigError
+from charter.inspection import check
 from charter.messages import Messages
 from charter.report.collect import collect
-from charter.run import check, mix_pairs
+from charter.run import mix_pairs
 from charter.serving.completion import Sampling
 from tests.scripted_run import make_run
 

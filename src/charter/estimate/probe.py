@@ -12,8 +12,8 @@ from charter.data.sources import load_prompts
 from charter.estimate.forecast import Forecast, expect_all
 from charter.estimate.tally import Tally
 from charter.evaluation.requests import load_requests
+from charter.inspection import check
 from charter.makers import serve_for_a_moment
-from charter.run import check
 from charter.serving.engine import EngineSpec
 from charter.serving.stored import NOT_STORED
 from charter.stages.context import Row

@@ -17,6 +17,7 @@ from charter.judging.audit import figures, mistakes
 from charter.judging.concerns import concerns, passes
 from charter.judging.judged import Judged
 from charter.judging.labelled import Labelled
+from charter.manifest import write_json
 from charter.report.data import plain
 
 VERSION = 1
@@ -78,7 +79,6 @@ def make_record(
 def write_record(folder: Path, record: dict[str, Any], labelled: Labelled, judged: Judged) -> Path:
     """Write every file, ``audit.json`` last: where it stands, the audit is whole. Returns its path."""
     from charter.judging.page import render_audit  # matplotlib takes a second to import
-    from charter.run import write_json  # which reads audits itself
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = (json.dumps(plain(pair.row()), ensure_ascii=False) for pair in judged.pairs)

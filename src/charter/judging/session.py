@@ -7,11 +7,14 @@ from pathlib import Path
 
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
+from charter.counts import telling
+from charter.inspection import check_served
 from charter.judging.judged import Judged, judge_pairs
 from charter.judging.kinds import check_laws, judge_of
 from charter.judging.labelled import Labelled, read_labelled
 from charter.judging.record import make_record, write_record
-from charter.run import check_served, judging, locked, model_folder, telling
+from charter.makers import judging, model_folder
+from charter.run import locked
 from charter.serving.endpoints import connect
 from charter.serving.engine import EngineSpec, open_engine
 from charter.serving.process import serve

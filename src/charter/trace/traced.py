@@ -15,10 +15,10 @@ from charter.constitution import Constitution, load_constitution
 from charter.data.sources import Prompt, content_id
 from charter.errors import ConfigError, DataError, StoreError
 from charter.explain.rows import find_row, reading
-from charter.makers import serve_for_a_moment
+from charter.makers import model_folder, serve_for_a_moment
 from charter.messages import user
 from charter.report.tables import check_run, scan
-from charter.run import judge_settings, model_folder
+from charter.run import judge_settings
 from charter.serving.engine import EngineSpec
 from charter.serving.special_tokens import special_tokens
 from charter.stages.context import Row

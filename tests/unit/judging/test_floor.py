@@ -8,8 +8,8 @@ import pytest
 
 from charter.config import Config, Judge, Member
 from charter.errors import ConfigError
+from charter.inspection import check
 from charter.judging.floor import check_audit
-from charter.run import check
 from charter.testing.null_server import NullServer, run_null_server
 
 ME = "sha256:me"

@@ -9,9 +9,11 @@ from charter.config import Config, Judge, Member, Prompts, Serving
 from charter.constitution import load_constitution
 from charter.data.shards import count_rows, read_rows
 from charter.errors import ConfigError, ConstitutionError
+from charter.inspection import check
 from charter.judging.kinds import judge_of
+from charter.makers import makers
 from charter.messages import Message, Messages
-from charter.run import check, judge_shard, makers, prepare, respond_shard, revise_shard
+from charter.run import judge_shard, prepare, respond_shard, revise_shard
 from charter.sandbox import MODEL
 from charter.serving import EngineSpec
 from charter.serving.completion import Completion, Sampling

@@ -13,11 +13,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from charter.cli import app, main
+from charter.counts import StageCount
 from charter.data.export import FORMATS
 from charter.data.shards import count_rows, read_rows
 from charter.report.cards import dataset_card
 from charter.report.collect import collect
-from charter.run import StageCount
 from tests.scripted_run import make_run
 from tests.unit.data.test_export import LAW, answer, prompts
 

@@ -12,7 +12,7 @@ import pytest
 
 from charter.config import Config, Serving
 from charter.errors import StoreError
-from charter.run import check
+from charter.inspection import check
 from charter.store import open_store
 from charter.store.database import open_database
 from charter.testing.null_server import run_null_server

@@ -1,0 +1,75 @@
+"""A look at everything a config names, in seconds, before anything is started."""
+
+from collections.abc import Mapping
+
+from charter.config import Config, Serving
+from charter.constitution import eligible, load_constitution
+from charter.data.sources import load_prompts
+from charter.errors import ConfigError
+from charter.evaluation.requests import load_requests
+from charter.judging.floor import check_audit
+from charter.judging.kinds import check_laws
+from charter.makers import judging, makers
+from charter.serving.endpoints import connect
+from charter.serving.identity import model_identity
+from charter.serving.launch import plan
+from charter.stages.language import is_known
+from charter.store import open_store
+
+
+def check(config: Config) -> None:
+    """Look at everything the config names, in seconds, before anything is started.
+
+    Raises:
+        CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
+    """
+    _check_constitution(config)
+    load_prompts(config.prompts, config.seed)
+    check_evaluation(config, makers(config))
+    if config.judge.audit:
+        check_audit(config.judge, _judge_identity(config))
+    open_store(config.store_url).close()  # last: where there is no file yet, it is made
+
+
+def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) -> None:
+    """Look at the held-out requests, and at models and how each is served.
+
+    Raises:
+        CharterError: one of them cannot be used, and what to do.
+    """
+    load_requests(config.evaluation, config.seed)
+    for model, serving in models.values():
+        check_served(model, serving)
+
+
+def check_served(model: str, serving: Serving) -> None:
+    """Look at a model's servers, or whether one can be started for it.
+
+    Raises:
+        ModelError, ServingError: no such model, port or server, and what to do.
+    """
+    if serving.base_urls:
+        connect(serving.base_urls, serving)
+    else:
+        plan(model, serving, None)
+
+
+def _judge_identity(config: Config) -> str:
+    model, serving = judging(config)
+    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+
+
+def _check_constitution(config: Config) -> None:
+    law = load_constitution(config.constitution)
+    eligible(law, config.generation.selection)
+    check_laws(config.judge, law)
+    if config.pairs.filters.language and not is_known(law.language):
+        raise ConfigError(
+            f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
+            "from others. Leave the setting out."
+        )
+    if config.generation.preface and not law.preface:
+        raise ConfigError(
+            f"generation.preface 'true': '{config.constitution}' has no preface. Write one above its first '##' "
+            "heading, or leave the setting out."
+        )
