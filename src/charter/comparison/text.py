@@ -12,8 +12,8 @@ from charter.report.headline import TITLES, p_value, points
 from charter.screen import visible
 
 COSTS = (
-    ("Calls", "calls", "{:,}"),
-    ("of them stored", "stored", "{:,}"),
+    ("Calls asked", "calls", "{:,}"),
+    ("answered by the store", "stored", "{:,}"),
     ("Tokens read", "prompt_tokens", "{:,}"),
     ("Tokens written", "completion_tokens", "{:,}"),
     ("Seconds in stages", "seconds", "{:,.1f}"),
