@@ -13,7 +13,7 @@ from charter.screen import visible
 
 COSTS = (
     ("Calls asked", "calls", "{:,}"),
-    ("answered by the store", "stored", "{:,}"),
+    ("from the store", "stored", "{:,}"),
     ("Tokens read", "prompt_tokens", "{:,}"),
     ("Tokens written", "completion_tokens", "{:,}"),
     ("Seconds in stages", "seconds", "{:,.1f}"),
