@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
@@ -15,9 +15,14 @@ from charter.counts import StageCount, total
 from charter.evaluation.gate import Verdict
 from charter.judging.text import audit_markdown
 from charter.manifest import write_manifest
+from charter.report.data import ReportData
 from charter.report.headline import headline_markdown
+from charter.report.markdown import examples_markdown, failures_markdown, principles_markdown
+from charter.report.pictures import to_picture
+from charter.report.plots import training_plot
 from charter.serving.engine import EngineSpec
 from charter.verdict import report_run
+from flows.assets import record_assets
 from flows.progress import current
 
 
@@ -29,12 +34,14 @@ async def finish(
     verdict: Verdict | None = None,
     again: str = "align",
 ) -> None:
-    """Write report, cards and, last of all, the manifest; publish the headline. `again` is as for `report_run`."""
+    """Write report, cards and, last of all, the manifest, and publish them. `again` is as for `report_run`."""
     folder, stages = config.run_folder, total(counts)
     identities = {name: spec.identity for name, spec in models.items()}
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
+    await _publish(ReportData.load(folder / "report.json"))
+    record_assets(folder)
     rows: list[dict[str, Any]] = [vars(count) for count in stages.values()]
     await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
     if verdict is not None:
@@ -43,6 +50,18 @@ async def finish(
         await acreate_markdown_artifact(f"{text}\n\nReport: `{page.resolve()}`\n", key="verdict")
         current().say(f"verdict: {verdict.verdict}")
     current().say(f"report: {page}")
+
+
+async def _publish(data: ReportData) -> None:
+    """What the run did, as far as it did it: principles, losses, examples, curves."""
+    run = f"Run {data.name}"
+    if data.constitution.total.drawn:
+        await acreate_markdown_artifact(principles_markdown(data.constitution), key="principles", description=run)
+        await acreate_markdown_artifact(failures_markdown(data.failures), key="failures", description=run)
+    if data.examples:
+        await acreate_markdown_artifact(examples_markdown(data.examples), key="before-and-after", description=run)
+    if curves := training_plot(data.training):
+        await acreate_image_artifact(to_picture(curves), key="training-curves", description=run)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)

@@ -1,11 +1,13 @@
 """The dataset flow on real Prefect: every row accounted for, and everything visible."""
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.sorting import TaskRunSort
 
@@ -99,11 +101,30 @@ async def test_tasks_and_progress_are_seen_in_prefect(
         tasks = await client.read_task_runs(flow_run_filter=named, sort=TaskRunSort.END_TIME_DESC)
         names = sorted(task.name for task in tasks)
         shards = [f"{stage}-{shard:05d}" for stage in ("judge", "respond", "revise") for shard in range(3)]
-        assert names == sorted([*shards, "report"])
+        made = [f"asset-{name}" for name in ("pairs", "responses", "revisions", "sft_data")]
+        assert names == sorted([*shards, *made, "report"])
         artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
         by_key = {artifact.key: artifact for artifact in artifacts}
-        assert {"progress-respond", "progress-revise", "stages"} <= set(by_key)
+        assert {"progress-respond", "progress-revise", "stages", "failures", "before-and-after"} <= set(by_key)
         assert by_key["progress-revise"].data == 100.0
+        assert f"| **all** | {2 * N} |" in by_key["principles"].data
+        told = await _events(client, "prefect.asset.materialization.succeeded", "/seen/pairs")
+    (pairs,) = told
+    assert pairs["payload"]["rows"] == pl.read_parquet(tmp_path / "seen" / "pairs" / "*.parquet").height
+    assert [one["prefect.resource.id"] for one in pairs["related"] if one["prefect.resource.role"] == "asset"] == [
+        (tmp_path / "seen" / "revisions").as_uri()
+    ]
+
+
+async def _events(client: PrefectClient, name: str, of: str) -> list[dict[str, Any]]:
+    """Told events are seen by the server a little later."""
+    for _ in range(40):
+        answer = await client._client.post("/events/filter", json={"filter": {"event": {"name": [name]}}})
+        found = [one for one in answer.json()["events"] if one["resource"]["prefect.resource.id"].endswith(of)]
+        if found:
+            return found
+        await asyncio.sleep(0.25)
+    return []
 
 
 @pytest.mark.parametrize("broken", ["constitution", "model_server"])
@@ -131,3 +152,9 @@ async def test_a_second_run_in_the_same_folder_is_refused(
 
     with locked(tmp_path / "run"), pytest.raises(ConfigError, match="already at work"):
         await dataset(config(tmp_path, model_server.url))
+
+
+async def test_a_folder_may_be_called_anything(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:
+    outputs = tmp_path / "my runs & 100 % [new] été"
+    await dataset(config(outputs, model_server.url))
+    assert (outputs / "run" / "manifest.json").is_file()

@@ -1,0 +1,48 @@
+"""What Prefect shows of a report: Markdown whose words are only words, and a drawing that stands by itself."""
+
+import base64
+import dataclasses
+from xml.etree import ElementTree
+
+from charter.report.data import Example, Failure
+from charter.report.markdown import SHOWN, examples_markdown, failures_markdown, principles_markdown
+from charter.report.pictures import to_picture
+from charter.report.plots import training_plot
+from tests.unit.report.sample import sample
+
+
+def test_principles_stand_by_how_often_they_were_drawn() -> None:
+    law = sample().constitution
+    lines = principles_markdown(law).splitlines()
+    names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2 : 2 + len(law.principles)]]
+    drawn = {principle.title: principle.deeds.drawn for principle in law.principles}
+    assert names == sorted(drawn, key=lambda title: -drawn[title])
+    assert {line.count(" | ") for line in lines[2 : 3 + len(law.principles)]} == {8}
+    assert lines[2 + len(law.principles)].startswith("| **all** |")
+
+
+def test_failures_are_told_with_their_reason_or_said_to_be_none() -> None:
+    assert failures_markdown([]) == "No row was lost.\n"
+    text = failures_markdown([Failure("revise", "cut-off", 1200, "a | b\nc")])
+    assert "| revise | cut-off | 1,200 | a \\| b c |" in text
+
+
+def test_unpleasant_examples_come_last_and_under_a_warning() -> None:
+    kind = Example("drawn by lot", "How do I <b>bake</b>?", "Like *so*.", "x" * 1000, unpleasant=False)
+    text = examples_markdown([dataclasses.replace(kind, prompt="Steal", unpleasant=True), kind])
+    assert text.index("\\<b\\>bake") < text.index("unpleasant to read") < text.index("### Steal")
+    assert "Like \\*so\\*." in text
+    assert "x" * SHOWN + "…" in text
+    assert "x" * (SHOWN + 1) not in text
+    assert examples_markdown([]) == "There are no examples yet.\n"
+
+
+def test_a_drawing_is_an_image_of_its_own() -> None:
+    kind, data = to_picture(training_plot(sample().training)).split(",", 1)
+    assert kind == "data:image/svg+xml;base64"
+    root = ElementTree.fromstring(base64.b64decode(data))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert int(root.attrib["width"]) > int(root.attrib["height"]) > 100
+    style = root.find("{http://www.w3.org/2000/svg}style")
+    assert style is not None
+    assert ".s-m1 { stroke: var(--m1); }" in str(style.text)
