@@ -35,19 +35,25 @@ ui: $(READY)  ## Prefect on this machine: server, worker, every deployment (PORT
 ui-stop:  ## end what `make ui` started
 	@$(BIN)/python -m flows.ui stop
 
+# Unit tests share the cores; what starts servers has them for itself.
 test: $(READY)  ## the tests, except those that take many minutes
-	$(BIN)/python -m pytest
+	@status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses auto || status=$$?; \
+	$(BIN)/python -m pytest tests/browser tests/flows tests/system || status=$$?; \
+	exit $$status
 
 test-slow: $(READY)  ## the tests that take many minutes
 	$(BIN)/python -m pytest -m slow
 
 test-unit: $(READY)  ## the tests that need neither server nor network
-	$(BIN)/python -m pytest tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses auto
 
-lint: $(READY)  ## style and types
+lint: $(READY)  ## style, types, scripts and manifests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck .ci/* deploy/slurm/*
+	$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 
 doctor: $(READY)  ## what is installed, what is missing, and what to do about it
 	$(BIN)/charter doctor

@@ -1,0 +1,110 @@
+"""The report in a real browser: nothing leaves it, it fits every screen, and everybody can read it."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from charter.report.page import render_report
+from tests.unit.report.sample import sample
+from tests.unit.report.test_page import hostile
+
+VIEWS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
+}
+GRAVE = {"serious", "critical"}
+
+
+@contextmanager
+def opened(browser: Browser, path: Path, **view: Any) -> Iterator[tuple[Page, list[str]]]:
+    """The page, and what happened in it that should not: requests, messages, errors, dialogs."""
+    context = browser.new_context(**view)
+    page, events = context.new_page(), list[str]()
+    page.on("request", lambda request: events.append(f"request {request.url}"))
+    page.on("console", lambda message: events.append(f"console {message.text}"))
+    page.on("pageerror", lambda error: events.append(f"error {error}"))
+    page.on("dialog", lambda dialog: (events.append(f"dialog {dialog.message}"), dialog.dismiss())[0])
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    events.remove(f"request {path.as_uri()}")
+    try:
+        yield page, events
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render_report(sample()), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_leaves_the_page_and_nothing_sticks_out(chromium: Browser, report: Path, view: str) -> None:
+    with opened(chromium, report, **VIEWS[view]) as (page, events):
+        wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= seen
+        assert page.locator("h1").count() == 1
+        assert page.locator("svg").count() > 2
+        assert events == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_no_serious_fault(chromium: Browser, report: Path, view: str) -> None:
+    with opened(chromium, report, bypass_csp=True, **VIEWS[view]) as (page, _):  # axe styles what it looks at
+        found = Axe().run(page).response
+    assert len(found["passes"]) > 20
+    grave = [one for one in found["violations"] if one["impact"] in GRAVE]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in grave] == []
+
+
+def test_it_prints_on_paper(chromium: Browser, report: Path) -> None:
+    with opened(chromium, report, **VIEWS["light"]) as (page, events):
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins, in CSS pixels
+        wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= seen
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
+            "rgb(255, 255, 255)",
+            "rgba(0, 0, 0, 0)",
+        )
+        assert page.pdf(format="A4", prefer_css_page_size=True).startswith(b"%PDF-")
+        assert events == []
+
+
+SCRIPTS = (
+    "<script>document.title = 'taken over'</script>",
+    "<img src=x onerror=\"document.title = 'taken over'\">",
+    "</style></details></main><script>alert(1)</script><svg onload=alert(1)>",
+)
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_hostile_text_does_nothing(chromium: Browser, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_report(hostile(text)), encoding="utf-8")
+    with opened(chromium, path) as (page, events):
+        assert page.title() != "taken over"
+        assert text in page.inner_text("body")  # it is there, as words
+        assert events == []
+
+
+def test_an_answer_of_200_kilobytes_is_shown_in_part(chromium: Browser, tmp_path: Path) -> None:
+    data, path = sample(), tmp_path / "report.html"
+    long = "A very long answer indeed. " * 7_600
+    examples = [dataclasses.replace(one, before=long, after=long) for one in data.examples]
+    path.write_text(render_report(dataclasses.replace(data, examples=examples)), encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    with opened(chromium, path, **VIEWS["narrow"]) as (page, events):
+        assert "A very long answer indeed." in page.inner_text("body")
+        wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide <= seen
+        assert events == []
