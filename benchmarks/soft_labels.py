@@ -19,16 +19,13 @@ the labels and in the order of training. What is done is kept: after a kill the 
 
 import argparse
 import json
-import math
 import random
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from held_out import NAMES, Mean, answered, load_fewer, mean, measured, plain
 from transformers.utils.logging import disable_progress_bar
 
 from charter.config import Config, Training, load_config
@@ -36,32 +33,13 @@ from charter.config.load import read_override
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.errors import CharterError
-from charter.evaluation.answering import grade_by_oracle
-from charter.evaluation.measures import MEASURES, Answers, Graded, measure
-from charter.evaluation.requests import HeldOut, load_requests
+from charter.evaluation.requests import HeldOut
 from charter.makers import model_folder
-from charter.messages import user
 from charter.training import train
 
 LABELS = ("soft", "hard", "filtered", "filtered-longer")
 SURE = 0.8
-BATCH = 100
 SCHEMA = pa.schema(map(SCHEMAS["pairs"].field, ("row_id", "pair_id", "prompt", "chosen", "rejected", "p_chosen")))
-NAMES = [m.name for m in MEASURES]
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t at 97.5 %, from one degree of freedom on; so for two to ten seeds."""
-
-
-class Mean(NamedTuple):
-    """A mean over seeds with its 95 % interval; one seed has none."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        between = "" if math.isnan(self.low) else f" ({100 * self.low:.1f} to {100 * self.high:.1f})"
-        return f"{100 * self.value:.1f}{between}"
 
 
 class Experiment(NamedTuple):
@@ -73,7 +51,7 @@ class Experiment(NamedTuple):
     pairs: Sequence[Mapping[str, Any]]
     requests: Sequence[HeldOut]
 
-    def measured(self, labels: str, seed: int) -> dict[str, Any]:
+    def trained(self, labels: str, seed: int) -> dict[str, Any]:
         """Train on one kind of label, answer and grade; or what was found before."""
         noisy = [flipped(pair, seed) for pair in self.pairs]
         used = [pair for pair in noisy if not labels.startswith("filtered") or pair["p_chosen"] > SURE]
@@ -81,7 +59,7 @@ class Experiment(NamedTuple):
         write_rows(data, SCHEMA, used)
         done = train("dpo", self.start, data, model, self.settings(labels, len(used)), seed)
         about = {"labels": labels, "seed": seed, "rows": done.rows_used, "steps": done.steps}
-        return {**about, **self.kept(done.model)}
+        return {**about, **measured(done.model, self.requests, self.config.evaluation.max_tokens)}
 
     def settings(self, labels: str, used: int) -> Training:
         """The run's, for this kind of label on so many pairs."""
@@ -89,20 +67,6 @@ class Experiment(NamedTuple):
         longer = len(self.pairs) / used if labels == "filtered-longer" else 1.0
         changed = dpo.model_copy(update={"soft_labels": labels == "soft", "epochs": dpo.epochs * longer})
         return self.config.training.model_copy(update={"dpo": changed})
-
-    def kept(self, model: Path) -> dict[str, float]:
-        """What `answered` found, kept in the model's folder for as long as that model stands there."""
-        path, asked = model / "held-out.json", [request.request_id for request in self.requests]
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        if found.get("asked") != asked:
-            found = {"asked": asked, "measures": self.answered(model)}
-            path.write_text(json.dumps(found), encoding="utf-8")
-        return dict(found["measures"])
-
-    def answered(self, model: Path) -> dict[str, float]:
-        """Each measure of a model over the held-out requests."""
-        entry = measure(Answers(list(answer(model, self.requests, self.config.evaluation.max_tokens))))
-        return {name: entry[name]["value"] for name in NAMES}
 
 
 def flipped(pair: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -113,36 +77,6 @@ def flipped(pair: Mapping[str, Any], seed: int) -> dict[str, Any]:
     chosen, rejected = ("rejected", "chosen") if wrong else ("chosen", "rejected")
     kept = {name: pair[name] for name in ("row_id", "pair_id", "prompt")}
     return {**kept, "chosen": pair[chosen], "rejected": pair[rejected], "p_chosen": p}
-
-
-def answer(folder: Path, requests: Sequence[HeldOut], max_tokens: int) -> Iterator[Graded]:
-    """Greedy answers with the oracle's grades."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    for start in range(0, len(requests), BATCH):
-        part = requests[start : start + BATCH]
-        asked = tokenizer.apply_chat_template(
-            [[user(request.prompt)] for request in part],
-            add_generation_prompt=True,
-            padding=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            made = model.generate(**asked, max_new_tokens=max_tokens, do_sample=False)
-        texts = tokenizer.batch_decode(made[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
-        for request, text in zip(part, texts, strict=True):
-            said = Graded(request.request_id, request.category, request.kind, request.prompt, text, "stop")
-            yield grade_by_oracle(said, request)
-
-
-def mean(values: Sequence[float]) -> Mean:
-    """With a t interval over the seeds."""
-    middle, n = statistics.fmean(values), len(values)
-    if n == 1:
-        return Mean(middle, math.nan, math.nan)
-    spread = T[n - 2] * statistics.stdev(values) / math.sqrt(n)
-    return Mean(middle, middle - spread, middle + spread)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Mean]]]:
@@ -173,13 +107,6 @@ def table(start: Mapping[str, float], found: Mapping[str, Mapping[str, Mapping[s
     return "\n".join(lines)
 
 
-def plain(value: Any) -> Any:
-    """As JSON has it: a mean by its parts, and null for an end of an interval that is not known."""
-    if isinstance(value, Mean):
-        return {name: None if math.isnan(number) else number for name, number in value._asdict().items()}
-    return {key: plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Soft labels against hard and filtered ones, on the sandbox.")
     parser.add_argument("run", type=Path, help="the folder of a finished run of the sandbox, such as outputs/demo")
@@ -199,9 +126,7 @@ def options() -> argparse.Namespace:
 def experiment(given: argparse.Namespace) -> Experiment:
     config = load_config(given.run / "config.yaml", dict(map(read_override, given.settings)))
     start = given.run / "sft" if given.start == "sft" else Path(model_folder(config.model))
-    sizes = {name: n for name, n in config.evaluation.model_dump().items() if name.startswith("n_")}
-    fewer = {name: min(n, given.requests or n) for name, n in sizes.items()}
-    requests = load_requests(config.evaluation.model_copy(update=fewer), config.seed)
+    requests = load_fewer(config.evaluation, config.seed, given.requests)
     pairs = list(read_rows(given.run / "pairs"))[: given.rows]
     given.out.mkdir(parents=True, exist_ok=True)
     return Experiment(config, start, given.out, pairs, requests)
@@ -211,11 +136,11 @@ def main() -> None:
     given = options()
     disable_progress_bar()
     trial = experiment(given)
-    start = trial.answered(trial.start)
+    start = answered(trial.start, trial.requests, trial.config.evaluation.max_tokens)
     rows = []
     for seed in range(given.seeds):
         for labels in given.labels:
-            rows.append(trial.measured(labels, seed))
+            rows.append(trial.trained(labels, seed))
             shares = ", ".join(f"{name} {rows[-1][name]:.3f}" for name in NAMES)
             print(f"{labels}, seed {seed}, {rows[-1]['rows']} rows, {rows[-1]['steps']} steps: {shares}", flush=True)
     found = summary(rows)
