@@ -1,4 +1,4 @@
-"""What the server must know: the work pool, the queue that guards the GPU, and the deployments of prefect.yaml."""
+"""What the server must know: work pool, the queue that guards the GPU, lost runs, the deployments of prefect.yaml."""
 
 import contextlib
 import hashlib
@@ -13,6 +13,7 @@ from prefect.workers.process import ProcessWorker
 
 from charter.errors import ConfigError
 from flows.cockpit.settings import GPU_QUEUE, POOL, ROOT, Cockpit
+from flows.cockpit.silence import watch_for_silence
 
 _PARTS = ("flows/*.py", "src/charter/config/*.py")
 """Code that the deployments' forms are made of."""
@@ -30,6 +31,7 @@ async def register(cockpit: Cockpit, deployments: Path) -> bool:
     with cockpit.told():
         async with get_client() as client:
             await _make_pool(client)
+            await watch_for_silence(client)
     known, wanted = cockpit.home / "registered", _fingerprint(deployments)
     if known.is_file() and known.read_text(encoding="utf-8") == wanted:
         return False

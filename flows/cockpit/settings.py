@@ -18,6 +18,9 @@ POOL = "charter"
 GPU_QUEUE = "gpu"
 """The queue of all that serves or trains a model; its limit keeps two runs from one GPU."""
 
+HEARTBEAT_S = 30
+"""Seconds from one sign of life of a run to the next; Prefect allows no less."""
+
 _FILE = "cockpit.json"
 
 
@@ -47,6 +50,7 @@ class Cockpit:
             "PREFECT_API_URL": self.api,
             "PREFECT_API_AUTH_STRING": self.login,
             "CHARTER_HOME": str(ROOT),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "DO_NOT_TRACK": "1",
         }
 

@@ -1,0 +1,45 @@
+"""Runs that fell silent: a flow run tells that it lives; when it stops telling, the server says that it crashed.
+
+A worker tells of a run whose process ended. Nobody tells of one that was lost together with its worker, as in a power
+cut; the UI would show it at work for ever.
+"""
+
+from datetime import timedelta
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+
+from flows.cockpit.settings import HEARTBEAT_S
+
+_SILENCE = timedelta(seconds=2.5 * HEARTBEAT_S)
+_NAME = "runs that fell silent"
+_SIGN = "prefect.flow-run.heartbeat"
+_ENDS = ("Completed", "Failed", "Cancelled", "Cancelling", "Crashed", "Suspended", "Paused", "AwaitingRetry")
+_MESSAGE = f"It gave no sign of life for {_SILENCE.seconds} seconds. Start it again: what it had finished is kept."
+
+
+async def watch_for_silence(client: PrefectClient) -> None:
+    """Register the automation, unless somebody has: who changed or paused it keeps it so."""
+    if not await client.read_automations_by_name(_NAME):
+        await client.create_automation(_automation())
+
+
+def _automation() -> AutomationCore:
+    return AutomationCore(
+        name=_NAME,
+        description="Marks a run as crashed when its process and its worker are gone.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={_SIGN},
+            expect={_SIGN, *(f"prefect.flow-run.{end}" for end in _ENDS)},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification({"prefect.resource.id": "prefect.deployment.*"}),
+            for_each={"prefect.resource.id"},
+            threshold=1,
+            within=_SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=_MESSAGE)],
+    )
