@@ -16,10 +16,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
+from charter.testing.null_server import NullServer
 from flows.cockpit.settings import Cockpit, read_cockpit
 
 AWAY = "no-such-model"
 """A model that is not there: a run that names it starts, and ends at its own check."""
+GOOD = "---\nname: calm\n---\n## Stay calm\n\nA good answer keeps a calm tone.\n"
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,40 @@ def make_stage(folder: Path) -> Stage:
     align["triggers"][0]["parameters"]["config"] |= {"model": str(folder / AWAY), "outputs": str(folder / "outputs")}
     (folder / "prefect.yaml").write_text(yaml.safe_dump(shipped, sort_keys=False))
     (folder / "constitutions").mkdir()
+    (folder / "constitutions" / "calm.md").write_text(GOOD)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return Stage(folder / "home", probe.getsockname()[1])
+
+
+def form(stage: Stage, model_server: NullServer, name: str, **sections: Any) -> dict[str, Any]:
+    """A run's settings; each run has a store of its own, or the next one would be over before it is looked at."""
+    return {
+        "name": name,
+        "outputs": str(stage.home.parent / "outputs"),
+        "store": str(stage.home.parent / f"{name}.sqlite"),
+        "prompts": {"n": 20},
+        "serving": {"base_urls": [model_server.url]},
+        "generation": {"rounds": 1},
+        **sections,
+    }
+
+
+async def at_work(run: FlowRun) -> None:
+    """Wait until a run has begun."""
+
+    async def look() -> bool:
+        async with get_client() as client:
+            found = await client.read_flow_run(run.id)
+        return found.state is not None and found.state.is_running()
+
+    await wait_for(look, 60)
+
+
+def hands_of(stage: Stage) -> list[int]:
+    """The worker and the runs it has started, but neither server nor watcher."""
+    found = stage.processes().items()
+    return [number for number, command in found if "worker start" in command or "prefect.engine" in command]
 
 
 async def ended(run: FlowRun, within_s: float = 120.0) -> FlowRun:

@@ -1,19 +1,17 @@
 """`make ui` as a user meets it: one command starts a server, a worker and a watcher; people do the rest in the UI.
 
-One cockpit serves all these tests, in the order in which they stand; the last one ends it.
+One cockpit serves all these tests, in the order in which they stand.
 """
 
 import asyncio
 import base64
 import json
 import os
-import signal
 import stat
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -26,40 +24,11 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 
-from charter.testing.null_server import NullServer, run_null_server
+from charter.testing.null_server import NullServer
 from flows.notify import BROKEN
-from tests.flows.cockpit import AWAY, Stage, ended, make_stage, runs_of, start, wait_for
+from tests.flows.cockpit import AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
 
 pytestmark = pytest.mark.timeout(400)
-
-GOOD = "---\nname: calm\n---\n## Stay calm\n\nA good answer keeps a calm tone.\n"
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = make_stage(tmp_path_factory.mktemp("cockpit"))
-    (made.constitutions / "calm.md").write_text(GOOD)
-    started = made.ui("start")
-    try:
-        assert started.returncode == 0, started.stdout + started.stderr
-        assert f"Prefect is at http://127.0.0.1:{made.port}" in started.stdout
-        assert made.cockpit.login in started.stdout
-        yield made
-    finally:
-        made.ui("stop")
-
-
-def form(stage: Stage, model_server: NullServer, name: str, **sections: Any) -> dict[str, Any]:
-    """A run's settings; each run has a store of its own, or the next one would be over before it is looked at."""
-    return {
-        "name": name,
-        "outputs": str(stage.home.parent / "outputs"),
-        "store": str(stage.home.parent / f"{name}.sqlite"),
-        "prompts": {"n": 20},
-        "serving": {"base_urls": [model_server.url]},
-        "generation": {"rounds": 1},
-        **sections,
-    }
 
 
 async def test_a_deployment_runs_with_what_its_form_was_filled_with(stage: Stage, model_server: NullServer) -> None:
@@ -189,60 +158,6 @@ async def test_two_runs_never_share_the_gpu(stage: Stage, model_server: NullServ
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
     kinds = {run.state.type.value for run in runs if run.state}
     assert kinds == {"COMPLETED"}
-
-
-@pytest.fixture
-def slow_server() -> Iterator[NullServer]:
-    with run_null_server(NullServer(latency_s=5.0, parallel=1)) as server:
-        yield server
-
-
-async def at_work(run: FlowRun) -> None:
-    """Wait until a run has begun."""
-
-    async def look() -> bool:
-        async with get_client() as client:
-            found = await client.read_flow_run(run.id)
-        return found.state is not None and found.state.is_running()
-
-    await wait_for(look, 60)
-
-
-def hands_of(stage: Stage) -> list[int]:
-    """The worker and the runs it has started, but neither server nor watcher."""
-    found = stage.processes().items()
-    return [number for number, command in found if "worker start" in command or "prefect.engine" in command]
-
-
-async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
-    stage: Stage, model_server: NullServer, slow_server: NullServer
-) -> None:
-    with stage.cockpit.told():
-        slow = await start("dataset", config=form(stage, slow_server, "cut-off"))
-        await at_work(slow)
-        waits = await start("constitution-preview", config=form(stage, model_server, "waits", prompts={"n": 2}))
-        for number in hands_of(stage):
-            os.kill(number, signal.SIGKILL)
-
-        async def gone_for_good() -> bool:
-            return not hands_of(stage)
-
-        await wait_for(gone_for_good, 30)
-        again = await asyncio.to_thread(stage.ui, "start")
-        assert "Crashed         dataset-cut-off: its process is gone" in again.stdout, again.stdout + again.stderr
-        gone, next_one = await ended(slow), await ended(waits)
-    assert gone.state is not None and gone.state.is_crashed(), gone.state
-    assert next_one.state is not None and next_one.state.is_completed(), next_one.state
-
-
-async def test_stopping_leaves_nothing_running_in_the_midst_of_a_run(stage: Stage, slow_server: NullServer) -> None:
-    with stage.cockpit.told():
-        await at_work(await start("dataset", config=form(stage, slow_server, "stopped")))
-    assert len(stage.processes()) >= 4
-    done = await asyncio.to_thread(stage.ui, "stop")
-    assert done.stdout == "Ended: watcher, worker, server.\n", done.stdout + done.stderr
-    assert stage.processes() == {}
-    assert (await asyncio.to_thread(stage.ui, "stop")).stdout == "Nothing was running.\n"
 
 
 def test_a_port_that_is_taken_is_one_message(stage: Stage, model_server: NullServer) -> None:
