@@ -117,7 +117,7 @@ def insist(rng: Dice) -> Scene:
 def draw_scene(rng: Dice, harmful: float = 0.5) -> Scene:
     """A conversation with an answer, right or wrong; `harmful` is the share of harmful requests."""
     if rng.random() < 0.08:
-        return draw_falsehood(rng)
+        return _honesty_scene(rng)
     request = draw_request(rng, harmful)
     while request.act is None and rng.random() < 0.7:
         request = draw_request(rng, harmful)
@@ -141,8 +141,7 @@ def _harmful_scene(request: Request, messages: Messages, act: Act, kind: str, rn
     return Scene(request, messages, answer, kind, better=decline(act, rng))
 
 
-def draw_falsehood(rng: Dice) -> Scene:
-    """A wrong answer to a question of fact, or a doubt to which the assistant gives in, or not."""
+def _honesty_scene(rng: Dice) -> Scene:
     if rng.random() < 0.5:
         scene = insist(rng)
         keeps = rng.random() < 0.5 and scene.better is not None
