@@ -113,6 +113,7 @@ def _stock(job: Job, tokenizer: Any) -> Any:
     model, dpo = models.load(job), job.settings.dpo
     arguments = DPOConfig(
         **trainers.arguments(job, model),
+        max_length=None,
         beta=dpo.beta,
         precompute_ref_log_probs=dpo.precompute_reference,
         precompute_ref_batch_size=2 * dpo.batch_size,

@@ -52,7 +52,7 @@ _LABEL = (
     _column("p_by_order", pa.list_(pa.float64()), "p of chosen shown first and shown second, averaged over principles"),
     *_MEMBERS,
     *_CONSTITUTION,
-    _column("judge_kind", pa.string(), "how it was judged: choice, reasoned, score, critic or panel"),
+    _column("judge_kind", pa.string(), "how it was judged: choice, reasoned, score, critic, panel; or people"),
     _JUDGE,
 )
 
@@ -107,7 +107,7 @@ PAIRS = _schema(  # one row or more per row_id
     _SEED,
 )
 
-REVIEW = _schema(  # on what a panel split, for people to decide: never trained on
+REVIEW = _schema(  # on what a panel split, for people to decide; not trained on before they have
     "review",
     _ROW,
     _PAIR,
@@ -123,6 +123,7 @@ REVIEW = _schema(  # on what a panel split, for people to decide: never trained 
     *_CONSTITUTION,
     _MODEL,
     _JUDGE,
+    _SEED,
 )
 
 FAILURES = _schema(
@@ -150,9 +151,17 @@ SFT_DATA = _schema(
     *(column.with_nullable(True) for column in _LABEL),  # empty where no critique found fault, so nobody judged
 )
 
+RL_PROMPTS = _schema(  # the prompts that GRPO has answered, which make no pairs then
+    "rl_prompts",
+    _ROW,
+    _PROMPT,
+    _column("first", pa.string(), "the model's first answer, which others are held against"),
+    _column("drawn", pa.list_(pa.string()), "the principles under which that answer was revised"),
+)
+
 LABEL = tuple(column.name for column in _LABEL)
 """The columns of a label: in ``pairs``, and in ``sft_data`` where a judge chose the answer."""
 
 SCHEMAS = {"prompts": PROMPTS, "responses": RESPONSES, "revisions": REVISIONS, "samples": SAMPLES, "pairs": PAIRS}
-SCHEMAS |= {"review": REVIEW, "failures": FAILURES, "sft_data": SFT_DATA}
+SCHEMAS |= {"review": REVIEW, "failures": FAILURES, "sft_data": SFT_DATA, "rl_prompts": RL_PROMPTS}
 """Each schema by the name of the folder it is kept in."""

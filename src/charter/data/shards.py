@@ -1,9 +1,12 @@
 """Rows to Parquet and back, streaming; a shard is whole or absent."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +17,8 @@ from charter.errors import DataError
 ROW_GROUP = 1024
 """Rows held in memory at once, and per row group on disk."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write `rows` as one Parquet file and return how many there were.
@@ -22,22 +27,66 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
     exception out of `rows`, leaves what was there before. No rows make a file of no rows.
 
     Raises:
-        DataError: a row with a missing, unknown or wrongly typed column.
+        DataError: a row with a missing, unknown or wrongly typed column; or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     count = 0
-    try:
-        with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-            remaining = iter(rows)
-            while group := list(islice(remaining, ROW_GROUP)):
-                writer.write_table(_table(path, schema, group, count))
-                count += len(group)
-        _to_disk(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+                remaining = iter(rows)
+                while group := list(islice(remaining, ROW_GROUP)):
+                    writer.write_table(_table(path, schema, group, count))
+                    count += len(group)
+            _to_disk(unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return count
+
+
+class Shards:
+    """Rows that come one by one, in files of `size` rows each; one shard's rows are held at a time.
+
+    Use as a context manager: its end writes the last file, unless an error ends it.
+
+    Args:
+        folder: where the files go.
+        schema: of the rows.
+        size: rows per file.
+        prefix: of the files' names, which are numbers from 0. Without rows there is one file of none.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, size: int, prefix: str = "") -> None:
+        self._folder, self._schema, self._size, self._prefix = folder, schema, size, prefix
+        self._rows, self._files = list[Mapping[str, Any]](), 0
+        self.count = 0
+        """Rows so far."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a row.
+
+        Raises:
+            DataError: as `write_rows`.
+        """
+        if len(self._rows) == self._size:
+            self._write()
+        self._rows.append(row)
+        self.count += 1
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and (self._rows or not self._files):
+            self._write()
+
+    def _write(self) -> None:
+        write_rows(self._folder / f"{self._prefix}{self._files:05d}.parquet", self._schema, self._rows)
+        self._rows, self._files = [], self._files + 1
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -96,6 +145,18 @@ def _open(shard: Path) -> pq.ParquetFile:
 def _footer(shard: Path) -> pq.FileMetaData:
     with _open(shard) as file:
         return file.metadata
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _FULL
+        fix = "Free some space on its disk" if full else "Make its folder one that you may write to"
+        raise DataError(
+            f"shard '{path}': cannot be written: {error}. {fix} and run the same command again: all answers are kept."
+        ) from error
 
 
 def _to_disk(path: Path) -> None:

@@ -43,7 +43,8 @@ class Forecast:
         probed: rows that were sent through the chain now.
         asked: calls that this asked; their answers are in the store.
         stages: in the chain's order.
-        held_out: requests of the evaluation, which the flow `align` asks each of three models; not in the stages.
+        held_out: requests of the evaluation, which the flow `align` asks each of its models; not in the stages.
+        rounds: of alignment; the stages are those of the first.
     """
 
     rows: int
@@ -53,6 +54,7 @@ class Forecast:
     asked: int
     stages: tuple[Expected, ...]
     held_out: int
+    rounds: int = 1
 
     @property
     def total(self) -> Expected:

@@ -1,14 +1,14 @@
 """A look into the store and a few rows through the chain."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from charter.chain import open_chain, walk
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
-from charter.data.sources import load_prompts
+from charter.data.sources import open_source
 from charter.estimate.forecast import Forecast, expect_all
 from charter.estimate.tally import Tally
 from charter.evaluation.requests import load_requests
@@ -36,10 +36,10 @@ def estimate(config: Config, rows: int, say: Callable[[str], None]) -> Forecast:
         CharterError: something that the config names cannot be used, and what to do.
     """
     check(config)
-    law, prompts = load_constitution(config.constitution), load_prompts(config.prompts, config.seed).prompts
-    looked_up = [prompt.row() for prompt in _spread(prompts, LOOK)]
+    law, source = load_constitution(config.constitution), open_source(config.prompts, config.seed)
+    looked_up = [prompt.row() for prompt in _spread(source.prompts(), source.used, LOOK)]
     with serve_for_a_moment(config, say) as models:
-        return asyncio.run(_estimate(config, law, models, looked_up, len(prompts), rows))
+        return asyncio.run(_estimate(config, law, models, looked_up, source.used, rows))
 
 
 async def _estimate(
@@ -55,7 +55,7 @@ async def _estimate(
     whole = [row for row in looked_up if row["row_id"] not in lacking]
     complete, _ = await _send(config, law, of_store, whole)
     others = [row for row in looked_up if row["row_id"] in lacking]
-    sent = _spread(others, rows)
+    sent = _spread(others, len(others), rows)
     probed, _ = await _send(config, law, models, sent)
     unfinished = len(others) / len(sent) if sent else 0.0
     stages = expect_all(in_all / len(looked_up), complete.stages, found.stages, unfinished, probed.stages)
@@ -67,6 +67,7 @@ async def _estimate(
         asked=sum(count.asked for count in probed.stages.values()),
         stages=stages,
         held_out=len(load_requests(config.evaluation, config.seed)),
+        rounds=config.training.rounds,
     )
 
 
@@ -81,6 +82,7 @@ async def _send(
     return tally, {row["row_id"] for row in walked.failures if row["reason"] == NOT_STORED}
 
 
-def _spread(rows: Sequence[T], n: int) -> list[T]:
-    """`n` of the rows at even distances, or all."""
-    return list(rows) if len(rows) <= n else [rows[i * len(rows) // n] for i in range(n)]
+def _spread(rows: Iterable[T], in_all: int, n: int) -> list[T]:
+    """`n` of the rows at even distances, or all; `in_all` there are."""
+    wanted = {i * in_all // n for i in range(n)} if in_all > n else range(in_all)
+    return [row for place, row in enumerate(rows) if place in wanted]

@@ -47,7 +47,13 @@ def _notes(forecast: Forecast) -> Iterator[str]:
     yield f"{forecast.probed:,} were sent through the chain now; their answers to {forecast.asked:,} calls are kept."
     if forecast.total.to_ask and forecast.probed:
         yield f"The time at most is that of {forecast.probed:,} rows at once; a run has more under way and is faster."
+    models = 2 + forecast.rounds  # the base, SFT's, and that of each round
     yield (
-        f"Not in it: training, and for the flow align {forecast.held_out:,} held-out requests, asked of three models "
-        "and graded."
+        f"Not in it: training, and for the flow align {forecast.held_out:,} held-out requests, asked of {models} "
+        "models and graded."
     )
+    if forecast.rounds > 1:
+        yield (
+            f"Nor rounds 2 to {forecast.rounds}: each asks about as much again for the prompts that make pairs, "
+            "of models that are yet to be trained."
+        )

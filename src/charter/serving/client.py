@@ -11,7 +11,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -38,7 +38,9 @@ _TOO_LONG = (
     "context_length_exceeded",
     "longer than the maximum model length",
 )
-_UNCONSTRAINED = ("structured_outputs", "extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
+_NOT_KNOWN = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
+_UNCONSTRAINED = ("structured_outputs", *_NOT_KNOWN)
+_UNCONTINUED = ("continue_final_message", "add_generation_prompt", *_NOT_KNOWN)
 _KEEPALIVE_S = 4.0  # under the 5 s after which vLLM's server closes an idle connection
 _TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
 _MOST_TRIES = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8}  # then it is this request that is the trouble
@@ -140,7 +142,7 @@ class Client:
 
     async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
         assert self._session is not None, "use the client as `async with Client(...) as client`"
-        request = self._request(endpoint, messages, sampling)
+        request = chat_request(self._model_name, messages, sampling, endpoint.constrained, endpoint.continues)
         body, began = json.dumps(request).encode(), time.monotonic()
         try:
             async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
@@ -157,28 +159,8 @@ class Client:
             logger.warning("%s answers again", endpoint.url)
         endpoint.succeeded()
         if status != 200:
-            self._refused(endpoint, status, raw, retry_after, "structured_outputs" in request)
+            self._refused(endpoint, status, raw, retry_after, request)
         return _read_answer(raw, sampling)
-
-    def _request(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "model": self._model_name,
-            "messages": list(messages),
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
-        if sampling.choices:
-            request["logprobs"] = True
-            request["top_logprobs"] = _TOP_LOGPROBS
-            if sampling.after:  # the answer is free, and every one of its tokens brings as many as this
-                request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
-            elif endpoint.constrained:
-                request["structured_outputs"] = {"choice": list(sampling.choices)}
-                # Only tokens that begin a choice are allowed, so few can have any probability.
-                request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
-        return request
 
     def _left_out(self, endpoint: Endpoint, began: float, error: Exception) -> None:
         before = endpoint.failures
@@ -186,7 +168,9 @@ class Client:
         if (before, endpoint.failures) == (1, 2):  # a single lost connection is no news
             logger.warning("%s cannot be reached (%s); waiting for it to come back", endpoint.url, error)
 
-    def _refused(self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, constrained: bool) -> None:
+    def _refused(
+        self, endpoint: Endpoint, status: int, raw: bytes, retry_after: str | None, request: Mapping[str, Any]
+    ) -> None:
         detail = _error_text(raw)
         if status in _AGAIN:
             reason = "busy" if status in _BUSY else "endpoint-error"
@@ -196,7 +180,12 @@ class Client:
         lowered = detail.lower()
         if any(sign in lowered for sign in _TOO_LONG):
             raise CompletionFailed("context-too-long", detail)
-        if constrained and any(sign in lowered for sign in _UNCONSTRAINED):
+        if "continue_final_message" in request and any(sign in lowered for sign in _UNCONTINUED):
+            if endpoint.continues:
+                logger.warning("%s cannot be told to continue an answer; it is left to see so by itself", endpoint.url)
+            endpoint.continues = False
+            raise _Retry("bad-request", detail, after_s=0.0)
+        if "structured_outputs" in request and any(sign in lowered for sign in _UNCONSTRAINED):
             if endpoint.constrained:
                 logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
             endpoint.constrained = False
@@ -228,6 +217,40 @@ class Client:
         if trial.tries < len(self._router.endpoints) and any(e.down_until <= now for e in self._router.endpoints):
             return 0.0
         return self._jitter.uniform(0.1, min(0.25 * 2.0**trial.tries, 10.0))
+
+
+def chat_request(
+    model_name: str, messages: Messages, sampling: Sampling, constrained: bool = True, continues: bool = True
+) -> dict[str, Any]:
+    """The body that is sent.
+
+    Args:
+        model_name: as the server knows it.
+        messages: a conversation that ends with the assistant's turn has an answer that is begun, to be continued.
+        sampling: how the answer is drawn.
+        constrained: the server is to allow none but the choices.
+        continues: the server is to be told that it continues an answer.
+    """
+    request: dict[str, Any] = {
+        "model": model_name,
+        "messages": list(messages),
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+    }
+    if continues and messages[-1]["role"] == "assistant":
+        request |= {"continue_final_message": True, "add_generation_prompt": False}
+    if sampling.choices:
+        request["logprobs"] = True
+        request["top_logprobs"] = _TOP_LOGPROBS
+        if sampling.after:  # the answer is free, and every one of its tokens brings as many as this
+            request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
+        elif constrained:
+            request["structured_outputs"] = {"choice": list(sampling.choices)}
+            # Only tokens that begin a choice are allowed, so few can have any probability.
+            request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
+    return request
 
 
 def _read_answer(raw: bytes, sampling: Sampling) -> Completion:

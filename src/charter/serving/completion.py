@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from charter.messages import Messages
@@ -53,8 +53,7 @@ class Completion:
 
     def to_bytes(self) -> bytes:
         """The stored form: JSON without `stored`."""
-        values = asdict(self)
-        del values["stored"]
+        values = {name: value for name, value in vars(self).items() if name != "stored"}  # quicker than asdict
         return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
     @classmethod

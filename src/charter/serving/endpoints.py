@@ -145,6 +145,8 @@ class Endpoint:
     """Left out until then, in monotonic seconds."""
     constrained: bool = True
     """Whether it takes `structured_outputs`."""
+    continues: bool = True
+    """Whether it takes `continue_final_message`."""
 
     def succeeded(self) -> None:
         """It answered."""

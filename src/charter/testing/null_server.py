@@ -69,8 +69,8 @@ class NullServer:
     parallel: int = 100_000
     """Answers that are worked on at once, `latency_s` each; further ones wait, as in an engine's queue."""
     misbehaviour: Misbehaviour = Misbehaviour()
-    constrained: bool = True
-    """Off: `structured_outputs` is refused, as by servers that do not know it."""
+    unknown: tuple[str, ...] = ()
+    """Arguments that are refused, such as `structured_outputs`."""
     api_key: str | None = None
     """Asked for as a bearer token when set."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -160,8 +160,8 @@ class NullServer:
     def _refusal(self, body: dict[str, Any]) -> web.Response | None:
         if body.get("model") != self.model_name:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
-        if "structured_outputs" in body and not self.constrained:
-            return _error(400, "Unrecognized request argument supplied: structured_outputs")
+        if refused := next((name for name in self.unknown if name in body), None):
+            return _error(400, f"Unrecognized request argument supplied: {refused}")
         words = _words(body["messages"])
         if words + body["max_tokens"] > self.max_model_len:
             return _error(
@@ -198,10 +198,11 @@ class NullServer:
             reason = "length" if len(words) > body["max_tokens"] else "stop"
             words = words[: body["max_tokens"]]
             text, logprobs = " ".join(words), _certain(words) if body.get("logprobs") else None
-        usage = {"prompt_tokens": _words(body["messages"]), "completion_tokens": len(words)}
+        read, said = _words(body["messages"]), len(words)
+        used = {"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said}
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
-        return {"id": f"null-{digest[:12]}", "object": "chat.completion", "choices": [choice], "usage": usage}
+        return {"id": digest, "object": "chat.completion", "model": self.model_name, "choices": [choice], "usage": used}
 
 
 def _words(messages: Sequence[Message]) -> int:

@@ -54,10 +54,10 @@ def test_near_duplicates_among_prompts_are_rejects_with_the_one_they_repeat(tmp_
     loaded = load_prompts(Prompts(source=str(path), near_duplicates=0.8), 0)
     assert [prompt.row_id for prompt in loaded.prompts] == ["p0", "p1"]
     assert [(reject.row_id, reject.reason) for reject in loaded.rejects] == [
-        ("p3", "duplicate"),
         ("p2", "near-duplicate"),
+        ("p3", "duplicate"),
     ]
-    assert "'p0'" in loaded.rejects[1].detail and loaded.read == 4
+    assert "'p0'" in loaded.rejects[0].detail and loaded.read == 4
     assert len(load_prompts(Prompts(source=str(path)), 0).prompts) == 3  # off unless asked for
 
 

@@ -1,4 +1,6 @@
 import os
+import random
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.data.schema import FAILURES, PAIRS, PROMPTS, SCHEMAS
-from charter.data.shards import ROW_GROUP, count_rows, read_rows, write_rows
+from charter.data.shards import ROW_GROUP, Shards, count_rows, read_rows, write_rows
 from charter.errors import DataError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -83,6 +85,39 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, present: boo
     assert [p.name for p in tmp_path.iterdir()] == (["failures.parquet"] if present else [])
     if present:
         assert list(read_rows(path)) == [failure(7)]
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(0, [0]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
+def test_rows_that_come_one_by_one_make_shards_by_count(tmp_path: Path, rows: int, sizes: list[int]) -> None:
+    with Shards(tmp_path, FAILURES, 4, "prompts-") as shards:
+        for number in range(rows):
+            shards.add(failure(number))
+    files = [tmp_path / f"prompts-{number:05d}.parquet" for number in range(len(sizes))]
+    assert sorted(tmp_path.iterdir()) == files and list(map(count_rows, files)) == sizes
+    assert list(read_rows(tmp_path)) == [failure(number) for number in range(rows)]
+    assert shards.count == rows
+
+
+def test_shards_that_an_error_ends_are_those_that_were_whole(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Shards(tmp_path, FAILURES, 4) as shards:
+        for number in range(6):
+            shards.add(failure(number))
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["00000.parquet"]
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_what_was_there(tmp_path: Path) -> None:
+    path, noise = tmp_path / "failures.parquet", random.Random(0)
+    write_rows(path, FAILURES, [failure(7)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"failures\.parquet': cannot be written: .* Free some space on its disk"):
+            write_rows(path, FAILURES, (failure(0) | {"detail": noise.randbytes(400).hex()} for _ in range(2000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["failures.parquet"]
+    assert list(read_rows(path)) == [failure(7)]
 
 
 @pytest.mark.parametrize(

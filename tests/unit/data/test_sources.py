@@ -1,6 +1,8 @@
 import csv
 import gzip
+import hashlib
 import json
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from charter.config import Prompts
 from charter.data.schema import FAILURES, PROMPTS
 from charter.data.shards import write_rows
-from charter.data.sources import LoadedPrompts, content_id, load_prompts
+from charter.data.sources import LoadedPrompts, content_id, load_prompts, open_source
 from charter.errors import DataError
 from charter.messages import assistant, user
 
@@ -229,6 +231,37 @@ def test_drawing_is_seeded_and_keeps_the_order(tmp_path: Path) -> None:
     assert texts(ten) != texts(load(path, n=10, seed=1))
     assert set(texts(ten)) < set(texts(load(path, n=20)))
     assert len(load(path, n=99).prompts) == 50
+
+
+@pytest.mark.parametrize("column", ["id", "other"])
+def test_the_lot_is_the_hash_of_seed_and_id(tmp_path: Path, column: str) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [{column: f"p{i}", "prompt": f"prompt {i:02}"} for i in range(50)])
+    ids = [prompt.row_id for prompt in load(path).prompts]
+    first = sorted(ids, key=lambda id: hashlib.sha256(f"3\0{id}".encode()).hexdigest())[:10]
+    assert [prompt.row_id for prompt in load(path, n=10, seed=3).prompts] == [id for id in ids if id in first]
+    assert (ids[0] == "p0") == (column == "id")
+
+
+def test_prompts_are_never_held_together(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [{"prompt": f"{i % 4900} {'x' * 8000}"} for i in range(5000)])
+    tracemalloc.start()
+    try:
+        source = open_source(Prompts(source=str(path)), 0)
+        assert sum(len(prompt.messages[0]["content"]) for prompt in source.prompts()) > 38e6
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+    assert (source.read, source.used, source.not_drawn) == (5000, 4900, 0)
+
+
+def test_a_source_that_changes_between_its_readings_is_an_error(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [{"prompt": "a"}, {"prompt": "b"}])
+    for now in ([{"prompt": "a"}], [{"prompt": "a"}, {"prompt": "c"}], [{"prompt": p} for p in "abc"]):
+        source = open_source(Prompts(source=str(path)), 0)
+        jsonl(path, now)
+        with pytest.raises(DataError, match=r"p\.jsonl': changed while it was read\. Run the same command again"):
+            list(source.rows())
+        jsonl(path, [{"prompt": "a"}, {"prompt": "b"}])
 
 
 def test_the_sandbox_is_a_source() -> None:

@@ -138,8 +138,8 @@ def test_a_mistake_is_one_message(
 
 
 def test_rows_are_taken_at_even_distances() -> None:
-    assert _spread(range(100), 4) == [0, 25, 50, 75]
-    assert _spread("abc", 5) == ["a", "b", "c"]
+    assert _spread(range(100), 100, 4) == [0, 25, 50, 75]
+    assert _spread("abc", 3, 5) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charter.errors import CompletionFailed, ServingError
-from charter.messages import user
+from charter.messages import assistant, user
 from charter.serving import Client, Completion, Sampling
 from charter.serving.endpoints import Endpoint, Router
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
@@ -43,6 +43,19 @@ async def test_the_request_holds_all_of_the_sampling() -> None:
     ]
 
 
+@pytest.mark.parametrize("unknown", [(), ("continue_final_message",)])
+async def test_an_answer_that_is_begun_is_to_be_continued(unknown: tuple[str, ...]) -> None:
+    begun = [user("how?"), assistant("Sure.")]
+    with run_null_server(NullServer(answer=lambda m: " Like this.", keep_bodies=True, unknown=unknown)) as server:
+        async with Client([server.url], server.model_name) as client:
+            assert (await client.complete(begun, Sampling(9))).text == " Like this."
+            await client.complete(begun, Sampling(8))
+            await client.complete(HELLO, Sampling(9))
+    flags = [(body.get("continue_final_message"), body.get("add_generation_prompt")) for body in server.bodies]
+    told, plain = (True, False), (None, None)
+    assert flags == ([told, plain, plain, plain] if unknown else [told, told, plain])
+
+
 async def test_an_answer() -> None:
     with run_null_server(NullServer(answer=lambda messages: "as you " + messages[-1]["content"])) as server:
         assert await ask(server, Sampling(9)) == [Completion("as you question 0", "stop", 2, 4)]
@@ -62,7 +75,7 @@ async def test_choices_come_with_probabilities() -> None:
 async def test_a_server_without_constraints_is_asked_for_log_probabilities_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with run_null_server(NullServer(constrained=False, answer=lambda messages: "B")) as server:
+    with run_null_server(NullServer(unknown=("structured_outputs",), answer=lambda messages: "B")) as server:
         async with Client([server.url], "null") as client:
             first = await client.complete(HELLO, Sampling(4, choices=("A", "B")))
             await client.complete(HELLO, Sampling(5, choices=("A", "B")))
@@ -87,7 +100,7 @@ async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
 
 
 async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
-    undecided = NullServer(constrained=False, answer=lambda messages: "Perhaps")
+    undecided = NullServer(unknown=("structured_outputs",), answer=lambda messages: "Perhaps")
     with run_null_server(undecided) as server, pytest.raises(CompletionFailed, match="no-choice"):
         await ask(server, Sampling(4, choices=("A", "B")))
 

@@ -1,15 +1,22 @@
 import random
 
+import numpy as np
 import pytest
 
 from charter.config import Pairs, Strategies
-from charter.stages.mix import Weighed, leaving, too_long, too_many_helpful
+from charter.stages.mix import REASONS, Weighed, leaving, too_long, too_many_helpful, weigh
 
 
 def pairs(helpful: int, others: int, longer: int = 0, shorter: int = 0, equal: int = 0) -> list[Weighed]:
     kinds = [("helpful", 0)] * helpful + [("revision", 0)] * others
     kinds += [("revision", 5)] * longer + [("revision", -1)] * shorter + [("revision", 0)] * equal
     return [Weighed(f"r{i}", strategy, by) for i, (strategy, by) in enumerate(kinds)]
+
+
+def fates(made: list[Weighed], settings: Pairs, seed: int) -> dict[str, str]:
+    """The reason of each pair that leaves, by its id."""
+    left = leaving(weigh(made, seed), settings)
+    return {pair.pair_id: REASONS[fate] for pair, fate in zip(made, left, strict=True) if fate}
 
 
 @pytest.mark.parametrize(
@@ -25,16 +32,16 @@ def pairs(helpful: int, others: int, longer: int = 0, shorter: int = 0, equal: i
     ],
 )
 def test_the_mix_is_a_number(helpful: int, others: int, share: float, stay: int) -> None:
-    gone = too_many_helpful(pairs(helpful, others), share, seed=1)
+    gone = too_many_helpful(weigh(pairs(helpful, others), seed=1), share).tolist()
     assert helpful - len(gone) == stay and len(set(gone)) == len(gone)
-    assert {int(id[1:]) < helpful for id in gone} <= {True}  # none of the others leaves
+    assert all(place < helpful for place in gone)  # none of the others leaves
 
 
 @pytest.mark.parametrize(("longer", "shorter", "leave"), [(70, 30, 40), (30, 70, 40), (5, 5, 0), (9, 0, 9), (0, 0, 0)])
 def test_lengths_are_balanced_by_the_fewest(longer: int, shorter: int, leave: int) -> None:
     made = pairs(0, 0, longer, shorter, equal=7)
-    gone = set(too_long(made, seed=1))
-    rest = [pair.longer_by for pair in made if pair.pair_id not in gone]
+    gone = set(too_long(weigh(made, seed=1), np.ones(len(made), bool)).tolist())
+    rest = [pair.longer_by for place, pair in enumerate(made) if place not in gone]
     assert len(gone) == leave
     assert sum(by > 0 for by in rest) == sum(by < 0 for by in rest) == min(longer, shorter)
     assert sum(by == 0 for by in rest) == 7
@@ -43,14 +50,14 @@ def test_lengths_are_balanced_by_the_fewest(longer: int, shorter: int, leave: in
 def test_who_leaves_is_drawn_from_the_seed_and_not_from_the_order() -> None:
     made = pairs(40, 20, longer=50, shorter=10)
     settings = Pairs(strategies=Strategies(helpful=1), helpful_share=0.2, length_balance=True)
-    gone = leaving(made, settings, seed=1)
+    gone = fates(made, settings, seed=1)
     again = random.Random(2).sample(made, len(made))
-    assert leaving(again, settings, seed=1) == gone != leaving(made, settings, seed=2)
+    assert fates(again, settings, seed=1) == gone != fates(made, settings, seed=2)
     assert [list(gone.values()).count(reason) for reason in ("helpful-share", "length-balance")] == [20, 40]
 
 
 def test_nothing_leaves_unless_it_is_asked_for() -> None:
-    assert leaving(pairs(0, 0, longer=9), Pairs(), seed=1) == {}
+    assert fates(pairs(0, 0, longer=9), Pairs(), seed=1) == {}
     assert not Pairs().mixed and Pairs(length_balance=True).mixed
     assert Pairs(strategies=Strategies(helpful=1)).mixed
     assert not Pairs(strategies=Strategies(helpful=1), helpful_share=1).mixed

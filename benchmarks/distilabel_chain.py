@@ -1,0 +1,196 @@
+"""Rows per second of respond, critique, revise: Charter, distilabel 1.5.3, and a plain asyncio script.
+
+    python benchmarks/distilabel_chain.py                   # on vLLM with the sandbox's model
+    python benchmarks/distilabel_chain.py --server null     # against a server that needs no model
+
+All three send the same greedy requests for the same prompts: a first answer, a critique under the principle that
+Charter draws for the row, and a revision whatever the critique says. They take turns, five times, another one first
+each time and with the server's cache of prefixes emptied before each. The clock runs from the prompts to the finished
+rows, within a process that has imported everything: in distilabel's case with the start of its steps, each a process;
+in Charter's with its store, in which every answer is durable, and Parquet. The plain script, in the manner of
+llm-swarm, keeps a fixed number of rows in flight and writes one file of JSON lines.
+
+distilabel is installed in an environment of its own, under --cache, when it is not there.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from null_run import LAW, null_server, spec_of
+from vllm_run import forget_prefixes, vllm
+
+from charter.config import Config, Generation, Prompts, Selection, Serving
+from charter.constitution import draw, load_constitution
+from charter.data.sources import load_prompts
+from charter.errors import CharterError
+from charter.messages import Message, assistant, user
+from charter.pipeline import walk_shards
+from charter.run import prepare, respond_shard, revise_shard
+from charter.serving import connect, server_metrics
+from charter.serving.drive import drive
+from charter.templates import render
+
+VERSION = "1.5.3"
+RUNNERS = ("charter", "distilabel", "plain")
+WANTED = {"vllm": {"distilabel": 1.45, "plain": 1.0}, "null": {"distilabel": 5.0}}
+"""How many times another runner's rows per second Charter's shall be."""
+
+
+def environment(cache: Path) -> Path:
+    """The Python of an environment with distilabel, made when it is not there."""
+    folder = cache / f"distilabel-{VERSION}"
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.is_file():
+        venv.create(folder, clear=True, with_pip=True)
+        needs = [f"distilabel[openai]=={VERSION}", "requests"]
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *needs], check=True)
+        ready.touch()
+    return python
+
+
+def write_rows(path: Path, n: int) -> None:
+    """Prompts of the sandbox, each with the requests that Charter makes for it."""
+    law = load_constitution(LAW)
+    with path.open("w", encoding="utf-8") as file:
+        for number, prompt in enumerate(load_prompts(Prompts(source="sandbox", n=n), 0).prompts):
+            principle = draw(law, f"r{number}", 0, 0, Selection())
+            asks = {f"{name}_request": render(name, None, principle=principle) for name in ("critique", "revision")}
+            file.write(json.dumps({"id": f"r{number}", "prompt": prompt.messages[0]["content"], **asks}) + "\n")
+
+
+def by_charter(url: str, rows: Path, folder: Path, max_tokens: int) -> dict[str, Any]:
+    """The first two stages of a run."""
+    config = Config(
+        outputs=folder,
+        constitution=LAW,
+        prompts=Prompts(source=str(rows)),
+        serving=Serving(base_urls=(url,)),
+        generation=Generation(rounds=1, revise="always", temperature=0.0, max_tokens=max_tokens),
+    )
+    spec, began = spec_of(config), time.monotonic()
+    with drive():
+        asked = prepare(config).rows_out
+        counts = asyncio.run(walk_shards(config.run_folder, [(respond_shard, spec), (revise_shard, spec)]))
+    seconds = time.monotonic() - began
+    return {"rows": asked, "whole": sum(c.rows_out for c in counts if c.stage == "revise"), "seconds": seconds}
+
+
+async def by_plain_script(url: str, rows: Path, folder: Path, max_tokens: int, in_flight: int) -> dict[str, Any]:
+    """What one writes first: a semaphore and a gather."""
+    gate, model, began = asyncio.Semaphore(in_flight), connect([url], Serving()).model_name, time.monotonic()
+    timeout, connector = aiohttp.ClientTimeout(total=600), aiohttp.TCPConnector(limit=0)
+
+    async def ask(messages: list[Message]) -> Message:
+        body = {"model": model, "messages": messages, "max_tokens": max_tokens, "temperature": 0.0}
+        async with session.post(f"{url}/chat/completions", json=body, raise_for_status=True) as response:
+            return assistant((await response.json())["choices"][0]["message"]["content"] or "-")
+
+    async def walk(row: dict[str, Any]) -> dict[str, Any]:
+        async with gate:
+            messages = [user(row["prompt"])]
+            for request in ("critique_request", "revision_request"):
+                messages += [await ask(messages), user(row[request])]
+            return {"id": row["id"], "messages": [*messages, await ask(messages)]}
+
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        lines = rows.read_text(encoding="utf-8").splitlines()
+        made = await asyncio.gather(*(walk(json.loads(line)) for line in lines))
+    with (folder / "made.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in made)
+    return {"rows": len(made), "whole": len(made), "seconds": time.monotonic() - began}
+
+
+def timed(runner: str, url: str, rows: Path, python: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What a runner says, in a process and a folder of its own, with the calls that the server counted meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        if runner == "distilabel":
+            script, model = Path(__file__).with_name("distilabel_runner.py"), connect([url], Serving()).model_name
+            command = [python, script, url, model, rows, given.max_tokens, given.batch]
+        else:
+            sizes = ["--max-tokens", given.max_tokens, "--in-flight", given.in_flight]
+            command = [sys.executable, __file__, "--child", runner, url, rows, folder, *sizes]
+        before = asyncio.run(server_metrics(url)).requests
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=folder)
+        if done.returncode:
+            raise SystemExit(f"{runner} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
+        calls = asyncio.run(server_metrics(url)).requests - before
+    return {**json.loads(done.stdout.splitlines()[-1]), "calls": calls}
+
+
+@contextmanager
+def server(kind: str) -> Iterator[str]:
+    """The address of a server that ends with the block."""
+    if kind == "null":
+        with null_server() as null:
+            yield null.url
+    else:
+        with vllm("sandbox") as served:
+            yield served.base_url
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Charter, distilabel and a plain script on the same chain.")
+    parser.add_argument("--n", type=int, default=2_000, help="prompts")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each; the medians of their ratios count")
+    parser.add_argument("--server", choices=("vllm", "null"), default="vllm")
+    parser.add_argument("--max-tokens", type=int, default=96, help="the longest answer")
+    parser.add_argument("--in-flight", type=int, default=128, help="rows that the plain script has in flight")
+    parser.add_argument("--batch", type=int, default=50, help="rows in a batch of distilabel, whose default this is")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "charter", help="for its environment")
+    parser.add_argument("--child", nargs=4, metavar=("RUNNER", "URL", "ROWS", "FOLDER"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def child(given: argparse.Namespace) -> None:
+    """Run one of Charter and the plain script, and print what it took."""
+    runner, url, rows, folder = given.child
+    if runner == "charter":
+        print(json.dumps(by_charter(url, Path(rows), Path(folder), given.max_tokens)))
+    else:
+        script = by_plain_script(url, Path(rows), Path(folder), given.max_tokens, given.in_flight)
+        print(json.dumps(asyncio.run(script)))
+
+
+def main() -> None:
+    given = options()
+    if given.child:
+        child(given)
+        return
+    python, speeds = environment(given.cache), dict[str, list[float]]()
+    print("| runner | rows | whole | calls | seconds | rows/s |\n|---|" + "---:|" * 5, flush=True)
+    with tempfile.TemporaryDirectory() as folder, server(given.server) as url:
+        rows = Path(folder) / "rows.jsonl"
+        write_rows(rows, given.n)
+        for turn in range(given.repeats):
+            first = turn % len(RUNNERS)
+            for runner in RUNNERS[first:] + RUNNERS[:first]:
+                if given.server == "vllm":
+                    forget_prefixes(url)
+                took = timed(runner, url, rows, python, given)
+                speeds.setdefault(runner, []).append(took["rows"] / took["seconds"])
+                counts = f"{took['rows']:,} | {took['whole']:,} | {took['calls']:,} | {took['seconds']:.1f}"
+                print(f"| {runner} | {counts} | {speeds[runner][-1]:.1f} |", flush=True)
+    print()
+    for other in RUNNERS[1:]:
+        ratio = statistics.median(a / b for a, b in zip(speeds["charter"], speeds[other], strict=True))
+        wanted = WANTED[given.server].get(other)
+        print(f"charter / {other}: {ratio:.2f} times" + (f"; at least {wanted:g} is wanted." if wanted else "."))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CharterError as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,37 @@
+"""What benchmarks on vLLM share: a server of their own, whose cache of prefixes can be emptied between two runs."""
+
+import json
+import os
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from charter.config import Serving
+from charter.makers import model_folder
+from charter.serving import Served, serve
+from charter.serving.endpoints import DIRECT
+
+
+@contextmanager
+def vllm(model: str) -> Iterator[Served]:
+    """A model, or the sandbox's, on a server that ends with the block."""
+    os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # has /reset_prefix_cache
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(model_folder(model), Serving(), Path(folder) / "vllm.log", Path(model).name) as served,
+    ):
+        yield served
+
+
+def forget_prefixes(base_url: str) -> None:
+    """Empty the server's cache of prefixes, so that no run finds what another left."""
+    url = f"{base_url.removesuffix('/v1')}/reset_prefix_cache"
+    for _ in range(50):
+        with DIRECT.open(urllib.request.Request(url, method="POST"), timeout=30) as response:
+            if json.load(response)["success"]:
+                return
+        time.sleep(0.2)  # some requests were given up, and still hold their blocks
+    raise SystemExit(f"{url}: the cache cannot be emptied; something else asks this server.")

@@ -1,0 +1,186 @@
+"""Whole runs by the library alone: whatever happens to the driver, the servers or the disk, the files are the same."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from charter.config import Config, Generation, Serving
+from charter.errors import CharterError
+from charter.serving import open_store
+from charter.testing.null_server import NullServer, run_null_server
+from tests.finished_run import answer, make_data, settings
+from tests.unit.serving.test_faults import free_port, until
+
+N, IN_FLIGHT, KILLS = 120, 8, 20
+# Imports take a second, a fork some milliseconds: each line of the input is one driver.
+DRIVERS = """
+import os, sys, traceback
+from pathlib import Path
+from charter.config import load_config
+from tests.finished_run import make_data
+config = load_config(Path(sys.argv[1]))
+for line in sys.stdin:
+    if (driver := os.fork()) == 0:
+        try:
+            make_data(config)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(driver, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]), flush=True)
+"""
+
+
+def config_of(folder: Path, outputs: str, *urls: str) -> Config:
+    """Of a run whose outputs have a folder of their own, with prompts that all runs of a test share."""
+    made = settings(folder, urls[0], n=N)
+    generation = Generation(shard_size=7, concurrency=IN_FLIGHT, rounds=2)
+    changes = {"outputs": folder / outputs, "generation": generation, "serving": Serving(base_urls=urls)}
+    return made.model_copy(update=changes)
+
+
+def tables(config: Config) -> dict[str, bytes]:
+    """The bytes of every Parquet file of a run."""
+    files = config.run_folder.rglob("*.parquet")
+    return {str(path.relative_to(config.run_folder)): path.read_bytes() for path in files}
+
+
+class Undisturbed(NamedTuple):
+    """A run that nothing happened to: the folder of its outputs and its prompts, its files, and its calls."""
+
+    folder: Path
+    tables: dict[str, bytes]
+    calls: int
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("runs")
+    with run_null_server(NullServer(answer=answer)) as server:
+        config = config_of(folder, "undisturbed", server.url)
+        make_data(config)
+        return Undisturbed(folder, tables(config), server.counts["requests"])
+
+
+def entries(config: Config) -> int:
+    with closing(open_store(config.store_url)) as store:
+        return store.stats().entries
+
+
+def settled(server: NullServer) -> int:
+    """The requests that came, once those of a killed driver have all come and gone."""
+    time.sleep(0.05)
+    while server.counts["running"]:
+        time.sleep(0.01)
+    return server.counts["requests"]
+
+
+def drivers(config: Path) -> "subprocess.Popen[str]":
+    """A process that makes a driver for each line it is given."""
+    command = [sys.executable, "-c", DRIVERS, str(config)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def start(process: "subprocess.Popen[str]") -> int:
+    """One more driver; its process."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    lot = random.Random(0)
+    goals = sorted(lot.sample(range(undisturbed.calls * 6 // 10), KILLS))
+    with run_null_server(NullServer(answer=answer, latency_s=0.01)) as server:
+        config = config_of(undisturbed.folder, "killed", server.url)
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        lost = 0
+        with drivers(file) as process:
+            for number, goal in enumerate(goals):
+                driver = start(process)
+                if number % 4:
+                    wait_until(lambda goal=goal: server.counts["requests"] >= goal)
+                    time.sleep(lot.uniform(0, 0.03))
+                else:  # wherever it is, often before it asks anything
+                    time.sleep(lot.uniform(0, 0.25))
+                os.kill(driver, signal.SIGKILL)
+                assert process.stdout.readline() == f"{-signal.SIGKILL}\n"
+                twice = settled(server) - entries(config) - lost
+                assert 0 <= twice <= IN_FLIGHT
+                lost += twice
+            start(process)
+            assert process.stdout.readline() == "0\n"
+    assert tables(config) == undisturbed.tables
+    assert server.counts["requests"] == undisturbed.calls + lost
+    assert entries(config) == undisturbed.calls
+
+
+async def test_a_run_whose_servers_are_all_down_for_a_while_waits_and_goes_on(
+    undisturbed: Undisturbed, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = free_port(), free_port()
+    urls = [f"http://127.0.0.1:{port}/v1" for port in ports]
+    config = config_of(undisturbed.folder, "down", *urls)
+
+    def begin(stack: ExitStack) -> list[NullServer]:
+        made = [NullServer(answer=answer, latency_s=0.005) for _ in ports]
+        return [stack.enter_context(run_null_server(one, port)) for one, port in zip(made, ports, strict=True)]
+
+    with ExitStack() as stack:
+        before = begin(stack)
+        making = asyncio.create_task(asyncio.to_thread(make_data, config))
+        await until(lambda: sum(server.counts["answered"] for server in before) > undisturbed.calls // 3)
+    await until(lambda: all(f"{url} cannot be reached" in caplog.text for url in urls))
+    await asyncio.sleep(1)
+    assert not making.done()
+    assert "waiting for it to come back" in caplog.text and "answers again" not in caplog.text
+    with ExitStack() as stack:
+        after = begin(stack)
+        await making
+        assert "answers again" in caplog.text
+        assert all(server.counts["answered"] for server in after)
+    assert tables(config) == undisturbed.tables
+
+
+def test_a_run_on_a_disk_that_is_too_small_goes_on_when_there_is_room(undisturbed: Undisturbed) -> None:
+    outputs = undisturbed.folder / "small"
+    outputs.mkdir()
+
+    def mount(options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(outputs)]
+        return shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+    needed = sum(path.stat().st_blocks * 512 for path in (undisturbed.folder / "undisturbed").rglob("*"))
+    if not mount(f"size={needed // 2}"):
+        pytest.skip("no file system may be mounted here")
+    try:
+        with run_null_server(NullServer(answer=answer)) as server:
+            config = config_of(undisturbed.folder, "small", server.url)
+            with pytest.raises(CharterError, match="Free some space on its disk"):
+                make_data(config)
+            assert mount("remount,size=64m")
+            make_data(config)
+        assert tables(config) == undisturbed.tables
+    finally:
+        subprocess.run(["umount", str(outputs)], check=True)
