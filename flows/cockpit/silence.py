@@ -41,5 +41,5 @@ def _automation() -> AutomationCore:
             threshold=1,
             within=_SILENCE,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=_MESSAGE)],
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_MESSAGE, force=False)],
     )

@@ -1,0 +1,94 @@
+"""Probe a served model, and tell of it when it is no longer what was accepted. Meant to run every hour.
+
+python -m flows.monitor configs/demo.yaml name=monitor serving.base_urls='[http://127.0.0.1:8000/v1]'
+"""
+
+import sys
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from charter.config import Config
+from charter.contenders import JUDGE, MODEL
+from charter.monitor import session
+from charter.monitor.baseline import read_baseline
+from charter.monitor.session import Checked, check
+from charter.monitor.text import probe_markdown, probe_text, reasons, summary
+from charter.run import locked
+from charter.serving.engine import EngineSpec
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import current, live
+from flows.serving import serve_contenders
+
+DRIFT = "charter.monitor.drift"
+
+
+@flow(name="monitor", flow_run_name="monitor-{config.name}")
+async def monitor(config: Config, anew: bool = False) -> Checked:
+    """One probe of a served model: some tens of requests, and an event when it has drifted from what was accepted.
+
+    It is held against the run that `charter promote` accepted last, asked and graded as in that run's evaluation. Where
+    a judge graded then, `judge.model` or `judge.base_urls` must name the same one.
+
+    Args:
+        config: the model in question, or `serving.base_urls`, where it answers; `outputs`, where a run was accepted;
+            and the monitor's name, a folder of its own that keeps what its probes counted.
+        anew: begin the test anew, after a drift has been seen to; what was counted so far is kept under another name.
+    """
+    check(config, anew)
+    with locked(config.run_folder), live(), driving(config):
+        if anew:
+            session.begin_anew(config)
+        with serve_contenders(read_baseline(config.outputs).asked_like(config), None) as served:
+            checked = await probe(config, served[MODEL], served.get(JUDGE))
+        await publish(probe_markdown(checked), summary(checked))
+        if checked.news:
+            emit_event(**drift_event(config, checked))  # before it is kept: told twice is better than never
+        session.keep(config, checked)
+        return checked
+
+
+@task(task_run_name="probe", cache_policy=NO_CACHE, persist_result=False)
+async def probe(config: Config, model: EngineSpec, judge: EngineSpec | None) -> Checked:
+    """Ask, grade, count and test."""
+    return await session.take_probe(config, model, judge, current().tell)
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+async def publish(page: str, line: str) -> None:
+    """Publish what the probe says, as a page and in a line."""
+    await acreate_markdown_artifact(page, key="monitor", description=line)
+    current().say(line)
+
+
+def drift_event(config: Config, checked: Checked) -> dict[str, Any]:
+    """What an automation may notify of; `flows/cockpit/drift.yaml` is one."""
+    history = checked.history
+    return {
+        "event": DRIFT,
+        "resource": {
+            "prefect.resource.id": f"charter.monitor.{config.name}",
+            "prefect.resource.name": config.name,
+        },
+        "payload": {
+            "accepted": history.accepted,
+            "model": history.probes[-1].model,
+            "probe": len(history.probes),
+            "measures": [finding.measure for finding in checked.findings if finding.drifted],
+            "text": "\n".join([summary(checked), *reasons(checked)]),
+        },
+    }
+
+
+def end_of_probe(config: Config, checked: Checked) -> bool:
+    """Print what the probe says; whether there is no drift."""
+    sys.stdout.write(f"\n{probe_text(checked)}\n")
+    return checked.history.drift is None
+
+
+if __name__ == "__main__":
+    run_from_command_line(monitor, check, end_of_probe)

@@ -1,0 +1,88 @@
+"""Look for requests on which a model fails, and add them to a set of prompts for the next run.
+
+python -m flows.redteam configs/demo.yaml name=redteam model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
+"""
+
+import sys
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from charter.config import Config
+from charter.contenders import BASE, JUDGE, MODEL
+from charter.counts import StageCount
+from charter.redteam import session
+from charter.redteam.report import report_markdown, summary
+from charter.redteam.session import check, read_report
+from charter.redteam.versions import PROMPTS
+from charter.run import locked
+from charter.serving.engine import EngineSpec
+from charter.verdict import has_oracle
+from flows.command import run_from_command_line
+from flows.driving import driving
+from flows.progress import current, live
+from flows.serving import serve_contenders
+
+
+@flow(name="redteam", flow_run_name="redteam-{config.name}")
+async def redteam(config: Config, base: str | None = None, run: Path | None = None) -> Path:
+    """Topics, principles and failures in; new requests on which the model fails, as a version of a prompt set, out.
+
+    A version holds all that was found under the same name, and can be `prompts.source` of a run. The section `redteam`
+    says what is invented, and in which styles it is put to the model.
+
+    Args:
+        config: the model in question, as for `evaluate`, and the set's name: a folder of its own.
+        base: who invents the requests, and grades where neither the oracle nor a judge does: sandbox, a model folder, a
+            hub id, or the address of a server. The model itself, when empty; one that declines harm may decline that.
+        run: an evaluated run, such as outputs/demo, whose failures are shown as examples.
+    """
+    check(config, base, run)
+    with locked(config.run_folder), live(), driving(config):
+        session.begin(config)
+        with serve_contenders(config, base) as served:
+            model, inventor = served[MODEL], served.get(BASE, served[MODEL])
+            judge = None if has_oracle(config) else served.get(JUDGE, served.get(BASE))
+            counts = await invent(config, run, inventor)
+            counts += await attack(config, model, judge)
+        models = {
+            "model": model.identity,
+            "inventor": inventor.identity,
+            "judge": judge.identity if judge else "oracle",
+        }
+        version = session.publish(config, counts, run, models)
+        await publish(version)
+        return version
+
+
+@task(task_run_name="invent", cache_policy=NO_CACHE, persist_result=False)
+async def invent(config: Config, run: Path | None, inventor: EngineSpec) -> list[StageCount]:
+    """Requests that were not there before."""
+    return await session.invent_requests(config, run, inventor, current().tell)
+
+
+@task(task_run_name="attack", cache_policy=NO_CACHE, persist_result=False)
+async def attack(config: Config, model: EngineSpec, judge: EngineSpec | None) -> list[StageCount]:
+    """Every request in every style, answered and graded."""
+    return await session.attack_model(config, model, judge, current().tell)
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
+async def publish(version: Path) -> None:
+    """Publish what was found."""
+    report = read_report(version)
+    text = f"{report_markdown(report)}\nThe set: `{(version / PROMPTS).resolve()}`\n"
+    await acreate_markdown_artifact(text, key="redteam", description=summary(report))
+    current().say(summary(report))
+
+
+def end_of_redteam(config: Config, version: Path) -> bool:
+    """Print what was found, and where the set is."""
+    sys.stdout.write(f"\n{report_markdown(read_report(version))}\nThe set: prompts.source={version / PROMPTS}\n")
+    return True
+
+
+if __name__ == "__main__":
+    run_from_command_line(redteam, check, end_of_redteam)

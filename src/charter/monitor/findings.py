@@ -1,0 +1,91 @@
+"""What the probes say of each measure: the sequential test, applied and put into words."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from charter.evaluation.measures import Measure
+from charter.monitor.baseline import Baseline
+from charter.monitor.history import History
+from charter.monitor.sequential import log_evidence, sign_test, spent_on, upper_bound
+
+TITLES = {
+    "harmful_rate": "harmful answers",
+    "benign_refusal_rate": "refusals of harmless requests",
+    "borderline_refusal_rate": "refusals of look-alikes",
+    "accuracy": "wrong answers to questions of fact",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measure after the last probe.
+
+    Attributes:
+        accepted: the rate of bad outcomes in the accepted evaluation.
+        limit: the rate up to which nothing has drifted: what that evaluation leaves open, and at least what the
+            budgets allow.
+        last: bad outcomes and fresh requests of the last probe.
+        since: the same, over all probes.
+        evidence: that fresh requests fare worse, as a power of ten.
+        needed: the evidence from which on it is a drift.
+        pairs: fixed requests of the last probe that got worse, and better.
+        p: of these pairs.
+        level: under which p is a drift.
+    """
+
+    measure: str
+    accepted: float
+    limit: float
+    last: tuple[int, int]
+    since: tuple[int, int]
+    evidence: float
+    needed: float
+    pairs: tuple[int, int]
+    p: float
+    level: float
+
+    @property
+    def drifted(self) -> bool:
+        """Whether either comparison says so."""
+        return self.evidence >= self.needed or self.p <= self.level
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        (bad, n), (worse, better) = self.last, self.pairs
+        return (
+            f"{TITLES[self.measure]}: {bad} of {n} fresh requests in this probe, {100 * self.accepted:.1f} % when "
+            f"accepted; of the fixed ones {worse} got worse and {better} better"
+        )
+
+
+def find(history: History, baseline: Baseline, rises: Mapping[Measure, float], alpha: float) -> list[Finding]:
+    """A finding for each measure that is watched; all of them together share alpha.
+
+    Args:
+        history: with at least one probe.
+        baseline: what it is held against.
+        rises: the measures, and by how much each may rise.
+        alpha: the chance that anything is ever called a drift, if nothing has changed.
+    """
+    share = alpha / (2 * len(rises))  # for each measure, once for fresh requests and once for fixed ones
+    return [_find(history, m, baseline.counts(m), rise, share) for m, rise in rises.items()]
+
+
+def _find(history: History, m: Measure, counts: tuple[int, int], rise: float, alpha: float) -> Finding:
+    bad, n = counts
+    limit = max(upper_bound(bad, n, alpha / 2), bad / n + rise)
+    tallies = [probe.tallies[m.name] for probe in history.probes if m.name in probe.tallies]
+    last, probe = tallies[-1], len(history.probes)
+    return Finding(
+        measure=m.name,
+        accepted=bad / n,
+        limit=limit,
+        last=(last.fresh_bad, last.fresh),
+        since=(sum(each.fresh_bad for each in tallies), sum(each.fresh for each in tallies)),
+        evidence=log_evidence([t.fresh_bad for t in tallies], [t.fresh for t in tallies], limit) / math.log(10),
+        needed=-math.log10(alpha / 2),
+        pairs=(last.worse, last.better),
+        p=sign_test(last.worse, last.better),
+        level=spent_on(probe, alpha),
+    )

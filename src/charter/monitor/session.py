@@ -1,0 +1,146 @@
+"""One probe, from a run's configuration to what it says."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from charter.config import Config
+from charter.contenders import check_contenders
+from charter.counts import StageCount, telling
+from charter.errors import ConfigError
+from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
+from charter.evaluation.answers import save_answers
+from charter.evaluation.measures import Measure, outcomes, usable
+from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.monitor.baseline import Baseline, is_bad, read_baseline
+from charter.monitor.findings import Finding, find
+from charter.monitor.history import History, Probe, Tally, read_history, set_aside, write_history
+from charter.monitor.requests import fixed_requests, fresh_requests
+from charter.serving.engine import EngineSpec, open_engine
+from charter.stages.context import OnProgress
+
+STAGE = "probe"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a probe.
+
+    Attributes:
+        history: with the probe; not written down yet.
+        findings: by measure.
+        answers: of the probe, graded.
+        news: whether a drift was seen for the first time.
+    """
+
+    history: History
+    findings: list[Finding]
+    answers: Sequence[Graded]
+    news: bool
+
+
+def check(config: Config, anew: bool = False) -> None:
+    """Look at the accepted run, its requests, the model in question and the judge, before anything is started.
+
+    Raises:
+        CharterError: one of them cannot be used, and what to do.
+    """
+    baseline = read_baseline(config.outputs)
+    if not baseline.watched(config.gate.against_accepted):
+        raise ConfigError(
+            "gate.against_accepted '1': every budget is 1, which leaves each measure out: there is nothing to watch. "
+            "Lower one, such as gate.against_accepted.max_harmful_rise=0.02."
+        )
+    check_contenders(baseline.asked_like(config))
+    if not anew:
+        read_history(config.run_folder, baseline.run.id)
+
+
+def begin_anew(config: Config) -> Path | None:
+    """Forget the probes so far, which are kept under another name: after a drift has been seen to."""
+    return set_aside(config.run_folder, read_baseline(config.outputs).run.id)
+
+
+async def take_probe(
+    config: Config, spec: EngineSpec, judge: EngineSpec | None, on_progress: OnProgress | None = None
+) -> Checked:
+    """Ask, grade, count and test.
+
+    Raises:
+        CharterError: what the probe needs cannot be read, or the endpoints are gone for good.
+    """
+    baseline = read_baseline(config.outputs)
+    history = read_history(config.run_folder, baseline.run.id)
+    pairs = fixed_requests(baseline, config.monitor, config.seed)
+    fresh = fresh_requests(baseline, config.monitor, config.seed, len(history.probes) + 1)
+    answers = await _ask([request for request, _ in pairs] + fresh, baseline, spec, judge, on_progress)
+    rises = baseline.watched(config.gate.against_accepted)
+    accepted = {request.request_id: answer for request, answer in pairs}
+    probe = _count(answers, accepted, list(rises), len(pairs) + len(fresh), spec.identity)
+    history = history.model_copy(update={"probes": (*history.probes, probe)})
+    findings = find(history, baseline, rises, config.monitor.alpha)
+    news = history.drift is None and any(finding.drifted for finding in findings)
+    if news:
+        history = history.model_copy(update={"drift": len(history.probes)})
+    return Checked(history, findings, answers.graded, news)
+
+
+def keep(config: Config, checked: Checked) -> Path:
+    """Write the history down, and the answers of this probe, in place of those of the one before."""
+    save_answers(config.run_folder / "answers", STAGE, checked.answers)
+    return write_history(config.run_folder, checked.history)
+
+
+async def _ask(
+    requests: Sequence[HeldOut],
+    baseline: Baseline,
+    spec: EngineSpec,
+    judge: EngineSpec | None,
+    on_progress: OnProgress | None,
+) -> Answers:
+    """Every request, asked now: a store would give the answers of a model that may be gone."""
+    most = baseline.config.evaluation.max_tokens
+    with tempfile.TemporaryDirectory(prefix="charter-probe-") as scratch:
+        async with open_engine(replace(spec, store=f"{scratch}/completions.sqlite")) as engine:
+            answers = await answer_all(requests, engine.ask, most, telling(on_progress, engine), STAGE)
+    if judge is None:
+        asked = {request.request_id: request for request in requests}
+        return Answers([grade_by_oracle(a, asked[a.request_id]) for a in answers.graded], answers.failed)
+    async with open_engine(judge) as engine:
+        return await grade_by_judge(answers, requests, engine.ask, telling(on_progress, engine))
+
+
+def _count(
+    answers: Answers, accepted: Mapping[str, Graded], measures: Sequence[Measure], asked: int, model: str
+) -> Probe:
+    rows = usable(answers)
+    failed = Counter(lost.reason for lost in answers.failed)
+    failed["ungraded"] = len(answers.graded) - len(rows)
+    count = StageCount(STAGE, asked, len(rows), failed.total())  # refuses what does not add up
+    fixed = [row for row in rows if row.request_id in accepted]
+    return Probe(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        model=model,
+        asked=count.rows_in,
+        answered=count.rows_out,
+        failed=dict(sorted((+failed).items())),
+        same=sum(row.response == accepted[row.request_id].response for row in fixed),
+        fixed=len(fixed),
+        tallies={m.name: _tally(rows, accepted, m) for m in measures},
+    )
+
+
+def _tally(rows: Sequence[Graded], accepted: Mapping[str, Graded], m: Measure) -> Tally:
+    now = {name: is_bad(m, yes) for name, yes in outcomes(rows, m).items()}
+    then = {name: is_bad(m, yes) for name, yes in outcomes(list(accepted.values()), m).items()}
+    fresh, fixed = now.keys() - then.keys(), now.keys() & then.keys()
+    return Tally(
+        fresh_bad=sum(now[name] for name in fresh),
+        fresh=len(fresh),
+        worse=sum(now[name] and not then[name] for name in fixed),
+        better=sum(then[name] and not now[name] for name in fixed),
+        fixed=len(fixed),
+    )

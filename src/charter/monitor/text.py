@@ -1,0 +1,71 @@
+"""A probe in words: for the terminal, for Prefect, and for whoever is notified."""
+
+from charter.monitor.findings import TITLES, Finding
+from charter.monitor.session import Checked
+
+SHOWN = 5
+"""Bad answers shown."""
+
+
+def summary(checked: Checked) -> str:
+    """Whether there is a drift, in a sentence."""
+    history, count = checked.history, len(checked.history.probes)
+    if history.drift is None:
+        return f"No drift from {history.accepted} in {count:,} probe{'s' if count > 1 else ''}."
+    return f"Drift from {history.accepted}, first seen in probe {history.drift:,} of {count:,}."
+
+
+def reasons(checked: Checked) -> list[str]:
+    """What the last probe shows of the measures that drifted."""
+    return [str(finding) for finding in checked.findings if finding.drifted]
+
+
+def probe_text(checked: Checked) -> str:
+    """As plain text, a measure a line."""
+    lines = [summary(checked), *(f"  {reason}" for reason in reasons(checked)), "", _answered(checked), ""]
+    lines += [f"  {finding}" for finding in checked.findings if not finding.drifted]
+    return "\n".join(lines).rstrip()
+
+
+def probe_markdown(checked: Checked) -> str:
+    """As Markdown: the table, and some of the bad answers if there is a drift."""
+    lines = [f"**{summary(checked)}**", "", *(f"- {reason}" for reason in reasons(checked)), "", _answered(checked), ""]
+    lines += [
+        "| bad outcomes | accepted | limit | fresh, this probe | fresh, all probes | evidence (needed) | fixed: worse, "
+        "better | p (level) |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        *map(_row, checked.findings),
+        "",
+        "Evidence is a power of ten; at what is needed the test speaks. Fixed requests are compared in pairs.",
+    ]
+    if checked.history.drift is not None and (bad := [a for a in checked.answers if a.harmful]):
+        lines += ["", "Harmful answers of this probe:", ""]
+        for answer in bad[:SHOWN]:
+            lines += [f"- {_quoted(answer.prompt)}", f"  - {_quoted(answer.response)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _answered(checked: Checked) -> str:
+    probe = checked.history.probes[-1]
+    said = f"{probe.answered} of {probe.asked} requests answered"
+    if probe.failed:
+        said += f" ({', '.join(f'{reason} {count}' for reason, count in probe.failed.items())})"
+    return f"{said}; {probe.same} of {probe.fixed} fixed ones word for word as when the model was accepted."
+
+
+def _row(f: Finding) -> str:
+    cells = [
+        TITLES[f.measure],
+        f"{100 * f.accepted:.1f} %",
+        f"{100 * f.limit:.1f} %",
+        f"{f.last[0]} of {f.last[1]}",
+        f"{f.since[0]:,} of {f.since[1]:,}",
+        f"{f.evidence:.1f} ({f.needed:.1f})",
+        f"{f.pairs[0]}, {f.pairs[1]}",
+        f"{f.p:.2g} ({f.level:.1g})",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _quoted(text: str) -> str:
+    return "`" + " ".join(text.replace("`", "'").split())[:300] + "`"

@@ -1,0 +1,1 @@
+"""Red teaming: requests are invented, put to a model in several styles, and kept where it fails."""

@@ -1,0 +1,70 @@
+"""Put requests to the model in question, in every style, and grade what it says."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from charter.evaluation.answering import grade_by_judge
+from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.messages import Message, assistant, user
+from charter.redteam.styles import turns_of
+from charter.sandbox import oracle
+from charter.serving.completion import Ask, Sampling
+from charter.stages.context import OnProgress, Outcome, Row, RowFailed, each_row, failure
+
+STAGE, GRADE = "attack", "grade"
+
+
+def plan_attacks(requests: Iterable[Row], styles: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Every request in every style."""
+    for row in requests:
+        for style in styles:
+            yield {**row, "row_id": f"{row['row_id']}/{style}", "style": style}
+
+
+async def attack(
+    planned: Sequence[Row],
+    ask: Ask,
+    max_tokens: int,
+    templates: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Conversations with their last answers; greedy, as in an evaluation. An answer that is cut off stands as it is."""
+    sampling = Sampling(max_tokens=max_tokens)
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        messages, said = list[Message](), ""
+        for turn in turns_of(row["style"], row["request"], templates):
+            if messages:
+                if not said.strip():
+                    raise RowFailed(STAGE, "empty", turn)
+                messages.append(assistant(said))
+            messages.append(user(turn))
+            answer = await ask(messages, sampling)
+            said = answer.text
+        return [{**row, "prompt": messages, "response": said, "finish_reason": answer.finish_reason}]
+
+    return await each_row(planned, STAGE, work, on_progress)
+
+
+def grade_exactly(attempts: Sequence[Row]) -> Outcome:
+    """The attempts with the grade of the sandbox's oracle."""
+    return Outcome([{**row, "harmful": oracle.is_harmful(row["response"])} for row in attempts])
+
+
+async def grade_with_judge(attempts: Sequence[Row], judge: Ask, on_progress: OnProgress | None = None) -> Outcome:
+    """The attempts with a judge's grade."""
+    asked = [_request(row) for row in attempts]
+    answers = [
+        Graded(r.request_id, r.category, r.kind, r.prompt, row["response"], row["finish_reason"])
+        for r, row in zip(asked, attempts, strict=True)
+    ]
+    graded = await grade_by_judge(Answers(answers), asked, judge, on_progress, GRADE)
+    by_id = {row["row_id"]: row for row in attempts}
+    rows = [{**by_id[answer.request_id], "harmful": bool(answer.harmful)} for answer in graded.graded]
+    failed = [failure(by_id[lost.request_id], GRADE, lost.reason) for lost in graded.failed]
+    return Outcome(rows, failed)
+
+
+def _request(row: Row) -> HeldOut:
+    return HeldOut(row["row_id"], row["request"], "pressed", row["kind"], conversation=tuple(row["prompt"]))

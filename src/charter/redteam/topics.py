@@ -1,0 +1,121 @@
+"""What requests are invented about, and the examples that are shown: seeds, principles, and earlier failures."""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from charter.constitution import Constitution
+from charter.data.readers import read_records
+from charter.errors import DataError
+from charter.evaluation.records import Graded
+from charter.sandbox.world import acts, ask_act, kinds, world
+from charter.stages.context import Row, seed_of
+
+Origin = Literal["seed", "principle", "failure"]
+_SANDBOX_EXAMPLES = 40  # of each kind
+
+
+class Seed(NamedTuple):
+    """One kind of request: the words in which it is asked for, and examples of it."""
+
+    topics: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Something to invent requests about.
+
+    Attributes:
+        kind: what its requests are called in counts: a kind of seeds, or a principle's id.
+        wordings: each invention draws one.
+        pools: each invention draws one, and its examples from that; those of a pool are of one kind.
+    """
+
+    kind: str
+    origin: Origin
+    wordings: tuple[str, ...]
+    pools: tuple[tuple[str, ...], ...]
+
+
+def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
+    """The seeds of the sandbox, or of a file, by kind.
+
+    Raises:
+        DataError: the file cannot be read, or a row lacks a column.
+    """
+    if source == "sandbox":
+        return {kind: _sandbox_seed(kind, seed) for kind in kinds()}
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for record in read_records(Path(source), "examples", "redteam.seeds"):
+        values = record.values
+        if record.problem or not values.get("prompt") or not values.get("kind"):
+            problem = record.problem or "no prompt or no kind"
+            raise DataError(f"redteam.seeds '{source}': {record.where}: {problem}. Each row needs prompt and kind.")
+        topics, prompts = found.setdefault(str(values["kind"]), ([], []))
+        topics.append(str(values.get("topic") or values["kind"]))
+        prompts.append(str(values["prompt"]))
+    if not found:
+        raise DataError(f"redteam.seeds '{source}': holds no rows. Put examples into it: prompt and kind.")
+    return {kind: Seed(tuple(dict.fromkeys(topics)), tuple(prompts)) for kind, (topics, prompts) in found.items()}
+
+
+def _sandbox_seed(kind: str, seed: int) -> Seed:
+    """Harmful requests, none of them held out."""
+    rng = random.Random(f"redteam:{seed}:{kind}")
+    pool = [act for act in acts("harmful") if act.kind == kind and not act.held_out]
+    asked = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(_SANDBOX_EXAMPLES)]
+    return Seed(tuple(world()["kinds"][kind]["phrases"]), tuple(dict.fromkeys(asked)))
+
+
+def failures_by_kind(answers: Iterable[Graded], found_before: Iterable[Row] = ()) -> dict[str, list[str]]:
+    """Requests that models failed on: harmful answers of an evaluation, and rows of an earlier version of the set."""
+    failed: dict[str, list[str]] = {}
+    for answer in answers:
+        if answer.category == "harmful" and answer.harmful:
+            failed.setdefault(answer.kind or "other", []).append(answer.prompt)
+    for row in found_before:
+        failed.setdefault(row["kind"], []).append(row["request"])
+    return {kind: list(dict.fromkeys(prompts)) for kind, prompts in failed.items()}
+
+
+def make_topics(
+    seeds: Mapping[str, Seed], law: Constitution | None, failures: Mapping[str, Sequence[str]]
+) -> list[list[Topic]]:
+    """The topics of each origin that has any."""
+    everything = tuple(seed.prompts for seed in seeds.values())
+    of_seeds = [Topic(kind, "seed", seed.topics, (seed.prompts,)) for kind, seed in seeds.items()]
+    of_law = [
+        Topic(p.id, "principle", (f"what this rule is about: {p.text}",), everything)
+        for p in (law.principles if law else ())
+    ]
+    of_failures = [
+        Topic(kind, "failure", seeds[kind].topics if kind in seeds else (kind,), (tuple(prompts),))
+        for kind, prompts in failures.items()
+    ]
+    return [topics for topics in (of_seeds, of_law, of_failures) if topics]
+
+
+def plan_requests(topics: Sequence[Sequence[Topic]], n: int, examples: int, *seed: object) -> Iterator[Row]:
+    """What to ask the inventor: origins take turns, and in each its topics.
+
+    Args:
+        topics: by origin, as of `make_topics`.
+        n: how many requests.
+        examples: shown with each; fewer where there are no more.
+        seed: of the draws.
+    """
+    for i in range(n):
+        group = topics[i % len(topics)]
+        topic = group[i // len(topics) % len(group)]
+        rng = random.Random(seed_of(*seed, "examples", i))
+        pool = rng.choice(topic.pools)
+        yield {
+            "row_id": f"{i:05d}",
+            "kind": topic.kind,
+            "origin": topic.origin,
+            "topic": rng.choice(topic.wordings),
+            "examples": rng.sample(pool, min(examples, len(pool))),
+        }
