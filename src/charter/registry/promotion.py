@@ -97,8 +97,9 @@ def _entry(sealed: Sealed, verdict: Verdict) -> AcceptedRun:
 
 def _refusal(run: Path, verdict: Verdict) -> str:
     reasons = "".join(f"\n  {check.name}: {check.reason}" for check in verdict.checks if not check.passed)
+    said = f"{verdict.reason} {verdict.sign_off}".strip()
     return (
-        f"run '{run}': {verdict.outcome}, so it is not accepted. {verdict.reason}{reasons}\n"
+        f"run '{run}': {verdict.outcome}, so it is not accepted. {said}{reasons}\n"
         "Mend it and run it again, or accept it all the same: --force --reason 'why'."
     )
 

@@ -1,0 +1,118 @@
+"""People in the loop: a run is suspended while they are asked, and goes on with what they say.
+
+Only a run of a deployment can be suspended: its process ends, and a worker starts it again from the top when the form
+is filled in. Any other run ends with a message, and goes on when it is started again after a file is filled in.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+
+from charter.config import Config
+from charter.counts import StageCount
+from charter.evaluation.gate import Verdict
+from charter.review.forms import Form, Question, ask_by_file, read_answer, write_form
+from charter.review.labels import apply_answers, show_labels
+from charter.review.sign_off import sign_off_question
+from charter.review.waiting import begin_waiting, end_waiting, waiting
+from charter.serving.engine import EngineSpec
+from charter.verdict import give_verdict
+from flows.artifacts import finish
+from flows.progress import current
+
+
+async def review(config: Config, counts: Sequence[StageCount], models: Mapping[str, EngineSpec]) -> list[StageCount]:
+    """Have people look at labels, if the config says so, and do to the pairs what they say.
+
+    Args:
+        config: of the run.
+        counts: of what the run has done; a run that goes on finds them with `charter.review.waiting.waiting`.
+        models: those that it asked.
+
+    Raises:
+        PeopleAsked: the run cannot be suspended, and nobody has answered yet.
+        NotApproved: the run may not train on these pairs.
+        DataError: the answer has a fault.
+    """
+    if not config.review.labels:
+        return []
+    labels = show_labels(config)
+    if not labels.sample:  # as for GRPO, which has no pairs
+        current().say("review: there are no pairs to look at")
+        return []
+    if waiting(config, "review") is None:
+        begin_waiting(config, "review", counts, models)
+        await acreate_markdown_artifact(labels.text, key="review", description=f"Labels of run {config.name}")
+    answers = await _ask(config, labels.question)
+    done = apply_answers(config, labels, answers)
+    current().say(f"review: {done.rows_out:,} of {done.rows_in:,} pairs left")
+    return [done]
+
+
+async def conclude(
+    config: Config,
+    counts: Sequence[StageCount],
+    models: Mapping[str, EngineSpec],
+    verdict: Verdict,
+    again: str = "align",
+) -> Verdict:
+    """Finish the run with its verdict; where only a signature is missing for a go, ask people for it.
+
+    Until somebody does, the run's folder says no-go, so that nothing needs to be done when nobody ever does.
+
+    Args:
+        config: of the run.
+        counts: of what the run has done.
+        models: those that it asked.
+        verdict: as `charter.verdict.give_verdict` gives it.
+        again: makes the run once more, as for `charter.verdict.report_run`.
+
+    Raises:
+        PeopleAsked: the run cannot be suspended, and nobody has signed yet.
+        DataError: the signature has a fault.
+    """
+    await finish(config, counts, models, verdict, again)
+    if verdict.outcome != "not signed off":
+        end_waiting(config)
+        return verdict
+    if again == "align":  # the other flows find in the store what they did
+        begin_waiting(config, "sign-off", counts, models)
+    await _ask(config, sign_off_question(config.run_folder))
+    return await conclude(config, counts, models, give_verdict(config, verdict.model), again)
+
+
+async def _ask(config: Config, question: Question[Form]) -> Form:
+    """The answer in the run's folder; where there is none, the one that people give while the run is suspended."""
+    if (answer := read_answer(question)) is not None:
+        return answer
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        raise ask_by_file(question)
+    attempt, fault = 0, ""
+    while True:
+        given = await _suspend(question, f"{question.name}-{question.about}-{attempt}", fault, config)
+        attempt, fault = attempt + 1, question.fault(given)
+        if not fault:
+            write_form(question, given)
+            return given
+
+
+async def _suspend(question: Question[Form], key: str, fault: str, config: Config) -> Form:
+    """Suspend the run until the form is filled in; at once what it was filled in with, when the run goes on."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    run = context.flow_run
+    if key not in (run.empirical_policy.pause_keys or ()):  # after Retry an older form would be in the way
+        async with get_client() as client:
+            for old in await client.filter_flow_run_input(run.id, f"suspended-{key}", limit=3, exclude_keys=set()):
+                await client.delete_flow_run_input(run.id, old.key)
+    words = f"**{question.name} of run {config.name}**: {question.words} Look at `{question.read.resolve()}` first."
+    words += f"\n\nThe last answer was not taken: {fault}." if fault else ""
+    form = RunInput.subclass_from_base_model_type(question.form).with_initial_data(description=words)
+    timeout_s = round(3600 * config.review.timeout_hours)
+    given = await asuspend_flow_run(wait_for_input=form, timeout=timeout_s, key=key)
+    return question.form.model_validate(given.model_dump())

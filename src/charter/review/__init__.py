@@ -1,0 +1,1 @@
+"""People in the loop: what they are asked, how they answer, and what becomes of it."""

@@ -1,0 +1,43 @@
+"""The sample as people read it: a table in Markdown."""
+
+from collections.abc import Sequence
+
+from charter.messages import transcript
+from charter.report.cards import inline
+from charter.review.sample import Shown
+
+SHOWN = 400
+"""Characters of one text; `charter explain RUN ROW` has the rest."""
+
+HOW_TO_READ = """The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here
+by lot (*random*), because the judge is least sure of them (*uncertain*), or because the members of its panel contradict
+each other (*split*). A split pair is trained on only if it is named: in *keep* as it is shown, in *flip* the other way
+around. Any other pair is trained on as it is shown unless it is named: in *drop* it is left out, in *flip* its answers
+change places. Pairs that are not shown here can be named as well."""
+
+
+def sample_markdown(run: str, about: str, sample: Sequence[Shown], pairs: int, splits: int) -> str:
+    """The table, with how to read it. The texts of models and people stay text, whatever they hold."""
+    of = f"{pairs:,} pairs" + (f" and {splits:,} on which the panel split" if splits else "")
+    lines = [f"# Labels of run {inline(run)}", "", f"{len(sample):,} of {of}. Data `{about}`.", "", HOW_TO_READ, ""]
+    lines += ["| id | why | kind | request | chosen | rejected | p | principles |", "|---|---|---|---|---|---|---|---|"]
+    return "\n".join([*lines, *map(_line, sample)]) + "\n"
+
+
+def _line(shown: Shown) -> str:
+    pair = shown.pair
+    asked = pair["prompt"][0]["content"] if len(pair["prompt"]) == 1 else transcript(pair["prompt"])
+    cells = [f"`{pair['pair_id']}`", shown.why, inline(pair["kind"] or ""), _cut(asked)]
+    cells += [_cut(pair["chosen"]), _cut(pair["rejected"]), _probability(shown)]
+    return f"| {' | '.join([*cells, inline(', '.join(pair['principle_ids']))])} |"
+
+
+def _probability(shown: Shown) -> str:
+    pair = shown.pair
+    members = zip(pair["members"] or (), pair["p_by_member"] or (), strict=True)
+    said = [f"{inline(name)} {p:.2f}" for name, p in members]
+    return ", ".join(said if shown.why == "split" else [f"{pair['p_chosen']:.2f}", *said])
+
+
+def _cut(text: str) -> str:
+    return inline(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")

@@ -1,0 +1,88 @@
+"""A run that waits for people: what it has done by then, so that it goes on without doing any of it again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
+from typing import Literal, NamedTuple
+
+from charter.config import Config, Serving
+from charter.constitution import load_constitution
+from charter.counts import StageCount
+from charter.data.sources import open_source
+from charter.evaluation.requests import load_requests
+from charter.makers import makers
+from charter.manifest import write_json
+from charter.serving.endpoints import connect
+from charter.serving.engine import EngineSpec
+from charter.serving.identity import model_identity
+
+Step = Literal["review", "sign-off"]
+FILE = "waiting.json"
+
+
+class Waiting(NamedTuple):
+    """What a run had done when it began to wait.
+
+    Attributes:
+        counts: of its stages.
+        models: those that it had asked, none of which is served any more.
+    """
+
+    counts: list[StageCount]
+    models: dict[str, EngineSpec]
+
+
+def begin_waiting(config: Config, step: Step, counts: Sequence[StageCount], models: Mapping[str, EngineSpec]) -> None:
+    """Note in the run's folder that it waits, and what it has done."""
+    noted = {
+        "for": step,
+        "inputs": _inputs(config, step),
+        "counts": [asdict(count) for count in counts],
+        "models": {name: {"model_name": spec.model_name, "identity": spec.identity} for name, spec in models.items()},
+    }
+    write_json(config.run_folder / FILE, noted)
+
+
+def waiting(config: Config, step: Step) -> Waiting | None:
+    """What the run had done when it began to wait; None where it does not wait, or would come out otherwise now.
+
+    Raises:
+        CharterError: something named in the config cannot be used.
+    """
+    path = config.run_folder / FILE
+    if not path.is_file():
+        return None
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    if noted["for"] != step or noted["inputs"] != _inputs(config, step):
+        return None
+    models = {name: EngineSpec((), **told, store=config.store_url) for name, told in noted["models"].items()}
+    return Waiting([StageCount(**count) for count in noted["counts"]], models)
+
+
+def end_waiting(config: Config) -> None:
+    """Forget that the run waited."""
+    (config.run_folder / FILE).unlink(missing_ok=True)
+
+
+def _inputs(config: Config, step: Step) -> str:
+    """Hash of what a run comes out of: settings, laws, prompts, requests, models, and labels' review at the end."""
+    laws = [config.constitution, *(member.constitution for member in config.judge.panel if member.constitution)]
+    review = config.run_folder / "review.yaml"
+    said = [
+        config.model_dump(mode="json"),
+        [load_constitution(law).hash for law in laws],
+        load_requests(config.evaluation, config.seed),
+        {name: _identity(*place) for name, place in makers(config).items()},
+        review.read_text(encoding="utf-8") if step == "sign-off" and review.is_file() else None,
+    ]
+    prompts = (prompt.row() for prompt in open_source(config.prompts, config.seed).prompts())
+    digest = hashlib.sha256()
+    for part in chain(said, prompts):
+        digest.update(json.dumps(part, default=str).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _identity(model: str, serving: Serving) -> str:
+    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
