@@ -1,0 +1,1 @@
+"""Benchmarks of others, run by inspect-ai and lm-evaluation-harness in processes of their own."""

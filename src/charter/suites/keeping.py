@@ -1,0 +1,25 @@
+"""What a tool made, kept beside its own logs in the run's folder, so that the same is not asked twice."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from charter.manifest import write_json
+from charter.suites.sheets import Ran, Sheet
+
+
+def save_ran(path: Path, ran: Ran, inputs: str) -> None:
+    """Keep what a tool made under the hash of all that determines it; written last, so that it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"inputs": inputs, **asdict(ran)})
+
+
+def load_ran(path: Path, inputs: str | None = None) -> Ran | None:
+    """What was kept; None where there is nothing, or something made of other `inputs`."""
+    if not path.is_file():
+        return None
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if values.pop("inputs") != inputs and inputs is not None:
+        return None
+    return Ran(**{**values, "sheets": [Sheet(**sheet) for sheet in values["sheets"]]})
