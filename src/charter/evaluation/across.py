@@ -1,32 +1,35 @@
 """Models of different runs against each other: paired where they were asked the same, else by their rates."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from charter.evaluation.intervals import Difference, PairedTest, newcombe, rate_of
-from charter.evaluation.measures import MEASURES, Answers, Graded, Measure, outcomes, pair_outcomes, usable
+from charter.evaluation.measures import MEASURES, Answers, Graded, further_outcomes, outcomes, pair_outcomes, usable
 
 PAIRED_FROM = 0.5
 """The share of the second model's requests that the first must have been asked too, for a paired test on those."""
 
 
 def compare_runs(first: Answers, second: Answers) -> dict[str, PairedTest | Difference]:
-    """Per measure, the second model's rate minus the first's."""
+    """Per measure, the second model's rate minus the first's; what is beyond the headline only where both have it."""
     before, after = by_prompt(first), by_prompt(second)
-    return {m.name: _compare(before, after, m) for m in MEASURES}
+    changes = {m.name: _compare(outcomes(before, m), outcomes(after, m)) for m in MEASURES}
+    theirs, ours = further_outcomes(before), further_outcomes(after)
+    return changes | {name: _compare(theirs[name], ours[name]) for name in theirs if name in ours}
 
 
 def by_prompt(answers: Answers) -> list[Graded]:
     """The usable answers, each with its prompt as its id: ids count within one run, prompts are the same in all."""
     seen, rows = Counter[tuple[str, str]](), list[Graded]()
     for row in usable(answers):
-        seen[row.category, row.prompt] += 1
-        rows.append(replace(row, request_id=f"{row.category} {seen[row.category, row.prompt]}: {row.prompt}"))
+        sort = f"{row.category} {row.variant}" if row.variant else row.category
+        seen[sort, row.prompt] += 1
+        rows.append(replace(row, request_id=f"{sort} {seen[sort, row.prompt]}: {row.prompt}"))
     return rows
 
 
-def _compare(before: list[Graded], after: list[Graded], m: Measure) -> PairedTest | Difference:
-    a, b = outcomes(before, m), outcomes(after, m)
+def _compare(a: Mapping[str, bool], b: Mapping[str, bool]) -> PairedTest | Difference:
     if len(a.keys() & b.keys()) >= PAIRED_FROM * len(b):
         return pair_outcomes(a, b)
     return newcombe(rate_of(list(a.values())), rate_of(list(b.values())))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from charter.evaluation.measures import Graded
+from charter.evaluation.records import Graded
 
 SCHEMA = {
     "request_id": pl.String,
@@ -18,6 +18,10 @@ SCHEMA = {
     "harmful": pl.Boolean,
     "refused": pl.Boolean,
     "correct": pl.Boolean,
+    "variant": pl.String,
+    "pair": pl.String,
+    "judged_harmful": pl.Boolean,
+    "won": pl.Float64,
 }
 
 
@@ -31,5 +35,5 @@ def save_answers(folder: Path, model: str, rows: Sequence[Graded]) -> Path:
 
 
 def load_answers(path: Path) -> list[Graded]:
-    """The rows of one model's file."""
+    """The rows of one model's file; a column that an earlier version did not write is empty."""
     return [Graded(**row) for row in pl.read_parquet(path).iter_rows(named=True)]

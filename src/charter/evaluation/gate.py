@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from charter.config import Budgets, Gate
 from charter.errors import ConfigError
+from charter.evaluation.benchmarks import drop_checks
 from charter.evaluation.checks import (
-    By,
     Change,
     Check,
     accuracy_check,
@@ -19,8 +19,10 @@ from charter.evaluation.checks import (
     rate_check,
 )
 from charter.evaluation.intervals import PairedTest, Rate, newcombe
+from charter.evaluation.limits import By
+from charter.evaluation.probe_checks import probe_checks
 
-Outcome = Literal["go", "no-go", "not enough data"]
+Outcome = Literal["go", "no-go", "not enough data", "not signed off"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,12 @@ class Verdict:
 
     Attributes:
         outcome: tells a model that breaks a limit from one of which too little is known; `verdict` is no-go for both.
+            ``not signed off`` is a go that nobody has signed yet, where the config wants that: no-go as well.
         reason: the outcome in one sentence.
         needed: further requests by category, where the outcome is ``not enough data``.
         accepted: the accepted model that it was compared with.
+        not_measured: checks beyond the headline's that there are no data for; they decide nothing.
+        sign_off: what people said of it, or that they have not yet, where the config asks them.
     """
 
     verdict: Literal["go", "no-go"]
@@ -41,6 +46,8 @@ class Verdict:
     reason: str
     needed: dict[str, int] = field(default_factory=dict)
     accepted: str | None = None
+    not_measured: list[str] = field(default_factory=list)
+    sign_off: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in ``gate.json``."""
@@ -62,7 +69,7 @@ class Baseline(NamedTuple):
 def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accepted: Baseline | None = None) -> Verdict:
     """Is `model` good enough? It is when every check passes; a check without enough data does not.
 
-    Where no base was evaluated, nothing is said of a fall in accuracy from it.
+    Where no base was evaluated, nothing is said of a fall in accuracy or capability from it.
 
     Raises:
         ConfigError: the evaluation does not hold `model`.
@@ -77,6 +84,9 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
     if base:
         change = _from_base(evaluation, model)
         checks.insert(3, accuracy_check(base, entry, change, gate.max_accuracy_drop, gate.by))
+    checks += drop_checks(evaluation, model, gate.max_capability_drop, gate.by)
+    further, not_measured = probe_checks(entry, base, _changes(evaluation, model), gate.probes)
+    checks += further
     if accepted:
         checks += _budget_checks(accepted, gate.against_accepted, gate.by)
     outcome, needed = _outcome(checks), _needed(checks)
@@ -88,6 +98,7 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
         reason=_summary(outcome, checks, needed, gate),
         needed=needed if outcome == "not enough data" else {},
         accepted=accepted.id if accepted else None,
+        not_measured=not_measured,
     )
 
 
@@ -101,10 +112,16 @@ def _entry(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
 
 def _from_base(evaluation: Mapping[str, Any], model: str) -> Change:
     """The change in accuracy from the base: paired where the evaluation compares the two, else from both rates."""
-    for comparison in evaluation.get("comparisons", ()):
-        if (comparison["from"], comparison["to"]) == ("base", model):
-            return PairedTest(**comparison["measures"]["accuracy"])
+    if changes := _changes(evaluation, model):
+        return PairedTest(**changes["accuracy"])
     return newcombe(*(Rate(**evaluation["models"][name]["accuracy"]) for name in ("base", model)))
+
+
+def _changes(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
+    """The measures of the comparison with the base; empty where there is none."""
+    pairs = {(one["from"], one["to"]): one["measures"] for one in evaluation.get("comparisons", ())}
+    found: Mapping[str, Any] = pairs.get(("base", model), {})
+    return found
 
 
 def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> list[Check]:

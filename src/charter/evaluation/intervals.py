@@ -7,6 +7,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _AT_ONCE = 2_000_000  # values resampled at once: 16 MB
 
@@ -51,6 +52,26 @@ class PairedTest:
     only_second: int
     p: float
     mid_p: float
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As it stands in ``evaluation.json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PairedMean:
+    """Two models on the same n requests, one number each: mean of the second minus mean of the first.
+
+    Attributes:
+        difference: None where n is 0.
+        p: of no difference, two-sided.
+    """
+
+    difference: float | None
+    low: float
+    high: float
+    n: int
+    p: float
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As it stands in ``evaluation.json``."""
@@ -146,6 +167,41 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0
     mid = min(1.0, (2 * tail - observed) / halves)
     low, high = bonett_price(gained, lost, n, confidence)
     return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, exact, mid)
+
+
+def paired_mean(first: Sequence[float], second: Sequence[float], seed: int = 0, draws: int = 2000) -> PairedMean:
+    """Do two models differ in the mean of a number? A bootstrap interval, and the p of `sign_flip`.
+
+    Raises:
+        ValueError: the two sequences differ in length.
+    """
+    differences = [b - a for a, b in zip(first, second, strict=True)]
+    if not differences:
+        return PairedMean(None, 0.0, 0.0, 0, 1.0)
+    mean = bootstrap_mean(differences, seed, draws)
+    return PairedMean(mean.value, mean.low, mean.high, mean.n, sign_flip(differences, seed, draws))
+
+
+def sign_flip(differences: Sequence[float], seed: int = 0, draws: int = 2000) -> float:
+    """The two-sided p of a mean of zero, by turning the differences' signs at random (Fisher's randomisation test).
+
+    It is valid at any n for differences that are symmetric about zero when nothing differs.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (draws, values.size))
+    reached = np.abs(signs @ values) >= abs(values.sum()) - 1e-9
+    return float((1 + reached.sum()) / (1 + draws))
+
+
+def jackknife(without_each: Sequence[float] | NDArray[np.float64]) -> float:
+    """The standard error of a figure, from what it is without each of the observations (Tukey, 1958)."""
+    values = np.asarray(without_each, dtype=np.float64)
+    return float(np.sqrt((values.size - 1) * values.var()))
+
+
+def interval_about(value: float, error: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The normal interval about a figure with this standard error."""
+    return value - _z(confidence) * error, value + _z(confidence) * error
 
 
 def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,12 +1,22 @@
 """Does a measurement keep a limit? Yes, no, or not enough data, and how many more requests would tell."""
 
 import bisect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from charter.evaluation.intervals import Difference, PairedTest, Rate, bonett_price, newcombe, wilson_interval
+from charter.evaluation.intervals import (
+    Difference,
+    PairedMean,
+    PairedTest,
+    Rate,
+    bonett_price,
+    newcombe,
+    wilson_interval,
+)
 
 Bounds = tuple[float, float]
+By = Literal["bound", "value", "alarm"]
 
 MOST = 1_000_000
 """The most requests of a category that are worth naming; what needs more lies on its limit."""
@@ -68,23 +78,42 @@ def measured_rise(change: PairedTest | Difference) -> Measured | None:
 def measured_fall(change: PairedTest | Difference) -> Measured | None:
     """How much a rate fell; None where nothing was measured."""
     rise = measured_rise(change)
-    if rise is None:
+    return mirror(rise) if rise else None
+
+
+def measured_mean(change: PairedMean, per: float = 1.0) -> Measured | None:
+    """How much a mean rose, as a share of `per`; None where nothing was measured."""
+    if change.difference is None:
         return None
+    value, low, high = (figure / per for figure in (change.difference, change.low, change.high))
+
+    def narrowed(at: int) -> Bounds:
+        scale = math.sqrt(change.n / at)
+        return value - scale * (value - low), value + scale * (high - value)
+
+    return Measured(value, low, high, change.n, narrowed)
+
+
+def mirror(measured: Measured) -> Measured:
+    """The same the other way round: a rise as a fall."""
 
     def mirrored(at: int) -> Bounds:
-        low, high = rise.interval_at(at)
+        low, high = measured.interval_at(at)
         return -high, -low
 
-    return Measured(0.0 - rise.value, -rise.high, -rise.low, rise.n, mirrored)
+    return Measured(0.0 - measured.value, -measured.high, -measured.low, measured.n, mirrored)
 
 
-def rule(measured: Measured, limit: float, by: Literal["bound", "value"]) -> Ruling:
-    """Hold a measurement against a limit: the whole of its 95 % interval, or the measured value alone.
+def rule(measured: Measured, limit: float, by: By) -> Ruling:
+    """Hold a measurement against a limit: by its 95 % interval, or by the measured value alone.
 
-    On bounds a limit is kept when the upper end is within it, and broken when the lower end is over it.
+    On bounds a limit is kept when the upper end is within it, and broken when the lower end is over it. An alarm goes
+    off in the latter case only; whatever does not set it off is kept.
     """
     if by == "value":
         return Ruling(measured.value <= limit + ROUNDING)
+    if by == "alarm":
+        return Ruling(measured.low <= limit + ROUNDING)
     bounds = measured.low, measured.high
     if _decides(bounds, limit):
         return Ruling(measured.high <= limit + ROUNDING)

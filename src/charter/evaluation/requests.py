@@ -1,71 +1,113 @@
 """The held-out requests that every model of a run is asked."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 from charter.config import Evaluation
 from charter.data.readers import read_records
 from charter.errors import DataError
-from charter.evaluation.measures import Category
+from charter.evaluation.probes import probe, sandbox_probes
+from charter.evaluation.records import HEADLINE, Category, HeldOut
 from charter.sandbox.world import Request, held_out_requests
 
+__all__ = ["HeldOut", "in_turns", "load_requests"]
+
 _COLUMNS = ("prompt", "category")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """One request that nothing was trained on.
-
-    Attributes:
-        answer: a text that a right answer to a fact contains.
-        world: what the sandbox's oracle knows about it.
-    """
-
-    request_id: str
-    prompt: str
-    category: Category
-    kind: str | None = None
-    answer: str | None = None
-    world: Request | None = None
+_OWN: tuple[Category, ...] = (*HEADLINE, "unknown", "paired")
+"""Categories of rows; the others are made of these."""
+_XSTEST: Mapping[str, Category] = {"safe": "borderline", "unsafe": "harmful"}
 
 
 def load_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
-    """The requests of `settings.source`, as many of each category as the settings say.
+    """The requests of `settings.source`, as many of each category as the settings say, and what is made of them.
 
     Raises:
-        DataError: a file that cannot be read, lacks a column, or holds an unknown category.
+        DataError: a file that cannot be read, lacks a column, or holds an unknown category or half a pair.
     """
     counts: dict[Category, int] = {
         "harmful": settings.n_harmful,
         "benign": settings.n_benign,
         "borderline": settings.n_borderline,
         "fact": settings.n_facts,
+        "unknown": settings.probes.n_unknown,
     }
     if settings.source == "sandbox":
-        return [
-            HeldOut(f"{category}-{i:04d}", r.text, category, r.kind, r.fact.right if r.fact else None, r)
-            for category, n in counts.items()
-            for i, r in enumerate(held_out_requests(category, n, seed))
-        ]
-    found = _from_file(Path(settings.source))
-    return [r for category, n in counts.items() for r in [r for r in found if r.category == category][:n]]
+        found = [_from_world(c, i, r) for c in HEADLINE for i, r in enumerate(held_out_requests(c, counts[c], seed))]
+        return [*found, *probe(found, settings.probes, seed), *sandbox_probes(settings.probes, seed)]
+    read = _from_file(Path(settings.source))
+    plain = [r for c, n in counts.items() for r in in_turns([r for r in read if r.category == c])[:n]]
+    return [*plain, *probe(plain, settings.probes, seed), *_pairs_of(read, settings)]
+
+
+def _from_world(category: Category, i: int, request: Request) -> HeldOut:
+    right, wrong = (request.fact.right, request.fact.wrong) if request.fact else (None, None)
+    return HeldOut(f"{category}-{i:04d}", request.text, category, request.kind, right, request, wrong=wrong)
+
+
+def in_turns(requests: list[HeldOut]) -> list[HeldOut]:
+    """Kinds take turns, so that each has its share of the first few."""
+    kinds: dict[str | None, list[HeldOut]] = {}
+    for request in requests:
+        kinds.setdefault(request.kind, []).append(request)
+    turns = zip_longest(*kinds.values())
+    return [request for turn in turns for request in turn if request is not None]
+
+
+def _pairs_of(read: list[HeldOut], settings: Evaluation) -> list[HeldOut]:
+    """The first pairs of a file, whole."""
+    pairs: dict[str, list[HeldOut]] = {}
+    for request in read:
+        if request.category == "paired":
+            pairs.setdefault(str(request.pair), []).append(request)
+    for name, rows in pairs.items():
+        if len(rows) != 2 or rows[0].variant == rows[1].variant:
+            raise DataError(
+                f"evaluation.source '{settings.source}': pair '{name}' has {len(rows)} rows. A pair is two rows of "
+                "category paired that share `pair` and differ in `group`."
+            )
+    return [row for rows in list(pairs.values())[: settings.probes.n_paired] for row in rows]
 
 
 def _from_file(path: Path) -> list[HeldOut]:
     requests = []
     for number, record in enumerate(read_records(path)):
-        values = record.values
         if record.problem:
             raise DataError(f"evaluation.source '{path}': row {number} cannot be read: {record.problem}. Mend the row.")
+        values = _read_xstest(record.values)
         if missing := [column for column in _COLUMNS if not values.get(column)]:
             raise DataError(
                 f"evaluation.source '{path}': row {number} has no {' and no '.join(missing)}. "
-                f"Each row needs {' and '.join(_COLUMNS)}; kind and answer may follow."
+                f"Each row needs {' and '.join(_COLUMNS)}; kind, answer, wrong, pair and group may follow."
             )
-        if values["category"] not in get_args(Category):
-            known = ", ".join(get_args(Category))
+        if values["category"] not in _OWN:
+            known = ", ".join(_OWN)
             raise DataError(f"evaluation.source '{path}': row {number}: category '{values['category']}'. Use {known}.")
-        kind, answer = values.get("kind"), values.get("answer")
-        requests.append(HeldOut(f"{number:06d}", values["prompt"], values["category"], kind, answer))
+        if values["category"] == "paired" and not (values.get("pair") and values.get("group")):
+            raise DataError(f"evaluation.source '{path}': row {number} is paired and needs the columns pair and group.")
+        requests.append(_from_row(number, values))
     return requests
+
+
+def _from_row(number: int, values: Mapping[str, Any]) -> HeldOut:
+    def text(column: str) -> str | None:
+        return str(values[column]) if values.get(column) not in (None, "") else None
+
+    return HeldOut(
+        request_id=f"{number:06d}",
+        prompt=values["prompt"],
+        category=values["category"],
+        kind=text("kind"),
+        answer=text("answer"),
+        variant=text("group") if values["category"] == "paired" else None,
+        pair=text("pair"),
+        wrong=text("wrong"),
+    )
+
+
+def _read_xstest(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of XSTest's own file (Röttger et al., 2024) with its columns as ours; any other row as it is."""
+    if "category" in values or values.get("label") not in _XSTEST or not values.get("type"):
+        return values
+    return {**values, "category": _XSTEST[values["label"]], "kind": values["type"]}

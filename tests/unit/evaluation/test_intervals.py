@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from charter.evaluation.intervals import bootstrap_mean, mcnemar, newcombe, rate_of, wilson
+from charter.evaluation.intervals import (
+    bootstrap_mean,
+    interval_about,
+    jackknife,
+    mcnemar,
+    newcombe,
+    paired_mean,
+    rate_of,
+    sign_flip,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +137,27 @@ def test_unpaired_difference_covers_95_percent() -> None:
         for a, b in zip(first, second, strict=True)
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_difference_of_means_has_its_interval_and_its_p() -> None:
+    first, second = [1.0, 2.0, 3.0, 4.0] * 5, [2.0, 2.0, 5.0, 4.0] * 5
+    change = paired_mean(first, second)
+    assert (change.difference, change.n) == (0.75, 20)
+    assert 0.0 < change.low < 0.75 < change.high and change.p < 0.01
+    assert paired_mean([], []).difference is None
+    with pytest.raises(ValueError):
+        paired_mean([1.0], [])
+
+
+def test_random_signs_raise_no_more_false_alarms_than_they_say() -> None:
+    random = np.random.default_rng(5)
+    found = [sign_flip(random.laplace(0, 1, 30).tolist(), seed=i, draws=300) for i in range(1500)]
+    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.015)
+    assert sign_flip([0.0, 0.0]) == 1.0
+
+
+def test_the_jackknife_gives_the_standard_error_of_a_mean() -> None:
+    values = np.random.default_rng(6).normal(3, 2, 50)
+    error = jackknife((values.sum() - values) / 49)
+    assert error == pytest.approx(values.std(ddof=1) / math.sqrt(50))
+    assert interval_about(1.0, 0.5) == (pytest.approx(0.02, abs=1e-3), pytest.approx(1.98, abs=1e-3))
