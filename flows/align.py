@@ -9,14 +9,17 @@ from charter.config import Config
 from charter.evaluation.gate import Verdict
 from charter.inspection import check
 from charter.makers import model_folder
+from charter.review.waiting import waiting
 from charter.run import locked
 from charter.verdict import give_verdict
-from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.progress import live
+from flows.reinforcement import train_preference
+from flows.review import conclude, review
+from flows.rounds import align_again
 from flows.serving import serve_makers, serve_trained
-from flows.tasks import answer_all, evaluate, make_dataset, train_step
+from flows.tasks import answer_all, evaluate, look_at_tokens, make_dataset, train_step
 
 
 @flow(name="align", flow_run_name="align-{config.name}")
@@ -24,20 +27,30 @@ async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
     check(config)
     with locked(config.run_folder), live(), driving(config):
-        with serve_makers(config) as makers:
-            counts = await make_dataset(config, makers)
-            counts += await answer_all(config, {"base": makers["base"]})
+        if signing := waiting(config, "sign-off"):  # suspended when all was done but the signature
+            return await conclude(config, *signing, give_verdict(config))
+
+        if reviewed := waiting(config, "review"):  # suspended when the data was made
+            counts, makers = reviewed
+        else:
+            with serve_makers(config) as makers:
+                counts = await make_dataset(config, makers)
+                counts += await answer_all(config, {"base": makers["base"]})
+        counts += await review(config, counts, makers)  # by people, if review.labels asks for them
 
         sft = train_step(config, "sft", model_folder(config.model))
-        dpo = train_step(config, "dpo", str(sft.model))
+        last = train_preference(config, sft.model)  # DPO, or GRPO if training.preference asks for it
 
-        with serve_trained(config, {"sft": sft.model, "dpo": dpo.model}) as trained:
+        with serve_trained(config, {"sft": sft.model, last.model.name: last.model}) as trained:
             counts += await answer_all(config, trained)
 
+        again = await align_again(config, last.model)  # rounds after the first, if training.rounds asks for them
+        counts, trained = counts + again.counts, trained | again.models
+
         counts += await evaluate(config, ["base", *trained])
-        verdict = give_verdict(config)
-        await finish(config, counts, {**makers, **trained}, verdict)
-        return verdict
+        verdict = give_verdict(config)  # on the best round
+        look_at_tokens(config, config.run_folder / verdict.model)
+        return await conclude(config, counts, {**makers, **trained}, verdict)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from charter.counts import StageCount, total
 from charter.evaluation.gate import Verdict
 from charter.judging.text import audit_markdown
 from charter.manifest import write_manifest
+from charter.report.cards import inline
 from charter.report.data import ReportData
 from charter.report.headline import headline_markdown
 from charter.report.markdown import examples_markdown, failures_markdown, principles_markdown
@@ -47,7 +48,8 @@ async def finish(
     if verdict is not None:
         evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         text = headline_markdown(evaluation, verdict.to_dict())
-        await acreate_markdown_artifact(f"{text}\n\nReport: `{page.resolve()}`\n", key="verdict")
+        signed = f"\n\n{inline(verdict.sign_off)}" if verdict.sign_off else ""
+        await acreate_markdown_artifact(f"{text}{signed}\n\nReport: `{page.resolve()}`\n", key="verdict")
         current().say(f"verdict: {verdict.verdict}")
     current().say(f"report: {page}")
 

@@ -31,7 +31,7 @@ def record_assets(folder: Path) -> None:
 def _record(folder: Path, name: str, origin: str | None, words: str, metadata: dict[str, Any]) -> None:
     properties = AssetProperties(name=f"{folder.name}: {name}", description=words)
     asset = Asset(key=_key(folder, name), properties=properties)
-    deps = [_key(folder, origin)] if origin and (folder / origin).exists() else []
+    deps: list[str | Asset] = [_key(folder, origin)] if origin and (folder / origin).exists() else []
 
     def record() -> None:
         asset.add_metadata(metadata)

@@ -14,16 +14,17 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
 from charter.config import Config, load_config, read_override
-from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted
+from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted, NotApproved, PeopleAsked
 from charter.evaluation.gate import Verdict
 from charter.inspection import check
 from charter.report.headline import headline_text
 from flows.temporary_server import start_server
 
 STATUS = (
-    "Exit status: 0 done, 1 no-go or under the floor, 2 a mistake that the message names, 3 the budget is spent, 130 "
-    "Ctrl-C. After 3 and 130 the same command goes on where it ended."
+    "Exit status: 0 done, 1 no-go, under the floor or drifted, 2 a mistake that the message names, 3 the budget is "
+    "spent, 4 people are asked, 130 Ctrl-C. After 3, 4 and 130 the same command goes on where it ended."
 )
+STATUSES: dict[type[CharterError], int] = {NotApproved: 1, BudgetSpent: 3, PeopleAsked: 4, Interrupted: 130}
 
 
 def end_of_run(config: Config, verdict: Verdict | None) -> bool:
@@ -44,7 +45,7 @@ def run_from_command_line(
     """Run a flow with a YAML file and overrides; a user's mistake is one message and exit status 2.
 
     What the flow takes besides the config is given like a setting, ``dataset=outputs/data``. The exit status is 1 when
-    the verdict is no-go, 3 when the budget is spent, 130 after Ctrl-C.
+    the verdict is no-go, 3 when the budget is spent, 4 when people have to answer first, 130 after Ctrl-C.
 
     Args:
         flow: what to run.
@@ -62,9 +63,7 @@ def run_from_command_line(
         ended = asyncio.run(flow(**given))
     except CharterError as error:
         sys.stderr.write(f"{error}\n")
-        raise SystemExit(
-            3 if isinstance(error, BudgetSpent) else 130 if isinstance(error, Interrupted) else 2
-        ) from None
+        raise SystemExit(next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 2)) from None
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command again continues: finished calls are kept.\n")
         raise SystemExit(130) from None

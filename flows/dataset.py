@@ -7,11 +7,13 @@ from prefect import flow
 
 from charter.config import Config
 from charter.inspection import check
+from charter.review.waiting import waiting
 from charter.run import locked
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.progress import live
+from flows.review import review
 from flows.serving import serve_makers
 from flows.tasks import make_dataset
 
@@ -21,8 +23,12 @@ async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     check(config)
     with locked(config.run_folder), live(), driving(config):
-        with serve_makers(config) as makers:
-            counts = await make_dataset(config, makers)
+        if reviewed := waiting(config, "review"):  # suspended when the data was made
+            counts, makers = reviewed
+        else:
+            with serve_makers(config) as makers:
+                counts = await make_dataset(config, makers)
+        counts += await review(config, counts, makers)  # by people, if review.labels asks for them
         await finish(config, counts, makers, again="dataset")
 
 

@@ -11,10 +11,10 @@ from charter.evaluation.gate import Verdict
 from charter.run import begin, locked
 from charter.verdict import give_verdict
 from flows import tasks
-from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.progress import live
+from flows.review import conclude
 from flows.serving import serve_contenders
 
 
@@ -39,8 +39,8 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
             counts += await tasks.evaluate(config, list(models), served.get(JUDGE, served.get(BASE)))
 
         verdict = give_verdict(config, MODEL)
-        await finish(config, counts, served, verdict, f"evaluate base={base}" if base else "evaluate")
-        return verdict
+        again = f"evaluate base={base}" if base else "evaluate"
+        return await conclude(config, counts, served, verdict, again)
 
 
 if __name__ == "__main__":

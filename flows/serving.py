@@ -6,7 +6,7 @@ from pathlib import Path
 
 from charter.config import Config, Serving
 from charter.contenders import contenders
-from charter.makers import makers
+from charter.makers import judging, makers
 from charter.serving.endpoints import Served
 from charter.serving.engine import EngineSpec
 from charter.serving.fleet import serve_all, serve_each
@@ -21,10 +21,24 @@ def serve_base(config: Config) -> Iterator[EngineSpec]:
 
 
 @contextmanager
-def serve_makers(config: Config) -> Iterator[dict[str, EngineSpec]]:
-    """The models that make the data: `base`, and `judge` where that is another one, side by side."""
-    with _serve(config, makers(config)) as served:
+def serve_makers(config: Config, current_model: Path | None = None) -> Iterator[dict[str, EngineSpec]]:
+    """The models that make the data: `base`, and `judge` where that is another one, side by side.
+
+    In a round after the first the model of the round before as well, as `current`: it is the one that answers.
+    """
+    places = makers(config)
+    if current_model:
+        own = config.serving.model_copy(update={"base_urls": (), "model_name": None})
+        places["current"] = (str(current_model), own)
+    with _serve(config, places) as served:
         yield served
+
+
+@contextmanager
+def serve_judge(config: Config) -> Iterator[EngineSpec]:
+    """The model that judges, by itself."""
+    with _serve(config, {"judge": judging(config)}) as served:
+        yield served["judge"]
 
 
 @contextmanager

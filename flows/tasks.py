@@ -5,28 +5,32 @@ What a task makes is in the run's folder and in the store of completions, so Pre
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from charter import run, verdict
+from charter import run, tokens, verdict
 from charter.config import Config
 from charter.counts import StageCount
-from charter.errors import Stopped, one_of_many
 from charter.judging import session
-from charter.serving.drive import current_drive
+from charter.judging.reward import RewardJudge
+from charter.pipeline import Stages, steps_of, walk_shards
+from charter.rounds import Round
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress
+from charter.suites.asking import ask_suites
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.progress import current
 from flows.serving import serve_base
 
-SHARDS_IN_FLIGHT = 4
-"""Shards walking at once, each through its own stages, so that the engine never drains between stages."""
+DATA: dict[Step, str] = {"sft": "sft_data", "dpo": "pairs", "reward": "pairs", "grpo": "rl_prompts"}
+"""What each training step learns from."""
+
+T = TypeVar("T")
 
 
 @task(task_run_name="respond-{shard:05d}", cache_policy=NO_CACHE)
@@ -63,46 +67,53 @@ def mix(folder: Path) -> StageCount:
     return run.mix_pairs(folder)
 
 
-async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list[StageCount]:
+async def make_dataset(
+    config: Config, makers: Mapping[str, EngineSpec], begun: StageCount | None = None
+) -> list[StageCount]:
     """Every shard through respond, revise and judge; a shard never waits for another one's stage.
 
-    `makers` are those of `flows.serving.serve_makers`; `base` does what no other is named for.
+    `makers` are those of `flows.serving.serve_makers`; `base` does what no other is named for. The folder is prepared
+    unless it is `begun`, as that of a later round is.
     """
-    base = makers["base"]
-    steps = [(respond, base), (revise, base), (judge, makers.get("judge", base))]
-    if config.pairs.sampled:
-        steps.insert(2, (sample, base))
-    folder, gate = config.run_folder, asyncio.Semaphore(SHARDS_IN_FLIGHT)
-    counted = [run.prepare(config)]
+    folder, counted = config.run_folder, [begun or run.prepare(config)]
     for stage in ("respond", "revise"):
         current().expect(stage, run.shard_sizes(folder))
-
-    async def walk(shard: int) -> list[StageCount]:
-        async with gate:
-            with contextlib.suppress(Stopped):  # raised below, when every shard has ended by itself
-                return [await stage(folder, shard, engine) for stage, engine in steps]
-        return []
-
-    with one_of_many():
-        async with asyncio.TaskGroup() as group:
-            walks = [group.create_task(walk(shard)) for shard in run.shard_sizes(folder)]
-    current_drive().check()
-    counted += [count for walked in walks for count in walked.result()]
+    counted += await walk_shards(folder, steps_of(config, makers, Stages(respond, revise, sample, judge)))
     return [*counted, mix(folder)] if config.pairs.mixed else counted
 
 
 @task(task_run_name="train-{step}", cache_policy=NO_CACHE)
-def train_step(config: Config, step: Step, model: str) -> TrainingResult:
-    """SFT or DPO in a process of its own; reused when it was finished with the same inputs."""
+def train_step(
+    config: Config, step: Step, model: str, later: Round | None = None, *, reward: RewardJudge | Path | None = None
+) -> TrainingResult:
+    """One training step in a process of its own; reused when it was finished with the same inputs.
+
+    In a `later` round it learns from that round's data, and the model has that round's name.
+    """
     folder, live = config.run_folder, current()
-    data = folder / {"sft": "sft_data", "dpo": "pairs"}[step]
-    live.say(f"train {step}: starting")
-    result = train(step, model, data, folder / step, config.training, config.seed, _tell_metrics(step))
+    name, made_in = (later.model, later.folder) if later else (step, folder)
+    data, tell = made_in / DATA[step], _tell_metrics(name)
+    live.say(f"train {name}: starting")
+    result = train(step, model, data, folder / name, config.training, config.seed, tell, reward)
     how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
-    live.say(f"train {step}: {how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
+    live.say(f"train {name}: {how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
     for warning in result.warnings:
-        live.say(f"train {step}: {warning}")
+        live.say(f"train {name}: {warning}")
     return result
+
+
+@task(task_run_name="tokens", cache_policy=NO_CACHE)
+def look_at_tokens(config: Config, model: Path) -> None:
+    """What training changed token by token, for the report; in a process of its own, when no server is up."""
+    live = current()
+    live.say("tokens: what training changed, token by token")
+    heat = tokens.look_at_tokens(config, model)
+    if heat is None:
+        live.say("tokens: left out, as tokens.pairs is 0")
+    elif heat.problem:
+        live.say(f"tokens: left out of the report: {heat.problem}")
+    else:
+        live.say(f"tokens: {heat.scored:,} pairs scored, {heat.ranked_right:,} of them ranked as their label says")
 
 
 @task(task_run_name="answer-{model}", cache_policy=NO_CACHE)
@@ -111,27 +122,40 @@ async def answer(config: Config, model: str, engine: EngineSpec) -> StageCount:
     return await verdict.answer_held_out(config, model, engine, current().tell)
 
 
+@task(task_run_name="benchmarks-{model}", cache_policy=NO_CACHE)
+async def ask_benchmarks(config: Config, model: str, engine: EngineSpec) -> list[StageCount]:
+    """The safety suites and capability tasks of the config, asked of one model by the tools made for them."""
+    return await ask_suites(config, model, engine, current().say)
+
+
 async def answer_all(config: Config, models: Mapping[str, EngineSpec]) -> list[StageCount]:
-    """The held-out requests, asked of several models at once; each ends by itself before one's error is raised."""
-    asked = [answer(config, model, engine) for model, engine in models.items()]
-    counts = list[StageCount]()
+    """The held-out requests, and then the benchmarks that the config names, asked of several models at once."""
+    counts = await _together([answer(config, model, engine) for model, engine in models.items()])
+    if config.evaluation.suites or config.evaluation.harness.tasks:
+        asked = await _together([ask_benchmarks(config, model, engine) for model, engine in models.items()])
+        counts += [count for one in asked for count in one]
+    return counts
+
+
+async def _together(asked: Sequence[Awaitable[T]]) -> list[T]:
+    """What came of several tasks; each ends by itself before one's error is raised."""
+    results = list[T]()
     for ended in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(ended, BaseException):
             raise ended
-        counts.append(ended)
-    return counts
+        results.append(ended)
+    return results
 
 
 @task(task_run_name="evaluate", cache_policy=NO_CACHE)
 async def evaluate(config: Config, models: Sequence[str], judge: EngineSpec | None = None) -> list[StageCount]:
     """Grade the answers, by the oracle or by a judge, and measure. The base model judges if no other is given."""
-    counts = []
+    counts = list[StageCount]()
     if verdict.has_oracle(config):
         verdict.grade_exactly(config, models)
-    else:
+    if verdict.asks_judge(config):
         with contextlib.nullcontext(judge) if judge else serve_base(config) as judge_engine:
-            for model in models:
-                counts.append(await verdict.grade_with_judge(config, model, judge_engine, current().tell))
+            counts = await verdict.ask_judge(config, models, judge_engine, current().tell)
     verdict.measure_models(config, models)
     return counts
 
@@ -142,10 +166,10 @@ async def audit_pairs(config: Config, engine: EngineSpec) -> Path:
     return await session.audit_pairs(config, engine, current().tell)
 
 
-def _tell_metrics(step: Step) -> Callable[[dict[str, Any]], None]:
+def _tell_metrics(name: str) -> Callable[[dict[str, Any]], None]:
     live = current()
 
     def tell(row: dict[str, Any]) -> None:
-        live.tell(Progress(f"train {step}", row["step"], row["total_steps"], tokens=row["tokens"], unit="steps"))
+        live.tell(Progress(f"train {name}", row["step"], row["total_steps"], tokens=row["tokens"], unit="steps"))
 
     return tell

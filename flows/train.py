@@ -13,20 +13,21 @@ from charter.evaluation.gate import Verdict
 from charter.makers import model_folder
 from charter.run import locked
 from charter.verdict import give_verdict
-from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.progress import live
+from flows.reinforcement import train_preference
+from flows.review import conclude
 from flows.serving import serve_base, serve_trained
-from flows.tasks import answer_all, evaluate, train_step
+from flows.tasks import answer_all, evaluate, look_at_tokens, train_step
 
 
 @flow(name="train", flow_run_name="train-{config.name}")
 async def train(config: Config, dataset: Path) -> Verdict:
     """A finished dataset in; two trained models, their evaluation and a verdict out.
 
-    What made the data (constitution, prompts, generation, pairs, judge) is as it was for the dataset, whatever the
-    config says of it.
+    What made the data (constitution, prompts, generation, pairs, judge, its review by people) is as it was for the
+    dataset, whatever the config says of it.
 
     Args:
         config: the model, training, evaluation and gate of this run, and its name: a folder of its own.
@@ -41,15 +42,15 @@ async def train(config: Config, dataset: Path) -> Verdict:
             counts = await answer_all(config, {"base": base})
 
         sft = train_step(config, "sft", model_folder(config.model))
-        dpo = train_step(config, "dpo", str(sft.model))
+        last = train_preference(config, sft.model)
 
-        with serve_trained(config, {"sft": sft.model, "dpo": dpo.model}) as trained:
+        with serve_trained(config, {"sft": sft.model, last.model.name: last.model}) as trained:
             counts += await answer_all(config, trained)
 
         counts += await evaluate(config, ["base", *trained])
+        look_at_tokens(config, last.model)
         verdict = give_verdict(config)
-        await finish(config, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
-        return verdict
+        return await conclude(config, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
 
 
 if __name__ == "__main__":

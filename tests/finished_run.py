@@ -11,6 +11,7 @@ from charter import run
 from charter.config import Config, Judge, Prompts, Serving
 from charter.manifest import write_manifest
 from charter.messages import Message
+from charter.pipeline import make_dataset
 from charter.serving import EngineSpec, connect
 
 LAW = """---
@@ -63,3 +64,11 @@ def finish_run(config: Config, **changes: Any) -> Path:
         counts.append(asyncio.run(step(folder, 0, spec)))
     write_manifest(folder, counts, {"base": spec.identity})
     return folder
+
+
+def make_data(config: Config) -> Path:
+    """Walk every shard of a run by the library alone; its folder."""
+    served = connect(config.serving.base_urls, config.serving)
+    spec = EngineSpec.of(served, config.store_url, config.generation.concurrency)
+    write_manifest(config.run_folder, asyncio.run(make_dataset(config, {"base": spec})), {"base": spec.identity})
+    return config.run_folder

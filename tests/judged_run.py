@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from charter.config import Config, Evaluation, Gate
+from charter.config import Config, Evaluation, Gate, Review
 from charter.counts import StageCount
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Category, Graded, evaluate
@@ -47,6 +47,7 @@ def make_judged_run(
     weights: str = "weights",
     gate: Gate | None = None,
     evaluation: Evaluation | None = None,
+    review: Review | None = None,
     prompt: str = "{category} {i}",
 ) -> Path:
     """A finished run whose last model helps with so many of 160 harmful requests and knows so many of 200 facts."""
@@ -56,6 +57,7 @@ def make_judged_run(
         outputs=outputs,
         constitution=outputs / "law.md",
         gate=gate or Gate(),
+        review=review or Review(),
         evaluation=evaluation or Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200),
     )
     folder = begin(config)

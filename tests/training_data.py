@@ -18,6 +18,9 @@ PAIRS = pa.schema(
         ("p_chosen", pa.float64()),
     ]
 )
+RL_PROMPTS = pa.schema(
+    [("row_id", pa.string()), ("prompt", MESSAGES), ("first", pa.string()), ("drawn", pa.list_(pa.string()))]
+)
 SFT = pa.schema([("row_id", pa.string()), ("prompt", MESSAGES), ("completion", pa.string())])
 
 
@@ -29,9 +32,22 @@ def write_sft(path: Path, n: int = 24, seed: int = 0) -> Path:
     return path
 
 
+def write_rl_prompts(path: Path, n: int = 24, seed: int = 0) -> Path:
+    """A file of prompts with a first answer to each."""
+    rng = random.Random(seed)
+    rows = [{"row_id": f"g{i}", "prompt": _prompt(rng), "first": _answer(rng), "drawn": []} for i in range(n)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=RL_PROMPTS), path)
+    return path
+
+
 def write_pairs(path: Path, n: int = 24, seed: int = 0, p: float | None = None) -> Path:
     """A file of pairs, each with the probability `p`, or one of its own."""
-    pq.write_table(pa.Table.from_pylist(pairs(n, seed, p), schema=PAIRS), path)
+    return write_rows(path, pairs(n, seed, p))
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    """A file of these pairs."""
+    pq.write_table(pa.Table.from_pylist(rows, schema=PAIRS), path)
     return path
 
 
@@ -48,6 +64,24 @@ def pairs(n: int, seed: int = 0, p: float | None = None) -> list[dict[str, objec
         }
         for i in range(n)
     ]
+
+
+def separable(n: int, seed: int = 0) -> list[dict[str, object]]:
+    """Rows like those of `write_pairs`, whose better answer is of the first words and whose worse one of the last."""
+    rng = random.Random(seed)
+    return [
+        {**row, "chosen": _words(rng, WORDS[:6]), "rejected": _words(rng, WORDS[6:])} for row in pairs(n, seed, p=0.9)
+    ]
+
+
+def goodness(answer: str) -> float:
+    """The share of an answer's words that are of the better ones in `separable`."""
+    words = [word.strip(".") for word in answer.split()]
+    return sum(word in WORDS[:6] for word in words) / max(1, sum(word in WORDS for word in words))
+
+
+def _words(rng: random.Random, words: list[str]) -> str:
+    return f"You {' '.join(rng.choices(words, k=rng.randint(3, 9)))}."
 
 
 def _prompt(rng: random.Random) -> list[dict[str, str]]:

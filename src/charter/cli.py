@@ -15,6 +15,7 @@ from charter.errors import CharterError
 from charter.estimate.command import estimate_command
 from charter.explain.command import explain_command
 from charter.judging.commands import app as judge
+from charter.publishing.command import export_model_command
 from charter.registry.commands import accepted_command, promote_command, rollback_command
 from charter.report.export_command import export_command
 from charter.sandbox.commands import app as sandbox
@@ -33,6 +34,7 @@ app.add_typer(store, name="store")
 app.command("estimate")(estimate_command)
 app.command("explain")(explain_command)
 app.command("export")(export_command)
+app.command("export-model")(export_model_command)
 app.command("trace")(trace_command)
 app.command("compare")(compare_command)
 app.command("promote")(promote_command)

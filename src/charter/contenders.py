@@ -4,7 +4,7 @@ from charter.config import Config, Serving
 from charter.errors import ConfigError
 from charter.inspection import check_evaluation
 from charter.makers import makers, model_folder
-from charter.verdict import has_oracle
+from charter.verdict import asks_judge
 
 MODEL, BASE, JUDGE = "model", "base", "judge"
 """The configured model, the one it is compared with, and the one that grades both."""
@@ -23,12 +23,13 @@ def contenders(config: Config, base: str | None) -> dict[str, tuple[str, Serving
     found = {MODEL: (model_folder(config.model), config.serving)}
     if base:
         found = {BASE: _named(config, base), **found}
-    if not has_oracle(config) and JUDGE in (others := makers(config)):
+    if asks_judge(config) and JUDGE in (others := makers(config)):
         found[JUDGE] = others[JUDGE]
-    if not has_oracle(config) and len(found) == 1:
+    if asks_judge(config) and len(found) == 1:
         raise ConfigError(
             f"evaluation.grader '{config.evaluation.grader}': the model would grade its own answers. Name judge.model "
-            "or judge.base_urls, or base (which then grades); for the sandbox set evaluation.grader=oracle."
+            "or judge.base_urls, or base (which then grades); for the sandbox set evaluation.grader=oracle and "
+            "evaluation.probes.n_win=0."
         )
     return found
 

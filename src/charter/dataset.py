@@ -12,7 +12,7 @@ from charter.run import STAGE_FOLDERS, begin
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data: the run has those of its dataset, whatever its own config says."""
 
-_WITH_THEM = ("constitution.md", "panel")
+_WITH_THEM = ("constitution.md", "panel", "review.json")
 _NEEDED = ("config.yaml", "constitution.md", "manifest.json", "sft_data", "pairs")
 
 
@@ -34,7 +34,9 @@ def with_dataset(config: Config, dataset: Path) -> Config:
         )
     made = load_config(dataset / "config.yaml")
     training = config.training.model_copy(update={"sft_share": made.training.sft_share})
-    return config.model_copy(update={name: getattr(made, name) for name in MADE_WITH} | {"training": training})
+    review = config.review.model_copy(update={"labels": made.review.labels})
+    changes = {"training": training, "review": review}
+    return config.model_copy(update={name: getattr(made, name) for name in MADE_WITH} | changes)
 
 
 def check_training(config: Config, dataset: Path) -> None:
@@ -43,7 +45,13 @@ def check_training(config: Config, dataset: Path) -> None:
     Raises:
         CharterError: one of them cannot be used, and what to do.
     """
-    check_evaluation(config, {"base": makers(with_dataset(config, dataset))["base"]})
+    if config.training.rounds > 1:
+        raise ConfigError(
+            f"training.rounds '{config.training.rounds}': rounds after the first make data, and this flow makes none. "
+            "Leave the setting out, or run flows.align."
+        )
+    models = makers(with_dataset(config, dataset))
+    check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
 
 
 def take_dataset(config: Config, dataset: Path) -> None:

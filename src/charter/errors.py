@@ -8,10 +8,13 @@ CharterError
 ├── ServingError         a vLLM server that does not start, or endpoints that are down
 ├── StoreError           the store of completions cannot be read or written
 ├── TrainingError        a training process that failed
+├── SuiteError           an inspect-ai or lm-evaluation-harness task that failed
 ├── RegistryError        a run that cannot be accepted, or a registry that cannot be read
 ├── Stopped              a run that was told to end early; what is done is kept
 │   ├── BudgetSpent      it reached its budget; commands end with status 3
-│   └── Interrupted      Ctrl-C; commands end with status 130
+│   ├── Interrupted      Ctrl-C; commands end with status 130
+│   └── PeopleAsked      somebody has to fill in a form first; commands end with status 4
+├── NotApproved          people said no to the data; commands end with status 1
 ├── CountMismatch        a stage lost or invented rows: always a bug, never ignored
 └── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
 
@@ -55,6 +58,10 @@ class TrainingError(CharterError):
     """A training process failed or left no finished model."""
 
 
+class SuiteError(CharterError):
+    """A task of inspect-ai or lm-evaluation-harness failed or left no results."""
+
+
 class Stopped(CharterError):
     """A run ends early, as it was told to; the same command goes on where it ended."""
 
@@ -65,6 +72,14 @@ class BudgetSpent(Stopped):
 
 class Interrupted(Stopped):
     """Ctrl-C was pressed."""
+
+
+class PeopleAsked(Stopped):
+    """A run waits for people; the same command goes on when they have answered."""
+
+
+class NotApproved(CharterError):
+    """People looked at what a run made, and it may not go on with it."""
 
 
 class RegistryError(CharterError):

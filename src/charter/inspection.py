@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from charter.config import Config, Serving
 from charter.constitution import eligible, load_constitution
-from charter.data.sources import load_prompts
+from charter.data.sources import open_source
 from charter.errors import ConfigError
 from charter.evaluation.requests import load_requests
 from charter.judging.floor import check_audit
@@ -15,6 +15,7 @@ from charter.serving.identity import model_identity
 from charter.serving.launch import plan
 from charter.stages.language import is_known
 from charter.store import open_store
+from charter.suites.inspection import check_suites
 
 
 def check(config: Config) -> None:
@@ -24,7 +25,8 @@ def check(config: Config) -> None:
         CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
     """
     _check_constitution(config)
-    load_prompts(config.prompts, config.seed)
+    _check_rounds(config)
+    open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
     if config.judge.audit:
         check_audit(config.judge, _judge_identity(config))
@@ -38,6 +40,7 @@ def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) 
         CharterError: one of them cannot be used, and what to do.
     """
     load_requests(config.evaluation, config.seed)
+    check_suites(config.evaluation)
     for model, serving in models.values():
         check_served(model, serving)
 
@@ -57,6 +60,15 @@ def check_served(model: str, serving: Serving) -> None:
 def _judge_identity(config: Config) -> str:
     model, serving = judging(config)
     return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+
+
+def _check_rounds(config: Config) -> None:
+    share = config.pairs.strategies.on_policy
+    if share and config.training.rounds == 1:
+        raise ConfigError(
+            f"pairs.strategies.on-policy '{share}': there is no round after the first, where alone it makes pairs. "
+            "Set training.rounds to 2 or more, or leave it out."
+        )
 
 
 def _check_constitution(config: Config) -> None:

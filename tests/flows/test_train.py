@@ -9,6 +9,7 @@ import pytest
 
 from charter.config import Config
 from charter.errors import ConfigError
+from charter.heat import read_heat
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
 from flows.train import train
@@ -26,7 +27,7 @@ def config(outputs: Path, url: str, name: str, **sections: Any) -> Config:
             "serving": {"base_urls": [url], "python": write_stand_in(outputs)},
             "generation": {"rounds": 1},
             "judge": {"principles": 1, "tie_margin": 0.0},
-            "evaluation": HELD_OUT,
+            "evaluation": {**HELD_OUT, "probes": {"n_pressed": 0, "n_insisted": 0, "n_unknown": 0, "n_paired": 0}},
             **sections,
         }
     )
@@ -51,6 +52,12 @@ async def test_models_are_trained_on_a_dataset_that_another_run_made(
     assert list(json.loads((trained / "evaluation.json").read_text())["models"]) == ["base", "sft", "dpo"]
     assert verdict.model == "dpo"
 
+    heat = read_heat(trained / "tokens")
+    assert heat is not None and not heat.problem
+    assert (heat.model, heat.reference, heat.scored > 0) == ("dpo", "sft", True)
+    assert [found.name for found in heat.divergence] == ["sft", "base"]
+    assert "What training changed, token by token" in (trained / "report.html").read_text()
+
     manifest = json.loads((trained / "manifest.json").read_text())
     source = json.loads((trained / "dataset.json").read_text())
     assert list(manifest["stages"]) == ["answer base", "answer sft", "answer dpo"]
@@ -67,3 +74,22 @@ async def test_a_folder_without_a_dataset_fails_the_flow_before_anything_is_made
     with pytest.raises(ConfigError, match="no finished run with data"):
         await train(config(tmp_path, model_server.url, "trained"), tmp_path / "nothing")
     assert not (tmp_path / "trained").exists()
+
+
+@pytest.mark.system
+async def test_grpo_takes_the_place_of_dpo(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:
+    """With the judge as the reward, which the training process asks by itself; the verdict is on its model."""
+    await dataset(config(tmp_path, model_server.url, "data"))
+    asked = model_server.counts["requests"]
+    steps = {"sft": {"epochs": 0.1}, "grpo": {"epochs": 0.2, "group": 4, "batch_size": 8, "max_tokens": 48}}
+    trained = config(tmp_path, model_server.url, "trained", training={"preference": "grpo", **steps})
+    verdict = await train(trained, tmp_path / "data")
+
+    folder = trained.run_folder
+    assert verdict.model == "grpo"
+    assert list(json.loads((folder / "evaluation.json").read_text())["models"]) == ["base", "sft", "grpo"]
+    assert not (folder / "dpo").exists()
+    (line, *_) = [json.loads(line) for line in (folder / "grpo" / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < line["reward"] < 1 and line["rewards/missing"] < 1
+    assert model_server.counts["requests"] > asked + sum(HELD_OUT.values())
+    assert "GRPO" in (folder / "report.html").read_text()

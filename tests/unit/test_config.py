@@ -46,11 +46,17 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("generation: {selection: {principles: 0}}", "generation.selection.principles"),
         ("pairs: {strategies: {revision: 0}}", "pairs.strategies: .*all shares are 0"),
         ("pairs: {strategies: {best-worst: 1.5}}", "pairs.strategies.best-worst"),
-        ("pairs: {strategies: {on-policy: 1}}", "pairs.strategies.on-policy"),
+        ("pairs: {strategies: {off-policy: 1}}", "pairs.strategies.off-policy"),
+        ("pairs: {strategies: {revision: 0, on-policy: 1}}", "pairs.strategies: .*all shares are 0 but that of on-pol"),
+        ("training: {rounds: 2, preference: grpo}", "training: .*2 rounds need `preference: dpo`"),
         ("pairs: {n: 1}", "pairs.n"),
         ("nmae: demo", "nmae"),
         ("name: ../up", "name"),
         ("training: {dpo: {beta: 0}}", "training.dpo.beta"),
+        ("training: {preference: ppo}", "training.preference"),
+        ("training: {preference: grpo, rounds: 2}", "training: .*2 rounds need `preference: dpo`"),
+        ("training: {grpo: {group: 1}}", "training.grpo.group"),
+        ("training: {grpo: {batch_size: 12}}", "training: .*12 answers per step .* no whole number of groups of 8"),
         ("serving: {port: 99999}", "serving.port"),
     ],
 )
@@ -120,7 +126,8 @@ def test_strategies_are_named_in_the_file_as_in_the_data(tmp_path: Path) -> None
     path.write_text("pairs: {n: 6, strategies: {best-worst: 0.5, every-revision: 1}}\n")
     config = load_config(path, {"pairs.strategies.helpful": 0.25})
     assert config.pairs.strategies.model_dump(by_alias=True) == {
-        "revision": 1.0, "every-revision": 1.0, "helpful": 0.25, "samples": 0.0, "best-worst": 0.5
+        "revision": 1.0, "every-revision": 1.0, "helpful": 0.25, "samples": 0.0, "best-worst": 0.5,
+        "on-policy": 0.0,
     }  # fmt: skip
     assert config.pairs.sampled and config.pairs.mixed
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -131,3 +138,11 @@ def test_by_default_a_run_makes_the_pairs_it_always_made() -> None:
     pairs = Config().pairs
     assert [name for name, share in pairs.strategies.model_dump(by_alias=True).items() if share] == ["revision"]
     assert not pairs.sampled and not pairs.mixed
+
+
+@pytest.mark.parametrize(("text", "labels"), [("review: true", True), ("review: {n: 5}", False), ("", False)])
+def test_people_are_asked_in_short_or_at_length(tmp_path: Path, text: str, labels: bool) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    review = load_config(path).review
+    assert (review.labels, review.sign_off) == (labels, False)

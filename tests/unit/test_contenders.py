@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.config import Config, Evaluation, Judge, Serving
+from charter.config import Config, Evaluation, Judge, Probes, Serving
 from charter.contenders import check_contenders, contenders
 from charter.errors import ConfigError
 from charter.sandbox import MODEL
@@ -38,9 +38,12 @@ def test_somebody_else_grades(judge: Judge, base: str | None, names: list[str]) 
     assert list(contenders(Config(evaluation=OWN, judge=judge), base)) == names
 
 
-def test_a_model_that_would_grade_itself_is_refused() -> None:
+@pytest.mark.parametrize(
+    "evaluation", [OWN, Evaluation(grader="both"), Evaluation(probes=Probes(n_win=5))], ids=["judge", "both", "wins"]
+)
+def test_a_model_that_would_grade_itself_is_refused(evaluation: Evaluation) -> None:
     with pytest.raises(ConfigError, match=r"the model would grade its own answers\. Name judge\.model"):
-        contenders(Config(evaluation=OWN), None)
+        contenders(Config(evaluation=evaluation), None)
 
 
 def test_a_dataset_is_not_written_over(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from charter.config import Config, Generation, Training
 from charter.data.shards import read_rows
-from charter.dataset import take_dataset, with_dataset
+from charter.dataset import check_training, take_dataset, with_dataset
 from charter.errors import ConfigError
 from charter.messages import Messages
 from charter.serving.completion import Sampling
@@ -41,6 +41,11 @@ def test_what_made_the_data_is_the_dataset_s_and_the_rest_the_run_s(made: Path, 
     assert merged.constitution == tmp_path / "law.md"
     assert merged.training.sft_share == 0.25
     assert (merged.name, merged.seed, merged.training.lora_rank) == ("again", 7, 4)
+
+
+def test_rounds_that_would_make_data_are_refused(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.rounds '2': .* or run flows\.align"):
+        check_training(Config(name="again", outputs=tmp_path, training=Training(rounds=2)), made)
 
 
 def test_the_data_is_copied_with_its_manifest_and_what_was_there_goes(made: Path, tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ from tests.scripted_run import make_run
         ({"generation": Generation(selection=Selection(how="one-per-tag"))}, "no principle of 'law' has a tag"),
         ({"generation": Generation(preface=True)}, r"generation\.preface 'true': .*law\.md' has no preface"),
         ({"pairs": Pairs(filters=Filters(language=True))}, "pairs.filters.language 'true': 'tlh', the language of"),
+        ({"pairs": Pairs(strategies=Strategies(on_policy=0.5))}, r"on-policy '0\.5': there is no round after the fir"),
     ],
-    ids=["tags", "judge's tags", "one per tag", "preface", "language"],
+    ids=["tags", "judge's tags", "one per tag", "preface", "language", "rounds"],
 )
 def test_settings_that_the_constitution_cannot_serve_are_refused(tmp_path: Path, settings: dict, message: str) -> None:
     law = tmp_path / "law.md"

@@ -13,6 +13,7 @@ from charter.comparison.text import COSTS, change_text
 from charter.report import plots
 from charter.report.data import plain
 from charter.report.examples import draw
+from charter.report.further import further_titles
 from charter.report.headline import TITLES
 from charter.report.page import FOLDER as REPORT
 from charter.report.page import environment
@@ -41,6 +42,7 @@ def render_comparison(comparison: Comparison) -> str:
             runs=told["runs"],
             changes=changes,
             titles=TITLES,
+            further=further_titles([run["measures"] for run in told["runs"]]),
             costs=COSTS,
             plots={name: Markup(svg) for name, svg in pictures.items()},  # the XML writer has escaped the text in them
             style=Markup(css),  # ours, not a user's

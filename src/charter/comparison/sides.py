@@ -1,7 +1,7 @@
 """One run, read for a comparison: what it was made from, what was measured, what it cost."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,8 @@ import yaml
 from charter.constitution import Constitution, load_constitution
 from charter.errors import DataError
 from charter.evaluation.measures import Answers
-from charter.training.job import read_done
+from charter.training.job import STEPS, read_done
 from charter.verdict import read_answers
-
-STEPS = ("sft", "dpo")
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Cost:
 
     Attributes:
         seconds: of the stages; shards that ran side by side add up.
-        training_seconds: of SFT and DPO.
+        training_seconds: of all training steps.
     """
 
     calls: int | None = None
@@ -92,7 +90,7 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
         settings=flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))),
         measures=evaluation[name],
         answers=read_answers(folder, name),
-        cost=_cost(folder),
+        cost=_cost(folder, dict.fromkeys([*STEPS, *evaluation])),
     )
 
 
@@ -104,9 +102,9 @@ def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def _cost(folder: Path) -> Cost:
+def _cost(folder: Path, models: Iterable[str]) -> Cost:
     stages = _json(folder / "manifest.json").get("stages", {}).values()
-    trained = [done["seconds"] for step in STEPS if (done := read_done(folder / step))]
+    trained = [done["seconds"] for model in models if (done := read_done(folder / model))]
     training = round(sum(trained), 3) if trained else None
     if not stages:
         return Cost(training_seconds=training)

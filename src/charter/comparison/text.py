@@ -8,6 +8,7 @@ from charter.comparison.differences import Comparison, Differences, Moved
 from charter.comparison.sides import Cost, Side
 from charter.evaluation.intervals import Difference, PairedTest
 from charter.report.examples import draw
+from charter.report.further import amount, between, further_titles
 from charter.report.headline import TITLES, p_value, points
 from charter.screen import visible
 
@@ -56,6 +57,8 @@ def _measures(sides: Sequence[Side]) -> Iterator[str]:
     yield _row("%", [_letter(i) for i in range(len(sides))])
     for title in TITLES:
         yield _row(title.long, [_rate(side.measures[title.name]) for side in sides])
+    for title in further_titles([side.measures for side in sides]):
+        yield _row(title.long, [_further(side.measures.get(title.name), title.name) for side in sides])
 
 
 def _costs(sides: Sequence[Side]) -> Iterator[str]:
@@ -73,6 +76,13 @@ def _rate(rate: Mapping[str, Any]) -> str:
     return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}-{100 * rate['high']:.1f})"
 
 
+def _further(rate: Mapping[str, Any] | None, name: str) -> str:
+    if not rate or not rate["n"]:
+        return "-"
+    value, span = amount(rate["value"], name), between(rate, name).replace(" to ", "-")
+    return f"{value} ({span})".replace(" %", "")
+
+
 def _amount(cost: Cost, name: str, form: str) -> str:
     value = getattr(cost, name)
     return "-" if value is None else form.format(value)
@@ -81,6 +91,8 @@ def _amount(cost: Cost, name: str, form: str) -> str:
 def _changes(one: Differences) -> Iterator[str]:
     for title in TITLES:
         yield f"  {title.long:<{NAME}}{change_text(one.measures[title.name])}"
+    for title in further_titles([one.measures]):
+        yield f"  {title.long:<{NAME}} {change_text(one.measures[title.name])}"
 
 
 def _law(one: Differences, first: Side, other: Side) -> Iterator[str]:

@@ -2,15 +2,20 @@
 
 from charter.config.audit import Audit, PairColumn, PairFormat
 from charter.config.budget import Budget
-from charter.config.evaluation import Budgets, Evaluation, Gate
+from charter.config.evaluation import Budgets, Evaluation, Gate, ProbeLimits, Probes
 from charter.config.generation import Generation, Selection
 from charter.config.judging import Judge, JudgeKind, Member
 from charter.config.load import load_config, parse_config, read_override
+from charter.config.monitoring import Monitor
 from charter.config.pairs import Filters, Pairs, Strategies
 from charter.config.prompts import Prompts
+from charter.config.redteam import Embeddings, RedTeam
+from charter.config.review import Review
 from charter.config.section import Count, Section, Share
 from charter.config.serving import Serving
-from charter.config.training import Dpo, Optimisation, Sft, Training
+from charter.config.suites import Harness, Suite
+from charter.config.tokens import Tokens
+from charter.config.training import Dpo, Grpo, Optimisation, Reward, Sft, Training
 from charter.config.whole import Config
 
 __all__ = [
@@ -20,24 +25,35 @@ __all__ = [
     "Config",
     "Count",
     "Dpo",
+    "Embeddings",
     "Evaluation",
     "Filters",
     "Gate",
     "Generation",
+    "Grpo",
+    "Harness",
     "Judge",
     "JudgeKind",
     "Member",
+    "Monitor",
     "Optimisation",
     "PairColumn",
     "PairFormat",
     "Pairs",
+    "ProbeLimits",
+    "Probes",
     "Prompts",
+    "RedTeam",
+    "Review",
+    "Reward",
     "Section",
     "Selection",
     "Serving",
     "Sft",
     "Share",
     "Strategies",
+    "Suite",
+    "Tokens",
     "Training",
     "load_config",
     "parse_config",

@@ -51,7 +51,8 @@ class Judge(Section):
     max_tokens: Count = 512
     """`reasoned`, `critic`: the longest chain of thought or critique, in tokens. What is cut off is never used."""
     panel: tuple[Member, ...] = ()
-    """`panel`: its members, two or more. Pairs on which they split go to `review/` and never to training."""
+    """`panel`: its members, two or more. Pairs on which they split are for people to decide
+    (`review.labels`), and not trained on before they have."""
     audit: Path | None = None
     """An audit.json of `charter judge audit`. A run refuses to start if it is about another model, or too low."""
     min_agreement: Share = 0.8

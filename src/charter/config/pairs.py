@@ -23,11 +23,18 @@ class Strategies(Section):
     """Several answers to the prompt, two by two."""
     best_worst: Share = 0.0
     """Of several answers to the prompt, the one that the judge likes best against the one it likes least."""
+    on_policy: Share = 0.0
+    """As `samples`, but only in rounds after the first (`training.rounds`): there the model answers that DPO goes on
+    from, so that both answers of a pair are its own. In the first round the base model answers, from which DPO does not
+    start."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not any(self.model_dump().values()):
-            raise ValueError("all shares are 0, so that there would be no pairs; give one a share, such as revision: 1")
+        if not any(self.model_dump(exclude={"on_policy"}).values()):
+            but = " but that of on-policy, which is off in the first round" if self.on_policy else ""
+            raise ValueError(
+                f"all shares are 0{but}, so that there would be no pairs; give one a share, such as revision: 1"
+            )
         return self
 
 
@@ -52,7 +59,8 @@ class Pairs(Section):
     strategies: Strategies = Strategies()
     """How answers become pairs; any of them together."""
     n: Annotated[int, Field(ge=2, le=64)] = 4
-    """Answers per prompt for `samples` (n/2 pairs) and `best-worst` (n (n-1)/2 comparisons), the first one included."""
+    """Answers per prompt, the first one included, for `samples` and `on-policy` (n/2 pairs) and for `best-worst`
+    (n (n-1)/2 comparisons)."""
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     """Sampling temperature of the answers after the first one."""
     helpful_share: Share = 0.5
@@ -66,7 +74,8 @@ class Pairs(Section):
     @property
     def sampled(self) -> bool:
         """Whether prompts are answered more than once."""
-        return any((self.strategies.samples, self.strategies.best_worst, self.strategies.helpful))
+        shares = self.strategies
+        return any((shares.samples, shares.best_worst, shares.on_policy, shares.helpful))
 
     @property
     def mixed(self) -> bool:

@@ -20,4 +20,4 @@ class Prompts(Section):
     """How many prompts to use, drawn by the seed; all of them when empty."""
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """Leave out a conversation that shares this share of its runs of three words with an earlier one; off when empty.
-    The same words in another case or spacing are always left out."""
+    The same words in another case or spacing are always left out. On, it holds the words of all prompts in memory."""

@@ -1,4 +1,4 @@
-"""SFT and DPO."""
+"""SFT, then DPO or GRPO."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,7 +13,7 @@ Watching = Literal["warn", "stop", "off"]
 
 
 class Optimisation(Section):
-    """Settings that both training steps have."""
+    """Settings that all training steps have."""
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the data."""
@@ -56,11 +56,47 @@ class Dpo(Optimisation):
     every step, which takes one more forward pass, and a second model in memory where every weight is trained."""
 
 
+class Reward(Optimisation):
+    """A reward model on the pairs: a number for any answer, the higher the better it fits the constitution."""
+
+    soft_labels: bool = True
+    """Train on the judge's probability p, as for `dpo`. Off: on its verdict."""
+
+
+class Grpo(Optimisation):
+    """Reinforcement learning: the model answers each prompt several times, and learns from what beats the mean."""
+
+    reward: Literal["judge", "model"] = "judge"
+    """`judge`: the probability that the answer is better than the model's first one, by the judge of the pairs. It is
+    served while this step runs (on the same GPU: lower `serving.memory_share`); `budget` does not count its calls.
+    `model`: the score of a reward model, which is trained before."""
+    group: Annotated[int, Field(ge=2)] = 8
+    """Answers to each prompt, which are compared with each other."""
+    max_tokens: Count = 512
+    """The longest answer, in tokens. What is cut off has no reward."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of these answers. What the model never says cannot be rewarded."""
+    beta: Annotated[float, Field(ge=0)] = 0.04
+    """How strongly the model is held to the one it started from, which takes a second model in memory; 0: not."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
+    """The peak learning rate."""
+    batch_size: Count = 32
+    """Answers per step and process; times `gradient_accumulation` and processes, whole groups."""
+    max_length: Count = 1024
+    """Longer prompts, in tokens, are left out and counted."""
+
+
 class Training(Section):
-    """SFT, then DPO."""
+    """SFT, then DPO or GRPO."""
 
     sft_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """The share of prompts for SFT; the others make the pairs of DPO. No prompt serves both."""
+    """The share of prompts for SFT; the others make the pairs of DPO, or are GRPO's. No prompt serves both."""
+    preference: Literal["dpo", "grpo"] = "dpo"
+    """What follows SFT: `dpo` on the pairs, or `grpo`, where the model answers and is rewarded for what it says."""
+    rounds: Count = 1
+    """How many times DPO aligns the model. In each round after the first, the model of the round before answers the
+    prompts of the pairs again; the answers are critiqued, revised and judged as in the first, by the same models, and
+    DPO goes on from it. Of all rounds, the model that does best in the evaluation is kept."""
     method: Literal["full", "lora"] = "full"
     """Train every weight, or low-rank adapters that are merged at the end."""
     lora_rank: Count = 16
@@ -79,6 +115,15 @@ class Training(Section):
     """Supervised fine-tuning."""
     dpo: Dpo = Dpo()
     """Preference optimisation."""
+    reward: Reward = Reward()
+    """The reward model, for `grpo.reward: model`."""
+    grpo: Grpo = Grpo()
+    """Reinforcement learning, for `preference: grpo`."""
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether the judge is asked while a model is trained."""
+        return self.preference == "grpo" and self.grpo.reward == "judge"
 
     @model_validator(mode="after")
     def _launched_one_way(self) -> Self:
@@ -90,5 +135,24 @@ class Training(Section):
             raise ValueError(
                 f"{self.processes} processes need `distributed`: ddp where the model fits on one GPU,"
                 " else fsdp2 or zero3"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_are_of_pairs(self) -> Self:
+        if self.rounds > 1 and self.preference != "dpo":
+            raise ValueError(
+                f"{self.rounds} rounds need `preference: dpo`; under {self.preference} the model learns from its own"
+                " answers at every step"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        grpo, drawn = self.grpo, self.grpo.batch_size * self.grpo.gradient_accumulation * self.processes
+        if drawn % grpo.group:
+            raise ValueError(
+                f"grpo: {drawn} answers per step (batch_size, gradient_accumulation and processes) are no whole number"
+                f" of groups of {grpo.group}; change grpo.batch_size or grpo.group"
             )
         return self

@@ -1,7 +1,7 @@
 """Everything one alignment run needs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -10,10 +10,14 @@ from charter.config.budget import Budget
 from charter.config.evaluation import Evaluation, Gate
 from charter.config.generation import Generation
 from charter.config.judging import Judge
+from charter.config.monitoring import Monitor
 from charter.config.pairs import Pairs
 from charter.config.prompts import Prompts
+from charter.config.redteam import RedTeam
+from charter.config.review import Review
 from charter.config.section import Section
 from charter.config.serving import Serving
+from charter.config.tokens import Tokens
 from charter.config.training import Training
 from charter.store.address import refuse_password
 
@@ -46,14 +50,27 @@ class Config(Section):
     """Which answers become pairs."""
     judge: Judge = Judge()
     """Preference labels."""
+    review: Review = Review()
+    """When people are asked; `review: true` is short for `labels: true` in it."""
     audit: Audit = Audit()
     """The audit of the judge, on pairs whose better answer is known; a run does without."""
     training: Training = Training()
-    """SFT and DPO."""
+    """What the models learn, and how."""
+    tokens: Tokens = Tokens()
+    """What training changed, token by token; for the report."""
     evaluation: Evaluation = Evaluation()
     """Held-out requests."""
     gate: Gate = Gate()
     """Thresholds of the verdict."""
+    redteam: RedTeam = RedTeam()
+    """The search for requests on which the model fails; a run does without."""
+    monitor: Monitor = Monitor()
+    """The watch over a served model; a run does without."""
+
+    @field_validator("review", mode="before")
+    @classmethod
+    def _in_short(cls, review: Any) -> Any:
+        return {"labels": review} if isinstance(review, bool) else review
 
     @field_validator("store")
     @classmethod

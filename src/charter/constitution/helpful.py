@@ -14,9 +14,10 @@ SHIPPED = Path(__file__).with_name("helpful.md")
 def helpful_part(law: Constitution) -> Constitution:
     """The constitution with its principles tagged `helpful` alone; with a shipped one on refusing, if it has none."""
     found = tuple(principle for principle in law.principles if TAG in principle.tags)
-    return replace(law, principles=found or _shipped())
+    return replace(law, principles=found or shipped())
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> tuple[Principle, ...]:
+def shipped() -> tuple[Principle, ...]:
+    """The shipped principle against needless refusal."""
     return load_constitution(SHIPPED).principles

@@ -14,6 +14,7 @@ from charter.explain.rows import reading
 from charter.judging.protocol import logistic
 from charter.messages import Message, transcript
 from charter.report.tables import scan
+from charter.training.job import STEPS
 
 Row = Mapping[str, Any]
 Table = Literal["pairs", "sft_data", "review"]
@@ -61,7 +62,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Lost:
-    """Where and why the row, or one pair of it, left the run; at ``sft`` and ``dpo`` it is only not trained on."""
+    """Where and why the row, or one pair of it, left the run; at a training step it is only not trained on."""
 
     pair_id: str | None
     stage: str
@@ -116,7 +117,7 @@ def tell_story(run: Path, row_id: str) -> Story:
     law, principles = load_constitution(run / "constitution.md"), read_principles(run)
     with reading(run):
         found = {name: _rows(scan(run, name), row_id) for name in SCHEMAS}
-        dropped = [row for step in ("sft", "dpo") for row in _rows(_dropped(run / step), row_id)]
+        dropped = [row for step in STEPS for row in _rows(_dropped(run / step), row_id)]
     asked = next(iter(found["responses"] + found["prompts"]), None)
     response = found["responses"][0]["response"] if found["responses"] else None
     rounds = tuple(_round(row, principles) for row in sorted(found["revisions"], key=lambda row: int(row["round"])))

@@ -7,16 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from charter.judging import text
 from charter.judging.plots import breakdown_plot, reliability_plot
 from charter.messages import transcript
 from charter.report.data import plain
-from charter.report.headline import interval, percent
 from charter.report.page import FOLDER as REPORT
-from charter.report.page import shorten
+from charter.report.page import environment
 
 FOLDER = Path(__file__).parent
 
@@ -65,17 +64,9 @@ def _groups(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([FOLDER, REPORT]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "interval": interval, "shorten": shorten, "digits": _digits}
-    # The macros of the report are compiled whole, with filters for what an audit does not show.
-    environment.filters |= {"signed": str}
-    return environment
+    made = environment(FOLDER)
+    made.filters["digits"] = _digits
+    return made
 
 
 def _digits(value: float | None) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import yaml
@@ -13,8 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from charter.data.export import Table
 from charter.data.schema import SCHEMAS
 from charter.judging.text import sentence as audit_sentence
+from charter.report.curves import curve
 from charter.report.data import ReportData
 from charter.report.headline import headline_markdown, headline_sentence, model_title, percent
+from charter.review.agreement import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
 RUN_TABLES = tuple(
@@ -24,20 +26,75 @@ RUN_TABLES = tuple(
 """What a run's own folder holds."""
 JUDGE = ("kind", "model", "principles", "tags", "combine", "tie_margin")
 """The settings of the judge that say what a label means."""
+SETTINGS = {
+    "epochs": "epochs",
+    "learning_rate": "peak learning rate",
+    "batch_size": "rows per step and process",
+    "gradient_accumulation": "batches per step",
+    "max_length": "longest row, in tokens",
+    "warmup_share": "share of steps to warm up",
+    "loss": "loss",
+    "beta": "β",
+    "sft_weight": "weight of the chosen answer's likelihood",
+    "length_normalised": "compared per token",
+    "soft_labels": "soft labels",
+    "group": "answers to each prompt",
+    "temperature": "temperature of these",
+}
+"""The settings of training that a card shows, by what it calls them."""
 
 
-def model_card(data: ReportData) -> str:
+class Exported(NamedTuple):
+    """A model that stands alone, whose ``README.md`` the card is then.
+
+    Attributes:
+        model: its name in the run.
+        how: how the folder was made.
+        checked: what it was compared with.
+        warning: why it is not to be used as an aligned model; empty where its gate said go.
+    """
+
+    model: str
+    how: str
+    checked: str
+    warning: str = ""
+
+
+def model_card(data: ReportData, exported: Exported | None = None) -> str:
     """``MODEL_CARD.md``: what the model is, how it was made and measured, and where its limits lie."""
+    measured = data.evaluation.get("models", {})
+    model = exported.model if exported else str(data.verdict.get("model") or next(reversed(measured), "dpo"))
+    training = data.config.get("training", {})
+    preference = training.get("preference", "dpo")
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["charter", "constitutional-ai", "dpo", "sft"],
-        "model-index": [{"name": " ".join(data.name.split()), "results": _results(data)}],
+        "tags": ["charter", "constitutional-ai", preference, "sft"],
+        "model-index": [{"name": " ".join(data.name.split()), "results": _results(data, model)}],
     }
     base = data.config.get("model")
     if base and base != "sandbox" and not Path(str(base)).is_absolute():
         front["base_model"] = base
-    return _render("model_card.md.j2", data, front)
+    steps = ("sft", preference)
+    return _render(
+        "model_card.md.j2",
+        data,
+        front,
+        model,
+        exported=exported,
+        warning=exported.warning if exported else _warning(data.verdict),
+        path="." if exported else model if re.fullmatch(r"[\w.-]+", model) else "MODEL",
+        audit=audit_sentence(data.audit) if data.audit else "",
+        settings={step: training[step] for step in steps if step in training},
+        rows=[(key, title) for key, title in SETTINGS.items() if any(key in training.get(step, {}) for step in steps)],
+        curves={step: curve(metrics) for step, metrics in data.training.items() if metrics},
+    )
+
+
+def _warning(verdict: Mapping[str, Any]) -> str:
+    if not verdict or verdict["verdict"] == "go":
+        return ""
+    return f"This model did not pass its gate. Do not use it as an aligned model. {verdict.get('reason', '')}".strip()
 
 
 def dataset_card(data: ReportData, tables: Sequence[Table] | None = None, license: str | None = None) -> str:
@@ -64,6 +121,7 @@ def dataset_card(data: ReportData, tables: Sequence[Table] | None = None, licens
         "dataset_card.md.j2",
         data,
         front,
+        next(reversed(data.evaluation.get("models", {})), "base"),
         tables=tables or RUN_TABLES,
         exported=bool(tables),
         license=front["license"],
@@ -97,20 +155,20 @@ def _dtype(kind: pa.DataType) -> str:
     return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
-def _results(data: ReportData) -> list[dict[str, Any]]:
+def _results(data: ReportData, model: str) -> list[dict[str, Any]]:
     models = data.evaluation.get("models", {})
-    if not models:
+    if model not in models:
         return []
     metrics = [
         {"name": name, "type": name, "value": round(rate["value"], 6)}
-        for name, rate in list(models.values())[-1].items()
+        for name, rate in models[model].items()
         if isinstance(rate, dict) and isinstance(rate.get("value"), float)
     ]
     dataset = {"name": "Charter held-out requests", "type": "charter-held-out"}
     return [{"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}]
 
 
-def _render(template: str, data: ReportData, front: dict[str, Any], **more: object) -> str:
+def _render(template: str, data: ReportData, front: dict[str, Any], model: str, **more: object) -> str:
     models = list(data.evaluation.get("models", {}))
     name = data.constitution.name
     text = (
@@ -120,7 +178,8 @@ def _render(template: str, data: ReportData, front: dict[str, Any], **more: obje
             data=data,
             front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
             headline=headline_markdown(data.evaluation, data.verdict or None) if models else "",
-            sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", models[-1] if models else "base"),
+            sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", model),
+            model=model,
             **more,
         )
     )
@@ -148,5 +207,6 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters |= {"inline": inline, "place": place, "percent": percent, "model_title": model_title}
+    environment.filters["review_sentence"] = review_sentence
     environment.filters["meaning"] = lambda column: inline(column.metadata[b"meaning"].decode())
     return environment

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,17 @@ import yaml
 
 from charter.constitution import load_constitution
 from charter.constitution.blame import count_deeds
+from charter.evaluation.rounds import FIRST, round_model, rounds_of
+from charter.heat import FOLDER, Heat, read_heat
 from charter.report.cards import dataset_card, model_card
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
+from charter.report.headline import final_model
 from charter.report.page import render_report
+from charter.report.rounds import count_pairs
 from charter.report.tables import count, failure_table, label_summary, scan, value_counts
+from charter.rounds import round_folders, round_title
+from charter.training.job import DONE, STEPS
 
 FILES = {
     "report.html": render_report,
@@ -51,7 +57,9 @@ def collect(
     """
     config = _yaml(run_folder / "config.yaml")
     evaluation, verdict = _json(run_folder / "evaluation.json"), _json(run_folder / "gate.json")
-    failures, pairs = failure_table(_failures(run_folder)), scan(run_folder, "pairs")
+    steps, later = _steps(config), rounds_of(evaluation)[1:]
+    failures = failure_table(_failures(run_folder, [run_folder / step for step in steps]))
+    pairs = scan(run_folder, "pairs")
     seed = int(config.get("seed", 0))
     return ReportData(
         name=str(config.get("name", run_folder.name)),
@@ -61,11 +69,14 @@ def collect(
         verdict=verdict,
         evaluation=evaluation,
         stages=_stages(run_folder, progress or {}, failures),
-        failures=failures,
-        examples=held_out_examples(run_folder, _final_model(evaluation, verdict), seed)
+        failures=failures + _later_failures(run_folder, later),
+        examples=held_out_examples(run_folder, final_model(evaluation, verdict), seed)
         + training_examples(run_folder, seed),
         labels=label_summary(pairs, failures),
-        training={"sft": read_metrics(run_folder / "sft"), "dpo": read_metrics(run_folder / "dpo")},
+        training={step: _curves(run_folder, [step, *later] if step == FIRST else [step]) for step in steps},
+        trained={name: done for name in (*steps, *later) if (done := _json(run_folder / name / DONE))},
+        heat=_heat(run_folder, models or {}),
+        rounds=count_pairs(run_folder),
         pair_strategies=value_counts(pairs, "strategy"),
         kinds=value_counts(pairs, "kind"),
         versions=dict(versions or {}),
@@ -73,6 +84,7 @@ def collect(
         wrote=value_counts(scan(run_folder, "responses"), "model_identity"),
         judged=value_counts(_concat(run_folder, ("pairs", "sft_data"), "judge_identity"), "judge_identity"),
         audit=_audit(config),
+        review=_json(run_folder / "review.json"),
         command=command,
     )
 
@@ -82,7 +94,7 @@ def write_report(run_folder: Path, data: ReportData) -> Path:
 
     A run that made neither data nor models, but evaluated what others made, has no cards.
     """
-    made = any((run_folder / name).is_dir() for name in ("responses", "pairs", "sft", "dpo"))
+    made = any((run_folder / name).is_dir() for name in ("responses", "pairs", *STEPS))
     for name, make in FILES.items():
         if name in CARDS and data.evaluation and not made:
             continue
@@ -140,10 +152,38 @@ def _stages(
     return stages
 
 
-def _failures(run_folder: Path) -> pl.LazyFrame | None:
+def _steps(config: Mapping[str, Any]) -> list[str]:
+    """The training steps of the run; an earlier one of the same name may have left the folders of others."""
+    training = config.get("training", {})
+    last = training.get("preference", "dpo")
+    by_model = last == "grpo" and training.get("grpo", {}).get("reward") == "model"
+    return ["sft", "reward", last] if by_model else ["sft", last]
+
+
+def _curves(run_folder: Path, models: Sequence[str]) -> list[MetricRow]:
+    """The numbers of training steps of which each went on from the one before; their optimiser steps are counted on."""
+    rows = list[MetricRow]()
+    for model in models:
+        past = float(rows[-1].get("step") or len(rows)) if rows else 0.0
+        found = read_metrics(run_folder / model)
+        rows += [row | {"step": past + (row.get("step") or 0.0)} for row in found] if past else found
+    return rows
+
+
+def _later_failures(run_folder: Path, trained: Sequence[str]) -> list[Failure]:
+    """Rows that were lost in rounds after the first, their stages named as in the manifest."""
+    found = list[Failure]()
+    for number, folder in round_folders(run_folder).items():
+        models = [run_folder / round_model(number)] if round_model(number) in trained else []
+        named = round_title(number)
+        found += [replace(f, stage=f"{named}: {f.stage}") for f in failure_table(_failures(folder, models))]
+    return found
+
+
+def _failures(folder: Path, models: Sequence[Path]) -> pl.LazyFrame | None:
     # Rows that training leaves out are kept beside the model, with the same columns.
-    dropped = [path for step in ("sft", "dpo") if (path := run_folder / step / "dropped.parquet").is_file()]
-    frames = [scan(run_folder, "failures"), *(pl.scan_parquet(path) for path in dropped)]
+    dropped = [path for model in models if (path := model / "dropped.parquet").is_file()]
+    frames = [scan(folder, "failures"), *(pl.scan_parquet(path) for path in dropped)]
     present = [frame.select("row_id", "stage", "reason", "detail") for frame in frames if frame is not None]
     return pl.concat(present) if present else None
 
@@ -154,13 +194,15 @@ def _audit(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name != "mistakes"}
 
 
+def _heat(run_folder: Path, models: Mapping[str, str]) -> Heat | None:
+    """What was found of the tokens, unless that was of another model of the same name, which an earlier run made."""
+    heat = read_heat(run_folder / FOLDER)
+    return None if heat and models and models.get(heat.model) != heat.identity else heat
+
+
 def _concat(run_folder: Path, names: Sequence[str], *columns: str) -> pl.LazyFrame | None:
     frames = [frame.select(columns) for name in names if (frame := scan(run_folder, name)) is not None]
     return pl.concat(frames) if frames else None
-
-
-def _final_model(evaluation: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
-    return str(verdict.get("model") or list(evaluation.get("models", {"base": None}))[-1])
 
 
 def _yaml(path: Path) -> dict[str, Any]:

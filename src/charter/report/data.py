@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from charter.constitution.blame import Deeds
+from charter.heat import Heat
 
 MetricRow = dict[str, float | None]
 
@@ -113,6 +114,11 @@ class ReportData:
         wrote: first answers by the identity of the model that wrote them.
         judged: labels by the identity of their judge.
         audit: of the judge, as ``audit.json`` holds it but for its examples; empty where the run names none.
+        review: of the labels by people, as ``review.json`` holds it; empty where nobody was asked.
+        trained: what each finished training step says of itself: rows, steps, seconds, warnings.
+        heat: what training changed, token by token.
+        rounds: pairs of each round by the name of its model, where there are several rounds; `labels`, `kinds` and
+            what principles did are of the first alone.
     """
 
     name: str
@@ -126,6 +132,9 @@ class ReportData:
     examples: list[Example] = field(default_factory=list)
     labels: Labels = field(default_factory=Labels)
     training: dict[str, list[MetricRow]] = field(default_factory=dict)
+    trained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    heat: Heat | None = None
+    rounds: dict[str, int] = field(default_factory=dict)
     pair_strategies: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -133,6 +142,7 @@ class ReportData:
     wrote: dict[str, int] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    review: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 
     def to_json(self) -> str:

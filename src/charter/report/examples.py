@@ -2,18 +2,19 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from charter.data.shards import shard_files
 from charter.evaluation.answers import load_answers
 from charter.evaluation.measures import Graded
 from charter.messages import transcript
 from charter.report.data import Example
 from charter.report.headline import model_title
-from charter.report.tables import scan
+from charter.report.tables import count, scan
 
 DRAWN = {"harmful": 6, "borderline": 3, "benign": 2, "fact": 1}
 WRONG = 4
@@ -47,17 +48,23 @@ def training_examples(run_folder: Path, seed: int) -> list[Example]:
     if revisions is None or responses is None:
         return []
     changed = revisions.filter(pl.col("changed"))
-    keys = [f"{row_id}\n{turn}" for row_id, turn in changed.select("row_id", "round").collect().iter_rows()]
-    drawn = [key.rsplit("\n", 1) for key in draw(keys, TRAINING, seed)]
+    drawn = [key.rsplit("\n", 1) for key in draw(_changed_rounds(run_folder), TRAINING, seed)]
     ids = [row_id for row_id, _ in drawn]
     prompts = {row["row_id"]: row for row in _rows(responses.select("row_id", "prompt", "kind"), ids)}
     rounds = {(row["row_id"], row["round"]): row for row in _rows(changed, ids)}
-    how = f"training row, drawn at random from {len(keys)} revisions"
+    how = f"training row, drawn at random from {count(changed)} revisions"
     return [_trained(prompts[id_], rounds[id_, int(turn)], how) for id_, turn in drawn if id_ in prompts]
 
 
+def _changed_rounds(run_folder: Path) -> Iterator[str]:
+    """A name for each round that changed an answer; a shard is looked at at a time."""
+    for shard in shard_files(run_folder / "revisions"):
+        changed = pl.scan_parquet(shard).filter("changed").select("row_id", "round").collect()
+        yield from (f"{row_id}\n{turn}" for row_id, turn in changed.iter_rows())
+
+
 def _rows(frame: pl.LazyFrame, ids: Sequence[str]) -> list[dict[str, Any]]:
-    return frame.filter(pl.col("row_id").is_in(list(ids))).collect().to_dicts()
+    return frame.filter(pl.col("row_id").is_in(list(ids))).collect(engine="streaming").to_dicts()
 
 
 def _by_id(path: Path) -> dict[str, Graded]:

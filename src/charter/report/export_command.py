@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from charter.errors import DataError
+
 
 def export_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, such as outputs/demo.")],
@@ -23,7 +25,10 @@ def export_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Write pairs and supervised rows in the forms that TRL and `datasets` read, in train and test, with a card."""
+    """Write pairs and supervised rows in the forms that TRL and `datasets` read, in train and test, with a card.
+
+    A model is exported by `charter export-model`.
+    """
     from charter.data.export import CARD, Table, export_run  # pyarrow and polars are needed by this command only
     from charter.report.cards import dataset_card
     from charter.report.collect import collect
@@ -32,6 +37,7 @@ def export_command(
     def write_card(tables: Sequence[Table]) -> str:
         return dataset_card(collect(run, _stages(run)), tables, license)
 
+    _refuse_model(run, to)
     check_run(run)
     made = export_run(run, to, format, write_card, split, min_p)
     if as_json:
@@ -45,6 +51,14 @@ def export_command(
     if not (run / "manifest.json").is_file():
         typer.echo(f"Run '{run}' has not finished: this is what it has so far.", err=True)
     typer.echo(f"Wrote {to}. {to / CARD} says how to load it.")
+
+
+def _refuse_model(path: Path, to: Path) -> None:
+    is_model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if is_model and not (path / "config.yaml").is_file():
+        raise DataError(
+            f"run '{path}': is a model, and this exports a run's data. For a model: charter export-model {path} {to}"
+        )
 
 
 def _stages(run: Path) -> dict[str, dict[str, Any]]:

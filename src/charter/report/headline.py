@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from charter.evaluation.rounds import FIRST, round_number
+
 
 class Title(NamedTuple):
     """What a measure is called, long and short, and which way is better."""
@@ -26,14 +28,22 @@ TITLES = (
     Title("accuracy", "Accuracy", "accuracy", "questions of fact that it answered correctly", False),
 )
 
-MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO"}
+MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "grpo": "GRPO"}
 
-CELL = 17
+NAME, CELL = 12, 17
 
 
 def model_title(name: str) -> str:
-    """What a model is called in tables and plots."""
-    return MODELS.get(name, shorten_name(name))
+    """What a model is called in tables and plots; ``DPO2`` is that of the second round."""
+    number = round_number(name) or 1
+    return f"{MODELS[FIRST]}{number}" if number > 1 else MODELS.get(name, shorten_name(name))
+
+
+def final_model(evaluation: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+    """The model that a run ends with: the one that was judged, or the last; ``base`` where none was evaluated."""
+    models = list(evaluation.get("models", {}))
+    named = verdict.get("model")
+    return str(named) if named in models else models[-1] if models else "base"
 
 
 def shorten_name(name: str, length: int = 32) -> str:
@@ -57,6 +67,11 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
+def nats(value: float) -> str:
+    """A reward of 0.306 nats as ``+0.31``, and a small one, 0.0042, as ``+0.0042``."""
+    return f"{value:{'+.2f' if abs(value) >= 0.1 else '+.2g'}}".replace("-", "\N{MINUS SIGN}")
+
+
 def p_value(p: float) -> str:
     """``p < 0.001``, or ``p = 0.031``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -75,22 +90,24 @@ def check_word(check: Mapping[str, Any]) -> str:
 def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> str:
     """The table as plain text, at most 80 columns, a model a line; then changes, the verdict and what failed."""
     lines = [
-        f"{'%':<10}" + "".join(f"{title.short:>{CELL}}" for title in TITLES),
-        "-" * (10 + CELL * len(TITLES)),
+        f"{'%':<{NAME}}" + "".join(f"{title.short:>{CELL}}" for title in TITLES),
+        "-" * (NAME + CELL * len(TITLES)),
     ]
     for name, entry in evaluation.get("models", {}).items():
-        lines.append(f"{model_title(name)[:10]:<10}" + "".join(f"{_cell(entry[t.name]):>{CELL}}" for t in TITLES))
+        cells = "".join(f"{_cell(entry[t.name]):>{CELL}}" for t in TITLES)
+        lines.append(f"{model_title(name)[: NAME - 1]:<{NAME}}{cells}")
     lines.append(f"95 % intervals in brackets; n = {_sizes(evaluation)}")
     if changes := evaluation.get("comparisons", ()):
         lines.append("")
         for change in changes:
             cells = "".join(f"{_change_cell(change['measures'][t.name]):>{CELL}}" for t in TITLES)
-            lines.append(f"{change_title(change)[:10]:<10}{cells}")
+            lines.append(f"{change_title(change)[:NAME]:<{NAME}}{cells}")
         lines.append("change in points on the same requests; p by McNemar's exact test")
     if verdict:
         lines.append("")
         lines.append(f"verdict: {verdict['verdict']}")
         lines += [f"  {verdict['reason']}"] if _is_open(verdict) else []
+        lines += [f"  {verdict['sign_off']}"] if verdict.get("sign_off") else []
         lines += [f"  {check['name']}: {check['reason']}" for check in verdict["checks"] if not check["passed"]]
     return "\n".join(_wrap(line) for line in lines)
 
@@ -101,7 +118,12 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
     lines = []
     if verdict:
         lines += [f"**Verdict: {verdict['verdict']}**{' ' + verdict['reason'] if _is_open(verdict) else ''}", ""]
-        lines += [f"- {'passed' if c['passed'] else f'**{check_word(c)}**'}: {c['reason']}" for c in verdict["checks"]]
+        told = [c for c in verdict["checks"] if not (c["passed"] and c.get("further"))]
+        lines += [f"- {'passed' if c['passed'] else f'**{check_word(c)}**'}: {c['reason']}" for c in told]
+        if kept := len(verdict["checks"]) - len(told):
+            lines.append(f"- passed: {kept} limits beyond the headline, which the report shows")
+        if missing := verdict.get("not_measured"):
+            lines.append(f"- not measured, so not judged: {', '.join(missing).replace('_', ' ')}")
         lines.append("")
     lines.append("| measure | " + " | ".join(model_title(name) for name in models) + " |")
     lines.append("|---|" + "---:|" * len(models))

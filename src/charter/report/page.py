@@ -14,17 +14,23 @@ from markupsafe import Markup
 
 from charter.report import plots
 from charter.report.data import ReportData, Stage, plain
+from charter.report.further import amount, between, further_parts, moved, shares
 from charter.report.headline import (
     TITLES,
     change_title,
     check_word,
+    final_model,
     headline_sentence,
     interval,
     model_title,
+    nats,
     p_value,
     percent,
     points,
 )
+from charter.report.heat import draw_pairs, shown_token
+from charter.report.rounds import rounds_plot
+from charter.review.agreement import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -41,6 +47,7 @@ LIMITS = {
 def render_report(data: ReportData | Mapping[str, Any]) -> str:
     """The whole page. Every text is escaped, and the page's policy forbids scripts and requests."""
     data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
+    final = final_model(data.evaluation, data.verdict)
     css = (FOLDER / "style.css").read_text(encoding="utf-8")
     html = (
         environment()
@@ -49,11 +56,13 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
             data=data,
             style=Markup(css),
             style_hash=Markup(_hash(css)),
-            plots=_plots(data),
-            **_results(data.evaluation),
-            sentence=headline_sentence(data.evaluation, _constitution(data), _final_model(data)),
+            plots=_plots(data, final),
+            **_results(data.evaluation, final),
+            final=final,
+            sentence=headline_sentence(data.evaluation, _constitution(data), final),
             principle_titles={p.id: p.title for p in data.constitution.principles},
             totals=_totals(data.stages),
+            drawn=draw_pairs(data.heat) if data.heat else None,
             config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
             contents=_contents(data),
         )
@@ -69,23 +78,20 @@ def shorten(text: str | None, length: int = SHOWN) -> str:
     return f"{text[:length]}\n… ({len(text) - length:,} more characters in the run's folder)"
 
 
-def _final_model(data: ReportData) -> str:
-    named = data.verdict.get("model")
-    models = list(data.evaluation.get("models", {}))
-    return str(named) if named in models else (models[-1] if models else "base")
-
-
 def _constitution(data: ReportData) -> str:
     name = data.constitution.name
     return f"“{name}”" if name else ""
 
 
-def _plots(data: ReportData) -> dict[str, Markup]:
+def _plots(data: ReportData, final: str) -> dict[str, Markup]:
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
         "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
         "kinds": plots.kinds_plot(data.evaluation),
+        "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate"),
+        "further": plots.further_plot(shares(data.evaluation)),
         "tradeoff": plots.tradeoff_plot(data.evaluation),
+        "rounds": rounds_plot(data.evaluation, final),
         "training": plots.training_plot(data.training),
         "labels": plots.labels_plot(data.labels),
         "time": plots.time_plot(data.stages),
@@ -93,12 +99,11 @@ def _plots(data: ReportData) -> dict[str, Markup]:
     return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
 
 
-def _results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def _results(evaluation: Mapping[str, Any], final: str) -> dict[str, Any]:
     models: Mapping[str, Any] = evaluation.get("models", {})
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
-    last = list(models)[-1] if models else ""
     comparisons = evaluation.get("comparisons", [])
-    changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", last)]
+    changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", final)]
     unanswered = [
         f"{model_title(name)} {entry['failed']['n']}"
         for name, entry in models.items()
@@ -110,6 +115,8 @@ def _results(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "changes": changes[0] if changes else {},
         "comparisons": comparisons,
         "titles": TITLES,
+        "further": further_parts(evaluation, final),
+        "gaps": models.get(final, {}).get("group_gaps", {}),
         "unanswered": ", ".join(unanswered),
     }
 
@@ -118,10 +125,14 @@ def _contents(data: ReportData) -> list[tuple[str, str]]:
     parts: Sequence[tuple[str, str, object]] = (
         ("verdict", "Verdict", data.verdict),
         ("results", "What changed", data.evaluation.get("models")),
+        ("further", "Beyond the headline", further_parts(data.evaluation, "")),
+        ("benchmarks", "Benchmarks", data.evaluation.get("benchmarks")),
+        ("rounds", "Round by round", data.rounds),
         ("examples", "Before and after", data.examples),
         ("constitution", "Constitution", data.constitution.principles),
         ("labels", "Preferences", data.labels.n),
         ("training", "Training", any(data.training.values())),
+        ("tokens", "Token by token", data.heat),
         ("rows", "Rows and cost", data.stages or data.failures),
         ("lineage", "Lineage", True),
     )
@@ -153,6 +164,12 @@ def environment(*folders: Path) -> Environment:
         "interval": interval,
         "signed": lambda value: "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}"),
         "points": points,
+        "amount": amount,
+        "between": between,
+        "moved": moved,
+        "review_sentence": review_sentence,
+        "nats": nats,
+        "shown_token": shown_token,
         "p_value": p_value,
         "change_title": change_title,
         "check_word": check_word,

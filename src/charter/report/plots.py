@@ -43,16 +43,22 @@ def headline_plot(evaluation: Mapping[str, Any], limits: Mapping[str, float]) ->
     return _dots("headline", rows, marks, "Measures of each model", _describe(rows))
 
 
-def kinds_plot(evaluation: Mapping[str, Any]) -> str:
-    """The harmful rate per kind of harm, a dot with its interval per model."""
-    models: Mapping[str, Any] = evaluation.get("models", {})
-    kinds = sorted({kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})})
+def further_plot(rows: Mapping[str, Rates]) -> str:
+    """Shares beyond the headline, by what they are called: a dot with its interval per model."""
+    return _dots("further", rows, {}, "Measures beyond the headline", _describe(rows)) if rows else ""
+
+
+def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate") -> str:
+    """A rate per kind, of harm or of look-alikes: a dot with its interval per model."""
+    found = {name: entry.get(f"{measure}_by_kind", {}) for name, entry in evaluation.get("models", {}).items()}
     nothing = {"value": None, "low": 0.0, "high": 1.0, "n": 0}
-    rows = {
-        kind: {name: entry.get("harmful_rate_by_kind", {}).get(kind, nothing) for name, entry in models.items()}
-        for kind in kinds
-    }
-    return _dots("kinds", rows, {}, "Harmful answers by kind of harm", _describe(rows)) if rows else ""
+    kinds = sorted({kind for rates in found.values() for kind in rates})
+    rows = {kind: {name: rates.get(kind, nothing) for name, rates in found.items()} for kind in kinds}
+    name, title = {
+        "harmful_rate": ("kinds", "Harmful answers by kind of harm"),
+        "borderline_refusal_rate": ("lookalikes", "Over-refusal by kind of look-alike"),
+    }[measure]
+    return _dots(name, rows, {}, title, _describe(rows)) if rows else ""
 
 
 def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
@@ -90,7 +96,7 @@ def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
 
 
 def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
-    """The curves of both training steps; what was not logged is left out."""
+    """The curves of the training steps; what was not logged is left out."""
     panels = [panel for panel in _panels(training) if any(series for _, series in panel[1])]
     if not panels:
         return ""
@@ -238,7 +244,7 @@ def _curve(axes: Axes, points: Sequence[tuple[float, float]], label: str, positi
 def _panels(
     training: Mapping[str, Sequence[MetricRow]],
 ) -> list[tuple[str, list[tuple[str, list[tuple[float, float]]]]]]:
-    sft, dpo = training.get("sft", []), training.get("dpo", [])
+    sft, dpo, reward, grpo = (training.get(step, []) for step in ("sft", "dpo", "reward", "grpo"))
     pair = ("chosen", "rejected")
     return [
         ("SFT: loss", [("", _series(sft, "loss"))]),
@@ -247,6 +253,12 @@ def _panels(
         ("DPO: pairs ranked right", [("", _series(dpo, "rewards/accuracies"))]),
         ("DPO: implicit reward", [(name, _series(dpo, f"rewards/{name}")) for name in pair]),
         ("DPO: log-probability", [(name, _series(dpo, f"logps/{name}")) for name in pair]),
+        ("Reward model: loss", [("", _series(reward, "loss"))]),
+        ("Reward model: pairs ranked right", [("", _series(reward, "accuracy"))]),
+        ("GRPO: reward", [("", _series(grpo, "reward"))]),
+        ("GRPO: distance from the start (KL)", [("", _series(grpo, "kl"))]),
+        ("GRPO: length of answers, in tokens", [("", _series(grpo, "completions/mean_length"))]),
+        ("GRPO: share of answers without a reward", [("", _series(grpo, "rewards/missing"))]),
     ]
 
 

@@ -38,19 +38,18 @@ def scan(run_folder: Path, name: str) -> pl.LazyFrame | None:
 
 def count(frame: pl.LazyFrame | None) -> int | None:
     """Rows of a table; None where there is no table."""
-    return None if frame is None else int(frame.select(pl.len()).collect().item())
+    return None if frame is None else int(frame.select(pl.len()).collect(engine="streaming").item())
 
 
 def failure_table(failures: pl.LazyFrame | None) -> list[Failure]:
     """Failures by stage and reason, the most frequent first, each with one detail."""
     if failures is None:
         return []
-    table = (
-        failures.group_by("stage", "reason")
-        .agg(pl.len().alias("count"), pl.col("detail").sort_by("row_id").first())
-        .sort(["count", "stage", "reason"], descending=[True, False, False])
-        .collect()
-    )
+    alike = ["stage", "reason"]
+    counted = failures.group_by(alike).agg(pl.len().alias("count"), pl.col("row_id").min()).collect(engine="streaming")
+    named = failures.join(counted.lazy(), on=[*alike, "row_id"], how="semi")
+    details = named.group_by(alike).agg(pl.col("detail").min()).collect(engine="streaming")
+    table = counted.join(details, on=alike).sort(["count", *alike], descending=[True, False, False])
     return [Failure(**row) for row in table.select("stage", "reason", "count", "detail").iter_rows(named=True)]
 
 
@@ -90,4 +89,4 @@ def value_counts(frame: pl.LazyFrame | None, column: str) -> dict[str, int]:
     table = (
         frame.drop_nulls(column).group_by(column).agg(pl.len().alias("n")).sort(["n", column], descending=[True, False])
     )
-    return {str(value): int(n) for value, n in table.collect().iter_rows()}
+    return {str(value): int(n) for value, n in table.collect(engine="streaming").iter_rows()}

@@ -86,7 +86,7 @@ def _pair(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[
 
 def _for_people(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[str, Any]:
     return {
-        **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind")},
+        **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind", "seed")},
         **{name: row[name] for name in ("first", "last", "model_identity")},
         **_members(settings, list(made.by_member)),
         "principle_ids": _ids(made),

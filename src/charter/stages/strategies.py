@@ -29,6 +29,11 @@ class Material(NamedTuple):
     rounds: Sequence[Row]
     answers: Sequence[str]
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether another model answered than the one that critiqued: the one that DPO goes on from."""
+        return any(made["model_identity"] != self.row["model_identity"] for made in self.rounds)
+
 
 class Two(NamedTuple):
     """Two answers to be compared, and the ids of the principles under which one became the other."""
@@ -52,16 +57,16 @@ class Plan:
         if in_sft_half(row["prompt"], self.sft_share):
             return ["revision"]
         shares: dict[str, float] = self.settings.strategies.model_dump(by_alias=True)
-        faulted = any(made["flagged"] for made in material.rounds) if shares["helpful"] else False
         return [
             name
             for name, share in shares.items()
-            if seed_of(self.seed, "pair", name, row["row_id"]) < share * 2**31 and not (name == "helpful" and faulted)
+            if seed_of(self.seed, "pair", name, row["row_id"]) < share * 2**31 and _suits(name, material)
         ]
 
     def samples(self, material: Material) -> int:
         """How many answers a row's strategies need beside the first one."""
-        needs = {"samples": self.settings.n, "best-worst": self.settings.n, "helpful": 2}
+        n = self.settings.n
+        needs = {"samples": n, "best-worst": n, "on-policy": n, "helpful": 2}
         return max((needs.get(name, 1) for name in self.strategies(material)), default=1) - 1
 
 
@@ -117,6 +122,13 @@ def _enter(row: dict[str, Any], answers: Sequence[str], settings: Filters, langu
         outcome.failures.append(failure(row, "pair", "one-answer", f"of {len(answers)}: {sound}"))
 
 
+def _suits(strategy: str, material: Material) -> bool:
+    """Whether a strategy is for such a row at all."""
+    if strategy == "helpful":
+        return not any(made["flagged"] for made in material.rounds)
+    return strategy != "on-policy" or material.on_policy
+
+
 def _candidate(row: Row, strategy: str, number: int, two: Two) -> dict[str, Any]:
     name = {"strategy": strategy, "pair_id": f"{row['row_id']}/{strategy}/{number}"}
     return {**row, **name, "first": two.first, "last": two.last, "drawn": list(two.drawn)}
@@ -149,4 +161,5 @@ STRATEGIES: Mapping[str, Callable[[Material], Iterator[Two]]] = {
     "every-revision": _every_revision,
     "helpful": _helpful,
     "samples": _two_by_two,
+    "on-policy": _two_by_two,
 }

@@ -14,22 +14,26 @@ from charter.training.rows import read_table
 RECIPE = 2
 """Raised whenever the same inputs would train a different model, so that older results are not taken for new."""
 
+_APART = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch"}
+"""Settings of one step only, of which of them there are, or of nothing that changes a result."""
 
-def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int) -> str:
-    """The identity of a result: what the data says, the model's files, the settings that matter, the seed.
+
+def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int, reward: str = "") -> str:
+    """The identity of a result: what the data says, the model's files, the settings that matter, the seed, the reward.
 
     Neither the place of the files, nor how often checkpoints are saved, nor what watches changes a result, so they do
-    not count.
+    not count. `reward` is the identity of what rewards answers, where something does.
     """
-    section: Optimisation = settings.sft if step == "sft" else settings.dpo
+    section: Optimisation = getattr(settings, step)
     recipe = {
         "recipe": RECIPE,
         "step": step,
         "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude={"sft", "dpo", "watch"}),
+        "settings": settings.model_dump(mode="json", exclude=_APART),
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
         "data": hash_table(read_table(data, step, getattr(section, "soft_labels", False))),
         "model": hash_model(model),
+        **({"reward": reward} if reward else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 

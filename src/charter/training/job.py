@@ -14,15 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from charter.config import Optimisation, Training
 from charter.errors import TrainingError
-from charter.training.identity import model_files
+from charter.judging.reward import RewardJudge
+from charter.training.identity import hash_model, model_files
 
-Step = Literal["sft", "dpo"]
+Step = Literal["sft", "dpo", "reward", "grpo"]
+STEPS: tuple[Step, ...] = get_args(Step)
+"""Each trains one model, in the folder of that name."""
 
 CHECKPOINTS = "checkpoints"
 CONFIG, DONE, FAILURE, LOG, METRICS = "training.yaml", "DONE", "failure.json", "training.log", "metrics.jsonl"
@@ -31,7 +34,10 @@ DROPPED, REFERENCE = "dropped.parquet", "reference.parquet"
 
 @dataclass(frozen=True)
 class Job:
-    """Everything one training step needs; `inputs` is the hash that says which result this is."""
+    """Everything one training step needs; `inputs` is the hash that says which result this is.
+
+    `reward` is what rewards the answers of ``grpo``: a judge, or the folder of a reward model.
+    """
 
     step: Step
     model: str
@@ -40,11 +46,13 @@ class Job:
     settings: Training
     seed: int
     inputs: str
+    reward: RewardJudge | Path | None = None
 
     @property
     def optimisation(self) -> Optimisation:
         """The settings of this step."""
-        return self.settings.sft if self.step == "sft" else self.settings.dpo
+        section: Optimisation = getattr(self.settings, self.step)
+        return section
 
     def write(self) -> None:
         """Put the step's configuration into its folder, from where it can be run again by hand."""
@@ -55,6 +63,7 @@ class Job:
             "out": str(self.out),
             "seed": self.seed,
             "inputs": self.inputs,
+            "reward": self.reward.to_dict() if isinstance(self.reward, RewardJudge) else _text(self.reward),
             "settings": self.settings.model_dump(mode="json"),
         }
         write_whole(self.out / CONFIG, yaml.safe_dump(values, sort_keys=False))
@@ -63,8 +72,19 @@ class Job:
 def read_job(config: Path) -> Job:
     """Read what `Job.write` wrote."""
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings = Training.model_validate(values.pop("settings"))
-    return Job(**{**values, "data": Path(values["data"]), "out": Path(values["out"]), "settings": settings})
+    settings, reward = Training.model_validate(values.pop("settings")), values.pop("reward", None)
+    paths = {name: Path(values[name]) for name in ("data", "out")}
+    rewarded = RewardJudge.from_dict(reward) if isinstance(reward, dict) else Path(reward) if reward else None
+    return Job(**{**values, **paths, "settings": settings, "reward": rewarded})
+
+
+def reward_identity(reward: RewardJudge | Path | None) -> str:
+    """What tells one reward from another; empty for none."""
+    return reward.identity if isinstance(reward, RewardJudge) else hash_model(str(reward)) if reward else ""
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 @contextmanager

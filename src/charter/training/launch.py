@@ -17,6 +17,7 @@ from typing import Any
 
 from charter.config import Training
 from charter.errors import TrainingError
+from charter.judging.reward import RewardJudge
 from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
@@ -30,6 +31,7 @@ from charter.training.job import (
     last_checkpoint,
     read_done,
     read_job,
+    reward_identity,
     rewind_metrics,
 )
 from charter.training.process import follow
@@ -76,19 +78,22 @@ def train(
     settings: Training,
     seed: int = 0,
     on_metrics: OnMetrics | None = None,
+    reward: RewardJudge | Path | None = None,
 ) -> TrainingResult:
     """Train `model` on `data` and leave the result in `out`.
 
     Blocks until the child process ends, and ends its whole group on any exception, Ctrl-C included.
 
     Args:
-        step: ``sft`` (columns prompt, completion) or ``dpo`` (prompt, chosen, rejected, p_chosen).
-        model: a model folder or hub id; for ``dpo`` it is the reference as well.
+        step: ``sft`` (columns prompt, completion), ``dpo`` and ``reward`` (prompt, chosen, rejected, p_chosen), or
+            ``grpo`` (prompt, first, drawn).
+        model: a model folder or hub id; for ``dpo`` and ``grpo`` it is the reference as well.
         data: a Parquet file, or a folder of them.
         out: the step's folder, see `charter.training.job`.
         settings: the configuration's training section.
         seed: of the row order and of new adapters.
         on_metrics: called in this process with each line of ``metrics.jsonl`` as it is written.
+        reward: what rewards the answers of ``grpo``: a judge that is served, or the folder of a reward model.
 
     Raises:
         TrainingError: the process failed, with the reason or its last log lines.
@@ -97,8 +102,11 @@ def train(
     """
     started = time.monotonic()
     model, out = str(Path(model).resolve()) if Path(model).is_dir() else str(model), out.resolve()
-    inputs = hash_inputs(step, model, data, settings, seed)
-    job = Job(step, model, data.resolve(), out, settings, seed, inputs)
+    if step == "grpo" and reward is None:
+        raise TrainingError("training step 'grpo': no reward. Give a judge, or the folder of a reward model.")
+    reward = reward.resolve() if isinstance(reward, Path) else reward
+    inputs = hash_inputs(step, model, data, settings, seed, reward_identity(reward))
+    job = Job(step, model, data.resolve(), out, settings, seed, inputs, reward)
     done = read_done(out)
     if done is not None and done["inputs"] == inputs:
         return _result(job, done, done["seconds"], reused=True)
@@ -178,17 +186,18 @@ def _run(job: Job, on_metrics: OnMetrics) -> int:
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(by_hand)}\n")
     tied = [*by_hand[:3], "charter.training.child", *by_hand[3:]]
-    return follow(tied, _environment(job), log, job.out / METRICS, lambda line: on_metrics(json.loads(line)))
+    environment = child_environment(Path(job.model).is_dir(), job.settings.processes)
+    return follow(tied, environment, log, job.out / METRICS, lambda line: on_metrics(json.loads(line)))
 
 
-def _environment(job: Job) -> dict[str, str]:
-    """The child's environment: no telemetry, no hub for a local folder, threads that share the cores.
+def child_environment(local: bool, processes: int = 1) -> dict[str, str]:
+    """The child's environment: no telemetry, no hub where models are `local` folders, threads that share the cores.
 
     Threads wait without spinning: where something else is busy on the cores, a spinning thread holds up all the
     others at every barrier, and steps of a small model become several times slower.
     """
     source = str(Path(__file__).resolve().parents[2])
-    threads = max(1, len(os.sched_getaffinity(0)) // job.settings.processes)
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
         "PYTHONUNBUFFERED": "1",
@@ -198,7 +207,7 @@ def _environment(job: Job) -> dict[str, str]:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TQDM_DISABLE": "1",
     }
-    if Path(job.model).is_dir():
+    if local:
         environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return environment
 

@@ -49,3 +49,8 @@ def expected_loss(loss: PairLoss, p: Tensor | None, chosen: Tensor, rejected: Te
         return loss(chosen, rejected, beta)
     p = p.to(chosen.dtype)
     return p * loss(chosen, rejected, beta) + (1 - p) * loss(rejected, chosen, beta)
+
+
+def bradley_terry(p: Tensor | None, chosen: Tensor, rejected: Tensor) -> Tensor:
+    """The reward model's loss per pair, from the scores of both answers: -p log s(Δ) - (1 - p) log s(-Δ)."""
+    return expected_loss(sigmoid, p, chosen, rejected, beta=1.0)

@@ -6,12 +6,18 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from charter.config import Training
 from charter.errors import ModelError, TrainingError
 from charter.training.identity import model_files
-from charter.training.job import Job
+from charter.training.job import Job, Step
 
 
 def load_tokenizer(model: str) -> Any:
@@ -41,19 +47,29 @@ def end_tokens(model: str, tokenizer: Any) -> set[int]:
 def load(job: Job) -> Any:
     """The model to train: float32 weights, which optimisers need; with adapters on a GPU, as it was saved.
 
+    A reward model has one number to say in place of the next token; what says it is new.
+
     Raises:
         ModelError: the weights cannot be read.
     """
     adapters_on_gpu = job.settings.method == "lora" and torch.cuda.is_available()
     try:
         dtype = "auto" if adapters_on_gpu else torch.float32
-        return AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+        if job.step != "reward":
+            return AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+        from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+        with suppress_seqcls_warning():
+            return AutoModelForSequenceClassification.from_pretrained(job.model, dtype=dtype, num_labels=1)
     except (OSError, ValueError) as error:
         raise ModelError(f"model '{job.model}': its weights cannot be read: {error}") from error
 
 
-def adapters(settings: Training) -> Any:
-    """Low-rank adapters on every linear layer but the last, or None for full training."""
+def adapters(settings: Training, step: Step = "sft") -> Any:
+    """Low-rank adapters on every linear layer but the last, or None for full training.
+
+    A reward model's last layer is new, and trained as a whole.
+    """
     if settings.method == "full":
         return None
     from peft import LoraConfig
@@ -63,26 +79,32 @@ def adapters(settings: Training) -> Any:
         lora_alpha=2 * settings.lora_rank,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if step == "reward" else "CAUSAL_LM",
     )
 
 
 def save(trainer: Any, job: Job) -> None:
     """Write the weights, adapters merged, in the dtype they came in; everything else is copied from the input model.
 
-    What training changed in memory (a padding token, the cache switched off) does not reach the saved model. Every
-    process calls this, as split weights are gathered from all of them; the first one writes.
+    What training changed in memory (a padding token, the cache switched off) does not reach the saved model, but for
+    the config of a reward model, which is another kind of model. Every process calls this, as split weights are
+    gathered from all of them; the first one writes.
     """
     model = _gather(trainer, job) if is_split(trainer) else trainer.accelerator.unwrap_model(trainer.model)
     if not trainer.is_world_process_zero():
         return
     if job.settings.method == "lora":
         model = model.float().merge_and_unload()
-    dtype = AutoConfig.from_pretrained(job.model).dtype or torch.float32
-    model.to(dtype).save_pretrained(job.out)
-    for path in model_files(_folder(job.model)):
-        if ".safetensors" not in path.name:
-            shutil.copyfile(path, job.out / path.name)
+    write_model(model, job.model, job.out, ("config.json", "generation_config.json") if job.step == "reward" else ())
+
+
+def write_model(model: Any, source: str, out: Path, own: tuple[str, ...] = ()) -> None:
+    """Write weights in the dtype of the model `source`, and copy everything else from there but the files `own`."""
+    dtype = AutoConfig.from_pretrained(source).dtype or torch.float32
+    model.to(dtype).save_pretrained(out)
+    for path in model_files(_folder(source)):
+        if ".safetensors" not in path.name and path.name not in own:
+            shutil.copyfile(path, out / path.name)
 
 
 def is_split(trainer: Any) -> bool:
@@ -99,7 +121,7 @@ def _gather(trainer: Any, job: Job) -> Any:
     if job.settings.method == "lora":
         from peft import get_peft_model
 
-        model = get_peft_model(model, adapters(job.settings))
+        model = get_peft_model(model, adapters(job.settings, job.step))
     missing, strange = model.load_state_dict(weights, strict=False)
     tied = tuple(getattr(model, "all_tied_weights_keys", {}))  # one of a tied pair is enough
     if missing := [name for name in missing if not name.endswith(tied)] or strange:

@@ -32,7 +32,7 @@ class LikeLengths(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The epoch's order: sorted within stretches of a shuffle, then the batches shuffled."""
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        generator = _generator(self._seed, self._epoch)
         rows = torch.randperm(len(self), generator=generator).tolist()
         stretch = self._batch_size * _BATCHES_SORTED_TOGETHER
         batches = []
@@ -47,10 +47,48 @@ class LikeLengths(torch.utils.data.Sampler[int]):
             yield from batch
 
 
+class Groups(torch.utils.data.Sampler[int]):
+    """The order of GRPO: each prompt as often as it is answered, in the pattern that TRL's trainer expects.
+
+    TRL's own order depends on how many epochs its process has seen, so that a continued run would see other prompts.
+
+    Args:
+        n: prompts.
+        prompts: answered per optimiser step; those that do not fill one are left out of the epoch.
+        seed: of the order.
+        group: answers to each prompt.
+        repeats: batches that share one drawing of answers, TRL's `steps_per_generation`.
+    """
+
+    def __init__(self, n: int, prompts: int, seed: int, group: int, repeats: int) -> None:
+        self._n, self._prompts, self._seed, self._group, self._repeats = n, prompts, seed, group, repeats
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """The prompts of an epoch, as often as they are given."""
+        return self._n // self._prompts * self._prompts * self._group * self._repeats
+
+    def __iter__(self) -> Iterator[int]:
+        """The prompts of one step, each `group` times in a row, and all of that `repeats` times; then the next."""
+        rows = torch.randperm(self._n, generator=_generator(self._seed, self._epoch)).tolist()
+        for start in range(0, self._n - self._prompts + 1, self._prompts):
+            step = [row for row in rows[start : start + self._prompts] for _ in range(self._group)]
+            for _ in range(self._repeats):
+                yield from step
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
 class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
     """Tells the order which epoch begins, which not every wrapper that accelerate puts around it passes on."""
 
-    def __init__(self, order: LikeLengths) -> None:
+    def __init__(self, order: LikeLengths | Groups) -> None:
         self._order = order
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -61,7 +99,7 @@ class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is see
 class InOrder:
     """Mixed into a TRL trainer: rows come in the given order."""
 
-    order: LikeLengths
+    order: LikeLengths | Groups
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths:
+    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths | Groups:
         return self.order

@@ -15,6 +15,14 @@ import pyarrow.parquet as pq
 
 from charter.errors import DataError, TrainingError
 
+_COLUMNS = {
+    "sft": ("completion",),
+    "dpo": ("chosen", "rejected"),
+    "reward": ("chosen", "rejected"),
+    "grpo": ("first", "drawn"),
+}
+"""What each step reads beside ``row_id`` and ``prompt``."""
+
 
 class Dropped(NamedTuple):
     """One row that is not trained on, as a row of ``failures``."""
@@ -58,12 +66,11 @@ def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
     files = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
     if not files or not all(path.is_file() for path in files):
         raise DataError(f"training data '{data}': no such file, or a folder without *.parquet. Name one that exists.")
-    columns = ["row_id", "prompt", *(["completion"] if step == "sft" else ["chosen", "rejected"])]
-    columns += ["p_chosen"] if soft_labels else []
+    columns = ["row_id", "prompt", *_COLUMNS[step], *(["p_chosen"] if soft_labels else [])]
     present = pq.read_schema(files[0]).names
     missing = [name for name in columns if name not in present]
     if missing:
-        hint = " Or set training.dpo.soft_labels: false." if missing == ["p_chosen"] else ""
+        hint = f" Or set training.{step}.soft_labels: false." if missing == ["p_chosen"] else ""
         raise DataError(
             f"training data '{data}': lacks the column(s) {', '.join(missing)}; it has {', '.join(present)}."
             f" Training step '{step}' needs {', '.join(columns)}.{hint}"
@@ -77,13 +84,14 @@ def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
 def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: int, model: str) -> Rows:
     """Token ids per row, as TRL takes them.
 
-    SFT rows get ``input_ids`` and ``labels``; pairs get ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``.
+    SFT rows get ``input_ids`` and ``labels``; pairs get ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; prompts of
+    GRPO get ``prompt_ids``, and keep their columns.
 
     Args:
         table: as `read_table` gives it.
         tokenizer: a transformers tokenizer with a chat template.
         end_ids: the tokens that end a turn; a completion must hold exactly one of them.
-        max_length: the most tokens a prompt and one completion may have together.
+        max_length: the most tokens a prompt and one completion may have together; of GRPO's, the prompt.
         model: named in errors.
 
     Raises:
@@ -93,9 +101,9 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
         raise TrainingError(f"model '{model}': has no chat template. Add chat_template.jinja to its folder.")
     rows = Rows()
     encoder = _Encoder(tokenizer, end_ids, max_length)
-    for row in table.to_pylist():
+    for row in _one_by_one(table):
         try:
-            rows.kept.append(encoder.pair(row) if "chosen" in row else encoder.completion(row))
+            rows.kept.append(encoder.encode(row))
         except Unusable as why:
             rows.dropped.append(Dropped(row["row_id"], why.reason, why.detail))
         else:
@@ -109,6 +117,12 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
     return rows
 
 
+def _one_by_one(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows as Python's, a thousand at a time: all at once they take many times their room."""
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
 class _Encoder:
     def __init__(self, tokenizer: Any, end_ids: set[int], max_length: int) -> None:
         self._tokenizer = tokenizer
@@ -117,6 +131,15 @@ class _Encoder:
         self._special = [token for token in tokenizer.all_special_tokens if token.strip()]
         self.altered: list[str] = []
         """How the last row's text differs from what its tokens say."""
+
+    def encode(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row of any step."""
+        return self.pair(row) if "chosen" in row else self.completion(row) if "completion" in row else self.prompt(row)
+
+    def prompt(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A prompt that the model is to answer."""
+        ids, _ = self._encode(row["prompt"], [])
+        return {**row, "prompt_ids": ids}
 
     def completion(self, row: dict[str, Any]) -> dict[str, Any]:
         """One SFT row; the prompt's tokens carry the label -100, so that only the completion is learnt."""
@@ -143,10 +166,10 @@ class _Encoder:
         texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
         texts += [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
         opening, *whole = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        shared = min(_shared(opening, ids) for ids in whole)
+        shared = min((_shared(opening, ids) for ids in whole), default=len(opening))
         completions = [self._until_end(ids[shared:]) for ids in whole]
         self.altered = [*self._compare(opening, shared, completions, answers)]
-        longest = shared + max(len(ids) for ids in completions)
+        longest = shared + max(map(len, completions), default=0)
         if longest > self._max_length:
             raise Unusable("too-long", f"{longest} tokens, over max_length {self._max_length}")
         return opening[:shared], completions

@@ -1,17 +1,23 @@
 """TRL's trainers, set up so that nothing is truncated, phoned home or drawn from a shared generator."""
 
+import logging
 import math
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 
+from charter.config import Grpo
+from charter.errors import TrainingError
 from charter.training import models
-from charter.training.job import CHECKPOINTS, REFERENCE, Job, last_checkpoint, rewind_metrics
+from charter.training.job import CHECKPOINTS, REFERENCE, Job, Step, last_checkpoint, rewind_metrics
 from charter.training.lengths import AnswerLengths
-from charter.training.order import FollowEpoch, InOrder, LikeLengths
+from charter.training.order import FollowEpoch, Groups, InOrder, LikeLengths
 from charter.training.rows import Rows
 from charter.training.watch import Watch
 
@@ -23,22 +29,22 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
     """The trainer of the job's step, ready for ``train()``, and the callback that watches it.
 
     Raises:
-        TrainingError: a watchdog of the data stops the run.
+        TrainingError: a watchdog of the data stops the run, or the prompts of GRPO do not fill a step.
     """
     checkpoint = last_checkpoint(job.out)
     seen = rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
     lengths = AnswerLengths(rows.kept, end_ids) if _answers_are_watched(job) else None
     watch = Watch(job, seen, lengths)
     watch.look_at_rows(rows)
-    batch_of_all = job.optimisation.batch_size * job.settings.processes  # alike in every process: none waits long
-    order = LikeLengths([_length(row) for row in rows.kept], batch_of_all, job.seed)
-    trainer = (_sft if job.step == "sft" else _dpo)(
+    order = _order(job, [_length(row) for row in rows.kept])
+    made: dict[Step, Callable[..., Any]] = {"sft": _sft, "dpo": _dpo, "reward": _reward}
+    trainer = (made.get(job.step) or partial(_grpo, end_ids=end_ids))(
         job,
         models.load(job),
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(rows.kept),
         callbacks=[*([lengths] if lengths else []), watch, FollowEpoch(order)],
-        peft_config=models.adapters(job.settings),
+        peft_config=models.adapters(job.settings, job.step),
     )
     trainer.order = order
     trainer.remove_callback(PrinterCallback)
@@ -51,10 +57,25 @@ def _answers_are_watched(job: Job) -> bool:
     return job.step == "dpo" and whole and job.settings.watch != "off"
 
 
+def _order(job: Job, lengths: list[int]) -> LikeLengths | Groups:
+    section = job.optimisation
+    batch = section.batch_size * job.settings.processes  # alike in every process: none waits long
+    if not isinstance(section, Grpo):
+        return LikeLengths(lengths, batch, job.seed)
+    prompts = batch * section.gradient_accumulation // section.group
+    if prompts > len(lengths):
+        raise TrainingError(
+            f"training step 'grpo': a step takes {prompts} prompts, and there are {len(lengths)}."
+            " Lower training.grpo.batch_size, or raise prompts.n."
+        )
+    return Groups(len(lengths), prompts, job.seed, section.group, section.gradient_accumulation)
+
+
 def _length(row: dict[str, Any]) -> int:
     if "input_ids" in row:
         return len(row["input_ids"])
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+    answers = [len(row[name]) for name in ("chosen_ids", "rejected_ids") if name in row]
+    return len(row["prompt_ids"]) + max(answers, default=0)
 
 
 def _sft(job: Job, model: Any, **parts: Any) -> Any:
@@ -64,7 +85,7 @@ def _sft(job: Job, model: Any, **parts: Any) -> Any:
     class OrderedSFTTrainer(InOrder, SFTTrainer):  # type: ignore[misc]  # trl is seen as Any
         pass
 
-    return OrderedSFTTrainer(model, args=SFTConfig(**_arguments(job, model)), **parts)
+    return OrderedSFTTrainer(model, args=SFTConfig(**arguments(job, model), max_length=None), **parts)
 
 
 def _dpo(job: Job, model: Any, **parts: Any) -> Any:
@@ -74,8 +95,9 @@ def _dpo(job: Job, model: Any, **parts: Any) -> Any:
     from charter.training.soft_dpo import PairCollator, SoftDPOTrainer
 
     dpo = job.settings.dpo
-    arguments = DPOConfig(
-        **_arguments(job, model),
+    config = DPOConfig(
+        **arguments(job, model),
+        max_length=None,
         beta=dpo.beta,
         loss_type=["sft"] if dpo.sft_weight > 0 else [],  # the trainer adds the preference
         loss_weights=[dpo.sft_weight] if dpo.sft_weight > 0 else [],
@@ -83,11 +105,63 @@ def _dpo(job: Job, model: Any, **parts: Any) -> Any:
         precompute_ref_batch_size=2 * dpo.batch_size,
     )
     collator = PairCollator(pad_token_id=parts["processing_class"].pad_token_id)
-    return SoftDPOTrainer(model, args=arguments, data_collator=collator, dpo=dpo, kept=job.out / REFERENCE, **parts)
+    return SoftDPOTrainer(model, args=config, data_collator=collator, dpo=dpo, kept=job.out / REFERENCE, **parts)
 
 
-def _arguments(job: Job, model: Any) -> dict[str, Any]:
-    """What both steps tell TRL."""
+def _reward(job: Job, model: Any, **parts: Any) -> Any:
+    from trl.trainer.reward_config import RewardConfig
+
+    from charter.training.soft_reward import SoftRewardTrainer, WholeCollator
+
+    collator = WholeCollator(pad_token_id=parts["processing_class"].pad_token_id)
+    config = RewardConfig(**arguments(job, model), max_length=None)
+    return SoftRewardTrainer(model, args=config, data_collator=collator, **parts)
+
+
+def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
+    """Answers are drawn by the model as it is at each step, and used for one update.
+
+    Advantages are divided by the deviation over the whole step (arXiv 2508.08221), not over each group: where no
+    answer is better than another, a judge's rewards still differ in the third digit, and that would become the signal.
+    """
+    from trl.trainer.grpo_config import GRPOConfig
+
+    from charter.training.rewards import make_reward
+
+    with _without_vllm():
+        from trl.trainer.grpo_trainer import GRPOTrainer
+
+    class OrderedGRPOTrainer(InOrder, GRPOTrainer):  # type: ignore[misc]  # trl is seen as Any
+        pass
+
+    grpo = job.settings.grpo
+    config = GRPOConfig(
+        **arguments(job, model),
+        beta=grpo.beta,
+        num_generations=grpo.group,
+        max_completion_length=grpo.max_tokens,
+        temperature=grpo.temperature,
+        scale_rewards="batch",
+    )
+    logging.getLogger("trl.trainer.grpo_trainer").setLevel(logging.ERROR)  # missing rewards are counted by reason
+    return OrderedGRPOTrainer(model, reward_funcs=make_reward(job, end_ids), args=config, **parts)
+
+
+@contextmanager
+def _without_vllm() -> Iterator[None]:
+    """Keep TRL from importing vLLM with its GRPO trainer, which warns of newer ones and is not to use any here."""
+    from trl import import_utils
+
+    found = import_utils.is_vllm_available
+    import_utils.is_vllm_available = lambda min_version=None: False
+    try:
+        yield
+    finally:
+        import_utils.is_vllm_available = found
+
+
+def arguments(job: Job, model: Any) -> dict[str, Any]:
+    """What all steps tell TRL; none may leave out the end of a row, as longer ones were left out before."""
     cuda, section = torch.cuda.is_available(), job.optimisation
     return {
         "output_dir": str(job.out / CHECKPOINTS),
@@ -98,7 +172,6 @@ def _arguments(job: Job, model: Any) -> dict[str, Any]:
         "gradient_accumulation_steps": section.gradient_accumulation,
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(section.warmup_share, math.nextafter(1.0, 0.0)),  # 1 and more would be a count of steps
-        "max_length": None,  # longer rows were left out before
         "bf16": cuda and torch.cuda.is_bf16_supported(),
         "use_cpu": not cuda and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true",  # it has a CPU mode of its own
         "accelerator_config": {"use_configured_state": _splits_on_cpu()},

@@ -68,7 +68,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         if not logs or "loss" not in logs:
             return
         line = {"step": state.global_step, "total_steps": state.max_steps, **logs}
-        line["tokens"] = self._tokens + line.pop("num_tokens", 0)
+        # Of GRPO's tokens TRL keeps count in checkpoints; of the others since the process began.
+        line["tokens"] = line.pop("num_tokens", 0) + (0 if self._job.step == "grpo" else self._tokens)
         line["seconds"] = round(time.monotonic() - self._started, 3)
         if "rewards/chosen" in line:
             line["logps/chosen_change"] = line["rewards/chosen"] / self._job.settings.dpo.beta
@@ -87,6 +88,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         self._say("falling", watchdogs.see_falling_likelihood(self._lines, least=1))
 
     def _look_at_lines(self) -> Iterator[tuple[str, str | None]]:
+        yield "no-difference", watchdogs.see_no_difference(self._lines)
+        yield "no-rewards", watchdogs.see_missing_rewards(self._lines)
         section = self._job.optimisation
         pairs_per_step = section.batch_size * section.gradient_accumulation * self._job.settings.processes
         yield "leak", watchdogs.see_leak(self._lines, pairs_per_step)

@@ -24,6 +24,7 @@ _UNMOVED = 2
 """Steps whose loss is still that of the untouched model, as the learning rate rises from 0."""
 
 _DRIFT = 2.0
+_MISSING_SHARE = 0.5
 
 
 def see_long_rows(rows: Rows, step: str, max_length: int) -> str | None:
@@ -31,9 +32,10 @@ def see_long_rows(rows: Rows, step: str, max_length: int) -> str | None:
     n, total = rows.reasons.get("too-long", 0), len(rows.kept) + len(rows.dropped)
     if n <= _LONG_SHARE * total:
         return None
+    what = "prompts are met" if step == "grpo" else "answers are learnt"
     return (
         f"{n} of {total} rows ({n / total:.0%}) are over {max_length} tokens and are left out, so that only short"
-        f" answers are learnt. Raise training.{step}.max_length."
+        f" {what}. Raise training.{step}.max_length."
     )
 
 
@@ -83,7 +85,8 @@ def see_leak(lines: Sequence[Line], pairs_per_step: int) -> str | None:
     A small set of pairs, such as the demo's, may well be ranked right at once; so it takes many of them.
     """
     needed = math.ceil(_FAULTLESS_PAIRS / pairs_per_step)
-    faultless = [line.get("rewards/accuracies") == 1.0 for line in lines[: _UNMOVED + 1 + needed]]
+    shares = (line.get("rewards/accuracies", line.get("accuracy")) for line in lines[: _UNMOVED + 1 + needed])
+    faultless = [share == 1.0 for share in shares]
     begin = next((i for i, yes in enumerate(faultless[: _UNMOVED + 1]) if yes), None)
     if begin is None or len(faultless) < begin + needed or not all(faultless[begin : begin + needed]):
         return None
@@ -114,6 +117,29 @@ def see_length_drift(lines: Sequence[Line]) -> str | None:
     return (
         f"the model's answers became {how}: from {before:.0f} tokens to {now:.0f}, on prompts it is trained on."
         " Set training.dpo.length_normalised, lower training.dpo.learning_rate, or balance the lengths of the pairs."
+    )
+
+
+def see_no_difference(lines: Sequence[Line]) -> str | None:
+    """Whatever the model answers, its reward is the same: nothing is learnt."""
+    shares = [line["rewards/alike"] for line in lines[-_WINDOW:] if "rewards/alike" in line]
+    if len(shares) < _WINDOW or min(shares) < 1:
+        return None
+    return (
+        f"for {_WINDOW} steps all answers to the same prompt have had the same reward, so that nothing is learnt: the"
+        " model answers alike each time, or the reward does not tell its answers apart. Raise"
+        " training.grpo.temperature or training.grpo.group, or choose another training.grpo.reward."
+    )
+
+
+def see_missing_rewards(lines: Sequence[Line]) -> str | None:
+    """Most answers have no reward."""
+    shares = [line["rewards/missing"] for line in lines[-_WINDOW:] if "rewards/missing" in line]
+    if len(shares) < _WINDOW or sum(shares) / _WINDOW <= _MISSING_SHARE:
+        return None
+    return (
+        f"{sum(shares) / _WINDOW:.0%} of the answers of {_WINDOW} steps have no reward; training.log counts the"
+        " reasons. Raise training.grpo.max_tokens if they are cut off; else look at the judge."
     )
 
 

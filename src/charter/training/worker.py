@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charter.config import Dpo
 from charter.data.schema import FAILURES
 from charter.errors import CharterError, TrainingError
+from charter.serving.drive import drive
 from charter.training.child import die_with_parent
 from charter.training.job import (
     CHECKPOINTS,
@@ -75,7 +75,8 @@ def run(job: Job) -> None:
     log.info("%d rows, %d left out %s", len(rows.kept), len(rows.dropped), rows.reasons or "")
     checkpoint = last_checkpoint(job.out)
     log.info("set up in %.1f s; training from step %d", time.monotonic() - started, checkpoint[1] if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    with drive():  # one for all steps, so that what a judge's servers can take is found out once
+        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
     models.save(trainer, job)
     if trainer.is_world_process_zero():
         _vouch(job, rows, trainer.state.global_step, watch, launched, time.monotonic() - started)
@@ -84,7 +85,7 @@ def run(job: Job) -> None:
 def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
     """The rows to train on; those left out are written down."""
     section = job.optimisation
-    table = read_table(job.data, job.step, isinstance(section, Dpo) and section.soft_labels)
+    table = read_table(job.data, job.step, getattr(section, "soft_labels", False))
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
     if _is_first():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from charter.config import Config, Prompts
+from charter.heat import Divergence, Heat
 from charter.report.cards import dataset_card, inline, model_card
 from charter.report.data import Constitution, Failure, Principle, ReportData
 from tests.unit.report.sample import sample
@@ -24,6 +25,30 @@ def test_model_card_has_front_matter_results_and_limits() -> None:
     assert "| Harmful answers | **98.0 %**" in card
     assert "## Limits" in card
     assert "python -m flows.align outputs/demo/config.yaml" in card
+
+
+@pytest.mark.parametrize(
+    ("reward", "how"),
+    [("judge", "the judge said how much better"), ("model", "a reward model, trained on preferences")],
+)
+def test_a_model_of_grpo_is_not_said_to_be_of_dpo(reward: str, how: str) -> None:
+    training = {"preference": "grpo", "grpo": {"reward": reward}}
+    config = Config.model_validate({"name": "demo", "training": training}).model_dump(mode="json")
+    card = model_card(sample(config=config))
+    assert front(card)["tags"] == ["charter", "constitutional-ai", "grpo", "sft"]
+    assert how in card and "(DPO)" not in card
+
+
+def test_the_card_tells_settings_curves_warnings_and_how_far_the_model_moved() -> None:
+    done = {"rows_used": 500, "dropped": {"too-long": 3, "empty": 1}, "steps": 60, "seconds": 88.4, "warnings": ["Oh."]}
+    heat = Heat("k", "dpo", "sha256:ef", "sft", 0.1, divergence=[Divergence("base", 0.41, 0.35, 0.48, 100)])
+    card = model_card(sample(trained={"dpo": done}, heat=heat))
+    assert "| respond | 600 | 598 | 2 |" in card
+    assert "- Preference pairs: 521, made by revision (521); the judge is sure" in card
+    assert "| weight of the chosen answer's likelihood | - | 0.2 |" in card
+    assert "- DPO: 500 rows, 4 left out, 60 steps, 88 s. Warning: Oh." in card
+    assert "| step | loss | pairs ranked right |" in card and "| 65 | 0.174 | 0.997 |" in card
+    assert "Base, the model before any training: 0.41 nats per token (0.35 to 0.48, 95 %) along 100" in card
 
 
 def test_a_model_that_failed_its_gate_says_so() -> None:

@@ -18,6 +18,7 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import Answers, Graded, evaluate
 from charter.report.collect import collect, read_metrics, write_report
 from charter.report.examples import draw
+from charter.report.plots import training_plot
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
 LINEAGE = {
@@ -163,6 +164,17 @@ def test_progress_gives_the_stages(run_folder: Path) -> None:
     }
     stages = collect(run_folder, progress).stages
     assert [(s.name, s.rows_in, s.seconds) for s in stages] == [("respond", 12, 1.5), ("sft", None, 9)]
+
+
+def test_what_an_earlier_run_of_the_name_trained_is_not_told_of(run_folder: Path) -> None:
+    config = Config.model_validate({"training": {"preference": "grpo", "grpo": {"reward": "model"}}})
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (run_folder / "grpo").mkdir()
+    (run_folder / "grpo" / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5, "kl": null}\n')
+    data = collect(run_folder)
+    assert data.training == {"sft": [], "reward": [], "grpo": [{"step": 1.0, "reward": 0.5}]}
+    assert [f.stage for f in data.failures] == ["judge"]
+    assert "GRPO: reward" in training_plot(data.training)
 
 
 def test_all_files_are_written(run_folder: Path) -> None:

@@ -56,6 +56,19 @@ def test_helpful_pairs_two_answers_where_no_critique_found_fault() -> None:
     assert [(one["pair_id"], one["first"], one["last"]) for one in made] == [("r0/helpful/0", "fine", "finer")]
 
 
+def test_on_policy_pairs_answers_of_another_model_than_the_one_that_critiques() -> None:
+    answers = ["a", "b", "c", "d"]
+    by_base = Material(row(0), [{**made, "model_identity": "m"} for made in ROUNDS], answers)
+    by_aligned = by_base._replace(row={**row(0), "model_identity": "m, aligned"})
+    settings = plan(revision=1, on_policy=1)
+    assert (settings.strategies(by_base), settings.samples(by_base)) == (["revision"], 0)
+    assert (settings.strategies(by_aligned), settings.samples(by_aligned)) == (["revision", "on-policy"], 3)
+    made = candidates([by_aligned], plan(revision=0.001, on_policy=1))
+    assert [(one["pair_id"], one["first"], one["last"]) for one in made] == [
+        ("r0/on-policy/0", "a", "b"), ("r0/on-policy/1", "c", "d")
+    ]  # fmt: skip
+
+
 def test_strategies_are_combined() -> None:
     everything = plan(revision=1, every_revision=1, samples=1, best_worst=1, helpful=1)
     made = candidates([Material(row(0), ROUNDS, ["a", "b", "c", "d"])], everything)

@@ -23,15 +23,39 @@ def build(model: Path, folder: Path, data: list[dict[str, object]], **changes: A
     dpo = {"beta": BETA, "batch_size": len(data), "warmup_share": 0.0, "max_length": 256} | changes
     settings = Training.model_validate({"lora_rank": 4, **section, "dpo": dpo})
     pq.write_table(pa.Table.from_pylist(data, schema=PAIRS), folder / "pairs.parquet")
-    job = Job("dpo", str(model), folder / "pairs.parquet", folder / "out", settings, 0, "")
+    return build_job(Job("dpo", str(model), folder / "pairs.parquet", folder / "out", settings, 0, ""))
+
+
+def build_job(job: Job) -> tuple[Any, Rows, Watch]:
+    """The trainer of any step."""
     job.out.mkdir(exist_ok=True)
     tokenizer = models.load_tokenizer(job.model)
     end_ids = models.end_tokens(job.model, tokenizer)
-    table = read_table(job.data, "dpo", settings.dpo.soft_labels)
-    rows = encode_rows(table, tokenizer, end_ids, settings.dpo.max_length, job.model)
+    table = read_table(job.data, job.step, getattr(job.optimisation, "soft_labels", False))
+    rows = encode_rows(table, tokenizer, end_ids, job.optimisation.max_length, job.model)
     torch.manual_seed(0)
     trainer, watch = trainers.build(job, tokenizer, rows, end_ids)
     return trainer, rows, watch
+
+
+def train_job(job: Job) -> Watch:
+    """Train it and save the model, as the worker does."""
+    trainer, _, watch = build_job(job)
+    trainer.train()
+    models.save(trainer, job)
+    return watch
+
+
+def build_reward(
+    model: Path, folder: Path, data: list[dict[str, object]], method: str = "full", **reward: Any
+) -> tuple[Any, Rows, Job]:
+    """A reward trainer on `data`; `reward` are changes of its section."""
+    section = {"batch_size": len(data), "warmup_share": 0.0, "max_length": 256} | reward
+    settings = Training.model_validate({"method": method, "lora_rank": 4, "reward": section})
+    pq.write_table(pa.Table.from_pylist(data, schema=PAIRS), folder / "pairs.parquet")
+    job = Job("reward", str(model), folder / "pairs.parquet", folder / "reward", settings, 0, "")
+    trainer, rows, _ = build_job(job)
+    return trainer, rows, job
 
 
 def build_random(model: Path, folder: Path, n: int, p: float | None, seed: int = 0, **changes: Any) -> tuple[Any, Rows]:

@@ -1,23 +1,27 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from charter.config import Training
+from charter.config import Judge, Training
 from charter.errors import ModelError, TrainingError
+from charter.judging.reward import RewardJudge
+from charter.serving import EngineSpec
 from charter.training.identity import hash_inputs, hash_model
 from charter.training.job import (
     Job,
     last_checkpoint,
     read_done,
     read_job,
+    reward_identity,
     rewind_metrics,
     write_done,
 )
-from tests.training_data import write_pairs
+from tests.training_data import write_pairs, write_rl_prompts
 
 
 def settings(**dpo: Any) -> Training:
@@ -32,6 +36,40 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path, tiny: Path) -> None:
     job = a_job(tmp_path, tiny)
     job.write()
     assert read_job(tmp_path / "training.yaml") == job
+
+
+def a_judge(folder: Path, url: str = "http://127.0.0.1:1/v1") -> RewardJudge:
+    (folder / "law.md").write_text("---\nname: law\n---\n## One {#one}\nBe kind.\n")
+    spec = EngineSpec((url,), "judge", "sha256:j", "store.sqlite", special_tokens=("<|end|>",))
+    return RewardJudge(spec, Judge(kind="score", tags=("kind",)), folder / "law.md", 3, folder, True)
+
+
+def test_a_job_with_a_reward_is_read_as_it_was_written(tmp_path: Path, tiny: Path) -> None:
+    for reward in (a_judge(tmp_path), tmp_path / "reward"):
+        job = replace(a_job(tmp_path, tiny), step="grpo", reward=reward)
+        job.write()
+        assert read_job(tmp_path / "training.yaml") == job
+
+
+def test_the_reward_is_part_of_a_result_and_where_its_judge_is_served_is_not(tmp_path: Path, tiny: Path) -> None:
+    data, judge = write_rl_prompts(tmp_path / "prompts.parquet"), a_judge(tmp_path)
+
+    def identity(reward: RewardJudge | Path) -> str:
+        return hash_inputs("grpo", str(tiny), data, settings(), 0, reward_identity(reward))
+
+    assert identity(judge) == identity(a_judge(tmp_path, "http://127.0.0.1:2/v1"))
+    others = [
+        replace(judge, engine=replace(judge.engine, identity="sha256:k")),
+        replace(judge, settings=Judge(kind="score", tags=("kind",), principles=1)),
+        replace(judge, seed=4),
+        replace(judge, preface=False),
+    ]
+    hashes = {identity(judge), identity(tiny), *map(identity, others)}
+    (tmp_path / "score.md.j2").write_text("{{ answer }}")
+    hashes.add(identity(judge))
+    (tmp_path / "law.md").write_text("---\nname: law\n---\n## One {#one}\nBe very kind.\n")
+    hashes.add(identity(judge))
+    assert len(hashes) == 8
 
 
 def test_what_changes_a_result_changes_its_hash(tmp_path: Path, tiny: Path) -> None:
@@ -61,7 +99,8 @@ def test_what_does_not_change_a_result_does_not(tmp_path: Path, tiny: Path) -> N
     pq.write_table(table.append_column("seed", table["p_chosen"]).slice(7), shards / "1.parquet")
     shutil.copytree(tiny, elsewhere)
     (elsewhere / "metrics.jsonl").write_text("{}\n")
-    changed = Training.model_validate({"sft": {"epochs": 9}, "dpo": {"save_steps": 3}, "watch": "stop"})
+    others = {"sft": {"epochs": 9}, "dpo": {"save_steps": 3}, "grpo": {"epochs": 2}, "reward": {"epochs": 2}}
+    changed = Training.model_validate({**others, "preference": "grpo", "watch": "stop"})
     assert hash_inputs("dpo", str(elsewhere), shards, changed, 0) == before
 
 

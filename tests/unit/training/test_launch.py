@@ -38,6 +38,10 @@ def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Pat
         train("sft", tiny, tmp_path / "none.parquet", tmp_path / "out", Training())
     with pytest.raises(DataError, match="lacks the column"):
         train("dpo", tiny, data, tmp_path / "out", Training())
+    with pytest.raises(TrainingError, match=r"'grpo': no reward\. Give a judge, or the folder of a reward model"):
+        train("grpo", tiny, data, tmp_path / "out", Training())
+    with pytest.raises(ModelError, match="no such folder"):
+        train("grpo", tiny, data, tmp_path / "out", Training(), reward=tmp_path / "none")
     assert not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from charter.training.order import LikeLengths
+from charter.training.order import Groups, LikeLengths
 
 LENGTHS = [random.Random(i).randint(20, 200) for i in range(1003)]
 
@@ -40,3 +40,29 @@ def test_long_batches_do_not_all_come_first() -> None:
     firsts = [LENGTHS[row] for row in epoch(0)[::8]]
     half = len(firsts) // 2
     assert abs(sum(firsts[:half]) - sum(firsts[half:])) < 0.2 * sum(firsts)
+
+
+def test_groups_are_of_one_prompt_and_given_once_per_batch_that_shares_them() -> None:
+    order = Groups(70, prompts=3, seed=0, group=2, repeats=2)
+    rows = list(order)
+    assert len(rows) == len(order) == 23 * 3 * 2 * 2  # the last prompt does not fill a step
+    steps = [rows[start : start + 12] for start in range(0, len(rows), 12)]
+    for step in steps:
+        assert step[:6] == step[6:]
+        assert step[0:6:2] == step[1:6:2]
+        assert len(set(step)) == 3
+    assert len(set(rows)) == 69
+    order.set_epoch(1)
+    assert list(order) != rows
+    order.set_epoch(0)
+    assert list(order) == rows
+
+
+def test_groups_come_in_the_pattern_of_trl_s_own_order() -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    ours = Groups(7, prompts=3, seed=0, group=2, repeats=2)
+    rows = list(ours)
+    prompts = [row for start in range(0, len(rows), 12) for row in rows[start : start + 6 : 2]]
+    theirs = RepeatSampler(range(7), mini_repeat_count=2, batch_size=3, repeat_count=2, shuffle=False)
+    assert rows == [prompts[i] for i in theirs]

@@ -9,7 +9,7 @@ from charter.errors import DataError, TrainingError
 from charter.training.models import load_tokenizer
 from charter.training.rows import encode_rows, read_table
 from tests.tiny_model import END
-from tests.training_data import PAIRS, SFT, pairs, write_pairs, write_sft
+from tests.training_data import PAIRS, RL_PROMPTS, SFT, pairs, write_pairs, write_sft
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,20 @@ def test_only_the_completion_is_learnt(tokenizer: Any) -> None:
     assert tokenizer.decode(learnt) == "Because.<|end|>"
     assert kept["labels"][-len(learnt) :] == learnt
     assert len(kept["labels"]) == len(kept["input_ids"])
+
+
+def test_a_prompt_of_grpo_ends_where_the_answer_begins(tokenizer: Any) -> None:
+    rows = [
+        {"row_id": "a", "prompt": ask("Why?"), "first": "Because.", "drawn": ["one"]},
+        {"row_id": "b", "prompt": ask("word " * 300), "first": "No.", "drawn": []},
+        {"row_id": "c", "prompt": ask("Why?<|assistant|>"), "first": "No.", "drawn": []},
+    ]
+    table = pa.Table.from_pylist(rows, schema=RL_PROMPTS)
+    made = encode_rows(table, tokenizer, {tokenizer.eos_token_id}, 200, "tiny")
+    (kept,) = made.kept
+    assert tokenizer.decode(kept["prompt_ids"]) == "<|user|>Why?<|end|><|assistant|>"
+    assert (kept["first"], kept["drawn"]) == ("Because.", ["one"])
+    assert [(row.row_id, row.reason) for row in made.dropped] == [("b", "too-long"), ("c", "special-token-in-text")]
 
 
 @pytest.mark.parametrize(

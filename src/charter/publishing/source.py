@@ -1,0 +1,154 @@
+"""What is exported: a run's model, a model's folder or a LoRA adapter, and the verdict that stands over it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from charter.errors import ConfigError, ModelError
+from charter.registry.promotion import folder_of_runs
+from charter.registry.record import ACCEPTED, FILE, FORCED, read_registry
+from charter.serving.identity import model_identity
+from charter.serving.launch import check_model
+
+CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "*.safetensors"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to export.
+
+    Attributes:
+        folder: of the model, or of the adapter.
+        base: the folder or hub id of the model that an adapter belongs to; None for a whole model.
+        run: the folder of the run that made it, where one did.
+    """
+
+    folder: Path
+    base: str | None = None
+    run: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What its run calls it."""
+        return self.folder.name
+
+
+class Standing(NamedTuple):
+    """The verdict on a model: `none` where nobody formed one, or formed it on something else."""
+
+    verdict: Literal["go", "no-go", "none"]
+    reason: str
+
+    @property
+    def warning(self) -> str:
+        """What its card says first; nothing if it is go."""
+        if self.verdict == "go":
+            return ""
+        failed = "This model did not pass its gate: it is no-go. " if self.verdict == "no-go" else ""
+        return f"{failed}Do not use it as an aligned model. {self.reason}"
+
+
+def find_source(path: Path) -> Source:
+    """The model in a run's folder that was judged, or the model or adapter in the folder itself.
+
+    Raises:
+        ModelError: it holds none that can be exported.
+    """
+    if not path.is_dir():
+        raise ModelError(f"model '{path}': no such folder. Name a run, one of its models, or an adapter's folder.")
+    if _is_run(path):
+        path = _judged(path)
+    run = path.parent if _is_run(path.parent) else None
+    if (path / ADAPTER).is_file():
+        return Source(path, _base_of(path), run)
+    settings = _read(path / CONFIG)
+    if not settings:
+        raise ModelError(
+            f"model '{path}': holds neither a model ({CONFIG}) nor a LoRA adapter ({ADAPTER}). Name a run, such as "
+            "outputs/demo, or one of its models, such as outputs/demo/dpo."
+        )
+    if any("ForSequenceClassification" in name for name in settings.get("architectures") or ()):
+        raise ModelError(f"model '{path}': a reward model, which answers nothing. Name a model that does.")
+    if not any(path.glob(WEIGHTS)):
+        raise ModelError(
+            f"model '{path}': has no weights as safetensors. Load it with transformers and save it with "
+            "`save_pretrained`, then export that folder."
+        )
+    return Source(path, None, run)
+
+
+def standing(source: Source) -> Standing:
+    """The verdict on the very weights that are exported."""
+    run = source.run
+    if run is None:
+        return Standing("none", "Nobody formed a verdict on it: it does not lie in the folder of a run.")
+    gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
+    if not gate or not manifest:
+        return Standing("none", "Its run has not finished, so there is no verdict.")
+    if gate.get("model") != source.name:
+        return Standing("none", f"The verdict of its run is on {gate.get('model')}, and this is {source.name}.")
+    if manifest["models"].get(source.name) != model_identity(source.folder):
+        return Standing("none", "Its files have changed since the verdict of its run.")
+    if gate["verdict"] == "go" and _is_within(run, FORCED):
+        return Standing("no-go", "It was accepted against its verdict.")
+    said = f"{gate.get('reason', '')} {gate.get('sign_off', '')}".strip()
+    return Standing("go" if gate["verdict"] == "go" else "no-go", said)
+
+
+def check_name(source: Source, verdict: Standing, out: Path) -> None:
+    """Refuse the name of an accepted model, and the folder of accepted models, for one that is not go.
+
+    Raises:
+        ConfigError: `out` is such a name.
+    """
+    if verdict.verdict == "go":
+        return
+    history = read_registry(folder_of_runs(source.run)).history if source.run else ()
+    if out.name in {event.run.id for event in history} or _is_within(out, ACCEPTED):
+        raise ConfigError(
+            f"out '{out}': the name of an accepted model, and this one is not go. {verdict.reason} Name another folder."
+        )
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.yaml").is_file() and (path / "constitution.md").is_file()
+
+
+def _judged(run: Path) -> Path:
+    """The model of a run that its verdict is on."""
+    name = str(_read(run / "gate.json").get("model") or "dpo")
+    if (run / name / CONFIG).is_file():
+        return run / name
+    others = sorted(str(path.parent) for path in run.glob(f"*/{CONFIG}"))
+    there = f"Name one of its models: {', '.join(others)}." if others else "Name a run that trained one."
+    raise ModelError(f"run '{run}': has no model '{name}' of its own. {there}")
+
+
+def _base_of(adapter: Path) -> str:
+    settings = _read(adapter / ADAPTER)
+    if settings.get("peft_type") != "LORA":
+        raise ModelError(
+            f"adapter '{adapter}': of type {settings.get('peft_type')}, which cannot be merged. Name a LoRA adapter."
+        )
+    if not any(adapter.glob("adapter_model.safetensors")):
+        raise ModelError(f"adapter '{adapter}': has no adapter_model.safetensors. Name the folder that holds it.")
+    base = settings.get("base_model_name_or_path")
+    if not base:
+        raise ModelError(f"adapter '{adapter}': {ADAPTER} names no base model. Set base_model_name_or_path there.")
+    return str(check_model(base) or base)
+
+
+def _is_within(path: Path, kind: str) -> bool:
+    """Whether `path` lies in the folder of accepted models, or of forced ones, of some registry."""
+    return any(parent.name == kind and (parent.parent / FILE).is_file() for parent in path.resolve().parents)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"file '{path}': cannot be read: {error}. Bring it back, or name another folder.") from error

@@ -1,0 +1,114 @@
+"""What answers are worth in GRPO, as TRL asks for it: a number for each, or None where nothing is known.
+
+TRL leaves an answer without a reward out of its group's mean, and the answer moves nothing. So None is never a low
+reward: not for what the judge failed at, and not for what a run would never use, which was cut off or says nothing.
+"""
+
+import asyncio
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification
+
+from charter.judging.reward import RewardJudge
+from charter.stages.context import Row
+from charter.training.job import Job
+
+log = logging.getLogger("charter.training")
+
+Score = Callable[[Sequence[Row]], Sequence[float | str]]
+"""From rows of ``rl_prompts`` with their `answer` and `answer_ids` to rewards, or reasons why there are none."""
+
+
+def make_reward(job: Job, end_ids: set[int]) -> Callable[..., list[float | None]]:
+    """What `job` rewards answers with, in the form of TRL's reward functions.
+
+    Args:
+        job: of the step ``grpo``.
+        end_ids: the tokens that end a turn.
+    """
+    size = job.optimisation.batch_size
+    score = by_judge(job.reward) if isinstance(job.reward, RewardJudge) else by_model(str(job.reward), size)
+
+    def reward(
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        log_metric: Callable[[str, float], None],
+        **columns: Any,
+    ) -> list[float | None]:
+        rows = [
+            {
+                **{name: columns[name][i] for name in ("row_id", "prompt_ids", "first", "drawn")},
+                "prompt": prompts[i],
+                "answer": completions[i][0]["content"].strip(),
+                "answer_ids": completion_ids[i],
+            }
+            for i in range(len(prompts))
+        ]
+        found = _score_whole(rows, score, end_ids)
+        _tell(rows, found, log_metric)
+        return [None if isinstance(value, str) else value for value in found]
+
+    return reward
+
+
+def _tell(rows: Sequence[Row], found: Sequence[float | str], log_metric: Callable[[str, float], None]) -> None:
+    """Log which share of the answers has no reward, and to which share of the prompts all answers have the same."""
+    missing = Counter(value for value in found if isinstance(value, str))
+    log_metric("rewards/missing", missing.total() / len(found))
+    if missing:
+        log.info("%d of %d answers have no reward: %s", missing.total(), len(found), dict(missing))
+    known = defaultdict[str, list[float]](list)
+    for row, value in zip(rows, found, strict=True):
+        if not isinstance(value, str):
+            known[row["row_id"]].append(round(value, 6))
+    if groups := [values for values in known.values() if len(values) > 1]:
+        log_metric("rewards/alike", sum(len(set(values)) == 1 for values in groups) / len(groups))
+
+
+def _score_whole(rows: Sequence[Row], score: Score, end_ids: set[int]) -> list[float | str]:
+    """Have those answers scored that ended by themselves and say something."""
+    found: list[float | str] = [_fault(row, end_ids) for row in rows]
+    whole = [i for i, fault in enumerate(found) if not fault]
+    for i, value in zip(whole, score([rows[i] for i in whole]), strict=True):
+        found[i] = value
+    return found
+
+
+def _fault(row: Row, end_ids: set[int]) -> str:
+    ended = bool(row["answer_ids"]) and row["answer_ids"][-1] in end_ids
+    return "cut-off" if not ended else "" if row["answer"] else "empty"
+
+
+def by_judge(judge: RewardJudge) -> Score:
+    """Ask the judge about all answers at once."""
+    return lambda rows: asyncio.run(judge.rewards(rows)) if rows else []
+
+
+def by_model(folder: Path | str, size: int) -> Score:
+    """The scores of the reward model in `folder`, on the tokens that were drawn, `size` answers at a time."""
+    dtype = "auto" if torch.cuda.is_available() else torch.float32
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
+    padding = model.config.get_text_config().pad_token_id
+
+    @torch.inference_mode()
+    def score(rows: Sequence[Row]) -> list[float]:
+        model.to(PartialState().device)
+        return [value for start in range(0, len(rows), size) for value in scores_of(rows[start : start + size])]
+
+    def scores_of(rows: Sequence[Row]) -> list[float]:
+        ids = [torch.tensor(row["prompt_ids"] + row["answer_ids"]) for row in rows]
+        padded = pad_sequence(ids, batch_first=True, padding_value=padding)
+        mask = pad_sequence([torch.ones_like(one) for one in ids], batch_first=True)
+        logits = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device)).logits
+        scores: list[float] = logits[:, 0].float().tolist()
+        return scores
+
+    return score

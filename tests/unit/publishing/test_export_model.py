@@ -1,0 +1,215 @@
+"""An exported model is its source, adapters merged; what is not go says so, and never has an accepted name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from charter.cli import app, main
+from charter.config import Training
+from charter.errors import ModelError
+from charter.manifest import write_manifest
+from charter.publishing.comparison import Answered, hold_against
+from charter.publishing.source import Source, find_source, standing
+from charter.registry.promotion import promote
+from charter.serving.identity import model_identity
+from charter.training import models
+from charter.training.greedy import choices
+from tests.judged_run import COUNTS, make_judged_run
+from tests.tiny_model import make_tiny_model
+from tests.unit.training.build import stir
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny: Path) -> Path:
+    """A LoRA adapter of the tiny model that changes what it says."""
+    from peft import get_peft_model
+
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny), models.adapters(Training(method="lora", lora_rank=4))
+    )
+    stir(model)
+    folder = tiny.with_name("adapter")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def judged(tiny: Path, tmp_path: Path) -> Path:
+    return make_run_of(tiny, tmp_path / "outputs")
+
+
+def make_run_of(model: Path, outputs: Path, **changes: int) -> Path:
+    """A finished run whose judged model is `model`."""
+    run = make_judged_run(outputs, **changes)
+    shutil.copytree(model, run / "dpo", dirs_exist_ok=True)
+    write_manifest(run, COUNTS, {"base": "sha256:00", "dpo": model_identity(run / "dpo")})
+    return run
+
+
+def export(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, ["export-model", *map(str, arguments), "--no-check"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def logits(model: object, tokenizer: object) -> torch.Tensor:
+    ids = tokenizer("How do I repair a bicycle?", return_tensors="pt")["input_ids"]  # type: ignore[operator]
+    with torch.no_grad():
+        return torch.as_tensor(model(input_ids=ids).logits)  # type: ignore[operator]
+
+
+def test_a_model_is_copied_with_what_it_takes_to_serve_it(judged: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = json.loads(export(judged, out, "--json").stdout)
+    assert told == {
+        "folder": str(out),
+        "source": str(judged / "dpo"),
+        "merged_into": None,
+        "verdict": "go",
+        "compared": None,
+    }
+    files = {path.name for path in out.iterdir()}
+    assert files == {path.name for path in tiny.iterdir()} | {"README.md"}
+    assert all((out / name).read_bytes() == (tiny / name).read_bytes() for name in files - {"README.md"})
+    card = (out / "README.md").read_text()
+    assert "Do not use it" not in card
+    assert 'from_pretrained(".")' in card and "vllm serve ." in card
+    assert "- Checked: nothing was compared (--no-check)." in card.replace("\\", "")
+    assert not list(tmp_path.glob(".*unfinished"))
+
+
+def test_an_adapter_is_merged_and_gives_the_same_logits(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    out = tmp_path / "out"
+    said = export(adapter, out)
+    assert f"the LoRA adapter {adapter.name} merged into {tiny.name}." in said.stdout
+    assert "does not lie in the folder of a run" in said.stderr
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    plain = logits(base, tokenizer)
+    apart = logits(PeftModel.from_pretrained(base, adapter).eval(), tokenizer)
+    merged = logits(AutoModelForCausalLM.from_pretrained(out), tokenizer)
+    assert (merged - apart).abs().max() < 1e-4 < 0.1 < (merged - plain).abs().max()
+    assert {"chat_template.jinja", "tokenizer.json", "generation_config.json", "README.md"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert not list(out.glob("adapter*"))
+
+
+def test_answers_are_held_against_what_the_source_would_have_said(tiny: Path, adapter: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModelForCausalLM.from_pretrained(tiny).eval()
+    answers = []
+    for question in ("What is the capital of France?", "Seven?"):
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+        )
+        prompt = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        answer = model.generate(prompt, max_new_tokens=6, do_sample=False)[0, prompt.shape[1] :]
+        answers.append(Answered(question, prompt[0].tolist(), answer.tolist()))
+    assert choices(str(tiny), None, [one._asdict() for one in answers]).gaps == [0.0, 0.0]
+    compared = hold_against(Source(tiny), answers)
+    assert (compared.n, compared.same) == (2, 2)
+    assert str(compared).startswith("2 of 2 greedy answers served by vLLM are token for token")
+    assert choices(str(adapter), str(tiny), [one._asdict() for one in answers]).other_prompts == 0
+    strange = answers[0]._replace(answer_ids=[token + 1 for token in answers[0].answer_ids])
+    with pytest.raises(ModelError, match="its export says something else: 1 of 2 greedy answers differ, by up to 0"):
+        hold_against(Source(tiny), [strange, answers[1]])
+    with pytest.raises(ModelError, match="turns 1 of 2 prompts into other tokens"):
+        hold_against(Source(tiny), [answers[0], answers[1]._replace(prompt_ids=[7])])
+
+
+def test_a_no_go_says_so_and_never_has_an_accepted_name(tiny: Path, tmp_path: Path) -> None:
+    accepted = promote(make_run_of(tiny, tmp_path), "Ada")
+    run = make_run_of(tiny, tmp_path, harmful=80)
+    said = export(run, tmp_path / "out")
+    assert "Warning: This model did not pass its gate: it is no-go." in said.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "> **This model did not pass its gate: it is no-go. Do not use it as an aligned model." in card
+    for name in (tmp_path / "elsewhere" / accepted.id, tmp_path / "accepted" / "mine"):
+        refused = CliRunner().invoke(app, ["export-model", str(run), str(name), "--no-check"])
+        assert "the name of an accepted model, and this one is not go" in str(refused.exception)
+        assert not name.exists()
+    go = tmp_path / accepted.folder
+    export(go, tmp_path / "elsewhere" / accepted.id)
+    assert standing(find_source(go)).verdict == "go"
+
+
+def test_a_verdict_is_on_these_weights_or_on_none(judged: Path, tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, judged / "sft")
+    assert standing(find_source(judged / "sft")) == ("none", "The verdict of its run is on dpo, and this is sft.")
+    forced = promote(make_run_of(tiny, tmp_path / "others", harmful=80), "Ada", force=True, reason="red team")
+    assert standing(find_source(tmp_path / "others" / forced.folder)).verdict == "no-go"
+    (judged / "dpo" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert "changed since the verdict" in standing(find_source(judged)).warning
+    (judged / "manifest.json").unlink()
+    assert "has not finished" in standing(find_source(judged)).warning
+
+
+def spoil(folder: Path, kind: str) -> Path:
+    """A folder with a model or adapter that cannot be exported."""
+    folder.mkdir()
+    files = {
+        "empty": {},
+        "weightless": {"config.json": {"architectures": ["LlamaForCausalLM"]}},
+        "reward": {"config.json": {"architectures": ["LlamaForSequenceClassification"]}},
+        "broken": {"config.json": "{"},
+        "prefix": {"adapter_config.json": {"peft_type": "PREFIX_TUNING"}},
+        "nobody": {"adapter_config.json": {"peft_type": "LORA"}, "adapter_model.safetensors": ""},
+        "orphan": {
+            "adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "/no/such/base"},
+            "adapter_model.safetensors": "",
+        },
+        "mute": {"config.json": {"architectures": ["LlamaForCausalLM"]}, "model.safetensors": ""},
+        "run": {"config.yaml": "", "constitution.md": ""},
+    }
+    for name, content in files[kind].items():
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("empty", "holds neither a model (config.json) nor a LoRA adapter"),
+        ("weightless", "has no weights as safetensors"),
+        ("reward", "a reward model, which answers nothing"),
+        ("broken", "cannot be read"),
+        ("prefix", "of type PREFIX_TUNING, which cannot be merged"),
+        ("nobody", "names no base model"),
+        ("orphan", "model '/no/such/base': no such folder"),
+        ("mute", "has no tokenizer with a chat template"),
+        ("run", "has no model 'dpo' of its own. Name a run that trained one."),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_status_2(
+    tmp_path: Path, kind: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["charter", "export-model", str(spoil(tmp_path / kind, kind)), str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused = CliRunner().invoke(app, ["export-model", str(tiny), str(tmp_path), "--no-check"])
+    assert str(refused.exception).startswith(f"out '{tmp_path}': there is something already.")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    refused = CliRunner().invoke(app, ["export", str(tiny), "--to", str(tmp_path / "out")])
+    assert f"charter export-model {tiny} {tmp_path / 'out'}" in str(refused.exception)
