@@ -17,9 +17,12 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser; tests that want it are skipped where there is none."""
+    """The browser; tests that want it are skipped where there is none.
+
+    Not for the session: while Playwright runs, no other test of this process can have an event loop.
+    """
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip("no Chromium on this machine; .ci/packages installs it")

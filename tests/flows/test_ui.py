@@ -158,10 +158,3 @@ async def test_two_runs_never_share_the_gpu(stage: Stage, model_server: NullServ
     assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
     kinds = {run.state.type.value for run in runs if run.state}
     assert kinds == {"COMPLETED"}
-
-
-def test_a_port_that_is_taken_is_one_message(stage: Stage, model_server: NullServer) -> None:
-    port = int(model_server.url.rsplit(":", 1)[1].split("/")[0])
-    taken = Stage(stage.home, port).ui("start")
-    assert taken.returncode == 2
-    assert taken.stderr == f"port '{port}': in use by another program. Name a free one: make ui PORT={port + 1}.\n"

@@ -225,3 +225,10 @@ async def test_stopping_leaves_nothing_running_in_the_midst_of_a_run(stage: Stag
     assert done.stdout == "Ended: watcher, worker, server.\n", done.stdout + done.stderr
     assert stage.processes() == {}
     assert (await asyncio.to_thread(stage.ui, "stop")).stdout == "Nothing was running.\n"
+
+
+def test_a_port_that_is_taken_is_one_message(stage: Stage, model_server: NullServer) -> None:
+    port = int(model_server.url.rsplit(":", 1)[1].split("/")[0])
+    taken = Stage(stage.home, port).ui("start")
+    assert taken.returncode == 2
+    assert taken.stderr == f"port '{port}': in use by another program. Name a free one: make ui PORT={port + 1}.\n"

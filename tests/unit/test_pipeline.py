@@ -1,6 +1,7 @@
 """Whole runs by the library alone: whatever happens to the driver, the servers or the disk, the files are the same."""
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -136,6 +137,7 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed:
     assert entries(config) == undisturbed.calls
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 async def test_a_run_whose_servers_are_all_down_for_a_while_waits_and_goes_on(
     undisturbed: Undisturbed, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +163,7 @@ async def test_a_run_whose_servers_are_all_down_for_a_while_waits_and_goes_on(
         assert "answers again" in caplog.text
         assert all(server.counts["answered"] for server in after)
     assert tables(config) == undisturbed.tables
+    gc.collect()  # connections that a server was about to accept when it ended
 
 
 def test_a_run_on_a_disk_that_is_too_small_goes_on_when_there_is_room(undisturbed: Undisturbed) -> None:
@@ -183,4 +186,4 @@ def test_a_run_on_a_disk_that_is_too_small_goes_on_when_there_is_room(undisturbe
             make_data(config)
         assert tables(config) == undisturbed.tables
     finally:
-        subprocess.run(["umount", str(outputs)], check=True)
+        subprocess.run(["umount", "--lazy", str(outputs)], check=True)  # the run that failed may hold a file yet
