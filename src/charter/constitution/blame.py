@@ -218,7 +218,7 @@ def _scan(run: Path, name: str, *columns: str) -> pl.LazyFrame:
     shards = _shards(run, name)
     if not shards:
         return empty.lazy()
-    return pl.scan_parquet(shards, schema=empty.schema, missing_columns="insert", extra_columns="ignore")
+    return pl.scan_parquet(shards, glob=False, schema=empty.schema, missing_columns="insert", extra_columns="ignore")
 
 
 def _collect(frame: pl.LazyFrame) -> pl.DataFrame:

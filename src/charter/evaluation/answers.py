@@ -36,4 +36,4 @@ def save_answers(folder: Path, model: str, rows: Sequence[Graded]) -> Path:
 
 def load_answers(path: Path) -> list[Graded]:
     """The rows of one model's file; a column that an earlier version did not write is empty."""
-    return [Graded(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+    return [Graded(**row) for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]

@@ -143,7 +143,7 @@ def _rows(frame: pl.LazyFrame | None, row_id: str) -> list[dict[str, Any]]:
 def _dropped(step: Path) -> pl.LazyFrame | None:
     """The rows that a training step left out, which it keeps beside its model."""
     path = step / "dropped.parquet"
-    return pl.scan_parquet(path) if path.is_file() else None
+    return pl.scan_parquet(path, glob=False) if path.is_file() else None
 
 
 def _round(row: Row, principles: Principles) -> Round:

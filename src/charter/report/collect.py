@@ -183,7 +183,7 @@ def _later_failures(run_folder: Path, trained: Sequence[str]) -> list[Failure]:
 def _failures(folder: Path, models: Sequence[Path]) -> pl.LazyFrame | None:
     # Rows that training leaves out are kept beside the model, with the same columns.
     dropped = [path for model in models if (path := model / "dropped.parquet").is_file()]
-    frames = [scan(folder, "failures"), *(pl.scan_parquet(path) for path in dropped)]
+    frames = [scan(folder, "failures"), *(pl.scan_parquet(path, glob=False) for path in dropped)]
     present = [frame.select("row_id", "stage", "reason", "detail") for frame in frames if frame is not None]
     return pl.concat(present) if present else None
 

@@ -59,7 +59,7 @@ def training_examples(run_folder: Path, seed: int) -> list[Example]:
 def _changed_rounds(run_folder: Path) -> Iterator[str]:
     """A name for each round that changed an answer; a shard is looked at at a time."""
     for shard in shard_files(run_folder / "revisions"):
-        changed = pl.scan_parquet(shard).filter("changed").select("row_id", "round").collect()
+        changed = pl.scan_parquet(shard, glob=False).filter("changed").select("row_id", "round").collect()
         yield from (f"{row_id}\n{turn}" for row_id, turn in changed.iter_rows())
 
 

@@ -33,7 +33,11 @@ def scan(run_folder: Path, name: str) -> pl.LazyFrame | None:
     """
     shards = sorted((run_folder / name).glob("*.parquet"))
     schema = pl.DataFrame(SCHEMAS[name].empty_table()).schema
-    return pl.scan_parquet(shards, schema=schema, missing_columns="insert", extra_columns="ignore") if shards else None
+    return (
+        pl.scan_parquet(shards, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
+        if shards
+        else None
+    )
 
 
 def count(frame: pl.LazyFrame | None) -> int | None:
