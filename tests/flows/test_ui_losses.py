@@ -154,18 +154,6 @@ def daemon_of(stage: Stage, words: str) -> int:
     return number
 
 
-async def test_a_run_outlives_its_worker(stage: Stage, unhurried_server: NullServer) -> None:
-    with stage.cockpit.told():
-        run = await start("dataset", config=form(stage, unhurried_server, "without-worker"))
-        await in_the_midst(unhurried_server)
-        os.kill(daemon_of(stage, "worker start"), signal.SIGKILL)
-        assert state_of(await ended(run, SEEN_WITHIN_S)).is_completed()
-        assert asked_twice(unhurried_server) == 0
-        again = await asyncio.to_thread(stage.ui, "start")
-        assert again.returncode == 0, again.stdout + again.stderr
-        assert "Crashed" not in again.stdout
-
-
 @pytest.mark.slow
 async def test_a_run_during_which_the_server_is_killed_is_told_truly_and_goes_on(
     stage: Stage, unhurried_server: NullServer
@@ -184,16 +172,19 @@ async def test_a_run_during_which_the_server_is_killed_is_told_truly_and_goes_on
 
 
 @pytest.mark.slow
-async def test_a_run_lost_with_its_worker_is_seen_to_have_crashed(stage: Stage, slow_server: NullServer) -> None:
+async def test_a_run_ends_with_its_worker_is_seen_to_have_crashed_and_goes_on(
+    stage: Stage, unhurried_server: NullServer
+) -> None:
     with stage.cockpit.told():
-        run = await start("dataset", config=form(stage, slow_server, "lost"))
-        await at_work(run)
-        for number in hands_of(stage):
-            os.kill(number, signal.SIGKILL)
+        run = await start("dataset", config=form(stage, unhurried_server, "lost"))
+        await in_the_midst(unhurried_server)
+        os.kill(daemon_of(stage, "worker start"), signal.SIGKILL)
+        in_flight = unhurried_server.counts["running"]
         seen = state_of(await ended(run, SEEN_WITHIN_S))
         assert seen.is_crashed()
         assert "no sign of life" in (seen.message or "")
         assert (await asyncio.to_thread(stage.ui, "start")).returncode == 0
+        await goes_on(stage, unhurried_server, "lost", in_flight)
 
 
 async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
