@@ -2,41 +2,50 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect.assets import Asset, AssetProperties, materialize
 from prefect.cache_policies import NO_CACHE
 
-MADE = {
+from charter.training.job import CONFIG, read_done, read_job
+
+DATA = {
     "responses": (None, "First answers to the prompts"),
     "revisions": ("responses", "Critiques and revisions"),
     "sft_data": ("revisions", "Rows of supervised fine-tuning"),
     "pairs": ("revisions", "Pairs with soft labels"),
-    "sft": ("sft_data", "The model after supervised fine-tuning"),
-    "dpo": ("pairs", "The model after preference optimisation"),
-    "evaluation.json": ("dpo", "What was measured of every model"),
+    "rl_prompts": ("responses", "Prompts of reinforcement learning"),
 }
-"""What there may be, what it is made of, and what it is."""
+"""The tables that there may be, what each is made of, and what it is."""
+EVALUATION = "evaluation.json"
 
 
 def record_assets(folder: Path) -> None:
-    """Tell Prefect what a finished run made."""
+    """Tell Prefect what a finished run made: tables, models by the names they are evaluated under, and measures."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for name, (origin, words) in MADE.items():
-        if (folder / name).is_file() or any((folder / name).glob("*")):
-            _record(folder, name, origin, words, _metadata(name, manifest))
+    for name, (origin, words) in DATA.items():
+        if any((folder / name).glob("*.parquet")):
+            _record(folder / name, [folder / origin] if origin else [], words, _metadata(name, manifest))
+    models = {name: folder / name for name in manifest["models"] if read_done(folder / name)}
+    for name, path in models.items():
+        _record(path, [read_job(path / CONFIG).data], f"The model {name}", _metadata(name, manifest))
+    if (folder / EVALUATION).is_file():
+        words = "What was measured of every model"
+        _record(folder / EVALUATION, list(models.values()), words, _metadata(EVALUATION, manifest))
 
 
-def _record(folder: Path, name: str, origin: str | None, words: str, metadata: dict[str, Any]) -> None:
-    properties = AssetProperties(name=f"{folder.name}: {name}", description=words)
-    asset = Asset(key=_key(folder, name), properties=properties)
-    deps: list[str | Asset] = [_key(folder, origin)] if origin and (folder / origin).exists() else []
+def _record(made: Path, of: Sequence[Path], words: str, metadata: dict[str, Any]) -> None:
+    asset = Asset(
+        key=_key(made), properties=AssetProperties(name=f"{made.parent.name}: {made.name}", description=words)
+    )
+    deps: list[str | Asset] = [_key(path) for path in of if path.exists()]
 
     def record() -> None:
         asset.add_metadata(metadata)
 
-    named = f"asset-{name}"
+    named = f"asset-{made.name}"
     materialize(asset, asset_deps=deps, task_run_name=named, cache_policy=NO_CACHE, persist_result=False)(record)()
 
 
@@ -50,7 +59,7 @@ def _metadata(name: str, manifest: dict[str, Any]) -> dict[str, Any]:
     return about | {key: value for key, value in found.items() if value is not None}
 
 
-def _key(folder: Path, name: str) -> str:
+def _key(path: Path) -> str:
     """The address of what was made; of a long one the end, and other signs for those that Prefect refuses."""
-    place = re.sub(r"%[0-9A-F]{2}|[^\w/.:@+~-]", "_", (folder / name).resolve().as_uri().removeprefix("file://"))
+    place = re.sub(r"%[0-9A-F]{2}|[^\w/.:@+~-]", "_", path.resolve().as_uri().removeprefix("file://"))
     return f"file://{place[-400:]}"
