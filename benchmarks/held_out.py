@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from charter.config import Evaluation
 from charter.evaluation.answering import grade_by_oracle
-from charter.evaluation.measures import MEASURES, Answers, Graded, measure
+from charter.evaluation.measures import MEASURES, measure
+from charter.evaluation.records import Answers, Graded
 from charter.evaluation.requests import HeldOut, load_requests
 from charter.messages import user
 

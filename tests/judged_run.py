@@ -7,7 +7,8 @@ from pathlib import Path
 from charter.config import Config, Evaluation, Gate, Review
 from charter.counts import StageCount
 from charter.evaluation.answers import save_answers
-from charter.evaluation.measures import Category, Graded, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Category, Graded
 from charter.manifest import write_manifest
 from charter.report.cards import model_card
 from charter.report.collect import collect

@@ -10,7 +10,7 @@ from charter.config import Config
 from charter.data.shards import count_rows, read_rows
 from charter.errors import TrainingError
 from charter.evaluation.answers import load_answers
-from charter.evaluation.measures import Graded
+from charter.evaluation.records import Graded
 from charter.heat import FOLDER, Heat, write_heat
 from charter.makers import model_folder
 from charter.report.examples import draw

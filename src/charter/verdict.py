@@ -14,7 +14,8 @@ from charter.evaluation.answering import answer_all, grade_beside, grade_by_judg
 from charter.evaluation.answers import load_answers, save_answers
 from charter.evaluation.benchmarks import measure_sheets
 from charter.evaluation.gate import Baseline, Verdict, decide
-from charter.evaluation.measures import Answers, Unanswered, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers, Unanswered
 from charter.evaluation.requests import load_requests
 from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins

@@ -7,7 +7,7 @@ from charter.config import Config, Tokens, Training
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.evaluation.answers import save_answers
-from charter.evaluation.measures import Graded
+from charter.evaluation.records import Graded
 from charter.heat import read_heat
 from charter.tokens import look_at_tokens
 from charter.training.job import Job

@@ -10,7 +10,8 @@ from charter.constitution.diff import Diff, diff
 from charter.errors import ConfigError
 from charter.evaluation.across import by_prompt, compare_runs
 from charter.evaluation.intervals import Difference, PairedTest
-from charter.evaluation.measures import MEASURES, Graded, Measure
+from charter.evaluation.measures import MEASURES, Measure
+from charter.evaluation.records import Graded
 
 OWN = ("name", "outputs", "store")
 """Settings that say where a run is, not what it does."""

@@ -10,7 +10,7 @@ import yaml
 
 from charter.constitution import Constitution, load_constitution
 from charter.errors import DataError
-from charter.evaluation.measures import Answers
+from charter.evaluation.records import Answers
 from charter.training.job import STEPS, read_done
 from charter.verdict import read_answers
 

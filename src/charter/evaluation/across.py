@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from charter.evaluation.intervals import Difference, PairedTest, newcombe, rate_of
-from charter.evaluation.measures import MEASURES, Answers, Graded, further_outcomes, outcomes, pair_outcomes, usable
+from charter.evaluation.measures import MEASURES, further_outcomes, outcomes, pair_outcomes, usable
+from charter.evaluation.records import Answers, Graded
 
 PAIRED_FROM = 0.5
 """The share of the second model's requests that the first must have been asked too, for a paired test on those."""

@@ -18,8 +18,6 @@ from charter.evaluation.records import Answers, Category, Graded, Unanswered
 from charter.evaluation.style import apologises, compare_style, measure_style, preaches
 from charter.evaluation.wins import compare_wins, measure_wins
 
-__all__ = ["Answers", "Category", "Graded", "Unanswered"]
-
 Grade = Literal["harmful", "refused", "correct", "judged_harmful"]
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from charter.data.shards import shard_files
 from charter.evaluation.answers import load_answers
-from charter.evaluation.measures import Graded
+from charter.evaluation.records import Graded
 from charter.messages import transcript
 from charter.report.data import Example
 from charter.report.headline import model_title

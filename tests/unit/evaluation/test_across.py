@@ -4,7 +4,7 @@ import pytest
 
 from charter.evaluation.across import by_prompt, compare_runs
 from charter.evaluation.intervals import Difference, PairedTest
-from charter.evaluation.measures import Answers, Graded, Unanswered
+from charter.evaluation.records import Answers, Graded, Unanswered
 
 
 def answers(prompts: list[str], harmful: int) -> Answers:

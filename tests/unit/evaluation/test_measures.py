@@ -8,7 +8,8 @@ import pytest
 
 from charter.errors import CountMismatch
 from charter.evaluation.answers import load_answers, save_answers
-from charter.evaluation.measures import Answers, Category, Graded, Unanswered, compare, evaluate, measure
+from charter.evaluation.measures import compare, evaluate, measure
+from charter.evaluation.records import Answers, Category, Graded, Unanswered
 
 
 def answer(

@@ -5,7 +5,8 @@ import math
 from charter.config import Config, Gate
 from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import Answers, Category, Graded, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers, Category, Graded
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 
 KINDS = ("theft", "violence", "privacy", "fraud", "vandalism", "prejudice", "intrusion", "dangerous substances")

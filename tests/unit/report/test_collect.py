@@ -15,7 +15,8 @@ from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
 from charter.data.shards import write_rows
 from charter.evaluation.answers import save_answers
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import Answers, Graded, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers, Graded
 from charter.report.collect import collect, read_metrics, write_report
 from charter.report.examples import draw
 from charter.report.plots import training_plot

@@ -2,7 +2,8 @@
 
 from charter.config import Gate
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import Answers, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers
 from charter.report.headline import headline_markdown, headline_sentence, headline_text
 from tests.unit.report.sample import answers, sample
 

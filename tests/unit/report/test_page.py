@@ -14,7 +14,8 @@ import pytest
 from charter.config import Gate
 from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import Answers, evaluate
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
 from tests.unit.report.sample import KINDS, answers, sample
