@@ -3,10 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres_server import PASSWORD, PostgresServer, missing, run_postgres
+
+if TYPE_CHECKING:
+    from tests.cockpit import Stage
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -45,6 +49,22 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS charter CASCADE")
     return postgres_server.url
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Stage]":
+    """What `make ui` starts; tests share it in the order of their files."""
+    from tests.cockpit import make_stage  # and with it Prefect, which unit tests do without
+
+    made = make_stage(tmp_path_factory.mktemp("cockpit"))
+    started = made.ui("start")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        assert f"Prefect is at http://127.0.0.1:{made.port}" in started.stdout
+        assert made.cockpit.login in started.stdout
+        yield made
+    finally:
+        made.ui("stop")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A look at everything a config names, in seconds, before anything is started."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from charter.config import Config, Serving
 from charter.constitution import eligible, load_constitution
@@ -26,6 +27,7 @@ def check(config: Config) -> None:
     """
     _check_constitution(config)
     _check_rounds(config)
+    _check_tracker(config)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
     if config.judge.audit:
@@ -68,6 +70,15 @@ def _check_rounds(config: Config) -> None:
         raise ConfigError(
             f"pairs.strategies.on-policy '{share}': there is no round after the first, where alone it makes pairs. "
             "Set training.rounds to 2 or more, or leave it out."
+        )
+
+
+def _check_tracker(config: Config) -> None:
+    tracker = config.training.tracker
+    if tracker != "none" and find_spec(tracker) is None:
+        package = tracker.replace("_", "-")
+        raise ConfigError(
+            f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
         )
 
 

@@ -7,7 +7,6 @@ from prefect.testing.utilities import prefect_test_harness
 
 from charter.messages import Message
 from charter.testing.null_server import NullServer, run_null_server
-from tests.flows.cockpit import Stage, make_stage
 
 
 def answer(messages: Sequence[Message]) -> str:
@@ -28,20 +27,6 @@ def prefect_server() -> Iterator[None]:
 def model_server() -> Iterator[NullServer]:
     with run_null_server(NullServer(answer=answer)) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """What `make ui` starts; tests share it in the order of their files."""
-    made = make_stage(tmp_path_factory.mktemp("cockpit"))
-    started = made.ui("start")
-    try:
-        assert started.returncode == 0, started.stdout + started.stderr
-        assert f"Prefect is at http://127.0.0.1:{made.port}" in started.stdout
-        assert made.cockpit.login in started.stdout
-        yield made
-    finally:
-        made.ui("stop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 
 from charter.testing.null_server import NullServer
 from flows.notify import BROKEN
-from tests.flows.cockpit import AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
+from tests.cockpit import AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelling
 
 from charter.testing.null_server import NullServer, run_null_server
-from tests.flows.cockpit import Stage, at_work, ended, form, hands_of, start, wait_for
+from tests.cockpit import Stage, at_work, ended, form, hands_of, start, wait_for
 from tests.flows.conftest import answer
 from tests.stand_in import write_stand_in
 

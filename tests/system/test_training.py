@@ -126,6 +126,30 @@ def test_a_half_written_checkpoint_is_passed_over(world: World, tmp_path: Path) 
     assert lines[0]["step"] == step + 1
 
 
+def test_a_killed_step_is_one_run_in_mlflow(world: World, tmp_path: Path) -> None:
+    import mlflow
+
+    out = tmp_path / "outputs" / "mine" / "dpo"
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["step"] == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.dpo_again(out, stop, dpo=LONG, tracker="mlflow")
+    result = world.dpo_again(out, dpo=LONG, tracker="mlflow")
+    assert world.dpo_again(out, dpo=LONG).reused  # what tells of a training changes nothing of it
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'outputs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("charter")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("mine/dpo", "FINISHED")
+    told = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "loss")}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert told == pytest.approx({line["step"]: line["loss"] for line in lines}, abs=1e-3)
+    assert len(told) == result.steps
+
+
 def _kill_group(world: World, out: Path, at_step: int, delay: float) -> None:
     def stop(line: dict[str, Any]) -> None:
         if line["step"] >= at_step:

@@ -10,6 +10,9 @@ from charter.config.section import Count, Section, Share
 Loss = Literal["sigmoid", "ipo", "apo-zero"]
 Distributed = Literal["none", "ddp", "fsdp2", "zero3"]
 Watching = Literal["warn", "stop", "off"]
+Tracker = Literal[
+    "none", "mlflow", "tensorboard", "wandb", "trackio", "comet_ml", "clearml", "dvclive", "swanlab", "codecarbon"
+]
 
 
 class Optimisation(Section):
@@ -111,6 +114,9 @@ class Training(Section):
     watch: Watching = "warn"
     """What the watchdogs do: `warn` says what looks wrong, and stops only what cannot give a usable model; `stop` stops
     at the first; `off` is silent, and stops only at a loss that is not a number."""
+    tracker: Tracker = "none"
+    """Where the curves are shown besides the report: `mlflow` keeps all runs in mlflow.db beside their folders,
+    or where MLFLOW_TRACKING_URI says; the others are set up by their own variables. Each is to be installed."""
     sft: Sft = Sft()
     """Supervised fine-tuning."""
     dpo: Dpo = Dpo()

@@ -20,6 +20,7 @@ from charter.evaluation.checks import (
 )
 from charter.evaluation.intervals import PairedTest, Rate, newcombe
 from charter.evaluation.limits import By
+from charter.evaluation.measures import MEASURES
 from charter.evaluation.probe_checks import probe_checks
 
 Outcome = Literal["go", "no-go", "not enough data", "not signed off"]
@@ -35,6 +36,7 @@ class Verdict:
         reason: the outcome in one sentence.
         needed: further requests by category, where the outcome is ``not enough data``.
         accepted: the accepted model that it was compared with.
+        changes: from that model to this one, by measure of the headline; empty where they cannot be compared.
         not_measured: checks beyond the headline's that there are no data for; they decide nothing.
         sign_off: what people said of it, or that they have not yet, where the config asks them.
     """
@@ -46,6 +48,7 @@ class Verdict:
     reason: str
     needed: dict[str, int] = field(default_factory=dict)
     accepted: str | None = None
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     not_measured: list[str] = field(default_factory=list)
     sign_off: str = ""
 
@@ -98,6 +101,7 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
         reason=_summary(outcome, checks, needed, gate),
         needed=needed if outcome == "not enough data" else {},
         accepted=accepted.id if accepted else None,
+        changes={m.name: accepted.changes[m.name].to_dict() for m in MEASURES} if accepted and accepted.changes else {},
         not_measured=not_measured,
     )
 

@@ -30,6 +30,8 @@ TITLES = (
 
 MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "grpo": "GRPO"}
 
+ACCEPTED = "accepted"
+
 NAME, CELL = 12, 17
 
 
@@ -82,6 +84,14 @@ def change_title(comparison: Mapping[str, Any]) -> str:
     return f"{model_title(comparison['to'])} \N{MINUS SIGN} {model_title(comparison['from'])}"
 
 
+def comparisons_of(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The changes between the run's models, and from the model accepted last to the one that is judged."""
+    found: list[Mapping[str, Any]] = list(evaluation.get("comparisons", ()))
+    if verdict and verdict.get("changes"):
+        found.append({"from": ACCEPTED, "to": verdict["model"], "measures": verdict["changes"]})
+    return found
+
+
 def check_word(check: Mapping[str, Any]) -> str:
     """What became of a check of the gate."""
     return "passed" if check["passed"] else "undecided" if check.get("undecided") else "failed"
@@ -97,12 +107,14 @@ def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | No
         cells = "".join(f"{_cell(entry[t.name]):>{CELL}}" for t in TITLES)
         lines.append(f"{model_title(name)[: NAME - 1]:<{NAME}}{cells}")
     lines.append(f"95 % intervals in brackets; n = {_sizes(evaluation)}")
-    if changes := evaluation.get("comparisons", ()):
+    if changes := comparisons_of(evaluation, verdict):
         lines.append("")
         for change in changes:
             cells = "".join(f"{_change_cell(change['measures'][t.name]):>{CELL}}" for t in TITLES)
-            lines.append(f"{change_title(change)[:NAME]:<{NAME}}{cells}")
+            name = f"vs {ACCEPTED}" if change["from"] == ACCEPTED else change_title(change)
+            lines.append(f"{name[:NAME]:<{NAME}}{cells}")
         lines.append("change in points on the same requests; p by McNemar's exact test")
+        lines += [f"accepted: {verdict['accepted']}"] if verdict and verdict.get("changes") else []
     if verdict:
         lines.append("")
         lines.append(f"verdict: {verdict['verdict']}")
@@ -131,13 +143,14 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
         cells = [_markdown_cell(entry[title.name]) for entry in models.values()]
         lines.append(f"| {title.long} | " + " | ".join(cells) + " |")
     lines += ["", f"95 % intervals in brackets; n = {_sizes(evaluation)}."]
-    if changes := evaluation.get("comparisons", ()):
+    if changes := comparisons_of(evaluation, verdict):
         lines += ["", "| change, in points | " + " | ".join(map(change_title, changes)) + " |"]
         lines.append("|---|" + "---:|" * len(changes))
         for title in TITLES:
             cells = [_markdown_change(change["measures"][title.name]) for change in changes]
             lines.append(f"| {title.long} | " + " | ".join(cells) + " |")
         lines += ["", "Each on the same requests; p is that of McNemar's exact test of no difference."]
+        lines += [f"The accepted model is {verdict['accepted']}."] if verdict and verdict.get("changes") else []
     return "\n".join(lines) + "\n"
 
 
@@ -179,14 +192,17 @@ def _markdown_cell(rate: Mapping[str, Any]) -> str:
 
 
 def _change_cell(test: Mapping[str, Any]) -> str:
-    return "no data" if test["difference"] is None else f"{points(test['difference'])} {p_value(test['p'])}"
+    if test["difference"] is None:
+        return "no data"
+    return f"{points(test['difference'])} {p_value(test['p'])}" if "p" in test else points(test["difference"])
 
 
 def _markdown_change(test: Mapping[str, Any]) -> str:
     if test["difference"] is None:
         return "no data"
     low, high = points(test["low"]), points(test["high"])
-    return f"**{points(test['difference'])}** ({low} to {high}), {p_value(test['p'])}"
+    p = f", {p_value(test['p'])}" if "p" in test else ", on other requests"
+    return f"**{points(test['difference'])}** ({low} to {high}){p}"
 
 
 def _is_open(verdict: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from charter.report.headline import (
     TITLES,
     change_title,
     check_word,
+    comparisons_of,
     final_model,
     headline_sentence,
     interval,
@@ -57,7 +58,7 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
             style=Markup(css),
             style_hash=Markup(_hash(css)),
             plots=_plots(data, final),
-            **_results(data.evaluation, final),
+            **_results(data.evaluation, final, data.verdict),
             final=final,
             sentence=headline_sentence(data.evaluation, _constitution(data), final),
             principle_titles={p.id: p.title for p in data.constitution.principles},
@@ -99,10 +100,10 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
     return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
 
 
-def _results(evaluation: Mapping[str, Any], final: str) -> dict[str, Any]:
+def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, Any] | None) -> dict[str, Any]:
     models: Mapping[str, Any] = evaluation.get("models", {})
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
-    comparisons = evaluation.get("comparisons", [])
+    comparisons = comparisons_of(evaluation, verdict)
     changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", final)]
     unanswered = [
         f"{model_title(name)} {entry['failed']['n']}"

@@ -14,15 +14,15 @@ from charter.training.rows import read_table
 RECIPE = 2
 """Raised whenever the same inputs would train a different model, so that older results are not taken for new."""
 
-_APART = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch"}
+_APART = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch", "tracker"}
 """Settings of one step only, of which of them there are, or of nothing that changes a result."""
 
 
 def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int, reward: str = "") -> str:
     """The identity of a result: what the data says, the model's files, the settings that matter, the seed, the reward.
 
-    Neither the place of the files, nor how often checkpoints are saved, nor what watches changes a result, so they do
-    not count. `reward` is the identity of what rewards answers, where something does.
+    Neither the place of the files, nor how often checkpoints are saved, nor what watches or tells of it changes a
+    result, so they do not count. `reward` is the identity of what rewards answers, where something does.
     """
     section: Optimisation = getattr(settings, step)
     recipe = {

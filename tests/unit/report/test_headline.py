@@ -1,10 +1,14 @@
 """The headline, as a sentence, as text for 80 columns, and as Markdown."""
 
+from dataclasses import replace
+
 from charter.config import Gate
-from charter.evaluation.gate import decide
+from charter.evaluation.gate import Baseline, decide
+from charter.evaluation.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
 from charter.report.headline import headline_markdown, headline_sentence, headline_text
+from charter.report.page import render_report
 from tests.unit.report.sample import answers, sample
 
 
@@ -36,6 +40,25 @@ def test_changes_stand_under_the_table_with_their_paired_test() -> None:
     assert max(map(len, lines)) <= 80
     (change,) = [line for line in lines if line.startswith(f"DPO {minus} Base")]
     assert change.split()[3:7] == [f"{minus}97.0", "p", "<", "0.001"]
+
+
+def test_the_model_accepted_last_stands_beside_the_run_s_own() -> None:
+    data, minus = sample(), "\N{MINUS SIGN}"
+    better = newcombe(wilson(20, 400), wilson(4, 400))
+    same = mcnemar([False] * 200, [False] * 200)
+    measures = ("benign_refusal_rate", "borderline_refusal_rate", "accuracy")
+    accepted = Baseline("spring-0123456789ab", {"harmful_rate": better, **dict.fromkeys(measures, same)})
+    verdict = decide(data.evaluation, Gate(by="value"), accepted=accepted).to_dict()
+    lines = headline_text(data.evaluation, verdict).splitlines()
+    assert max(map(len, lines)) <= 80
+    (change,) = [line for line in lines if line.startswith("vs accepted")]
+    assert change.split()[2:7] == [f"{minus}4.0", "+0.0", "p", "=", "1.000"]
+    assert "accepted: spring-0123456789ab" in lines
+    text = headline_markdown(data.evaluation, verdict)
+    assert f"| DPO {minus} accepted |" in text and "The accepted model is spring-0123456789ab." in text
+    assert f"**{minus}4.0** ({minus}6.7 to {minus}1.7), on other requests |" in text
+    page = render_report(replace(data, verdict=verdict))
+    assert f"DPO {minus} accepted" in page and "The accepted model is spring-0123456789ab." in page
 
 
 def test_too_few_requests_are_said_beside_the_verdict() -> None:

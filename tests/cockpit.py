@@ -23,6 +23,16 @@ AWAY = "no-such-model"
 """A model that is not there: a run that names it starts, and ends at its own check."""
 GOOD = "---\nname: calm\n---\n## Stay calm\n\nA good answer keeps a calm tone.\n"
 
+SMALL = {
+    "prompts": {"source": "sandbox", "n": 60},
+    "generation": {"rounds": 3, "max_tokens": 96},
+    "judge": {"principles": 1},
+    "review": {"labels": True, "n": 6},
+    "training": {"sft": {"batch_size": 16}, "dpo": {"batch_size": 16}},
+    "evaluation": {"n_harmful": 16, "n_benign": 8, "n_borderline": 8, "n_facts": 8},
+}
+"""An alignment that takes a minute or two on the sandbox."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -65,10 +75,13 @@ class Stage:
 
 
 def make_stage(folder: Path) -> Stage:
-    """The shipped deployments; only that a changed constitution is aligned with a model that is not there."""
+    """The shipped deployments; only that a changed constitution is aligned with a model that is not there, and that
+    `align` in its form is small, keeps its results to itself, and asks people.
+    """
     shipped = yaml.safe_load(Path("prefect.yaml").read_text())
     (align,) = [one for one in shipped["deployments"] if one["name"] == "align"]
     align["triggers"][0]["parameters"]["config"] |= {"model": str(folder / AWAY), "outputs": str(folder / "outputs")}
+    align["parameters"]["config"] |= SMALL | {"outputs": str(folder / "outputs"), "store": str(folder / "form.sqlite")}
     (folder / "prefect.yaml").write_text(yaml.safe_dump(shipped, sort_keys=False))
     (folder / "constitutions").mkdir()
     (folder / "constitutions" / "calm.md").write_text(GOOD)
