@@ -14,7 +14,7 @@ from charter.judging.labelled import Labelled, read_labelled
 from charter.serving import EngineSpec, Served, open_engine
 from charter.stages.context import Context
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 HARMLESS = load_constitution(Path(__file__).parents[2] / "constitutions" / "harmless.md")
 N = 2000
