@@ -13,17 +13,44 @@ _RUN = "mlflow-run"
 
 
 def arguments_of(job: Job) -> dict[str, Any]:
-    """What TRL is told of the tracker; each finds the rest in variables of its own, set here where the user has not."""
-    if job.settings.tracker == "none":
+    """What TRL is told of the tracker, which finds the rest in variables; those that the user set stay."""
+    tracker = job.settings.tracker
+    if tracker == "none":
         return {"report_to": "none"}
+    for name, value in _variables(job, tracker).items():
+        os.environ.setdefault(name, value)
+    if tracker == "mlflow" and (run := _begun(job.out)):
+        os.environ["MLFLOW_RUN_ID"] = run
+    return {"report_to": tracker, "run_name": _name(job)}
+
+
+def _variables(job: Job, tracker: str) -> dict[str, str]:
     runs = job.out.parent.parent
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{runs / DATABASE}")
-    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "charter")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs / "tensorboard" / job.out.parent.name / job.out.name))
-    if (job.out / _RUN).is_file():
-        os.environ["MLFLOW_RUN_ID"] = (job.out / _RUN).read_text(encoding="utf-8")
-    return {"report_to": job.settings.tracker, "run_name": f"{job.out.parent.name}/{job.out.name}"}
+    if tracker == "mlflow":
+        return {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{runs / DATABASE}",
+            "MLFLOW_EXPERIMENT_NAME": "charter",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+    return {"TENSORBOARD_LOGGING_DIR": str(runs / "tensorboard" / _name(job))} if tracker == "tensorboard" else {}
+
+
+def _name(job: Job) -> str:
+    return f"{job.out.parent.name}/{job.out.name}"
+
+
+def _begun(out: Path) -> str | None:
+    """The run that a training which was killed began in MLflow, if it is still there."""
+    if not (out / _RUN).is_file():
+        return None
+    import mlflow
+
+    run = (out / _RUN).read_text(encoding="utf-8")
+    try:
+        mlflow.MlflowClient().get_run(run)
+    except mlflow.MlflowException:  # another database, or one that was deleted
+        return None
+    return run
 
 
 class SameRun(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
