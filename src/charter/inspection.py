@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from charter.config import Config, Serving
+from charter.config import Config, Serving, Training
 from charter.constitution import eligible, load_constitution
 from charter.data.sources import open_source
 from charter.errors import ConfigError
@@ -27,7 +27,7 @@ def check(config: Config) -> None:
     """
     _check_constitution(config)
     _check_rounds(config)
-    _check_tracker(config)
+    check_tracker(config.training)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
     if config.judge.audit:
@@ -59,6 +59,20 @@ def check_served(model: str, serving: Serving) -> None:
         plan(model, serving, None)
 
 
+def check_tracker(training: Training) -> None:
+    """Look whether what the curves are to be shown by is installed.
+
+    Raises:
+        ConfigError: it is not, and what to do.
+    """
+    tracker = training.tracker
+    if tracker != "none" and find_spec(tracker) is None:
+        package = tracker.replace("_", "-")
+        raise ConfigError(
+            f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
+        )
+
+
 def _judge_identity(config: Config) -> str:
     model, serving = judging(config)
     return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
@@ -70,15 +84,6 @@ def _check_rounds(config: Config) -> None:
         raise ConfigError(
             f"pairs.strategies.on-policy '{share}': there is no round after the first, where alone it makes pairs. "
             "Set training.rounds to 2 or more, or leave it out."
-        )
-
-
-def _check_tracker(config: Config) -> None:
-    tracker = config.training.tracker
-    if tracker != "none" and find_spec(tracker) is None:
-        package = tracker.replace("_", "-")
-        raise ConfigError(
-            f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
         )
 
 

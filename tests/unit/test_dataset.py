@@ -9,6 +9,7 @@ from charter.config import Config, Generation, Training
 from charter.data.shards import read_rows
 from charter.dataset import check_training, take_dataset, with_dataset
 from charter.errors import ConfigError
+from charter.inspection import check
 from charter.messages import Messages
 from charter.serving.completion import Sampling
 from tests.scripted_run import make_run
@@ -46,6 +47,13 @@ def test_what_made_the_data_is_the_dataset_s_and_the_rest_the_run_s(made: Path, 
 def test_rounds_that_would_make_data_are_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training.rounds '2': .* or run flows\.align"):
         check_training(Config(name="again", outputs=tmp_path, training=Training(rounds=2)), made)
+
+
+def test_a_tracker_that_is_not_there_is_told_before_anything_is_trained(made: Path, tmp_path: Path) -> None:
+    config = Config(name="again", outputs=tmp_path, training=Training(tracker="comet_ml"))
+    for look in (lambda: check(config), lambda: check_training(config, made)):
+        with pytest.raises(ConfigError, match=r"training.tracker 'comet_ml': .* Run `pip install comet-ml`"):
+            look()
 
 
 def test_the_data_is_copied_with_its_manifest_and_what_was_there_goes(made: Path, tmp_path: Path) -> None:
