@@ -114,7 +114,7 @@ def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | No
             name = f"vs {ACCEPTED}" if change["from"] == ACCEPTED else change_title(change)
             lines.append(f"{name[:NAME]:<{NAME}}{cells}")
         lines.append("change in points on the same requests; p by McNemar's exact test")
-        lines += [f"accepted: {verdict['accepted']}"] if verdict and verdict.get("changes") else []
+        lines += [_accepted_line(verdict)] if verdict and verdict.get("changes") else []
     if verdict:
         lines.append("")
         lines.append(f"verdict: {verdict['verdict']}")
@@ -203,6 +203,11 @@ def _markdown_change(test: Mapping[str, Any]) -> str:
     low, high = points(test["low"]), points(test["high"])
     p = f", {p_value(test['p'])}" if "p" in test else ", on other requests"
     return f"**{points(test['difference'])}** ({low} to {high}){p}"
+
+
+def _accepted_line(verdict: Mapping[str, Any]) -> str:
+    unpaired = any("p" not in change for change in verdict["changes"].values())
+    return f"accepted: {verdict['accepted']}{'; without p: on other requests' if unpaired else ''}"
 
 
 def _is_open(verdict: Mapping[str, Any]) -> bool:

@@ -53,7 +53,7 @@ def test_the_model_accepted_last_stands_beside_the_run_s_own() -> None:
     assert max(map(len, lines)) <= 80
     (change,) = [line for line in lines if line.startswith("vs accepted")]
     assert change.split()[2:7] == [f"{minus}4.0", "+0.0", "p", "=", "1.000"]
-    assert "accepted: spring-0123456789ab" in lines
+    assert "accepted: spring-0123456789ab; without p: on other requests" in lines
     text = headline_markdown(data.evaluation, verdict)
     assert f"| DPO {minus} accepted |" in text and "The accepted model is spring-0123456789ab." in text
     assert f"**{minus}4.0** ({minus}6.7 to {minus}1.7), on other requests |" in text
