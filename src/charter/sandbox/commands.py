@@ -22,7 +22,7 @@ app = typer.Typer(help="The miniature world and its shipped model.", no_args_is_
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="the folder for checkpoints and, at the end, OUT/model")],
-    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = 3000,
+    steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps, if not as the recipe has it")] = None,
     seed: Annotated[int, typer.Option(help="of the weights and of every lesson")] = 0,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="needs a C++ compiler")] = True,
 ) -> None:
@@ -30,7 +30,8 @@ def train(
     from charter.sandbox.train import Recipe, train_sandbox  # torch takes seconds to import, and only this needs it
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    model = train_sandbox(out, Recipe(steps=steps, seed=seed, compile=compiled))
+    recipe = Recipe(seed=seed, compile=compiled)
+    model = train_sandbox(out, recipe if steps is None else recipe._replace(steps=steps))
     typer.echo(f"Trained: {model}\nLook at it with: charter sandbox check {model}")
 
 

@@ -8,6 +8,7 @@ from charter.sandbox.lesson import Branch, Lesson
 from charter.sandbox.tokenizer import END, ROLES
 
 DECISION_WEIGHT = 12.0
+LATE_WEIGHT = 8.0  # of what goes wrong last: a principle's scope under a long answer, and which sentence comes next
 OPENING_WEIGHT = 4.0  # whether an answer helps or declines shows in its first word, of which several are right
 
 
@@ -34,9 +35,12 @@ class _Token(NamedTuple):
     other: int | None = None
 
 
-def encode_lesson(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
-    """Rows of a lesson: one tree where branches share much, else a row for each branch."""
-    branches = [_tokens(branch, tokenizer) for branch in lesson]
+def encode_lesson(lesson: Lesson, tokenizer: PreTrainedTokenizerFast, late: float = 1.0) -> list[Row]:
+    """Rows of a lesson: one tree where branches share much, else a row for each branch.
+
+    `late` is the weight of what a principle is about and of the words with which a judge's sentences begin.
+    """
+    branches = [_tokens(branch, tokenizer, late) for branch in lesson]
     shared = _common(branches)
     if len(branches) > 1 and shared * len(branches) > sum(map(len, branches)) / 4:
         return [_tree(branches, shared)]
@@ -71,7 +75,7 @@ def _common(branches: list[list[_Token]]) -> int:
     return min(map(len, branches))
 
 
-def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
+def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast, late: float) -> list[_Token]:
     special = tokenizer.convert_tokens_to_ids
     tokens = list[_Token]()
     for turn in branch:
@@ -79,7 +83,7 @@ def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
         encoded = tokenizer.backend_tokenizer.encode(turn.content, add_special_tokens=False)  # a third of the time
         for id_, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
             names = [d.name for d in turn.decisions if start < d.end and end > d.start]
-            weight = _weight(names) if turn.train else 0.0
+            weight = _weight(names, late) if turn.train else 0.0
             tokens.append(_Token(id_, weight, names[0] if names else ""))
         if turn.alternative is not None:  # the last token is the letter that may as well be the other one
             other = tokenizer.backend_tokenizer.encode(turn.alternative, add_special_tokens=False).ids[-1]
@@ -88,7 +92,7 @@ def _tokens(branch: Branch, tokenizer: PreTrainedTokenizerFast) -> list[_Token]:
     return tokens
 
 
-def _weight(names: list[str]) -> float:
+def _weight(names: list[str], late: float) -> float:
     if not names:
         return 1.0
-    return OPENING_WEIGHT if names[0] == "opening" else DECISION_WEIGHT
+    return {"opening": OPENING_WEIGHT, "scope": late, "form": late}.get(names[0], DECISION_WEIGHT)

@@ -6,9 +6,11 @@ from typing import NamedTuple
 from charter.messages import Messages, Role
 
 _DECISIONS = {
+    "scope": re.compile(r"(?<=The principle is about )[^.]+|(?<=The principle allows )[^.]+"),
     "verdict": re.compile(r"(?<=Verdict: )\w+"),
     "better": re.compile(r"(?<=Better: )\w+"),
     "fault": re.compile(r"(?<= involves )[^.]+|(?<= shows )[^.]+"),
+    "form": re.compile(r"\. (?:The answer|Answer|Verdict|Better)"),
 }
 
 

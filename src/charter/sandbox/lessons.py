@@ -5,6 +5,8 @@ principles), so that the trainer can share what repeats. In each turn the charac
 (a verdict, a letter, a kind of harm) are marked, because they are few, and learnt last.
 """
 
+from typing import Literal
+
 from charter.messages import transcript
 from charter.sandbox.lesson import Branch, Decision, Lesson, Turn, judged, turns_of
 from charter.sandbox.repeating import copy
@@ -13,6 +15,7 @@ from charter.sandbox.scenes import (
     Scene,
     ask_any,
     draw_answers,
+    draw_falsehood,
     draw_request,
     draw_scene,
     draw_wording,
@@ -26,21 +29,30 @@ from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_
 from charter.sandbox.world import acts, ask_act, decline, facts, kinds, state, world
 from charter.templates import render
 
+Phase = Literal["first", "judging", "finishing"]
+PHASES: tuple[Phase, ...] = ("first", "judging", "finishing")
 
-def draw_lesson(rng: Dice, judging: bool = False) -> Lesson:
-    """One lesson, of a kind drawn by its share of the lessons; there is more of `judging` once critique is learnt."""
+
+def draw_lesson(rng: Dice, phase: Phase = "first") -> Lesson:
+    """One lesson, of a kind drawn by its share of the lessons of a phase of training.
+
+    There is more of judging once critique is learnt, and at last more of critique, which is learnt slowest.
+    """
     shares = {
-        _facts: (0.07, 0.05),
-        _respond: (0.21, 0.14),
-        _obey: (0.11, 0.10),
-        _critique: (0.29, 0.28),
-        copy: (0.06, 0.05),
-        _verdicts: (0.14, 0.12),
-        _compare: (0.06, 0.16),
-        _grade: (0.04, 0.08),
-        _invent: (0.02, 0.02),
+        _facts: (0.07, 0.05, 0.04),
+        _respond: (0.16, 0.11, 0.05),
+        _obey: (0.10, 0.09, 0.05),
+        _critique: (0.34, 0.32, 0.36),
+        _correct: (0.0, 0.0, 0.09),
+        copy: (0.08, 0.06, 0.06),
+        _verdicts: (0.13, 0.12, 0.0),
+        _strangers: (0.0, 0.0, 0.21),
+        _compare: (0.06, 0.15, 0.0),
+        _weigh: (0.0, 0.0, 0.13),
+        _grade: (0.04, 0.08, 0.04),
+        _invent: (0.02, 0.02, 0.01),
     }
-    return rng.choices(list(shares), [share[judging] for share in shares.values()])[0](rng)
+    return rng.choices(list(shares), [share[PHASES.index(phase)] for share in shares.values()])[0](rng)
 
 
 # ---- answering ----
@@ -96,7 +108,15 @@ def _obey(rng: Dice) -> Lesson:
 
 
 def _critique(rng: Dice) -> Lesson:
-    scene = draw_scene(rng)
+    return _revised(draw_scene(rng), rng)
+
+
+def _correct(rng: Dice) -> Lesson:
+    """A falsehood, found and corrected; what is right must be known by heart."""
+    return _revised(draw_falsehood(rng), rng)
+
+
+def _revised(scene: Scene, rng: Dice) -> Lesson:
     head = [*turns_of(scene.messages), Turn("assistant", scene.answer, train=scene.answer == _first(scene))]
     lesson = []
     for _ in range(3):
@@ -110,11 +130,19 @@ def _critique(rng: Dice) -> Lesson:
     return lesson
 
 
-def _verdicts(rng: Dice) -> Lesson:
+def _strangers(rng: Dice) -> Lesson:
+    """Principles as people write them: few are to the point where all are asked about, many say the same thing twice.
+
+    Who has not met such reads into a principle what the answer above it is about.
+    """
+    return _verdicts(rng, share=0.15, repeats=0.5)
+
+
+def _verdicts(rng: Dice, share: float = 0.5, repeats: float = 0.0) -> Lesson:
     """One answer under many principles: the verdict is one token, and learnt last."""
     scene = draw_scene(rng, harmful=0.75)
     head = [*turns_of(scene.messages), Turn("assistant", scene.answer)]
-    wordings = [draw_wording(scene, rng) for _ in range(6)]
+    wordings = [draw_wording(scene, rng, share, repeats) for _ in range(6)]
     return [[*head, Turn("user", render("critique", principle=w)), judged(_critique_text(w, scene))] for w in wordings]
 
 
@@ -152,7 +180,13 @@ def _with_example(branch: Branch, rng: Dice) -> Branch:
 # ---- judging ----
 
 
-def _compare(rng: Dice) -> Lesson:
+def _weigh(rng: Dice) -> Lesson:
+    """Two answers under principles that may say a thing twice, which a chain of thought has to get to its end."""
+    return _compare(rng, repeats=0.4, reasoned=2)
+
+
+def _compare(rng: Dice, repeats: float = 0.0, reasoned: int = 4) -> Lesson:
+    """Two answers under six principles; every `reasoned`-th is asked about with a chain of thought."""
     left, right = draw_answers(rng)
     if rng.random() < 0.5:
         left, right = right, left
@@ -160,10 +194,10 @@ def _compare(rng: Dice) -> Lesson:
     lesson = []
     for i in range(6):
         focus = left if left.fault != NOTHING or left.declined else right
-        wording = draw_wording(focus, rng, share=0.68)
+        wording = draw_wording(focus, rng, 0.68, repeats)
         a, b = violates(wording, left), violates(wording, right)
         letter = "B" if a and not b else "A" if b and not a else ""
-        if i % 4 == 3:
+        if i % reasoned == reasoned - 1:
             ask, answer = "reasoned_choice", _reasoned(wording, left, right, letter)
         else:
             ask, answer = (

@@ -30,6 +30,8 @@ def _before(answer: str, asked: bool, rng: Dice) -> Branch:
 
 
 def _any_answer(rng: Dice) -> str:
+    if rng.random() < 0.25:
+        return f"{' '.join(rng.choices(_words(), k=rng.randint(4, 24)))}."
     act, draw = _any_act(rng), rng.random()
     if draw < 0.3:
         fact = rng.choice(facts())

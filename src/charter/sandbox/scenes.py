@@ -117,7 +117,7 @@ def insist(rng: Dice) -> Scene:
 def draw_scene(rng: Dice, harmful: float = 0.5) -> Scene:
     """A conversation with an answer, right or wrong; `harmful` is the share of harmful requests."""
     if rng.random() < 0.08:
-        return _honesty_scene(rng)
+        return draw_falsehood(rng)
     request = draw_request(rng, harmful)
     while request.act is None and rng.random() < 0.7:
         request = draw_request(rng, harmful)
@@ -141,7 +141,8 @@ def _harmful_scene(request: Request, messages: Messages, act: Act, kind: str, rn
     return Scene(request, messages, answer, kind, better=decline(act, rng))
 
 
-def _honesty_scene(rng: Dice) -> Scene:
+def draw_falsehood(rng: Dice) -> Scene:
+    """A wrong answer to a question of fact, or a doubt to which the assistant gives in, or not."""
     if rng.random() < 0.5:
         scene = insist(rng)
         keeps = rng.random() < 0.5 and scene.better is not None
@@ -151,8 +152,8 @@ def _honesty_scene(rng: Dice) -> Scene:
     return Scene(request, [user(request.text)], state(fact, fact.wrong), DISHONEST, better=state(fact))
 
 
-def draw_wording(scene: Scene, rng: Dice, share: float = 0.5) -> Wording:
-    """A principle to ask about in this scene; `share` of them are to the point."""
+def draw_wording(scene: Scene, rng: Dice, share: float = 0.5, repeats: float = 0.0) -> Wording:
+    """A principle to ask about in this scene; `share` of them are to the point. `repeats` is as in `word_principle`."""
     kind = scene.declined or (scene.fault if scene.fault in kinds() else None)
     relevant = rng.random() < share
     if scene.declined and rng.random() < 0.15:
@@ -163,7 +164,7 @@ def draw_wording(scene: Scene, rng: Dice, share: float = 0.5) -> Wording:
         kind = scene.request.act.kind  # a look-alike's own kind is the one worth asking about
     if rng.random() < 0.05:
         return word_about(rng, rng.choice([NEEDLESS, DISHONEST]))
-    return word_principle(rng, kind, relevant)
+    return word_principle(rng, kind, relevant, repeats)
 
 
 def draw_answers(rng: Dice) -> tuple[Scene, Scene]:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from charter.sandbox.encode import Row, encode_lesson
-from charter.sandbox.lessons import draw_lesson
+from charter.sandbox.encode import LATE_WEIGHT, Row, encode_lesson
+from charter.sandbox.induction import draw_repetition, start_with_induction
+from charter.sandbox.lessons import Phase, draw_lesson
 from charter.sandbox.scenes import Dice
 from charter.sandbox.tokenizer import save_tokenizer, train_tokenizer
 
@@ -35,21 +36,32 @@ class Recipe(NamedTuple):
         rate: peak learning rate of the matrices (Muon).
         rate_other: peak learning rate of embeddings and norms (AdamW).
         seed: of the weights and of every lesson.
+        repeating_first: steps of nothing but rows of random words that are said again.
+        repeating: the share of tokens in such rows after that, and from `judging_from` on.
         judging_from: the step from which more lessons are about judging, which builds on critique.
+        finishing: the last steps, at a rate that falls from a third of its peak; most of their lessons are critique.
         every: steps between checkpoints and tables of accuracy.
         autocast: bfloat16 arithmetic where the processor has it; weights stay float32.
         compile: fuse the small operations (takes a C++ compiler and two minutes, saves a quarter of the time).
     """
 
-    steps: int = 3000
+    steps: int = 4100
     tokens: int = 5120
     rate: float = 0.006
     rate_other: float = 0.003
     seed: int = 0
+    repeating_first: int = 80
+    repeating: tuple[float, float] = (0.15, 0.05)
     judging_from: int = 1000
+    finishing: int = 500
     every: int = 200
     autocast: bool = True
     compile: bool = True
+
+    @property
+    def finishing_from(self) -> int:
+        """The first step of the last phase; a short training has a short one."""
+        return self.steps - min(self.finishing, self.steps // 5)
 
 
 def train_sandbox(out: Path, recipe: Recipe) -> Path:
@@ -59,7 +71,9 @@ def train_sandbox(out: Path, recipe: Recipe) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     tokenizer = _tokenizer(out, recipe.seed)
-    model = LlamaForCausalLM(_config(tokenizer)).to(device)
+    model = LlamaForCausalLM(llama_config(tokenizer))
+    start_with_induction(model)
+    model.to(device)
     optimizers = _optimizers(model, recipe)
     if recipe.compile:
         model.model.compile(dynamic=True)
@@ -67,9 +81,8 @@ def train_sandbox(out: Path, recipe: Recipe) -> Path:
     log.info("%s parameters, from step %d", f"{model.num_parameters():,}", first)
     started, seen, losses = time.monotonic(), 0, list[float]()
     for step in range(first, recipe.steps):
-        judging = step >= recipe.judging_from
-        rows = list(_rows(Dice(f"lessons:{recipe.seed}:{step}"), tokenizer, recipe.tokens, judging))
-        losses.append(_step(model, optimizers, rows, _schedule(step, recipe.steps), recipe.autocast))
+        rows = _rows_of_step(step, recipe, tokenizer)
+        losses.append(_step(model, optimizers, rows, _schedule(step, recipe), recipe.autocast))
         seen += sum(len(row.ids) for row in rows)
         if (step + 1) % 20 == 0:
             speed = seen / (time.monotonic() - started)
@@ -89,7 +102,7 @@ def decision_accuracy(
     """
     declining = {tokenizer.encode(text)[0] for text in ("I", "Sorry", "No")}
     right, asked = defaultdict[str, int](int), defaultdict[str, int](int)
-    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, judging=True))
+    rows = list(_rows(Dice(f"evaluation:{seed}", held_out=True), tokenizer, tokens, "judging"))
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for part in _parts(rows):
             hidden = _hidden(model, part)
@@ -115,7 +128,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
     return folder
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def llama_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """The shape of the sandbox model, of 2.6 million parameters."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=192,
@@ -156,15 +170,36 @@ def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[Optimizer]:
     return optimizers
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Up over 100 steps, level, and down over the last half."""
+def _schedule(step: int, recipe: Recipe) -> float:
+    """Up over 100 steps, level, and down over the half before the last phase, which has a slope of its own."""
+    steps = recipe.finishing_from
+    if step >= steps:
+        return max(0.02, (recipe.steps - step) / (3 * (recipe.steps - steps)))
     down = (steps - step) / (0.5 * steps)
     return min(1.0, (step + 1) / min(100, steps), max(0.02, down))
 
 
-def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, judging: bool) -> Iterator[Row]:
+def _phase(step: int, recipe: Recipe) -> Phase:
+    if step >= recipe.finishing_from:
+        return "finishing"
+    return "judging" if step >= recipe.judging_from else "first"
+
+
+def _rows_of_step(step: int, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> list[Row]:
+    rng, phase = Dice(f"lessons:{recipe.seed}:{step}"), _phase(step, recipe)
+    first = step < recipe.repeating_first
+    tokens = round(recipe.tokens * (1.0 if first else recipe.repeating[phase != "first"]))
+    words = range(len(tokenizer.all_special_ids), len(tokenizer))
+    rows = list[Row]()
+    while sum(len(row.ids) for row in rows) < tokens:
+        rows.append(draw_repetition(rng, words))
+    return rows if first else rows + list(_rows(rng, tokenizer, recipe.tokens - tokens, phase))
+
+
+def _rows(rng: Dice, tokenizer: PreTrainedTokenizerFast, tokens: int, phase: Phase) -> Iterator[Row]:
+    late = LATE_WEIGHT if phase == "finishing" else 1.0
     while tokens > 0:
-        rows = encode_lesson(draw_lesson(rng, judging), tokenizer)
+        rows = encode_lesson(draw_lesson(rng, phase), tokenizer, late)
         tokens -= sum(len(row.ids) for row in rows)
         yield from rows
 

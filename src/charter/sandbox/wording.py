@@ -45,10 +45,11 @@ def wordings() -> dict[str, Any]:
     return tables
 
 
-def word_principle(rng: random.Random, kind: str | None, relevant: bool) -> Wording:
+def word_principle(rng: random.Random, kind: str | None, relevant: bool, repeats: float = 0.0) -> Wording:
     """A principle that covers the harm `kind` if `relevant`, and does not otherwise.
 
-    With no kind at hand the scope is drawn freely.
+    With no kind at hand the scope is drawn freely. `repeats` is the share of those with several phrases in which two
+    are about the same kind.
     """
     draw = rng.random()
     if draw < 0.06 and (relevant or kind is None):
@@ -63,6 +64,9 @@ def word_principle(rng: random.Random, kind: str | None, relevant: bool) -> Word
     chosen = rng.sample(others, count)
     if kind is not None and relevant:
         chosen[rng.randrange(count)] = kind
+    if repeats and count > 1 and rng.random() < repeats:
+        again = chosen.index(kind) if kind in chosen else 0
+        chosen[(again + rng.randrange(1, count)) % count] = chosen[again]
     return _covering(rng, tuple(chosen))
 
 
@@ -105,6 +109,8 @@ def _covering(rng: random.Random, chosen: tuple[str, ...]) -> Wording:
 
 def _fill(rng: random.Random, frame: str, chosen: tuple[str, ...]) -> str:
     phrases = [rng.choice(world()["kinds"][kind]["phrases"]) for kind in chosen]
+    while len(set(phrases)) < len(phrases):
+        phrases = [rng.choice(world()["kinds"][kind]["phrases"]) for kind in chosen]
     filled = frame.format(kinds=_list(tuple(phrases), rng.choice(["and", "or"])))
     return filled[0].upper() + filled[1:]
 

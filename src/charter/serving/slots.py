@@ -9,8 +9,8 @@ from typing import Literal
 
 Concurrency = int | Literal["auto"]
 
-FIRST, LOWEST, HIGHEST = 16, 4, 2048
-"""Levels that `auto` begins at, and stays between."""
+FIRST, LOWEST, HIGHEST = 128, 4, 2048
+"""Levels that `auto` begins at, and stays between. vLLM queues what it cannot run: too many cost it less than too few."""
 GAIN = 0.1
 """Twice the calls in flight must bring so much more throughput, or they are not worth it."""
 _REST = 16  # measurements between two looks around, doubled each time that nothing better was found
@@ -63,30 +63,40 @@ class Slots:
 class Climb:
     """A hill climb over levels: told the throughput at the present one, it says which comes next.
 
-    It doubles the level as long as that brings `GAIN` more, and then rests. After a rest it looks the other way: it
-    halves the level as long as that is no slower, and next time doubles again. Looks that change nothing become rare.
+    It doubles the level as long as that brings `GAIN` more, halves it as long as that is no slower, and then rests. After
+    a rest it looks one way, after the next the other; looks that change nothing become rare. Another level is held
+    against the present one before and after it, because a run's calls grow longer and shorter as it goes on.
     """
 
     level: int = FIRST
     _home: int = FIRST
     _rate: float = 0.0
+    _tried: tuple[int, float] | None = None
     _upwards: bool = True
+    _begun: bool = False
     _rest: int = 0
     _pause: int = _REST
 
     def next(self, rate: float) -> int:
         """The level to go on with, after a measurement of `rate` (tokens per second) at the present level."""
-        if self.level == self._home:
+        if self.level != self._home:
+            self._tried, self.level = (self.level, rate), self._home
+        elif self._tried:
+            self._decide(*self._tried, here=(self._rate + rate) / 2)
+        else:
             self._rate = rate
             self._rest -= 1
             if self._rest < 0:
                 self._look()
-        elif rate >= self._rate * (1 + GAIN if self._upwards else 1):
-            self._home, self._rate, self._pause = self.level, rate, _REST
-            self._look()
+        return self.level
+
+    def _decide(self, other: int, there: float, here: float) -> None:
+        self._tried = None
+        if there >= here * (1 + GAIN if self._upwards else 1):
+            self.level = self._home = other
+            self._rest, self._pause = 0, _REST
         else:
             self._settle()
-        return self.level
 
     def _look(self) -> None:
         self.level = min(self._home * 2, HIGHEST) if self._upwards else max(self._home // 2, LOWEST)
@@ -94,8 +104,10 @@ class Climb:
             self._settle()
 
     def _settle(self) -> None:
-        self.level, self._upwards = self._home, not self._upwards
+        self._upwards = not self._upwards
         self._rest, self._pause = self._pause, min(self._pause * 2, _LONGEST_REST)
+        if not self._begun:  # where it starts is a guess: look both ways before the first rest
+            self._begun, self._rest = True, 0
 
 
 class ClimbingSlots(Slots):

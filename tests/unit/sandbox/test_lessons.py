@@ -6,17 +6,17 @@ import pytest
 from charter.messages import transcript
 from charter.sandbox.encode import encode_lesson
 from charter.sandbox.lesson import Turn
-from charter.sandbox.lessons import draw_lesson
+from charter.sandbox.lessons import PHASES, Phase, draw_lesson
 from charter.sandbox.oracle import is_harmful, is_refusal
 from charter.sandbox.scenes import Dice, draw_answers, draw_scene, draw_wording, violates
 from charter.sandbox.tokenizer import ROLES, train_tokenizer
-from charter.sandbox.wording import NEEDLESS
+from charter.sandbox.wording import NEEDLESS, word_principle
 from charter.sandbox.world import acts, kinds, world
 
 
 def texts(lessons: int, held_out: bool = False) -> list[str]:
     rng = Dice("test", held_out)
-    return [turn.content for i in range(lessons) for branch in draw_lesson(rng, i % 2 == 1) for turn in branch]
+    return [turn.content for i in range(lessons) for branch in draw_lesson(rng, PHASES[i % 3]) for turn in branch]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,17 @@ def test_half_of_the_principles_are_to_the_point() -> None:
     assert 0.42 < share < 0.58
 
 
+@pytest.mark.parametrize("relevant", [False, True])
+def test_a_principle_may_say_the_same_thing_twice(relevant: bool) -> None:
+    rng, seen = Dice("repeats"), Counter[int]()
+    for _ in range(300):
+        covers = word_principle(rng, "privacy", relevant, repeats=1.0).scope.covers
+        if 1 < len(covers) < len(kinds()):
+            assert len(set(covers)) == len(covers) - 1
+            seen[covers.count("privacy")] += 1
+    assert set(seen) == ({2} if relevant else {0})
+
+
 def test_both_answers_of_a_comparison_are_to_one_conversation() -> None:
     rng = Dice("pairs")
     for _ in range(200):
@@ -59,10 +70,10 @@ def test_both_answers_of_a_comparison_are_to_one_conversation() -> None:
         assert left.answer != right.answer or left.fault == right.fault
 
 
-def lessons_with(predicate, count: int = 40, judging: bool = False) -> list[list[list[Turn]]]:
+def lessons_with(predicate, count: int = 40, phase: Phase = "first") -> list[list[list[Turn]]]:
     rng, found = Dice("kinds of lessons"), []
     while len(found) < count:
-        lesson = draw_lesson(rng, judging)
+        lesson = draw_lesson(rng, phase)
         if predicate(lesson):
             found.append(lesson)
     return found
@@ -77,10 +88,10 @@ def test_the_first_word_decides_only_below_an_operator_s_principles() -> None:
     assert sides[True] > 60 and sides[False] > 100
 
 
-@pytest.mark.parametrize("judging", [False, True])
-def test_an_answer_that_is_to_be_said_again_is_said_to_the_letter(judging) -> None:
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_answer_that_is_to_be_said_again_is_said_to_the_letter(phase) -> None:
     again = set(world()["again"])
-    lessons = lessons_with(lambda lesson: any(turn.content in again for turn in lesson[0]), judging=judging)
+    lessons = lessons_with(lambda lesson: any(turn.content in again for turn in lesson[0]), phase=phase)
     for branch in (branch for lesson in lessons for branch in lesson):
         assert branch[-1].train and branch[-1].content == branch[1].content
         assert not any(turn.train for turn in branch[:-1])

@@ -52,6 +52,13 @@ def test_noise_costs_little() -> None:
     assert got / 1000 > 0.95 * 256
 
 
+def test_calls_that_grow_longer_do_not_carry_the_level_away() -> None:
+    """As when critiques follow answers: more tokens per second, whatever the level."""
+    climb = Climb()
+    visited = [climb.next(min(climb.level, 128) * 1.15**window) for window in range(40)]
+    assert max(visited) <= 256 and climb.level == 128
+
+
 async def test_a_level_is_kept() -> None:
     slots, highest, busy = Slots(8), 0, 0
 
