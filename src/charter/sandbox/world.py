@@ -17,7 +17,7 @@ import yaml
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
-PIPELINE_MIX: dict[Category, float] = {"harmful": 0.34, "benign": 0.26, "borderline": 0.32, "fact": 0.08}
+PIPELINE_MIX: dict[Category, float] = {"harmful": 0.34, "benign": 0.22, "borderline": 0.36, "fact": 0.08}
 
 
 class Act(NamedTuple):
