@@ -10,7 +10,7 @@ from typing import Literal
 Concurrency = int | Literal["auto"]
 
 FIRST, LOWEST, HIGHEST = 128, 4, 2048
-"""Levels that `auto` begins at, and stays between. vLLM queues what it cannot run: too many cost it less than too few."""
+"""Levels that `auto` begins at, and stays between. To vLLM, which queues, too many calls cost less than too few."""
 GAIN = 0.1
 """Twice the calls in flight must bring so much more throughput, or they are not worth it."""
 _REST = 16  # measurements between two looks around, doubled each time that nothing better was found
@@ -63,9 +63,9 @@ class Slots:
 class Climb:
     """A hill climb over levels: told the throughput at the present one, it says which comes next.
 
-    It doubles the level as long as that brings `GAIN` more, halves it as long as that is no slower, and then rests. After
-    a rest it looks one way, after the next the other; looks that change nothing become rare. Another level is held
-    against the present one before and after it, because a run's calls grow longer and shorter as it goes on.
+    It doubles the level as long as that brings `GAIN` more, halves it as long as that is no slower, and then rests.
+    After a rest it looks one way, after the next the other; looks that change nothing become rare. Another level is
+    held against the present one before and after it, because a run's calls grow longer and shorter as it goes on.
     """
 
     level: int = FIRST

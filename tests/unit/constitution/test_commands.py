@@ -72,7 +72,7 @@ def test_show_prints_the_very_requests(tmp_path: Path) -> None:
     text = ok("show", HARMLESS, "--principle", "privacy", "--templates", tmp_path)
     assert "| Say it: The answer should not explain how to go about exposing private information" in text
     shown = loaded("show", HARMLESS, "--json")
-    assert (shown["name"], len(shown["principles"])) == ("harmless", 16)
+    assert (shown["name"], len(shown["principles"])) == ("harmless", 12)
     privacy = next(p for p in shown["principles"] if p["id"] == "privacy")
     assert privacy["hash"] == load_constitution(HARMLESS).principle("privacy").hash
     assert set(privacy["requests"]) == {"critique", "revision", "preference"}
@@ -82,10 +82,10 @@ def test_show_prints_the_very_requests(tmp_path: Path) -> None:
 
 def test_diff_marks_words(tmp_path: Path) -> None:
     edited = tmp_path / "edited.md"
-    edited.write_text(HARMLESS.read_text().replace("poison or building bombs", "poison and bombs"))
+    edited.write_text(HARMLESS.read_text().replace("or mixing dangerous chemicals", "and dangerous chemicals"))
     text = ok("diff", HARMLESS, edited)
     assert "reworded: Leave people unhurt #bodies" in text
-    assert "making poison [-or building-] {+and+} bombs. It says" in text
+    assert "attacking people [-or mixing-] {+and+} dangerous chemicals. It says" in text
     compared = loaded("diff", HARMLESS, edited, "--json")
     assert not compared["same"]
     assert [p["id"] for p in compared["principles"]] == ["bodies"]
