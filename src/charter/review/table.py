@@ -9,11 +9,13 @@ from charter.review.sample import Shown
 SHOWN = 400
 """Characters of one text; `charter explain RUN ROW` has the rest."""
 
-HOW_TO_READ = """The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here
-by lot (*random*), because the judge is least sure of them (*uncertain*), or because the members of its panel contradict
-each other (*split*). A split pair is trained on only if it is named: in *keep* as it is shown, in *flip* the other way
-around. Any other pair is trained on as it is shown unless it is named: in *drop* it is left out, in *flip* its answers
-change places. Pairs that are not shown here can be named as well."""
+HOW_TO_READ = (  # in one line, because the Prefect UI breaks at the end of every line
+    "The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here by lot "
+    "(*random*), because the judge is least sure of them (*uncertain*), or because the members of its panel contradict "
+    "each other (*split*). A split pair is trained on only if it is named: in *keep* as it is shown, in *flip* the "
+    "other way around. Any other pair is trained on as it is shown unless it is named: in *drop* it is left out, in "
+    "*flip* its answers change places. Pairs that are not shown here can be named as well."
+)
 
 
 def sample_markdown(run: str, about: str, sample: Sequence[Shown], pairs: int, splits: int) -> str:
