@@ -20,9 +20,6 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 
-SHARED_SERVERS = ("stage", "sandbox_server")
-"""Fixtures that take half a minute to start, and a core to run."""
-
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -77,13 +74,5 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis.
-
-    Where several workers share the tests (``--dist loadgroup``), one of them has all that want the same server, so that
-    it is started once; the others are handed out file by file.
-    """
+    """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis."""
     items.sort(key=lambda item: ("tests/unit/" not in item.nodeid, "tests/system/" in item.nodeid))
-    for item in items:
-        wanted = getattr(item, "fixturenames", ())
-        group = next((name for name in SHARED_SERVERS if name in wanted), item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(group))
