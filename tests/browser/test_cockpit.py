@@ -72,8 +72,6 @@ def test_a_run_from_its_form_to_its_verdict(page: Page, stage: Stage) -> None:
     for key in ("stages", "principles", "before-and-after"):
         expect(artifact(page, key)).to_contain_text(NAME)
         shoot(page, key)
-    expect(artifact(page, "training-curves").locator("img")).to_be_visible()
-    shoot(page, "training-curves")
 
 
 def start_from_the_form(page: Page) -> str:
