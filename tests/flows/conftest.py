@@ -27,11 +27,3 @@ def prefect_server() -> Iterator[None]:
 def model_server() -> Iterator[NullServer]:
     with run_null_server(NullServer(answer=answer)) as server:
         yield server
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Prefect 3.7 leaves the sockets of its event and API clients to the garbage collector at a flow's end."""
-    left_open = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-    for item in items:
-        if "tests/flows/" in item.nodeid:
-            item.add_marker(pytest.mark.filterwarnings(left_open))
