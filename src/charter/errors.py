@@ -108,16 +108,25 @@ class CompletionFailed(CharterError):
 def one_of_many() -> Iterator[None]:
     """Raise the first error in place of a group of them: rows that went side by side met the same mistake.
 
+    What is no error goes before all errors: whoever sent a signal to end this process (Prefect's becomes an exception
+    in whatever row is at work) must find it, and looks into no group.
+
     Raises:
         CharterError: if nothing but such errors was raised in the block.
     """
     try:
         yield
     except BaseExceptionGroup as group:
+        signals, _ = group.split(lambda one: not isinstance(one, (Exception, BaseExceptionGroup)))
+        if signals is not None:
+            raise _first(signals) from None
         mistakes, others = group.split(CharterError)
         if mistakes is None or others is not None:
             raise
-        first: BaseException = mistakes
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+        raise _first(mistakes) from None
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
