@@ -76,10 +76,11 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis.
 
-    Prefect 3.7 leaves the sockets of its event and API clients to the garbage collector at a flow's end, and the
+    Then what takes longest, so that no worker begins with it when the others are done. Prefect 3.7 leaves the sockets of its event and API clients to the garbage collector at a flow's end, and the
     collector comes when it likes, in whatever test that runs in the same process by then.
     """
-    items.sort(key=lambda item: ("tests/unit/" not in item.nodeid, "tests/system/" in item.nodeid))
+    folders = ("tests/unit/", "tests/system/", "tests/browser/", "tests/flows/")
+    items.sort(key=lambda item: next((i for i, folder in enumerate(folders) if folder in item.nodeid), len(folders)))
     left_open = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
     for item in items:
         if "tests/unit/" not in item.nodeid:
