@@ -20,6 +20,9 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 
+IN_TURN = ("tests/unit/", "tests/system/test_align", "tests/browser/", "tests/flows/test_ui", "tests/system/")
+"""Which tests come first; those of other flows come last."""
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -76,11 +79,11 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis.
 
-    Then what takes longest, so that no worker begins with it when the others are done. Prefect 3.7 leaves the sockets of its event and API clients to the garbage collector at a flow's end, and the
-    collector comes when it likes, in whatever test that runs in the same process by then.
+    Then what takes longest, so that no worker begins with it when the others are done. Prefect 3.7 leaves the sockets
+    of its event and API clients to the garbage collector at a flow's end, and the collector comes when it likes, in
+    whatever test that runs in the same process by then.
     """
-    folders = ("tests/unit/", "tests/system/", "tests/browser/", "tests/flows/")
-    items.sort(key=lambda item: next((i for i, folder in enumerate(folders) if folder in item.nodeid), len(folders)))
+    items.sort(key=lambda item: next((i for i, part in enumerate(IN_TURN) if part in item.nodeid), len(IN_TURN)))
     left_open = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
     for item in items:
         if "tests/unit/" not in item.nodeid:

@@ -83,10 +83,11 @@ def start_from_the_form(page: Page) -> str:
     field(page, "Name (Optional)").locator("textarea").fill(NAME)
     field(page, "Seed (Optional)").locator("input").fill(str(SEED))
     shoot(page, "form")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").last.click()
-    page.wait_for_url(re.compile("/runs/flow-run/"))
-    return page.url.partition("?")[0]
+    with page.expect_response(re.compile("create_flow_run$")) as created:
+        page.get_by_role("button", name="Submit").click()
+    run = f"/runs/flow-run/{created.value.json()['id']}"
+    page.goto(run)
+    return run
 
 
 def fill_in(form: Locator, dropped: str) -> None:

@@ -16,7 +16,7 @@ from tests.system.conftest import RunFlow, flow_command
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-N = 240
+N = 120
 CONCURRENCY = 16
 
 
