@@ -24,11 +24,11 @@ AWAY = "no-such-model"
 GOOD = "---\nname: calm\n---\n## Stay calm\n\nA good answer keeps a calm tone.\n"
 
 SMALL = {
-    "prompts": {"source": "sandbox", "n": 60},
+    "prompts": {"source": "sandbox", "n": 50},
     "generation": {"rounds": "all", "max_tokens": 96},
     "judge": {"principles": 1},
     "review": {"labels": True, "n": 6},
-    "training": {"sft_share": 0.4, "sft": {"batch_size": 16}, "dpo": {"batch_size": 16}},
+    "training": {"sft_share": 0.4, "sft": {"batch_size": 16, "epochs": 2}, "dpo": {"batch_size": 16}},
     "evaluation": {"n_harmful": 16, "n_benign": 8, "n_borderline": 8, "n_facts": 8},
 }
 """An alignment that takes a minute or two on the sandbox."""
