@@ -80,7 +80,7 @@ class PairedMean:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models, each on requests of its own: rate of the second minus rate of the first.
+    """Two models, each on requests of its own: rate or mean of the second minus that of the first.
 
     Without shared requests nothing is paired, so the interval is wider than `PairedTest` would have it.
     """
@@ -214,7 +214,10 @@ def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -
 
 
 def newcombe(first: Rate, second: Rate) -> Difference:
-    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10)."""
+    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10).
+
+    The same square-and-add of two intervals serves for means as well (Zou and Donner, 2008).
+    """
     if first.value is None or second.value is None:
         return Difference(None, -1.0, 1.0, first, second)
     difference = second.value - first.value
