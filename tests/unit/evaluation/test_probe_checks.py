@@ -50,6 +50,11 @@ def test_more_requests_are_asked_for_by_their_setting() -> None:
     assert check.more and f"set evaluation.probes.n_pressed to {50 + check.more}" in check.reason
 
 
+def test_of_what_is_counted_over_several_categories_so_many_more_are_asked_for() -> None:
+    check = checked({"leak_rate": wilson(3, 1500).to_dict()}, by="bound")["leak_rate"]
+    assert check.more and f"raise evaluation.n_benign by {check.more} (" in check.reason
+
+
 def test_the_group_that_is_treated_worst_is_named() -> None:
     gaps = {
         "men": mcnemar([True] * 9 + [False] * 11, [False] * 20).to_dict(),
