@@ -83,6 +83,7 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
 
     Raises:
         DataError: the run was not evaluated, or not with this model, or a file of it is missing or broken.
+        ConfigError: its config cannot be read.
     """
     whole = _json(folder / "evaluation.json")
     evaluation = whole.get("models", {})
@@ -91,7 +92,7 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
             f"run '{folder}': no config.yaml with an evaluation.json, so there is nothing to compare. "
             "Name the folder of a run that was evaluated, such as outputs/demo."
         )
-    gate = _json(folder / "gate.json")
+    config, gate = load_config(folder / "config.yaml"), _json(folder / "gate.json")
     name = model or str(gate.get("model") or list(evaluation)[-1])
     if name not in evaluation:
         raise DataError(f"--model '{name}': run '{folder}' did not evaluate it. It has: {', '.join(evaluation)}.")
@@ -108,7 +109,7 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
         measures=evaluation[name],
         answers=_answers(folder, name),
         cost=_cost(folder, dict.fromkeys([*STEPS, *evaluation])),
-        asked=describe_evaluation(load_config(folder / "config.yaml")),
+        asked=describe_evaluation(config),
         ran=ran_of(folder, name),
         benchmarks=[row for row in whole.get("benchmarks", ()) if name in row["models"]],
     )

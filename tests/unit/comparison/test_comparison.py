@@ -130,8 +130,9 @@ def test_runs_that_were_not_asked_alike_are_said_to_be(tmp_path: Path) -> None:
         (lambda run: (run / "answers" / "dpo.parquet").write_text("PAR"), "the answers of 'dpo' cannot be read"),
         (lambda run: (run / "evaluation.json").write_text("{"), "evaluation.json': cannot be read"),
         (lambda run: (run / "gate.json").write_text("[1"), "gate.json': cannot be read"),
+        (lambda run: (run / "config.yaml").write_text("name: ["), "config.yaml'"),
     ],
-    ids=["no answers", "broken answers", "broken evaluation", "broken verdict"],
+    ids=["no answers", "broken answers", "broken evaluation", "broken verdict", "broken config"],
 )
 def test_a_broken_run_is_one_message(two: tuple[Path, Path], spoil: Any, message: str) -> None:
     spoil(two[1])
