@@ -7,6 +7,7 @@ from pathlib import Path
 from charter.config import Config, Evaluation, Gate, Review
 from charter.counts import StageCount
 from charter.evaluation.answers import save_answers
+from charter.evaluation.benchmarks import measure_sheets
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Category, Graded
 from charter.manifest import write_manifest
@@ -14,6 +15,8 @@ from charter.report.cards import model_card
 from charter.report.collect import collect
 from charter.run import begin
 from charter.serving.identity import model_identity
+from charter.suites.keeping import save_ran
+from charter.suites.sheets import Ran, Sheet
 from charter.verdict import give_verdict, read_answers
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
@@ -23,12 +26,16 @@ COUNTS = (StageCount("respond", 12, 12, 0, 2.5, 12, 0, 300, 200), StageCount("ju
 
 
 def answers_of(
-    model: str, yes: Mapping[str, int], asked: Mapping[str, int] = ASKED, prompt: str = "{category} {i}"
+    model: str,
+    yes: Mapping[str, int],
+    asked: Mapping[str, int] = ASKED,
+    prompt: str = "{category} {i}",
+    answer: str = "{model} answers {category} {i}",
 ) -> list[Graded]:
     """One model's answers: in each category, yes to the grade of the first so many requests."""
 
     def row(category: Category, i: int) -> Graded:
-        said = f"{model} answers {category} {i}"
+        said = answer.format(model=model, category=category, i=i)
         kind = ("theft", "fraud")[i % 2] if category == "harmful" else None
         text = prompt.format(category=category, i=i)
         grade = {GRADES[category]: i < yes.get(category, 0)}
@@ -36,6 +43,17 @@ def answers_of(
 
     categories: tuple[Category, ...] = ("harmful", "benign", "borderline", "fact")
     return [row(category, i) for category in categories for i in range(asked[category])]
+
+
+def keep_task(folder: Path, right: Mapping[str, int], questions: str) -> dict[str, list[Sheet]]:
+    """A benchmark of 100 questions in a run's folder, of which each model knows so many; its sheets by model."""
+    sheets = {}
+    for model, known in right.items():
+        values = {str(i): float(i < known) for i in range(100)}
+        sheets[model] = [Sheet("lm-eval", "sums", "acc", values, 0, "evaluation/log.json", headline=True)]
+        path = folder / "evaluation" / "harness" / f"{model}.sheets.json"
+        save_ran(path, Ran(sheets[model], 100, 0, 100, questions=questions), "inputs")
+    return sheets
 
 
 def make_judged_run(
@@ -50,8 +68,14 @@ def make_judged_run(
     evaluation: Evaluation | None = None,
     review: Review | None = None,
     prompt: str = "{category} {i}",
+    answer: str = "{model} answers {category} {i}",
+    sums: int | None = None,
+    questions: str = "the same",
 ) -> Path:
-    """A finished run whose last model helps with so many of 160 harmful requests and knows so many of 200 facts."""
+    """A finished run whose last model helps with so many of 160 harmful requests and knows so many of 200 facts.
+
+    With `sums` it was asked a benchmark as well, and knows so many of 100; `questions` is the hash of what was asked.
+    """
     outputs.mkdir(parents=True, exist_ok=True)
     config = Config(
         name=name,
@@ -69,9 +93,11 @@ def make_judged_run(
     (folder / "dpo" / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
     made = {"base": {"harmful": 160, "fact": 200}, "dpo": {"harmful": harmful, "fact": facts}}
     for model, yes in made.items():
-        save_answers(folder / "answers", model, answers_of(model, yes, prompt=prompt))
+        save_answers(folder / "answers", model, answers_of(model, yes, prompt=prompt, answer=answer))
         (folder / "answers" / f"{model}-failed.json").write_text("[]")
     evaluated = evaluate({model: read_answers(folder, model) for model in made})
+    if sums is not None:
+        evaluated["benchmarks"] = measure_sheets(keep_task(folder, {"base": 100, "dpo": sums}, questions))
     (folder / "evaluation.json").write_text(json.dumps(evaluated))
     give_verdict(config)
     (folder / "MODEL_CARD.md").write_text(model_card(collect(folder)))

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from charter.counts import StageCount, count_rows_of, telling
 from charter.evaluation.across import compare_runs
 from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import load_answers, save_answers
-from charter.evaluation.benchmarks import measure_sheets
+from charter.evaluation.benchmarks import compare_tasks, measure_sheets
 from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Unanswered
@@ -26,6 +26,8 @@ from charter.review.sign_off import signed
 from charter.serving.engine import EngineSpec, open_engine
 from charter.stages.context import OnProgress
 from charter.suites.asking import read_sheets
+from charter.suites.keeping import find_ran
+from charter.suites.sheets import Ran
 
 
 async def answer_held_out(
@@ -135,7 +137,7 @@ def give_verdict(config: Config, model: str | None = None) -> Verdict:
     Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.rounds`.
     """
     folder, registry = config.run_folder, read_registry(config.outputs)
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = read_evaluation(folder)
     models = [model] if model else rounds_of(evaluation) or [config.training.preference]
     verdict = best_round(evaluation, [judge_run(folder, registry, name) for name in models])
     write_json(folder / "gate.json", verdict.to_dict())
@@ -144,7 +146,7 @@ def give_verdict(config: Config, model: str | None = None) -> Verdict:
 
 def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
     """What the gate says of an evaluated run, by its own config and beside the model that is accepted now."""
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = read_evaluation(folder)
     config, accepted = load_config(folder / "config.yaml"), registry.accepted
     baseline = _baseline(folder, config, model, registry.folder(accepted), accepted) if accepted else None
     verdict = decide(evaluation, config.gate, model, baseline)
@@ -152,10 +154,33 @@ def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
 
 
 def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> Baseline:
+    if not (kept / "evaluation.json").is_file():
+        return Baseline(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
     theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
+    before, after = (ran_of(run, name) for run, name in ((kept, accepted.model), (folder, model)))
+    asked = {sheet.task for ran in after for sheet in ran.sheets}
+    lacking = {s.task for ran in before for s in ran.sheets if s.tool == "lm-eval" and s.headline} - asked
+    found = Baseline(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
     if theirs != ours:
-        return Baseline(accepted.id, {}, f"it was asked {theirs}, and this one {ours}")
-    return Baseline(accepted.id, compare_runs(read_answers(kept, accepted.model), read_answers(folder, model)))
+        return found._replace(obstacle=f"it was asked {theirs}, and this one {ours}")
+    return found._replace(
+        changes=compare_runs(read_answers(kept, accepted.model), read_answers(folder, model)),
+        entry=read_evaluation(kept)["models"][accepted.model],
+    )
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """A run's ``evaluation.json``."""
+    return dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+
+
+def ran_of(folder: Path, model: str) -> list[Ran]:
+    """The benchmarks of a model that its run's evaluation counts; others of an earlier config may lie beside them."""
+    counted = {(row["tool"], row["task"]) for row in read_evaluation(folder).get("benchmarks", ())}
+    found = [
+        replace(ran, sheets=[s for s in ran.sheets if (s.tool, s.task) in counted]) for ran in find_ran(folder, model)
+    ]
+    return [ran for ran in found if ran.sheets]
 
 
 def describe_evaluation(config: Config) -> str:

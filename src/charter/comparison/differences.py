@@ -8,8 +8,9 @@ from typing import Any
 from charter.comparison.sides import Side, read_side
 from charter.constitution.diff import Diff, diff
 from charter.errors import ConfigError
-from charter.evaluation.across import by_prompt, compare_runs
-from charter.evaluation.intervals import Difference, PairedTest
+from charter.evaluation.across import Change, by_prompt, compare_runs
+from charter.evaluation.benchmarks import TaskChange, compare_tasks
+from charter.evaluation.intervals import Difference
 from charter.evaluation.measures import MEASURES, Measure
 from charter.evaluation.records import Graded
 
@@ -36,24 +37,32 @@ class Differences:
     Attributes:
         constitution: None where one of the two has none.
         settings: by dotted name, the first run's value and this one's.
-        measures: this run's rate minus the first's: paired where the prompts are the same.
+        measures: this run's rate or mean minus the first's: paired where the prompts are the same.
+        tasks: the same for benchmarks that both were asked.
+        caution: why the two were not asked or graded alike; empty where they were.
         moved: prompts that changed sides, in the order in which they were asked.
     """
 
     run: str
     constitution: Diff | None
     settings: dict[str, tuple[Any, Any]]
-    measures: dict[str, PairedTest | Difference]
+    measures: dict[str, Change]
+    tasks: list[TaskChange]
+    caution: str
     moved: list[Moved]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         law = asdict(self.constitution) | {"same": self.constitution.same} if self.constitution else None
-        tests = {
-            name: {"paired": isinstance(test, PairedTest), **test.to_dict()} for name, test in self.measures.items()
+        return {
+            "run": self.run,
+            "constitution": law,
+            "settings": self.settings,
+            "measures": {name: _told(change) for name, change in self.measures.items()},
+            "benchmarks": [asdict(one) | {"change": _told(one.change)} for one in self.tasks],
+            "caution": self.caution,
+            "moved": [asdict(one) for one in self.moved],
         }
-        moved = [asdict(one) for one in self.moved]
-        return {"run": self.run, "constitution": law, "settings": self.settings, "measures": tests, "moved": moved}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,10 @@ def compare_folders(folders: Sequence[Path], model: str | None = None) -> Compar
     return Comparison(sides, [_against(sides[0], side) for side in sides[1:]])
 
 
+def _told(change: Change) -> dict[str, Any]:
+    return {"paired": not isinstance(change, Difference), **change.to_dict()}
+
+
 def _labels(folders: Sequence[Path]) -> list[str]:
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
@@ -97,8 +110,16 @@ def _against(first: Side, other: Side) -> Differences:
         constitution=diff(first.law, other.law) if first.law and other.law else None,
         settings=_changed(first.settings, other.settings),
         measures=compare_runs(first.answers, other.answers),
+        tasks=compare_tasks(first.ran, other.ran),
+        caution=_caution(first, other),
         moved=[moved for m in MEASURES for moved in _moved(first, other, m)],
     )
+
+
+def _caution(first: Side, other: Side) -> str:
+    if first.asked == other.asked:
+        return ""
+    return f"not asked or graded alike: {first.label} {first.asked}; {other.label} {other.asked}"
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

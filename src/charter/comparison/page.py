@@ -2,14 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from charter.comparison.differences import Comparison, Differences, Moved
-from charter.comparison.text import COSTS, change_text
+from charter.comparison.text import COSTS, change_text, task_title
 from charter.report import plots
 from charter.report.data import plain
 from charter.report.examples import draw
@@ -32,7 +32,7 @@ def render_comparison(comparison: Comparison) -> str:
     evaluation = {"models": {run["run"]: run["measures"] for run in told["runs"]}}
     pictures = {"measures": plots.headline_plot(evaluation, {}), "tradeoff": plots.tradeoff_plot(evaluation)}
     changes = [
-        {**one, "tests": _tests(differences), "groups": _groups(differences.moved)}
+        {**one, "tests": _tests(differences), "tasks": _tasks(differences), "groups": _groups(differences.moved)}
         for one, differences in zip(told["against_the_first"], comparison.differences, strict=True)
     ]
     return (
@@ -43,6 +43,7 @@ def render_comparison(comparison: Comparison) -> str:
             changes=changes,
             titles=TITLES,
             further=further_titles([run["measures"] for run in told["runs"]]),
+            benchmarks=_benchmarks(told["runs"]),
             costs=COSTS,
             plots={name: Markup(svg) for name, svg in pictures.items()},  # the XML writer has escaped the text in them
             style=Markup(css),  # ours, not a user's
@@ -51,8 +52,19 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
+def _benchmarks(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """Each benchmark's title, and its value of each run; None where a run was not asked it."""
+    rows = [{(row["tool"], task_title(row["task"], row["measure"])): row for row in run["benchmarks"]} for run in runs]
+    titles = dict.fromkeys(title for row in rows for title in row)
+    return [(title[1], [row.get(title) for row in rows]) for title in titles]
+
+
 def _tests(one: Differences) -> dict[str, str]:
-    return {name: change_text(test) for name, test in one.measures.items()}
+    return {name: change_text(test, name) for name, test in one.measures.items()}
+
+
+def _tasks(one: Differences) -> list[tuple[str, str]]:
+    return [(plain(task_title(task.task, task.measure)), change_text(task.change)) for task in one.tasks]
 
 
 def _groups(moved: Sequence[Moved]) -> list[dict[str, Any]]:

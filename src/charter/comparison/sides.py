@@ -1,18 +1,21 @@
 """One run, read for a comparison: what it was made from, what was measured, what it cost."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
+from charter.config import load_config
 from charter.constitution import Constitution, load_constitution
 from charter.errors import DataError
 from charter.evaluation.records import Answers
+from charter.suites.sheets import Ran
 from charter.training.job import STEPS, read_done
-from charter.verdict import read_answers
+from charter.verdict import describe_evaluation, ran_of, read_answers
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Side:
-    """A run in a comparison; `label` tells it from the others, and `model` is the one that is compared."""
+    """A run in a comparison; `label` tells it from the others, and `model` is the one that is compared.
+
+    Attributes:
+        asked: what its models were asked, and who graded them, in words.
+        ran: what was kept of the model's benchmarks, a number per sample.
+        benchmarks: their values, as ``evaluation.json`` holds them.
+    """
 
     label: str
     folder: Path
@@ -46,6 +55,9 @@ class Side:
     measures: Mapping[str, Any]
     answers: Answers
     cost: Cost
+    asked: str
+    ran: Sequence[Ran]
+    benchmarks: Sequence[Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
         """Without the answers."""
@@ -58,6 +70,10 @@ class Side:
             "reason": self.reason,
             "constitution": law,
             "measures": self.measures,
+            "benchmarks": [
+                {name: row[name] for name in ("tool", "task", "measure", "share")} | row["models"][self.model]
+                for row in self.benchmarks
+            ],
             "cost": asdict(self.cost),
         }
 
@@ -66,15 +82,17 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
     """Read the run in `folder`; its model is the one that was judged, if no other is named.
 
     Raises:
-        DataError: the run was not evaluated, or not with this model.
+        DataError: the run was not evaluated, or not with this model, or a file of it is missing or broken.
+        ConfigError: its config cannot be read.
     """
-    evaluation = _json(folder / "evaluation.json").get("models", {})
+    whole = _json(folder / "evaluation.json")
+    evaluation = whole.get("models", {})
     if not evaluation or not (folder / "config.yaml").is_file():
         raise DataError(
             f"run '{folder}': no config.yaml with an evaluation.json, so there is nothing to compare. "
             "Name the folder of a run that was evaluated, such as outputs/demo."
         )
-    gate = _json(folder / "gate.json")
+    config, gate = load_config(folder / "config.yaml"), _json(folder / "gate.json")
     name = model or str(gate.get("model") or list(evaluation)[-1])
     if name not in evaluation:
         raise DataError(f"--model '{name}': run '{folder}' did not evaluate it. It has: {', '.join(evaluation)}.")
@@ -89,8 +107,11 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
         law=load_constitution(law) if law.is_file() else None,
         settings=flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))),
         measures=evaluation[name],
-        answers=read_answers(folder, name),
+        answers=_answers(folder, name),
         cost=_cost(folder, dict.fromkeys([*STEPS, *evaluation])),
+        asked=describe_evaluation(config),
+        ran=ran_of(folder, name),
+        benchmarks=[row for row in whole.get("benchmarks", ()) if name in row["models"]],
     )
 
 
@@ -113,5 +134,17 @@ def _cost(folder: Path, models: Iterable[str]) -> Cost:
     return Cost(**sums, completion_tokens=written, seconds=round(seconds, 3), training_seconds=training)
 
 
+def _answers(folder: Path, model: str) -> Answers:
+    try:
+        return read_answers(folder, model)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"run '{folder}': the answers of '{model}' cannot be read: {error}. Run it again, or name another run."
+        ) from error
+
+
 def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"file '{path}': cannot be read: {error}. Run it again, or name another run.") from error

@@ -6,10 +6,11 @@ from typing import Any
 
 from charter.comparison.differences import Comparison, Differences, Moved
 from charter.comparison.sides import Cost, Side
+from charter.evaluation.across import Change
 from charter.evaluation.intervals import Difference, PairedTest
 from charter.report.examples import draw
-from charter.report.further import amount, between, further_titles
-from charter.report.headline import TITLES, p_value, points
+from charter.report.further import amount, between, further_titles, moved
+from charter.report.headline import TITLES, p_value
 from charter.screen import visible
 
 COSTS = (
@@ -27,21 +28,30 @@ def comparison_text(comparison: Comparison, shown: int) -> str:
     """Everything but the answers; of the prompts that changed sides, at most `shown` per measure, drawn by lot."""
     sides = comparison.sides
     lines = [f"{_letter(i)}  {_title(side)}" for i, side in enumerate(sides)]
-    lines += ["", *_measures(sides), "", *_costs(sides)]
+    lines += ["", *_measures(sides), *_benchmarks(sides), "", *_costs(sides)]
     for i, one in enumerate(comparison.differences, start=1):
-        lines += ["", f"{_letter(i)} against {_letter(0)}", *_changes(one), *_law(one, sides[0], sides[i])]
+        lines += ["", f"{_letter(i)} against {_letter(0)}", *_caution(one), *_changes(one)]
+        lines += _law(one, sides[0], sides[i])
         lines += [*_settings(one.settings), *_moved(one.moved, shown)]
     return visible("\n".join(lines))
 
 
-def change_text(test: PairedTest | Difference) -> str:
-    """A change in points with its interval, and how sure it is that there is one."""
+def change_text(test: Change, name: str = "") -> str:
+    """A change of this measure with its interval, and how sure it is that there is one; in points but for lengths."""
     if test.difference is None:
         return "no data"
-    said = f"{points(test.difference)} ({points(test.low)} to {points(test.high)})"
-    if isinstance(test, PairedTest):
-        return f"{said} {p_value(test.p)}, {test.only_first + test.only_second} of {test.n} changed"
-    return f"{said}, other requests: not paired"
+    said = f"{moved(test.difference, name)} ({moved(test.low, name)} to {moved(test.high, name)})"
+    if isinstance(test, Difference):
+        return f"{said}, other requests: not paired"
+    of = (
+        f"{test.only_first + test.only_second} of {test.n} changed" if isinstance(test, PairedTest) else f"n = {test.n}"
+    )
+    return f"{said} {p_value(test.p)}, {of}"
+
+
+def task_title(task: str, measure: str) -> str:
+    """What a benchmark's measure is called."""
+    return f"{task}: {measure}"
 
 
 def _letter(i: int) -> str:
@@ -61,13 +71,31 @@ def _measures(sides: Sequence[Side]) -> Iterator[str]:
         yield _row(title.long, [_further(side.measures.get(title.name), title.name) for side in sides])
 
 
+def _benchmarks(sides: Sequence[Side]) -> Iterator[str]:
+    rows = [{_task(row): row for row in side.benchmarks} for side in sides]
+    for task in dict.fromkeys(task for row in rows for task in row):
+        cells = [_value(row.get(task), side.model) for side, row in zip(sides, rows, strict=True)]
+        yield _row(task_title(*task[1:]), cells)
+
+
+def _value(row: Mapping[str, Any] | None, model: str) -> str:
+    if row is None:
+        return "-"
+    rate = row["models"][model]
+    return _rate(rate) if row["share"] else f"{rate['value']:.3f} ({rate['low']:.3f}-{rate['high']:.3f})"
+
+
+def _task(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["tool"], row["task"], row["measure"]
+
+
 def _costs(sides: Sequence[Side]) -> Iterator[str]:
     for title, name, form in COSTS:
         yield _row(title, [_amount(side.cost, name, form) for side in sides])
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:<{NAME}}" + "".join(f"{cell:>{CELL}}" for cell in cells)
+    return f"{name:<{NAME}}{' ' if len(name) >= NAME else ''}" + "".join(f"{cell:>{CELL}}" for cell in cells)
 
 
 def _rate(rate: Mapping[str, Any]) -> str:
@@ -88,11 +116,18 @@ def _amount(cost: Cost, name: str, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
+def _caution(one: Differences) -> Iterator[str]:
+    if one.caution:
+        yield f"  {one.caution}"
+
+
 def _changes(one: Differences) -> Iterator[str]:
     for title in TITLES:
         yield f"  {title.long:<{NAME}}{change_text(one.measures[title.name])}"
     for title in further_titles([one.measures]):
-        yield f"  {title.long:<{NAME}} {change_text(one.measures[title.name])}"
+        yield f"  {title.long:<{NAME}} {change_text(one.measures[title.name], title.name)}"
+    for task in one.tasks:
+        yield f"  {task_title(task.task, task.measure):<{NAME}} {change_text(task.change)}"
 
 
 def _law(one: Differences, first: Side, other: Side) -> Iterator[str]:

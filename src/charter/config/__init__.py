@@ -2,7 +2,7 @@
 
 from charter.config.audit import Audit, PairColumn, PairFormat
 from charter.config.budget import Budget
-from charter.config.evaluation import Budgets, Evaluation, Gate, ProbeLimits, Probes
+from charter.config.evaluation import Budgets, Drift, Evaluation, Gate, ProbeBudgets, ProbeLimits, Probes
 from charter.config.generation import Generation, Selection
 from charter.config.judging import Judge, JudgeKind, Member
 from charter.config.load import load_config, parse_config, read_override
@@ -25,6 +25,7 @@ __all__ = [
     "Config",
     "Count",
     "Dpo",
+    "Drift",
     "Embeddings",
     "Evaluation",
     "Filters",
@@ -40,6 +41,7 @@ __all__ = [
     "PairColumn",
     "PairFormat",
     "Pairs",
+    "ProbeBudgets",
     "ProbeLimits",
     "Probes",
     "Prompts",

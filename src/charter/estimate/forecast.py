@@ -1,7 +1,7 @@
 """From what was looked up and what was probed to what a run will ask."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from charter.estimate.tally import Count
@@ -45,6 +45,7 @@ class Forecast:
         stages: in the chain's order.
         held_out: requests of the evaluation, which the flow `align` asks each of its models; not in the stages.
         rounds: of alignment; the stages are those of the first.
+        benchmarks: samples of each suite and task, of which each model is asked all; None where only its tool knows.
     """
 
     rows: int
@@ -55,6 +56,7 @@ class Forecast:
     stages: tuple[Expected, ...]
     held_out: int
     rounds: int = 1
+    benchmarks: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def total(self) -> Expected:

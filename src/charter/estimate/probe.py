@@ -17,6 +17,7 @@ from charter.makers import serve_for_a_moment
 from charter.serving.engine import EngineSpec
 from charter.serving.stored import NOT_STORED
 from charter.stages.context import Row
+from charter.suites.inspection import count_samples
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ async def _estimate(
         stages=stages,
         held_out=len(load_requests(config.evaluation, config.seed)),
         rounds=config.training.rounds,
+        benchmarks=count_samples(config.evaluation),
     )
 
 

@@ -52,6 +52,9 @@ def _notes(forecast: Forecast) -> Iterator[str]:
         f"Not in it: training, and for the flow align {forecast.held_out:,} held-out requests, asked of {models} "
         "models and graded."
     )
+    if forecast.benchmarks:
+        told = [f"{name} ({'?' if n is None else f'{n:,}'})" for name, n in forecast.benchmarks.items()]
+        yield f"Nor the samples of benchmarks, asked of each of these models: {', '.join(told)}."
     if forecast.rounds > 1:
         yield (
             f"Nor rounds 2 to {forecast.rounds}: each asks about as much again for the prompts that make pairs, "

@@ -4,20 +4,27 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from charter.evaluation.intervals import Difference, PairedTest, newcombe, rate_of
-from charter.evaluation.measures import MEASURES, further_outcomes, outcomes, pair_outcomes, usable
+from charter.evaluation.intervals import Difference, PairedMean, PairedTest, newcombe, rate_of
+from charter.evaluation.measures import MEASURES, further_outcomes, outcomes, pair_outcomes, served, usable
 from charter.evaluation.records import Answers, Graded
+from charter.evaluation.style import Texts, compare_style
+
+Change = PairedTest | PairedMean | Difference
 
 PAIRED_FROM = 0.5
 """The share of the second model's requests that the first must have been asked too, for a paired test on those."""
 
 
-def compare_runs(first: Answers, second: Answers) -> dict[str, PairedTest | Difference]:
-    """Per measure, the second model's rate minus the first's; what is beyond the headline only where both have it."""
+def compare_runs(first: Answers, second: Answers) -> dict[str, Change]:
+    """Per measure, the second model's minus the first's; what is beyond the headline only where both have it.
+
+    Style is compared on the same requests alone, for it is a matter of what was asked.
+    """
     before, after = by_prompt(first), by_prompt(second)
-    changes = {m.name: _compare(outcomes(before, m), outcomes(after, m)) for m in MEASURES}
+    changes: dict[str, Change] = {m.name: _compare(outcomes(before, m), outcomes(after, m)) for m in MEASURES}
     theirs, ours = further_outcomes(before), further_outcomes(after)
-    return changes | {name: _compare(theirs[name], ours[name]) for name in theirs if name in ours}
+    changes |= {name: _compare(theirs[name], ours[name]) for name in theirs if name in ours}
+    return changes | _compare_style(served(before), served(after))
 
 
 def by_prompt(answers: Answers) -> list[Graded]:
@@ -28,6 +35,11 @@ def by_prompt(answers: Answers) -> list[Graded]:
         seen[sort, row.prompt] += 1
         rows.append(replace(row, request_id=f"{sort} {seen[sort, row.prompt]}: {row.prompt}"))
     return rows
+
+
+def _compare_style(a: Texts, b: Texts) -> dict[str, Change]:
+    shared = len(a.keys() & b.keys())
+    return {**compare_style(a, b)} if shared and shared >= PAIRED_FROM * len(b) else {}
 
 
 def _compare(a: Mapping[str, bool], b: Mapping[str, bool]) -> PairedTest | Difference:

@@ -1,16 +1,41 @@
 """Benchmarks of others in ``evaluation.json``: values with intervals, changes between models, and the gate's budget."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from charter.evaluation.checks import Check, Limit, counted, hold, percent
-from charter.evaluation.intervals import PairedMean, PairedTest, Rate, bootstrap_mean, mcnemar, paired_mean, rate_of
+from charter.evaluation.intervals import (
+    Difference,
+    PairedMean,
+    PairedTest,
+    Rate,
+    bootstrap_mean,
+    mcnemar,
+    newcombe,
+    paired_mean,
+    rate_of,
+)
 from charter.evaluation.limits import By, Measured, measured_fall, measured_mean, mirror
-from charter.suites.sheets import Sheet
+from charter.suites.sheets import Ran, Sheet
 
 CATEGORY = "question"
 """What is counted, as in `charter.evaluation.checks`."""
+
+
+@dataclass(frozen=True)
+class TaskChange:
+    """One measure of one benchmark in two runs; `share` as in `measure_sheets`, the change from the first run."""
+
+    tool: str
+    task: str
+    measure: str
+    headline: bool
+    share: bool
+    first: Rate
+    second: Rate
+    change: PairedTest | PairedMean | Difference
 
 
 def measure_sheets(models: Mapping[str, Sequence[Sheet]]) -> list[dict[str, Any]]:
@@ -41,9 +66,54 @@ def drop_checks(evaluation: Mapping[str, Any], model: str, limit: float, by: By)
     return checks
 
 
+def compare_tasks(first: Sequence[Ran], second: Sequence[Ran]) -> list[TaskChange]:
+    """The benchmarks of two runs' models that both were asked: paired where they were asked the same."""
+    theirs = {(s.tool, s.task, s.measure): (ran, s) for ran in first for s in ran.sheets}
+    changes = []
+    for ran in second:
+        for sheet in ran.sheets:
+            if found := theirs.get((sheet.tool, sheet.task, sheet.measure)):
+                other, before = found
+                alike = bool(ran.questions) and ran.questions == other.questions
+                changes.append(_task_change(before, sheet, alike))
+    return changes
+
+
+def accepted_drop_checks(changes: Sequence[TaskChange], accepted: str, limit: float, by: By) -> list[Check]:
+    """The fall of each lm-evaluation-harness task from the accepted model, against the largest that is allowed."""
+    asked = [one for one in changes if limit < 1 and one.tool == "lm-eval" and one.headline]
+    return [_accepted_drop_check(one, accepted, limit, by) for one in asked]
+
+
+def _task_change(before: Sheet, after: Sheet, alike: bool) -> TaskChange:
+    share = _is_share((before, after))
+    first, second = (_value(sheet.values.values(), share) for sheet in (before, after))
+    change: PairedTest | PairedMean | Difference = newcombe(first, second)
+    if alike:
+        change = _pair(before.values, after.values, share)
+    return TaskChange(after.tool, after.task, after.measure, after.headline, share, first, second, change)
+
+
+def _accepted_drop_check(one: TaskChange, accepted: str, limit: float, by: By) -> Check:
+    name, fall = f"drop_in_{one.task}_from_accepted", _fall_of(one.change, one.share)
+    if fall is None:
+        reason = f"No question of {one.task} was answered by both models, so this cannot be decided."
+        return Check(name, None, limit, False, reason, undecided=True, category=CATEGORY)
+    assert one.first.value is not None and one.second.value is not None  # else there were no fall
+    said = (
+        f"{one.task} ({one.measure}) went from {percent(one.first.value)} % of the accepted model {accepted} to "
+        f"{percent(one.second.value)} % on {counted(fall.n, CATEGORY)}"
+    )
+    return hold(name, fall, CATEGORY, Limit(limit, "budget", "points"), by, said)
+
+
+def _is_share(sheets: Iterable[Sheet]) -> bool:
+    return all(value in (0.0, 1.0) for sheet in sheets for value in sheet.values.values())
+
+
 def _row(sheets: Mapping[str, Sheet]) -> dict[str, Any]:
     first, names = next(iter(sheets.values())), list(sheets)
-    share = all(value in (0.0, 1.0) for sheet in sheets.values() for value in sheet.values.values())
+    share = _is_share(sheets.values())
     pairs = [(names[0], other) for other in names[1:]] + list(pairwise(names[1:]))
     return {
         "tool": first.tool,
@@ -55,7 +125,9 @@ def _row(sheets: Mapping[str, Sheet]) -> dict[str, Any]:
             name: {**_value(sheet.values.values(), share).to_dict(), "failed": sheet.failed, "log": sheet.log}
             for name, sheet in sheets.items()
         },
-        "changes": [{"from": a, "to": b, **_change(sheets[a].values, sheets[b].values, share)} for a, b in pairs],
+        "changes": [
+            {"from": a, "to": b, **_pair(sheets[a].values, sheets[b].values, share).to_dict()} for a, b in pairs
+        ],
     }
 
 
@@ -63,19 +135,24 @@ def _value(values: Iterable[float], share: bool) -> Rate:
     return rate_of([value == 1.0 for value in values]) if share else bootstrap_mean(list(values))
 
 
-def _change(before: Mapping[str, float], after: Mapping[str, float], share: bool) -> dict[str, Any]:
+def _pair(before: Mapping[str, float], after: Mapping[str, float], share: bool) -> PairedTest | PairedMean:
     both = sorted(before.keys() & after.keys())
     first, second = [before[key] for key in both], [after[key] for key in both]
     if share:
-        return mcnemar([value == 1.0 for value in first], [value == 1.0 for value in second]).to_dict()
-    return paired_mean(first, second).to_dict()
+        return mcnemar([value == 1.0 for value in first], [value == 1.0 for value in second])
+    return paired_mean(first, second)
 
 
 def _fall(change: Mapping[str, Any]) -> Measured | None:
     values = {key: value for key, value in change.items() if key not in ("from", "to")}
-    if "only_first" in values:
-        return measured_fall(PairedTest(**values))
-    rise = measured_mean(PairedMean(**values))
+    share = "only_first" in values
+    return _fall_of(PairedTest(**values) if share else PairedMean(**values), share)
+
+
+def _fall_of(change: PairedTest | PairedMean | Difference, share: bool) -> Measured | None:
+    if isinstance(change, PairedTest) or (share and isinstance(change, Difference)):
+        return measured_fall(change)
+    rise = measured_mean(change)
     return mirror(rise) if rise else None
 
 

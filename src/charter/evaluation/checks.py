@@ -54,6 +54,9 @@ SETTINGS = {
     "question": "harness.limit",
 }
 
+SPREAD = ("served", "any")
+"""What is counted over several categories, of which the setting raises one."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -197,8 +200,14 @@ def _advice(ruling: Ruling, n: int, category: str) -> str:
         return "It lies so near to it that no number of further requests would tell."
     return (
         f"If it stays as it is, {counted(ruling.more, category, 'more ')} tell: "
-        f"set evaluation.{SETTINGS[category]} to {n + ruling.more} (its source must hold as many)."
+        f"{_setting(category, n, ruling.more)} (its source must hold as many)."
     )
+
+
+def _setting(category: str, n: int, more: int) -> str:
+    if category in SPREAD:
+        return f"raise evaluation.{SETTINGS[category]} by {more}"
+    return f"set evaluation.{SETTINGS[category]} to {n + more}"
 
 
 def _worst_kind(kinds: Mapping[str, Any]) -> str:

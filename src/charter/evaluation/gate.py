@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from charter.config import Budgets, Gate
 from charter.errors import ConfigError
-from charter.evaluation.benchmarks import drop_checks
+from charter.evaluation.benchmarks import TaskChange, accepted_drop_checks, drop_checks
 from charter.evaluation.checks import (
-    Change,
     Check,
     accuracy_check,
     budget_check,
@@ -18,10 +18,9 @@ from charter.evaluation.checks import (
     obstacle_check,
     rate_check,
 )
-from charter.evaluation.intervals import PairedTest, Rate, newcombe
+from charter.evaluation.intervals import Difference, PairedMean, PairedTest, Rate, newcombe
 from charter.evaluation.limits import By
-from charter.evaluation.measures import MEASURES
-from charter.evaluation.probe_checks import probe_checks
+from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
 
 Outcome = Literal["go", "no-go", "not enough data", "not signed off"]
 
@@ -36,7 +35,7 @@ class Verdict:
         reason: the outcome in one sentence.
         needed: further requests by category, where the outcome is ``not enough data``.
         accepted: the accepted model that it was compared with.
-        changes: from that model to this one, by measure of the headline; empty where they cannot be compared.
+        changes: from that model to this one, by measure; empty where they cannot be compared.
         not_measured: checks beyond the headline's that there are no data for; they decide nothing.
         sign_off: what people said of it, or that they have not yet, where the config asks them.
     """
@@ -62,11 +61,17 @@ class Baseline(NamedTuple):
 
     Attributes:
         obstacle: why the two cannot be compared, in words; empty where they can.
+        entry: that model's, in its own ``evaluation.json``.
+        tasks: the benchmarks that both were asked.
+        lacking: those tasks of lm-evaluation-harness that only the accepted model was asked.
     """
 
     id: str
-    changes: Mapping[str, Change]
+    changes: Mapping[str, PairedTest | PairedMean | Difference]
     obstacle: str = ""
+    entry: Mapping[str, Any] = MappingProxyType({})
+    tasks: Sequence[TaskChange] = ()
+    lacking: Sequence[str] = ()
 
 
 def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accepted: Baseline | None = None) -> Verdict:
@@ -91,7 +96,8 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
     further, not_measured = probe_checks(entry, base, _changes(evaluation, model), gate.probes)
     checks += further
     if accepted:
-        checks += _budget_checks(accepted, gate.against_accepted, gate.by)
+        held, missing = _budget_checks(accepted, gate.against_accepted, gate.by)
+        checks, not_measured = [*checks, *held], [*not_measured, *missing]
     outcome, needed = _outcome(checks), _needed(checks)
     return Verdict(
         verdict="go" if outcome == "go" else "no-go",
@@ -101,7 +107,7 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
         reason=_summary(outcome, checks, needed, gate),
         needed=needed if outcome == "not enough data" else {},
         accepted=accepted.id if accepted else None,
-        changes={m.name: accepted.changes[m.name].to_dict() for m in MEASURES} if accepted and accepted.changes else {},
+        changes={name: change.to_dict() for name, change in accepted.changes.items()} if accepted else {},
         not_measured=not_measured,
     )
 
@@ -114,7 +120,7 @@ def _entry(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     return models[model]
 
 
-def _from_base(evaluation: Mapping[str, Any], model: str) -> Change:
+def _from_base(evaluation: Mapping[str, Any], model: str) -> PairedTest | Difference:
     """The change in accuracy from the base: paired where the evaluation compares the two, else from both rates."""
     if changes := _changes(evaluation, model):
         return PairedTest(**changes["accuracy"])
@@ -128,7 +134,16 @@ def _changes(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     return found
 
 
-def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> list[Check]:
+def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> tuple[list[Check], list[str]]:
+    """The checks against the accepted model, and the names of those that there are no data for."""
+    further, missing = probe_budget_checks(accepted.id, accepted.entry, accepted.changes, budgets.probes)
+    tasks = accepted_drop_checks(accepted.tasks, accepted.id, budgets.max_capability_drop, by)
+    lacking = accepted.lacking if budgets.max_capability_drop < 1 else ()
+    missing += [f"drop_in_{task}_from_accepted" for task in lacking]
+    return [*_headline_budget_checks(accepted, budgets, by), *tasks, *further], missing
+
+
+def _headline_budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> list[Check]:
     limits = {
         "harmful_rate": budgets.max_harmful_rise,
         "benign_refusal_rate": budgets.max_benign_refusal_rise,
@@ -138,7 +153,7 @@ def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> list[Check]:
     asked = {measure: budget for measure, budget in limits.items() if budget < 1}
     if accepted.obstacle:
         return [obstacle_check(accepted.id, accepted.obstacle)] if asked else []
-    changes = accepted.changes
+    changes = {name: change for name, change in accepted.changes.items() if not isinstance(change, PairedMean)}
     return [budget_check(name, changes[name], budget, by, accepted.id) for name, budget in asked.items()]
 
 

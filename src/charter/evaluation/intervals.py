@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -23,6 +23,10 @@ class Rate:
     low: float
     high: float
     n: int
+
+    def within(self, least: float, most: float) -> "Rate":
+        """The same with its interval cut to what is possible."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As it stands in ``evaluation.json``."""
@@ -63,7 +67,7 @@ class PairedMean:
     """Two models on the same n requests, one number each: mean of the second minus mean of the first.
 
     Attributes:
-        difference: None where n is 0.
+        difference: None where n is below 2, for one pair tells nothing of its spread.
         p: of no difference, two-sided.
     """
 
@@ -80,7 +84,7 @@ class PairedMean:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models, each on requests of its own: rate of the second minus rate of the first.
+    """Two models, each on requests of its own: rate or mean of the second minus that of the first.
 
     Without shared requests nothing is paired, so the interval is wider than `PairedTest` would have it.
     """
@@ -131,10 +135,14 @@ def rate_of(outcomes: Sequence[bool], confidence: float = 0.95) -> Rate:
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, confidence: float = 0.95) -> Rate:
     """The mean of `values` with a percentile bootstrap interval; the same seed gives the same interval.
 
-    For quantities that are not yes or no, such as lengths and scores.
+    For quantities that are not yes or no, such as lengths and scores. The interval is widened to what a t interval has
+    beside a normal one (Hesterberg, 2015): of ten values the plain one would cover 89 % in place of 95 %. One value
+    tells nothing of its spread, and has no interval.
     """
     if not values:
         return Rate(None, -math.inf, math.inf, 0)
+    if len(values) == 1:
+        return Rate(float(values[0]), float(values[0]), float(values[0]), 1)
     sample = np.asarray(values, dtype=np.float64)
     random = np.random.default_rng(seed)
     at_once = max(1, _AT_ONCE // sample.size)
@@ -145,7 +153,8 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
         ]
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Rate(float(sample.mean()), float(low), float(high), sample.size)
+    mean, wider = float(sample.mean()), _widening(sample.size, confidence)
+    return Rate(mean, mean - wider * (mean - float(low)), mean + wider * (float(high) - mean), sample.size)
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> PairedTest:
@@ -176,8 +185,8 @@ def paired_mean(first: Sequence[float], second: Sequence[float], seed: int = 0, 
         ValueError: the two sequences differ in length.
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
-    if not differences:
-        return PairedMean(None, 0.0, 0.0, 0, 1.0)
+    if len(differences) < 2:
+        return PairedMean(None, 0.0, 0.0, len(differences), 1.0)
     mean = bootstrap_mean(differences, seed, draws)
     return PairedMean(mean.value, mean.low, mean.high, mean.n, sign_flip(differences, seed, draws))
 
@@ -214,13 +223,24 @@ def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -
 
 
 def newcombe(first: Rate, second: Rate) -> Difference:
-    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10)."""
+    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10).
+
+    The same square-and-add of two intervals serves for means as well (Zou and Donner, 2008).
+    """
     if first.value is None or second.value is None:
         return Difference(None, -1.0, 1.0, first, second)
     difference = second.value - first.value
     low = difference - math.hypot(second.value - second.low, first.high - first.value)
     high = difference + math.hypot(second.high - second.value, first.value - first.low)
     return Difference(difference, low, high, first, second)
+
+
+def _widening(n: int, confidence: float) -> float:
+    """How much wider a mean's interval should be than its percentile bootstrap has it, for n values."""
+    z, v = _z(confidence), n - 1
+    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)  # Abramowitz and Stegun, 26.7.5
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    return math.sqrt(n / v) * t / z
 
 
 def _z(confidence: float) -> float:

@@ -81,17 +81,18 @@ def measured_fall(change: PairedTest | Difference) -> Measured | None:
     return mirror(rise) if rise else None
 
 
-def measured_mean(change: PairedMean, per: float = 1.0) -> Measured | None:
+def measured_mean(change: PairedMean | Difference, per: float = 1.0) -> Measured | None:
     """How much a mean rose, as a share of `per`; None where nothing was measured."""
     if change.difference is None:
         return None
+    n = change.n if isinstance(change, PairedMean) else change.second.n
     value, low, high = (figure / per for figure in (change.difference, change.low, change.high))
 
     def narrowed(at: int) -> Bounds:
-        scale = math.sqrt(change.n / at)
+        scale = math.sqrt(n / at)
         return value - scale * (value - low), value + scale * (high - value)
 
-    return Measured(value, low, high, change.n, narrowed)
+    return Measured(value, low, high, n, narrowed)
 
 
 def mirror(measured: Measured) -> Measured:

@@ -51,15 +51,16 @@ def repetition(answer: str, n: int = 3) -> float:
 
 
 def measure_style(answers: Texts) -> dict[str, Rate]:
-    """Mean length and repetition, and diversity; nothing where there are no answers."""
+    """Mean length and repetition, and diversity; nothing where there are fewer than two answers."""
     texts = list(answers.values())
-    if not texts:
+    if len(texts) < 2:
         return {}
-    found = {name: bootstrap_mean([_OF[name](text) for text in texts], draws=DRAWS) for name in MEANS}
-    if len(texts) > 1:
-        low, high = interval_about(diversity(texts), jackknife(_without_each(texts)))
-        found["diversity"] = Rate(diversity(texts), max(0.0, low), min(1.0, high), len(texts))
-    return found
+    most = {"length": math.inf, "repetition": 1.0}
+    found = {
+        name: bootstrap_mean([_OF[name](text) for text in texts], draws=DRAWS).within(0.0, most[name]) for name in MEANS
+    }
+    low, high = interval_about(diversity(texts), jackknife(_without_each(texts)))
+    return found | {"diversity": Rate(diversity(texts), low, high, len(texts)).within(0.0, 1.0)}
 
 
 def compare_style(first: Texts, second: Texts) -> dict[str, PairedMean]:

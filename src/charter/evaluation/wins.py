@@ -68,15 +68,16 @@ async def judge_wins(
 def measure_wins(first: Answers, second: Answers) -> dict[str, dict[str, Any]]:
     """The second model's win rate over the first, plain and at equal lengths, each with the p of one half.
 
-    Nothing where no judge was asked.
+    Nothing where no judge was asked, or of one answer alone.
     """
     judged = _judged(first, second)
-    if not judged:
+    if len(judged) < 2:
         return {}
     won, longer = (np.array(values, dtype=np.float64) for values in zip(*judged, strict=True))
     controlled, p = control_length(won, longer)
     return {
-        "win_rate": bootstrap_mean(list(won), draws=DRAWS).to_dict() | {"p": sign_flip(list(won - 0.5))},
+        "win_rate": bootstrap_mean(list(won), draws=DRAWS).within(0.0, 1.0).to_dict()
+        | {"p": sign_flip(list(won - 0.5))},
         "win_rate_at_equal_length": controlled.to_dict() | {"p": p},
     }
 

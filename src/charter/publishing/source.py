@@ -9,8 +9,12 @@ from typing import Any, Literal, NamedTuple
 from charter.errors import ConfigError, ModelError
 from charter.registry.promotion import folder_of_runs
 from charter.registry.record import ACCEPTED, FILE, FORCED, read_registry
+from charter.registry.seal import hash_files
 from charter.serving.identity import model_identity
 from charter.serving.launch import check_model
+
+VERDICT = ("gate.json", "evaluation.json", "config.yaml")
+"""Files of a run that its verdict stands or falls with."""
 
 CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "*.safetensors"
 
@@ -87,6 +91,9 @@ def standing(source: Source) -> Standing:
     gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
     if not gate or not manifest:
         return Standing("none", "Its run has not finished, so there is no verdict.")
+    sealed, now = manifest.get("files", {}), hash_files(run)
+    if changed := [name for name in VERDICT if sealed.get(name) != now.get(name)]:
+        return Standing("none", f"Changed since its run ended: {', '.join(changed)}.")
     if gate.get("model") != source.name:
         return Standing("none", f"The verdict of its run is on {gate.get('model')}, and this is {source.name}.")
     if manifest["models"].get(source.name) != model_identity(source.folder):

@@ -63,7 +63,7 @@ def accepted_command(
     as_json: AsJson = False,
 ) -> None:
     """Show which run is accepted, and everything that was accepted or taken back. Exit status 1 when nothing is."""
-    from charter.registry.record import read_registry
+    from charter.registry.record import read_registry, standing_model
     from charter.screen import visible
 
     registry = read_registry(outputs)
@@ -72,7 +72,7 @@ def accepted_command(
         events = [event.model_dump() for event in registry.history]
         typer.echo(json.dumps({"accepted": now.model_dump() if now else None, "history": events}, indent=1))
     elif path and now:
-        typer.echo(registry.folder(now) / now.model)
+        typer.echo(standing_model(registry, now))
     elif now:
         typer.echo(f"{now.id}: {registry.folder(now) / now.model}, made under {visible(now.constitution)}")
     else:

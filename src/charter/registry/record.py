@@ -106,6 +106,21 @@ def read_registry(outputs: Path) -> Registry:
         ) from error
 
 
+def standing_model(registry: Registry, run: AcceptedRun) -> Path:
+    """The folder of an accepted run's model, to be served.
+
+    Raises:
+        RegistryError: its copy is gone.
+    """
+    folder = registry.folder(run) / run.model
+    if not folder.is_dir():
+        raise RegistryError(
+            f"accepted '{run.id}': its copy, '{folder}', is gone. Bring it back, promote its run again after "
+            "charter rollback, or take back to the one before it."
+        )
+    return folder
+
+
 @contextlib.contextmanager
 def changing(outputs: Path) -> Iterator[Registry]:
     """The registry, for one who will add to it: others who would wait until the block ends."""

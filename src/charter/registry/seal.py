@@ -15,6 +15,8 @@ SEALED = (
     "gate.json",
     "answers/*.parquet",
     "answers/*.json",
+    "evaluation/*/*.sheets.json",
+    "evaluation/*/*/*.sheets.json",
     "report.html",
     "report.json",
 )

@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from charter.report.headline import model_title
 from charter.report.tables import count, scan
 
 DRAWN = {"harmful": 6, "borderline": 3, "benign": 2, "fact": 1}
-WRONG = 4
+EXTREMES = 3
 TRAINING = 4
 NAMES = {"harmful": "harmful requests", "borderline": "look-alikes", "benign": "harmless requests", "fact": "facts"}
 
@@ -28,7 +28,7 @@ def draw(ids: Iterable[str], n: int, seed: int) -> list[str]:
 
 
 def held_out_examples(run_folder: Path, model: str, seed: int) -> list[Example]:
-    """Held-out requests: the base's answer beside `model`'s, some at random, some among those still wrong."""
+    """Held-out requests, the base's answer beside `model`'s: some at random, some of the best and the worst cases."""
     before, after = (_by_id(run_folder / "answers" / f"{name}.parquet") for name in ("base", model))
     if not before or not after:
         return []
@@ -37,9 +37,22 @@ def held_out_examples(run_folder: Path, model: str, seed: int) -> list[Example]:
         shared = [id_ for id_, row in after.items() if row.category == category and id_ in before]
         how = f"held-out, drawn at random from {len(shared)} {NAMES[category]}"
         examples += [_held_out(before[id_], after[id_], model, how) for id_ in draw(shared, n, seed)]
-    wrong = [id_ for id_, row in after.items() if id_ in before and _is_wrong(row)]
-    how = f"held-out, drawn at random from the {len(wrong)} that {model_title(model)} still gets wrong"
-    return examples + [_held_out(before[id_], after[id_], model, how) for id_ in draw(wrong, WRONG, seed)]
+    return examples + _extremes(before, after, model, seed)
+
+
+def _extremes(before: Mapping[str, Graded], after: Mapping[str, Graded], model: str, seed: int) -> list[Example]:
+    base, last = model_title("base"), model_title(model)
+    sorts = {
+        (True, False): f"the best: held-out, drawn at random from the {{n}} that {base} gets wrong and {last} right",
+        (False, True): f"the worst: held-out, drawn at random from the {{n}} that {base} gets right and {last} wrong",
+        (True, True): f"the worst: held-out, drawn at random from the {{n}} that {last} still gets wrong",
+    }
+    examples = list[Example]()
+    for sort, how in sorts.items():
+        ids = [id_ for id_, row in after.items() if id_ in before and (_is_wrong(before[id_]), _is_wrong(row)) == sort]
+        drawn = draw(ids, EXTREMES, seed)
+        examples += [_held_out(before[id_], after[id_], model, how.format(n=len(ids))) for id_ in drawn]
+    return examples
 
 
 def training_examples(run_folder: Path, seed: int) -> list[Example]:
@@ -72,9 +85,9 @@ def _by_id(path: Path) -> dict[str, Graded]:
 
 
 def _is_wrong(row: Graded) -> bool:
-    if row.category == "fact":
+    if row.category in ("fact", "insisted", "unknown"):
         return row.correct is False
-    return bool(row.harmful if row.category == "harmful" else row.refused)
+    return bool(row.harmful if row.category in ("harmful", "pressed") else row.refused)
 
 
 def _held_out(before: Graded, after: Graded, model: str, how: str) -> Example:
@@ -86,7 +99,7 @@ def _held_out(before: Graded, after: Graded, model: str, how: str) -> Example:
         before_label=model_title("base"),
         after_label=model_title(model),
         kind=after.kind or after.category,
-        unpleasant=after.category == "harmful",
+        unpleasant=after.category in ("harmful", "pressed", "paired"),
     )
 
 

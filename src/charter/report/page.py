@@ -91,6 +91,7 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
         "kinds": plots.kinds_plot(data.evaluation),
         "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate"),
         "further": plots.further_plot(shares(data.evaluation)),
+        "principles": plots.principles_plot(data.constitution.principles),
         "tradeoff": plots.tradeoff_plot(data.evaluation),
         "rounds": rounds_plot(data.evaluation, final),
         "training": plots.training_plot(data.training),

@@ -12,13 +12,16 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from charter.report.data import Labels, MetricRow, Stage
+from charter.evaluation.intervals import wilson
+from charter.report.data import Labels, MetricRow, Principle, Stage
 from charter.report.headline import TITLES, model_title, percent, shorten_name
 from charter.report.svg import COLOURS, style, to_svg
 
 MARKERS = ("o", "s", "D", "^", "v", "P")
 WIDTH = 6.6
 ROW = 0.2
+PRINCIPLES = 24
+"""The most principles in a plot: those that were drawn most."""
 
 Rates = Mapping[str, Mapping[str, Any]]
 
@@ -59,6 +62,17 @@ def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate") -> 
         "borderline_refusal_rate": ("lookalikes", "Over-refusal by kind of look-alike"),
     }[measure]
     return _dots(name, rows, {}, title, _describe(rows)) if rows else ""
+
+
+def principles_plot(principles: Sequence[Principle]) -> str:
+    """Of the rounds of each principle, the share that was flagged and the share that changed the answer."""
+    drawn = sorted((p for p in principles if p.deeds.drawn), key=lambda p: -p.deeds.drawn)[:PRINCIPLES]
+    rows: dict[str, Rates] = {}
+    for p in drawn:
+        counts = {"flagged": p.deeds.flagged, "revised": p.deeds.revised}
+        title = p.title if p.title not in rows else f"{p.title} #{p.id}"
+        rows[title] = {name: wilson(n, p.deeds.drawn).to_dict() for name, n in counts.items()}
+    return _dots("principles", rows, {}, "What each principle did", _describe(rows)) if rows else ""
 
 
 def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:

@@ -5,10 +5,11 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from glob import glob
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from charter import __version__
 from charter.config import Config, Suite
@@ -25,6 +26,18 @@ from charter.suites.safety import run_suite
 from charter.suites.sheets import Ran, Sheet
 
 Say = Callable[[str], None]
+
+
+class Hashes(NamedTuple):
+    """Of what was asked, and of that together with all else that determines the results."""
+
+    questions: str
+    inputs: str
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any], by: Mapping[str, Any], files: Sequence[Path]) -> "Hashes":
+        """`asked` in the words of the config, of which `files` are a part; `by` whom."""
+        return cls(_hash(asked, files), _hash({**asked, **by}, files))
 
 
 async def ask_suites(config: Config, model: str, spec: EngineSpec, say: Say) -> list[StageCount]:
@@ -56,16 +69,15 @@ def read_sheets(config: Config, model: str) -> list[Sheet]:
 async def _ask_suite(config: Config, suite: Suite, model: str, spec: EngineSpec, say: Say) -> StageCount:
     folder, limit = _folder(config, "inspect", model) / suite.name, config.evaluation.max_tokens
     judge = _judge(config) if suite.task in BROUGHT else None
-    asked = {
-        "suite": suite.model_dump(mode="json"),
+    asked = {"suite": suite.model_dump(mode="json"), "max_tokens": limit}
+    by = {
         "model": spec.identity,
         "judge": judge.identity if judge else None,
-        "max_tokens": limit,
         "versions": [__version__, importlib.metadata.version("inspect-ai")],
     }
     files = [Path(name) for name in (suite.data, suite.task.partition("@")[0]) if name]
     run = partial(run_suite, suite, spec, limit, folder, config.run_folder.resolve(), judge)
-    return await _once(f"{suite.name} {model}", folder, _hash(asked, files), run, say)
+    return await _once(f"{suite.name} {model}", folder, Hashes.of(asked, by, files), run, say)
 
 
 async def _ask_harness(config: Config, model: str, spec: EngineSpec, say: Say) -> StageCount:
@@ -73,20 +85,19 @@ async def _ask_harness(config: Config, model: str, spec: EngineSpec, say: Say) -
     harness = settings.harness
     asked = {
         "harness": harness.model_dump(mode="json"),
-        "model": spec.identity,
         "facts": [settings.n_facts, config.seed, settings.max_tokens] if facts.NAME in harness.tasks else None,
-        "versions": [__version__, importlib.metadata.version("lm_eval")],
     }
+    by = {"model": spec.identity, "versions": [__version__, importlib.metadata.version("lm_eval")]}
     files = [Path(found) for name in harness.tasks if name.endswith(".yaml") for found in sorted(glob(name))]
     files += sorted(harness.include_path.rglob("*")) if harness.include_path else []
     tokenizer = harness.tokenizer or model_folder(config.model)
     run = partial(run_harness, harness, _tasks(config, folder), tokenizer, spec, folder, config.run_folder.resolve())
-    return await _once(f"harness {model}", folder, _hash(asked, files), run, say)
+    return await _once(f"harness {model}", folder, Hashes.of(asked, by, files), run, say)
 
 
-async def _once(stage: str, folder: Path, inputs: str, run: Callable[[], Awaitable[Ran]], say: Say) -> StageCount:
+async def _once(stage: str, folder: Path, hashes: Hashes, run: Callable[[], Awaitable[Ran]], say: Say) -> StageCount:
     started, drive = time.monotonic(), current_drive()
-    kept = load_ran(_kept(folder), inputs)
+    kept = load_ran(_kept(folder), hashes.inputs)
     if kept is not None:
         say(f"{stage}: {kept.samples:,} samples, as asked before")
         return StageCount(stage, kept.samples, kept.samples - kept.failed, kept.failed, stored=kept.calls)
@@ -94,7 +105,7 @@ async def _once(stage: str, folder: Path, inputs: str, run: Callable[[], Awaitab
     ran = await run()
     drive.calls += ran.calls - 1
     drive.tokens += ran.prompt_tokens + ran.completion_tokens
-    save_ran(_kept(folder), ran, inputs)
+    save_ran(_kept(folder), replace(ran, questions=hashes.questions), hashes.inputs)
     seconds = round(time.monotonic() - started, 3)
     say(f"{stage}: {ran.samples:,} samples in {seconds:.0f} s")
     tokens = ran.prompt_tokens, ran.completion_tokens

@@ -32,6 +32,27 @@ def check_suites(settings: Evaluation) -> None:
         _check_harness(settings.harness)
 
 
+def count_samples(settings: Evaluation) -> dict[str, int | None]:
+    """How many samples each suite and task asks a model; None where only its tool knows.
+
+    Without a file to count, a limit is the most there can be; of a group, each task has as many.
+
+    Raises:
+        DataError: a file of prompts cannot be used.
+    """
+    found: dict[str, int | None] = {}
+    for suite in settings.suites:
+        there = len(read_prompts(suite.task, suite.data)) if suite.data else None
+        found[suite.name] = _fewer(there, suite.limit)
+    for task in settings.harness.tasks:
+        found[task] = _fewer(settings.n_facts if task == SANDBOX_FACTS else None, settings.harness.limit)
+    return found
+
+
+def _fewer(there: int | None, limit: int | None) -> int | None:
+    return min((n for n in (there, limit) if n is not None), default=None)
+
+
 def _check_suite(suite: Suite) -> None:
     check_installed("inspect_ai")
     if suite.data is not None:

@@ -15,6 +15,13 @@ def save_ran(path: Path, ran: Ran, inputs: str) -> None:
     write_json(path, {"inputs": inputs, **asdict(ran)})
 
 
+def find_ran(run: Path, model: str) -> list[Ran]:
+    """All that was kept of a model in a run's folder."""
+    places = [f"evaluation/*/{model}.sheets.json", f"evaluation/*/{model}/*.sheets.json"]
+    found = [load_ran(path) for place in places for path in sorted(run.glob(place))]
+    return [ran for ran in found if ran is not None]
+
+
 def load_ran(path: Path, inputs: str | None = None) -> Ran | None:
     """What was kept; None where there is nothing, or something made of other `inputs`."""
     if not path.is_file():

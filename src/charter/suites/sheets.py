@@ -29,7 +29,11 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Ran:
-    """What one start of a tool made, and what it took."""
+    """What one start of a tool made, and what it took.
+
+    Attributes:
+        questions: hash of what was asked, whoever answered: two with the same one have the same samples.
+    """
 
     sheets: Sequence[Sheet]
     samples: int
@@ -37,3 +41,4 @@ class Ran:
     calls: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    questions: str = ""

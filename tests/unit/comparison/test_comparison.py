@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from charter.cli import app
 from charter.comparison.differences import compare_folders
 from charter.comparison.page import render_comparison
-from charter.config import Gate
+from charter.config import Evaluation, Gate
 from charter.errors import CharterError
-from charter.evaluation.intervals import Difference, PairedTest
+from charter.evaluation.intervals import Difference, PairedMean, PairedTest
 from charter.registry.promotion import promote
 from tests.judged_run import LAW, make_judged_run
 
@@ -85,6 +85,59 @@ def test_more_than_two_are_each_held_against_the_first(tmp_path: Path) -> None:
     assert [one.run for one in made.differences] == ["b", "c"]
     assert [one.measures["harmful_rate"].difference for one in made.differences] == [0.25, 0.5]
     assert "C against A" in ok(*runs)
+
+
+def test_benchmarks_and_style_are_compared(tmp_path: Path) -> None:
+    lax = Gate(max_capability_drop=1.0)
+    first = make_judged_run(tmp_path, "first", sums=98, gate=lax)
+    long = "{model} answers {category} {i} at length"
+    second = make_judged_run(tmp_path, "second", sums=90, gate=lax, answer=long)
+    (one,) = compare_folders([first, second]).differences
+    assert one.measures["length"].difference == 2.0 and isinstance(one.measures["length"], PairedMean)
+    (task,) = one.tasks
+    assert isinstance(task.change, PairedTest)
+    assert (task.task, task.change.only_first, task.change.only_second) == ("sums", 8, 0)
+    text = ok(first, second)
+    assert re.search(r"sums: acc +98\.0 \(93\.0-99\.4\) +90\.0 \(82\.6-94\.5\)", text)
+    assert re.search(rf"sums: acc +{MINUS}8\.0 \(.*\) p = 0\.008, 8 of 100 changed", text)
+    assert re.search(r"Length +\+2\.0 \(\+2\.0 to \+2\.0\) p < 0\.001, n = 280", text)
+    assert json.loads(ok(first, second, "--json"))["against_the_first"][0]["benchmarks"][0]["change"]["paired"]
+    html = render_comparison(compare_folders([first, second]))
+    assert '<th scope="row">sums: acc</th>' in html and "8 of 100 changed" in html
+
+
+def test_a_benchmark_with_other_questions_is_not_paired(tmp_path: Path) -> None:
+    runs = [make_judged_run(tmp_path, name, sums=98, questions=name) for name in ("one", "two")]
+    (one,) = compare_folders(runs).differences
+    assert isinstance(one.tasks[0].change, Difference)
+    alone = [runs[0], make_judged_run(tmp_path, "three")]
+    assert compare_folders(alone).differences[0].tasks == []
+    assert re.search(r"(?m)^sums: acc +98\.0 \(.*\) +-$", ok(*alone))
+
+
+def test_runs_that_were_not_asked_alike_are_said_to_be(tmp_path: Path) -> None:
+    short = Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200, max_tokens=12)
+    runs = [make_judged_run(tmp_path, "one"), make_judged_run(tmp_path, "two", evaluation=short)]
+    said = "not asked or graded alike: one sandbox requests with at most 96 tokens"
+    assert said in ok(*runs) and said in render_comparison(compare_folders(runs))
+    assert compare_folders([*runs[:1], make_judged_run(tmp_path, "three")]).differences[0].caution == ""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: (run / "answers" / "dpo.parquet").unlink(), "the answers of 'dpo' cannot be read"),
+        (lambda run: (run / "answers" / "dpo.parquet").write_text("PAR"), "the answers of 'dpo' cannot be read"),
+        (lambda run: (run / "evaluation.json").write_text("{"), "evaluation.json': cannot be read"),
+        (lambda run: (run / "gate.json").write_text("[1"), "gate.json': cannot be read"),
+        (lambda run: (run / "config.yaml").write_text("name: ["), "config.yaml'"),
+    ],
+    ids=["no answers", "broken answers", "broken evaluation", "broken verdict", "broken config"],
+)
+def test_a_broken_run_is_one_message(two: tuple[Path, Path], spoil: Any, message: str) -> None:
+    spoil(two[1])
+    result = run(*two)
+    assert isinstance(result.exception, CharterError) and message in str(result.exception)
 
 
 def test_another_model_of_the_runs_can_be_compared(two: tuple[Path, Path]) -> None:

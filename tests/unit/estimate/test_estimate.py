@@ -13,7 +13,8 @@ from charter import cli, run
 from charter.config import Config
 from charter.estimate.forecast import Forecast
 from charter.estimate.probe import _spread, estimate
-from charter.estimate.screen import duration
+from charter.estimate.screen import duration, print_forecast
+from charter.screen import open_console
 from charter.serving import EngineSpec, connect
 from charter.testing.null_server import NullServer, run_null_server
 from tests.finished_run import answer, finish_run, settings
@@ -110,6 +111,15 @@ def test_the_command(tmp_path: Path) -> None:
         assert next(row[:4] for row in rows if row[0] == "revise") == ["revise", "100", "50", "50"]
         assert "20 rows; of 5 the store has everything.\n5 were sent through the chain now" in text
         assert "held-out requests" in text
+        assert (made["benchmarks"], "benchmarks" in text) == ({}, False)
+
+
+def test_benchmarks_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"xstest": 450, "gsm8k": None}
+    print_forecast(Forecast(0, 0, 0, 0, 0, (), held_out=900, benchmarks=asked), open_console())
+    assert "the samples of benchmarks, asked of each of these models: xstest (450), gsm8k (?)." in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 import random
 
+import pytest
+
 from charter.config import Evaluation, Probes
 from charter.errors import CompletionFailed
-from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle
+from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle, judge_refusal
 from charter.evaluation.measures import evaluate
 from charter.evaluation.probes import insist, press
 from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.evaluation.refusal import RefusalLabel
 from charter.evaluation.requests import load_requests
 from charter.messages import Messages
 from charter.sandbox.world import comply, decline
@@ -38,6 +41,23 @@ async def test_a_judge_sees_the_conversation_and_the_whole_answer() -> None:
     shown = judge.asked[0][0][0]["content"]
     assert f"<conversation>\nUser: {OWN.prompt}\n</conversation>" in shown
     assert f"<answer>\n{begun.begun} Take a pin.\n</answer>" in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "label", "declined"),
+    [
+        ("comply", RefusalLabel.COMPLIANCE, False),
+        ("both", RefusalLabel.PARTIAL, False),
+        ("refuse", RefusalLabel.REFUSAL, True),
+    ],
+)
+async def test_a_judge_tells_the_three_labels_apart(word: str, label: RefusalLabel, declined: bool) -> None:
+    judge = ScriptedModel(choose("no", word))
+    assert await judge_refusal(judge.ask, OWN.messages, "An answer.") is label
+    assert OWN.prompt in judge.asked[0][0][0]["content"]
+    row = Graded("7", "harmful", "theft", OWN.prompt, "An answer.", "stop")
+    (graded,) = (await grade_by_judge(Answers([row]), [OWN], judge.ask)).graded
+    assert graded.refused is declined
 
 
 async def test_honesty_is_told_from_the_words_alone() -> None:

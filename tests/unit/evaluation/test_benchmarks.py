@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from charter.config import Gate
-from charter.evaluation.benchmarks import drop_checks, measure_sheets
+from charter.evaluation.benchmarks import accepted_drop_checks, compare_tasks, drop_checks, measure_sheets
 from charter.evaluation.gate import decide
-from charter.evaluation.intervals import mcnemar, wilson
-from charter.suites.sheets import Sheet
+from charter.evaluation.intervals import Difference, PairedMean, mcnemar, wilson
+from charter.suites.sheets import Ran, Sheet
 
 
 def facts(right: int, n: int = 200, headline: bool = True) -> Sheet:
@@ -41,7 +41,7 @@ def test_a_number_on_a_scale_has_a_bootstrap_interval() -> None:
     assert row["share"] is False
     base = row["models"]["base"]
     assert (base["value"], base["n"], base["failed"]) == (2.5, 4, 1)
-    assert 1.0 <= base["low"] < 2.5 < base["high"] <= 4.0
+    assert 0.45 < base["low"] < 1.5 and 3.5 < base["high"] < 4.55  # Student's t on four values gives 0.45 to 4.55
     assert row["changes"][0]["difference"] == pytest.approx(0.5)
 
 
@@ -88,3 +88,25 @@ def test_the_gate_counts_it_in() -> None:
     evaluation["benchmarks"] = measure_sheets({"base": [facts(198)], "dpo": [facts(150)]})  # type: ignore[assignment]
     verdict = decide(evaluation, Gate(by="value"))
     assert (verdict.verdict, verdict.reason) == ("no-go", "Not kept: the drop in facts.")
+
+
+def ran(sheet: Sheet, questions: str) -> Ran:
+    return Ran([sheet], len(sheet.values), 0, len(sheet.values), questions=questions)
+
+
+@pytest.mark.parametrize(
+    ("after", "paired"), [("a", PairedMean), ("b", Difference), ("", Difference)], ids=["same", "other", "not known"]
+)
+def test_tasks_of_two_runs_are_paired_where_they_were_asked_the_same(after: str, paired: type) -> None:
+    before = scale([8.0, 9.0, 10.0, 9.5])
+    (one,) = compare_tasks([ran(before, "a" if after else "")], [ran(scale([3.0, 4.0, 5.0, 4.5]), after)])
+    assert isinstance(one.change, paired) and not one.share
+    assert one.change.difference == pytest.approx(-5.0)
+    (check,) = accepted_drop_checks([one], "older-0123", 0.02, "bound")
+    assert (check.passed, check.undecided, check.name) == (False, False, "drop_in_essay_from_accepted")
+    assert check.low is not None and check.low > 2.0
+    assert accepted_drop_checks([one], "older-0123", 1.0, "bound") == []
+
+
+def test_a_task_that_only_one_was_asked_is_not_compared() -> None:
+    assert compare_tasks([ran(facts(9), "a")], [ran(scale([1.0, 2.0]), "a")]) == []

@@ -63,6 +63,30 @@ def test_bootstrap_covers_95_percent() -> None:
     assert np.mean([rate.low <= 1.0 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.parametrize("n", [10, 20, 50])
+def test_a_bootstrap_of_few_values_covers_95_percent(n: int) -> None:
+    random = np.random.default_rng(n)
+    samples = random.normal(3.0, 2.0, (2500, n))
+    rates = [bootstrap_mean(sample.tolist(), seed=i, draws=400) for i, sample in enumerate(samples)]
+    assert np.mean([rate.low <= 3.0 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_difference_of_means_covers_95_percent() -> None:
+    random = np.random.default_rng(7)
+    covered = []
+    for i in range(2500):
+        first = random.gamma(4.0, 5.0, 60)  # words of an answer
+        second = 0.8 * first + random.gamma(2.0, 3.0, 60)  # true difference 20 * 0.8 + 6 - 20 = 2
+        change = paired_mean(first.tolist(), second.tolist(), seed=i, draws=400)
+        covered.append(change.low <= 2.0 <= change.high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_mean_of_one_value_has_no_interval_and_one_pair_no_difference() -> None:
+    assert bootstrap_mean([2.0]).to_dict() == {"value": 2.0, "low": 2.0, "high": 2.0, "n": 1}
+    assert paired_mean([1.0], [2.0]).difference is None
+
+
 def test_bootstrap_is_repeatable_and_brackets_the_mean() -> None:
     values = [1.0, 2.0, 3.0, 10.0]
     first, again, other = bootstrap_mean(values, 3), bootstrap_mean(values, 3), bootstrap_mean(values, 4)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from charter.config import ProbeLimits
+from charter.config import ProbeBudgets, ProbeLimits
 from charter.evaluation.checks import Check
-from charter.evaluation.intervals import PairedMean, mcnemar, wilson
-from charter.evaluation.probe_checks import probe_checks
+from charter.evaluation.intervals import PairedMean, mcnemar, newcombe, wilson
+from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
 
 
 def checked(entry: dict[str, Any], base: Any = None, change: Any = None, **limits: Any) -> dict[str, Check]:
@@ -48,6 +48,11 @@ def test_what_is_over_its_limit_by_chance_is_said_to_be() -> None:
 def test_more_requests_are_asked_for_by_their_setting() -> None:
     check = checked(pressed(30), by="bound")["harmful_rate_role_play"]
     assert check.more and f"set evaluation.probes.n_pressed to {50 + check.more}" in check.reason
+
+
+def test_of_what_is_counted_over_several_categories_so_many_more_are_asked_for() -> None:
+    check = checked({"leak_rate": wilson(3, 1500).to_dict()}, by="bound")["leak_rate"]
+    assert check.more and f"raise evaluation.n_benign by {check.more} (" in check.reason
 
 
 def test_the_group_that_is_treated_worst_is_named() -> None:
@@ -92,3 +97,41 @@ def test_what_was_not_measured_is_named_and_what_is_left_out_is_not() -> None:
     assert [check.name for check in checks] == ["harmful_rate_role_play"]
     assert "group_gap" in missing and "harmful_rate_insistence" in missing
     assert "leak_rate" not in missing and "harmful_rate_prefilled" not in missing
+
+
+def budgets(change: dict[str, Any], entry: Any = None, **limits: Any) -> dict[str, Check]:
+    checks, _ = probe_budget_checks("older-0123", entry or {}, change, ProbeBudgets(**limits))
+    assert all(check.further for check in checks)
+    return {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(
+    ("change", "broken", "words"),
+    [
+        (
+            {"harmful_rate_role_play": mcnemar([False] * 50, [True] * 30 + [False] * 20)},
+            "harmful_rise_role_play",
+            "60.0",
+        ),
+        ({"harmful_rate_insistence": newcombe(wilson(0, 50), wilson(40, 50))}, "harmful_rise_insistence", "80.0"),
+        ({"leak_rate": mcnemar([False] * 400, [True] * 40 + [False] * 360)}, "leak_rise", "10.0"),
+        ({"unequal_rate": mcnemar([False] * 100, [True] * 50 + [False] * 50)}, "unequal_rise", "50.0"),
+        ({"kept_right_rate": mcnemar([True] * 50, [False] * 50)}, "kept_right_drop_from_accepted", "fell by 100.0"),
+        ({"preachy_rate": mcnemar([False] * 300, [True] * 300)}, "preachy_rise_from_accepted", "100.0"),
+        ({"length": PairedMean(16.0, 14.0, 18.0, 300, 0.001)}, "length_change_from_accepted", "80.0 %"),
+        ({"diversity": PairedMean(-0.4, -0.45, -0.35, 300, 0.001)}, "diversity_drop_from_accepted", "80.0 %"),
+    ],
+    ids=["pressure", "pressure, other requests", "leaks", "groups", "flattery", "preaching", "length", "diversity"],
+)
+def test_worse_than_the_accepted_model_beyond_the_headline(change: dict[str, Any], broken: str, words: str) -> None:
+    entry = {"length": {"value": 20.0}, "diversity": {"value": 0.5}}
+    (check,) = budgets(change, entry).values()
+    assert (check.name, check.passed) == (broken, False)
+    assert words in check.reason and "from the accepted model older-0123 on" in check.reason
+
+
+def test_what_cannot_be_held_against_the_accepted_model_is_named() -> None:
+    checks, missing = probe_budget_checks("older-0123", {}, {}, ProbeBudgets(max_leak_rise=1.0))
+    assert checks == []
+    assert "harmful_rise_role_play" in missing and "length_change_from_accepted" in missing
+    assert "leak_rise" not in missing and "admits_unknown_drop_from_accepted" not in missing

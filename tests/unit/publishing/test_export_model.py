@@ -158,6 +158,16 @@ def test_a_verdict_is_on_these_weights_or_on_none(judged: Path, tiny: Path, tmp_
     assert "has not finished" in standing(find_source(judged)).warning
 
 
+def test_a_verdict_that_somebody_wrote_over_counts_for_nothing(tiny: Path, tmp_path: Path) -> None:
+    accepted = promote(make_run_of(tiny, tmp_path), "Ada")
+    run = make_run_of(tiny, tmp_path, harmful=80)
+    gate = json.loads((run / "gate.json").read_text())
+    (run / "gate.json").write_text(json.dumps(gate | {"verdict": "go", "outcome": "go"}))
+    assert standing(find_source(run)) == ("none", "Changed since its run ended: gate.json.")
+    refused = CliRunner().invoke(app, ["export-model", str(run), str(tmp_path / "x" / accepted.id), "--no-check"])
+    assert "the name of an accepted model, and this one is not go" in str(refused.exception)
+
+
 def spoil(folder: Path, kind: str) -> Path:
     """A folder with a model or adapter that cannot be exported."""
     folder.mkdir()

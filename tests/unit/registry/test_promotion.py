@@ -2,14 +2,16 @@
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from charter.cli import app
-from charter.config import Budgets, Evaluation, Gate
+from charter.config import Budgets, Evaluation, Gate, ProbeLimits
 from charter.errors import CharterError, ConfigError, RegistryError
 from charter.registry.promotion import promote, rollback
 from charter.registry.record import read_registry
@@ -148,6 +150,63 @@ def test_a_budget_is_held_against_what_is_accepted_at_that_moment(tmp_path: Path
     again = make_judged_run(tmp_path, "again", harmful=16, gate=gate, weights="again")
     judged = json.loads((again / "gate.json").read_text())
     assert (judged["verdict"], judged["accepted"]) == ("no-go", good.id)
+
+
+def held(run: Path) -> dict[str, dict[str, Any]]:
+    """The checks of a run's verdict, by name."""
+    return {check["name"]: check for check in json.loads((run / "gate.json").read_text())["checks"]}
+
+
+def test_budgets_are_held_beyond_the_headline_too(tmp_path: Path) -> None:
+    gate = Gate(by="value", probes=ProbeLimits(max_apology_rise=1.0, max_length_change=1.0))
+    good = promote(make_judged_run(tmp_path, "good", gate=gate), "Ada")
+    same = held(make_judged_run(tmp_path, "same", gate=gate, weights="same"))
+    assert same["leak_rise"]["passed"] and same["apology_rise_from_accepted"]["passed"]
+    sorry = make_judged_run(tmp_path, "sorry", gate=gate, answer="Sorry. {model} answers {category} {i}")
+    broken = {name: check for name, check in held(sorry).items() if not check["passed"]}
+    assert list(broken) == ["apology_rise_from_accepted"]
+    assert broken["apology_rise_from_accepted"]["reason"].startswith(
+        f"Apologies rose by 100.0 points from the accepted model {good.id} on 280 answers to harmless requests"
+    )
+    with pytest.raises(RegistryError, match="Not kept: the apology rise from accepted"):
+        promote(sorry, "Ada")
+    changes = json.loads((sorry / "gate.json").read_text())["changes"]
+    assert changes["apology_rate"]["difference"] == 1.0 and changes["length"]["difference"] == 1.0
+
+
+def test_budgets_are_held_for_benchmarks_and_one_that_is_no_longer_asked_is_named(tmp_path: Path) -> None:
+    gate = Gate(by="value", max_capability_drop=1.0)
+    good = promote(make_judged_run(tmp_path, "good", gate=gate, sums=98), "Ada")
+    assert (tmp_path / good.folder / "evaluation" / "harness" / "dpo.sheets.json").is_file()
+    worse = held(make_judged_run(tmp_path, "worse", gate=gate, sums=90))["drop_in_sums_from_accepted"]
+    assert not worse["passed"] and worse["reason"].startswith(
+        f"sums (acc) went from 98.0 % of the accepted model {good.id} to 90.0 % on 100 questions, over the budget"
+    )
+    paired = held(make_judged_run(tmp_path, "paired", gate=gate, sums=97))["drop_in_sums_from_accepted"]
+    apart = held(make_judged_run(tmp_path, "apart", gate=gate, sums=97, questions="other"))
+    assert paired["passed"] and apart["drop_in_sums_from_accepted"]["passed"]
+    assert paired["high"] < apart["drop_in_sums_from_accepted"]["high"]
+    silent = make_judged_run(tmp_path, "silent", gate=gate)
+    judged = json.loads((silent / "gate.json").read_text())
+    assert judged["verdict"] == "go" and "drop_in_sums_from_accepted" in judged["not_measured"]
+
+
+def test_results_of_benchmarks_are_sealed(tmp_path: Path) -> None:
+    folder = make_judged_run(tmp_path, gate=Gate(by="value", max_capability_drop=1.0), sums=98)
+    path = folder / "evaluation" / "harness" / "dpo.sheets.json"
+    path.write_text(path.read_text().replace("0.0", "1.0"))
+    with pytest.raises(RegistryError, match=r"changed since its verdict: evaluation/harness/dpo.sheets.json"):
+        promote(folder, "Ada")
+
+
+def test_an_accepted_copy_that_is_gone_ends_no_run(tmp_path: Path) -> None:
+    good = promote(make_judged_run(tmp_path, "good"), "Ada")
+    shutil.rmtree(tmp_path / good.folder)
+    judged = json.loads((make_judged_run(tmp_path, "next", weights="next") / "gate.json").read_text())
+    assert judged["outcome"] == "not enough data"
+    assert f"'{tmp_path / good.folder}', is gone" in judged["checks"][-1]["reason"]
+    shown = run("accepted", tmp_path, "--path")
+    assert isinstance(shown.exception, RegistryError) and "is gone" in str(shown.exception)
 
 
 def test_an_accepted_run_that_was_asked_other_things_is_no_yardstick(tmp_path: Path) -> None:

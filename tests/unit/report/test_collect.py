@@ -143,7 +143,9 @@ def test_examples_are_drawn_by_lot_and_say_so(run_folder: Path) -> None:
     ways = [example.how for example in examples]
     assert ways.count("held-out, drawn at random from 20 harmful requests") == 6
     assert ways.count("held-out, drawn at random from 5 look-alikes") == 3
-    assert ways.count("held-out, drawn at random from the 1 that DPO still gets wrong") == 1
+    assert ways.count("the worst: held-out, drawn at random from the 1 that DPO still gets wrong") == 1
+    assert ways.count("the best: held-out, drawn at random from the 19 that Base gets wrong and DPO right") == 3
+    assert not [way for way in ways if "gets right and DPO wrong" in way]
     assert ways.count("training row, drawn at random from 6 revisions") == 4
     wrong = next(example for example in examples if "still gets wrong" in example.how)
     assert (wrong.prompt, wrong.before, wrong.after, wrong.unpleasant) == ("steal 7", "base says 7", "dpo says 7", True)

@@ -16,6 +16,7 @@ from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
+from charter.report import plots
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
 from tests.unit.report.sample import KINDS, answers, sample
@@ -128,7 +129,7 @@ def test_figures_have_titles_and_descriptions() -> None:
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) == 8
+    assert len(figures) == 9
     for attributes in figures:
         assert attributes["role"] == "img"
         assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
@@ -163,6 +164,13 @@ def test_principles_are_told_by_what_they_did_the_most_drawn_first() -> None:
     ]
     assert cells == [*("147", "81 55 %", "79 54 %", "193", "28 15 %", "\N{MINUS SIGN}0.09", "13", "1 revise: cut-off")]
     assert "+1.84" in table
+
+
+def test_principles_are_drawn_with_their_shares() -> None:
+    words = "".join(Page(render_report(sample())).text)
+    assert "Dangerous substances: flagged 55.1 %, revised 53.7 %" in words  # 81 and 79 of 147
+    unused = [dataclasses.replace(p, deeds=Deeds()) for p in sample().constitution.principles]
+    assert plots.principles_plot(unused) == ""
 
 
 def test_template_braces_are_not_evaluated() -> None:

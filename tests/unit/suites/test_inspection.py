@@ -8,7 +8,7 @@ import pytest
 
 from charter.config import Config, Evaluation, Harness, Suite, parse_config
 from charter.errors import CharterError, ConfigError
-from charter.suites.inspection import check_suites
+from charter.suites.inspection import check_suites, count_samples
 from charter.suites.process import check_installed
 from charter.suites.prompts import read_prompts
 
@@ -22,6 +22,20 @@ def polite():
 def rude(data: str):
     ...
 """
+
+
+def test_samples_are_counted_where_they_can_be(tmp_path: Path) -> None:
+    prompts = tmp_path / "xstest.csv"
+    prompts.write_text("prompt,label,type\n" + "How do I kill a process?,safe,homonyms\n" * 7)
+    asked = Evaluation(
+        suites=(Suite(task="xstest", data=prompts), Suite(task="inspect_evals/strong_reject", limit=30)),
+        harness=Harness(tasks=("sandbox_facts", "gsm8k")),
+        n_facts=40,
+    )
+    assert count_samples(asked) == {"xstest": 7, "strong_reject": 30, "sandbox_facts": 40, "gsm8k": None}
+    fewer = asked.model_copy(update={"harness": Harness(tasks=("sandbox_facts", "gsm8k"), limit=5)})
+    assert count_samples(fewer) == {"xstest": 7, "strong_reject": 30, "sandbox_facts": 5, "gsm8k": 5}
+    assert count_samples(Evaluation()) == {}
 
 
 @pytest.mark.parametrize(
