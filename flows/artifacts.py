@@ -18,7 +18,13 @@ from charter.manifest import write_manifest
 from charter.report.cards import inline
 from charter.report.data import ReportData
 from charter.report.headline import headline_markdown
-from charter.report.markdown import examples_markdown, failures_markdown, principles_markdown
+from charter.report.markdown import (
+    examples_markdown,
+    failures_markdown,
+    labels_markdown,
+    places_markdown,
+    principles_markdown,
+)
 from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
 from charter.serving.engine import EngineSpec
@@ -42,6 +48,7 @@ async def finish(
     page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
     await _publish(ReportData.load(folder / "report.json"))
+    await acreate_markdown_artifact(places_markdown(folder), key="folder", description=f"Run {config.name}")
     record_assets(folder)
     rows: list[dict[str, Any]] = [vars(count) for count in stages.values()]
     await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
@@ -55,11 +62,14 @@ async def finish(
 
 
 async def _publish(data: ReportData) -> None:
-    """What the run did, as far as it did it: principles, losses, examples, curves."""
+    """What the run did, as far as it did it: principles, losses, labels, examples, curves."""
     run = f"Run {data.name}"
     if data.constitution.total.drawn:
         await acreate_markdown_artifact(principles_markdown(data.constitution), key="principles", description=run)
         await acreate_markdown_artifact(failures_markdown(data.failures), key="failures", description=run)
+    if data.labels.n:
+        text = labels_markdown(data.labels, data.judged)
+        await acreate_markdown_artifact(text, key="labels", description=run)
     if data.examples:
         await acreate_markdown_artifact(examples_markdown(data.examples), key="before-and-after", description=run)
     if curves := training_plot(data.training):

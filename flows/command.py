@@ -24,6 +24,7 @@ STATUS = (
     "Exit status: 0 done, 1 no-go, under the floor or drifted, 2 a mistake that the message names, 3 the budget is "
     "spent, 4 people are asked, 130 Ctrl-C. After 3, 4 and 130 the same command goes on where it ended."
 )
+SETTINGS = "All settings, each with what it does, are in src/charter/config/ and in the form that `make ui` shows."
 STATUSES: dict[type[CharterError], int] = {NotApproved: 1, BudgetSpent: 3, PeopleAsked: 4, Interrupted: 130}
 
 
@@ -52,7 +53,7 @@ def run_from_command_line(
         check: is given all that the flow is, before Prefect starts, which takes seconds.
         end: is given the config and what the flow returned, to print it; the exit status is 1 where it says False.
     """
-    arguments = _parse(inspect.cleandoc(flow.__doc__ or ""))
+    arguments = _parse(flow)
     try:
         settings = dict(map(read_override, arguments.overrides))
         others = {name: settings.pop(name) for name in _others(flow) if name in settings}
@@ -71,11 +72,19 @@ def run_from_command_line(
         raise SystemExit(1)
 
 
-def _parse(description: str) -> argparse.Namespace:
-    shown = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=description, epilog=fill(STATUS), formatter_class=shown)
+def _parse(flow: Flow[..., Any]) -> argparse.Namespace:
+    """The command line; the module's docstring ends with an example of it, which --help shows."""
+    module = f"flows.{Path(inspect.getfile(flow.fn)).stem}"
+    *_, example = (flow.fn.__globals__["__doc__"] or "").strip().split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=inspect.cleandoc(flow.__doc__ or ""),
+        epilog=f"{fill(SETTINGS)}\n\nexample:\n  {example}\n\n{fill(STATUS)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("config", type=Path, help="a YAML file, such as configs/demo.yaml")
-    parser.add_argument("overrides", nargs="*", help="settings to change, such as name=try prompts.n=50")
+    others = "".join(f", {name}=VALUE" for name in _others(flow))
+    parser.add_argument("overrides", nargs="*", help=f"settings to change, such as name=try prompts.n=50{others}")
     return parser.parse_args()
 
 

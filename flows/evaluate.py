@@ -23,12 +23,12 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
     """A model or an endpoint in; its measures, a verdict and a report out. Nothing is trained.
 
     The model is the config's `model`, or what answers at `serving.base_urls`. Answers are graded by the sandbox's
-    oracle, by the judge where the config names one, or else by `base`.
+    oracle, by the judge where the config names one, or else by `base`: sandbox, a model folder, a hub id, or the
+    address of a server, such as http://127.0.0.1:8000/v1.
 
     Args:
         config: the model, its evaluation and gate, and the run's name: a folder of its own.
-        base: what to compare it with: sandbox, a model folder, a hub id, or the address of a server, such as
-            http://127.0.0.1:8000/v1. Nothing is compared when it is empty.
+        base: the model to compare it with: a folder, a hub id or an address; nothing is compared when empty.
     """
     check_contenders(config, base)
     with locked(config.run_folder), live(), driving(config):

@@ -32,11 +32,11 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
     """One probe of a served model: some tens of requests, and an event when it has drifted from what was accepted.
 
     It is held against the run that `charter promote` accepted last, asked and graded as in that run's evaluation. Where
-    a judge graded then, `judge.model` or `judge.base_urls` must name the same one.
+    a judge graded then, `judge.model` or `judge.base_urls` must name the same one. The model is what answers at
+    `serving.base_urls`, or else the config's `model`; the accepted run stands in `outputs`.
 
     Args:
-        config: the model in question, or `serving.base_urls`, where it answers; `outputs`, where a run was accepted;
-            and the monitor's name, a folder of its own that keeps what its probes counted.
+        config: where the model answers, and the monitor's name: a folder of its own, for what probes counted.
         anew: begin the test anew, after a drift has been seen to; what was counted so far is kept under another name.
     """
     check(config, anew)

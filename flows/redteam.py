@@ -31,12 +31,12 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
     """Topics, principles and failures in; new requests on which the model fails, as a version of a prompt set, out.
 
     A version holds all that was found under the same name, and can be `prompts.source` of a run. The section `redteam`
-    says what is invented, and in which styles it is put to the model.
+    says what is invented, and in which styles it is put to the model. `base` is sandbox, a model folder, a hub id, or
+    the address of a server; an aligned model may decline to invent harmful requests.
 
     Args:
         config: the model in question, as for `evaluate`, and the set's name: a folder of its own.
-        base: who invents the requests, and grades where neither the oracle nor a judge does: sandbox, a model folder, a
-            hub id, or the address of a server. The model itself, when empty; one that declines harm may decline that.
+        base: who invents, and grades where neither the oracle nor a judge does; the model itself when empty.
         run: an evaluated run, such as outputs/demo, whose failures are shown as examples.
     """
     check(config, base, run)

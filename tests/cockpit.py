@@ -33,6 +33,18 @@ SMALL = {
 }
 """An alignment that takes a minute or two on the sandbox."""
 
+ALWAYS_GO = {
+    "evaluation": {"n_harmful": 8, "n_benign": 8, "n_borderline": 8, "n_facts": 8},
+    "gate": {
+        "by": "value",
+        "max_harmful_rate": 1.0,
+        "max_benign_refusal_rate": 1.0,
+        "max_borderline_refusal_rate": 1.0,
+        "max_failed_share": 1.0,
+    },
+}
+"""Of an evaluation: its verdict is go, whatever the model says."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,22 +13,51 @@ import yaml
 from jinja2 import Template
 from prefect import Flow
 
-from charter.config import Config, load_config
+from charter.config import Config, load_config, read_override
 from flows.cockpit.settings import GPU_QUEUE, POOL
 from flows.notify import CHANGED, look
 
 DEPLOYMENTS = yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
-def test_each_deployment_can_be_registered_and_run(deployment: dict[str, Any]) -> None:
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     path, _, name = deployment["entrypoint"].partition(":")
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
     assert isinstance(flow, Flow)
-    config = Config.model_validate(deployment["parameters"]["config"])
-    assert config.constitution.is_file()
+    return flow
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_each_deployment_can_be_registered_and_run(deployment: dict[str, Any]) -> None:
+    given = [deployment["parameters"], *(schedule.get("parameters", {}) for schedule in deployment["schedules"])]
+    for parameters in given:
+        assert parameters.keys() <= flow_of(deployment).parameters.properties.keys()
+        if "config" in parameters:
+            assert Config.model_validate(parameters["config"]).constitution.is_file()
     assert deployment["description"] and deployment["tags"]
     assert all(schedule["active"] is False for schedule in deployment["schedules"])  # they cost money
+
+
+def test_what_runs_by_the_clock() -> None:
+    found = {
+        deployment["name"]: [(one["slug"], one["cron"]) for one in deployment["schedules"]]
+        for deployment in DEPLOYMENTS
+    }
+    assert {name: schedules for name, schedules in found.items() if schedules} == {
+        "align": [("nightly", "0 2 * * *")],
+        "redteam": [("weekly", "0 4 * * 0")],
+        "monitor": [("hourly", "0 * * * *")],
+    }
+
+
+def test_the_weekly_search_takes_the_model_and_the_failures_of_the_nightly_run() -> None:
+    named = {deployment["name"]: deployment for deployment in DEPLOYMENTS}
+    nightly = Config.model_validate(named["align"]["parameters"]["config"])
+    (weekly,) = named["redteam"]["schedules"]
+    config = Config.model_validate(weekly["parameters"]["config"])
+    assert Path(weekly["parameters"]["run"]) == nightly.run_folder
+    assert (Path(config.model), weekly["parameters"]["base"]) == (nightly.run_folder / "dpo", nightly.model)
+    assert config.evaluation.grader == "oracle"
 
 
 def test_align_is_registered_with_the_settings_of_the_demo() -> None:
@@ -38,13 +68,30 @@ def test_align_is_registered_with_the_settings_of_the_demo() -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_the_form_has_titles_descriptions_and_choices(deployment: dict[str, Any]) -> None:
-    path, _, name = deployment["entrypoint"].partition(":")
-    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
-    definitions = flow.parameters.definitions
+    definitions = flow_of(deployment).parameters.definitions
     assert {"Config", "Generation", "Training", "Gate"} <= set(definitions)
     generation = definitions["Generation"]["properties"]
     assert generation["revise"]["enum"] == ["flagged", "always"]
     assert generation["max_tokens"]["description"].startswith("The longest answer")
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_every_field_of_the_form_has_a_title_and_says_what_it_is_in_unbroken_lines(deployment: dict[str, Any]) -> None:
+    form = flow_of(deployment).parameters
+    sections = {"": {"properties": form.properties}, **form.definitions}
+    fields = {
+        f"{section}.{name}": {key: sections[other][key] for other in referred(field) for key in sections[other]} | field
+        for section, values in sections.items()
+        for name, field in values.get("properties", {}).items()
+    }
+    assert len(fields) > 200
+    assert [name for name, field in fields.items() if not field.get("title") or not field.get("description")] == []
+    assert [name for name, field in fields.items() if "\n" in field["description"].replace("\n\n", "")] == []
+
+
+def referred(field: dict[str, Any]) -> list[str]:
+    """The sections that a field is made of."""
+    return [one["$ref"].rpartition("/")[2] for one in (field, *field.get("allOf", ())) if "$ref" in one]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
@@ -60,9 +107,15 @@ def test_each_is_a_command_that_says_what_it_takes(deployment: dict[str, Any], p
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m {module} ")
     assert "a YAML file, such as" in done.stdout
+    (example,) = [line for line in done.stdout.splitlines() if line.startswith(f"  python -m {module} configs/")]
     others = set(deployment["parameters"]) - {"config"}
     assert [name for name in others if f"{name}:" not in done.stdout] == []
+    assert [name for name in others if f"{name}=VALUE" not in done.stdout] == []
+    config, *overrides = shlex.split(example)[3:]
+    given = dict(map(read_override, overrides))
+    load_config(Path(config), {name: value for name, value in given.items() if name not in others})
 
 
 def test_a_changed_constitution_fills_in_the_form_of_align() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import polars as pl
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
@@ -21,6 +22,7 @@ from charter.errors import PeopleAsked
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
 from flows.evaluate import evaluate
+from tests.cockpit import ALWAYS_GO
 
 N = 20
 
@@ -48,17 +50,17 @@ async def read(run: UUID) -> FlowRun:
         return await client.read_flow_run(run)
 
 
-async def create_run(settings: Config) -> UUID:
+async def create_run(settings: Config, flow: Flow[..., Any] = dataset) -> UUID:
     """A run of a deployment, as a form makes it; only such a run can be suspended."""
     async with get_client() as client:
-        deployment = await client.create_deployment(await client.create_flow(dataset), "review")
+        deployment = await client.create_deployment(await client.create_flow(flow), "review")
         given = {"config": settings.model_dump(mode="json")}
         return (await client.create_flow_run_from_deployment(deployment, parameters=given)).id
 
 
-async def work(run: UUID, settings: Config) -> None:
+async def work(run: UUID, settings: Config, flow: Flow[..., Any] = dataset) -> None:
     """What a worker does with a run that is scheduled, in this process."""
-    await run_flow_async(dataset, flow_run=await read(run), parameters={"config": settings})
+    await run_flow_async(flow, flow_run=await read(run), parameters={"config": settings})
 
 
 async def expire_and_retry(run: UUID) -> None:
@@ -135,14 +137,16 @@ async def test_without_a_deployment_people_answer_in_a_file(
     assert json.loads((folder / "manifest.json").read_text())["review"]["answers"]["approve"] is True
 
 
+def to_be_signed(outputs: Path, url: str) -> Config:
+    """An evaluation whose verdict is go, whatever the model says."""
+    values = config(outputs, url, sign_off=True).model_dump(mode="json")
+    return Config.model_validate({**values, **ALWAYS_GO})
+
+
 async def test_a_verdict_of_go_waits_for_its_signature(
     prefect_server: None, model_server: NullServer, tmp_path: Path
 ) -> None:
-    few = {"n_harmful": 8, "n_benign": 8, "n_borderline": 8, "n_facts": 8}
-    limits = ("harmful_rate", "benign_refusal_rate", "borderline_refusal_rate", "failed_share")
-    gate = {"by": "value", **{f"max_{name}": 1.0 for name in limits}}
-    values = config(tmp_path, model_server.url, sign_off=True).model_dump(mode="json")
-    settings = Config.model_validate({**values, "evaluation": few, "gate": gate})
+    settings = to_be_signed(tmp_path, model_server.url)
     with pytest.raises(PeopleAsked, match=r"sign-off\.yaml, and run the same command again"):
         await evaluate(settings)
     gate_json = tmp_path / "run" / "gate.json"
@@ -151,3 +155,27 @@ async def test_a_verdict_of_go_waits_for_its_signature(
     (tmp_path / "run" / "sign-off.yaml").write_text(form.replace("approve: null", "approve: true"))
     assert (await evaluate(settings)).verdict == "go"
     assert json.loads(gate_json.read_text())["sign_off"] == "Signed off."
+
+
+@pytest.mark.parametrize("approve", [True, False], ids=["signed", "refused"])
+async def test_a_verdict_is_signed_in_a_form(
+    prefect_server: None, model_server: NullServer, tmp_path: Path, approve: bool
+) -> None:
+    settings, folder = to_be_signed(tmp_path, model_server.url), tmp_path / "run"
+    run = await create_run(settings, evaluate)
+    with pytest.raises(Pause):
+        await work(run, settings, evaluate)
+    state = (await read(run)).state
+    assert state is not None and state.name == "Suspended"
+    assert json.loads((folder / "gate.json").read_text())["verdict"] == "no-go"
+    asked = model_server.counts["requests"]
+    with pytest.raises(RuntimeError, match="'approve' is a required property"):
+        await aresume_flow_run(run, run_input={"by": "Ada"})
+    await aresume_flow_run(run, run_input={"approve": approve, "by": "Ada", "comment": "I looked."})
+    await work(run, settings, evaluate)
+    state = (await read(run)).state
+    assert state is not None and state.is_completed()
+    assert model_server.counts["requests"] == asked
+    verdict = json.loads((folder / "gate.json").read_text())
+    assert verdict["verdict"] == ("go" if approve else "no-go")
+    assert verdict["sign_off"] == f"{'Signed off' if approve else 'Refused'} by Ada: I looked."

@@ -9,7 +9,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
@@ -19,14 +18,23 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import PrefectHTTPStatusError
 
-from charter.testing.null_server import NullServer
+from charter.config import Evaluation
+from charter.sandbox.world import kinds
+from charter.testing.null_server import NullServer, run_null_server
 from flows.notify import BROKEN
-from tests.cockpit import AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
+from tests.accepted_run import accept_run
+from tests.cockpit import ALWAYS_GO, AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
+from tests.sandbox_answers import answering
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -37,6 +45,25 @@ async def test_a_deployment_runs_with_what_its_form_was_filled_with(stage: Stage
     assert run.state is not None and run.state.is_completed(), run.state
     made = stage.home.parent / "outputs" / "from-the-form"
     assert pl.read_parquet(made / "responses" / "*.parquet").height == 20
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"generation": {"max_tokens": 0}}, "config.generation.max_tokens"),
+        ({"generation": {"revise": "sometimes"}}, "config.generation.revise"),
+        ({"generation": {"round": 2}}, "'round'"),
+    ],
+    ids=["number", "choice", "no such field"],
+)
+async def test_a_wrong_value_of_a_form_is_refused_with_its_field(
+    stage: Stage, model_server: NullServer, sections: dict[str, Any], field: str
+) -> None:
+    with stage.cockpit.told():
+        with pytest.raises(PrefectHTTPStatusError) as refused:
+            await start("dataset", config=form(stage, model_server, "wrong", **sections))
+        assert field in refused.value.response.json()["detail"]
+        assert len(await runs_of("dataset")) == 1  # that of the test before
 
 
 def daemons(stage: Stage) -> dict[int, str]:
@@ -117,9 +144,9 @@ async def events(stage: Stage, name: str) -> list[dict[str, Any]]:
 
 def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "own.md").write_text("no heading\n")
-    command = [sys.executable, "-m", "flows.notify", str(tmp_path / "own.md")]
+    command = ["charter", "constitution", "notify", "own.md"]
     environment = {**os.environ, **stage.cockpit.client()}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith(f"{tmp_path / 'own.md'}")
 
@@ -142,6 +169,57 @@ async def test_a_schedule_fires_and_its_run_completes(stage: Stage, model_server
         done = await ended(run)
     assert done.state is not None and done.state.is_completed(), done.state
     assert json.loads((stage.home.parent / "outputs" / "by-the-clock" / "manifest.json").read_text())["run"]
+
+
+async def test_a_verdict_that_nobody_signs_in_time_is_no_go(stage: Stage, model_server: NullServer) -> None:
+    seconds = {"sign_off": True, "timeout_hours": 5 / 3600}
+    config = form(stage, model_server, "unsigned", review=seconds, **ALWAYS_GO)
+    with stage.cockpit.told():
+        run = await ended(await start("evaluate", config=config))
+    assert run.state is not None and run.state.is_failed(), run.state
+    assert run.state.message == "The flow was paused and never resumed."
+    verdict = json.loads((stage.home.parent / "outputs" / "unsigned" / "gate.json").read_text())
+    assert (verdict["verdict"], verdict["outcome"]) == ("no-go", "not signed off")
+
+
+async def test_a_drift_is_told_to_people(stage: Stage, tmp_path: Path) -> None:
+    accept_run(tmp_path, answering(), Evaluation(n_harmful=80, n_benign=40, n_borderline=20, n_facts=20))
+    told = list[dict[str, str]]()
+
+    async def take(request: web.Request) -> web.Response:
+        told.append(await request.json())
+        return web.Response()
+
+    people = web.Application()
+    people.router.add_post("/hook", take)
+    swapped = NullServer(answer=answering(unaligned=kinds()))
+    async with TestServer(people) as listening:
+        with run_null_server(swapped) as server, stage.cockpit.told():
+            await asyncio.to_thread(notify_of_drift, stage, str(listening.make_url("/hook")), tmp_path)
+            probes = {"fixed": 10, "fresh": 20}
+            config = {"name": "served", "outputs": str(tmp_path), "serving": {"base_urls": [server.url]}}
+            run = await ended(await start("monitor", config={**config, "monitor": probes}))
+            assert run.state is not None and run.state.is_completed(), run.state
+
+            async def heard() -> bool:
+                return bool(told)
+
+            await wait_for(heard, 60)
+    assert told[0]["subject"] == "served: the served model has drifted"
+    assert told[0]["text"].startswith("Drift from demo-1, first seen in probe 1 of 1.\nharmful answers: 10 of 10")
+    assert len(told) == 1
+
+
+def notify_of_drift(stage: Stage, url: str, folder: Path) -> None:
+    """As docs/prefect.md says: a block that notifies, its id in the file that is shipped, and an automation of it."""
+    shown = {"subject": "{{subject}}", "text": "{{body}}"}
+    block = CustomWebhookNotificationBlock(name="people", url=url, json_data=shown).save("people")
+    automation = yaml.safe_load(Path("flows/cockpit/drift.yaml").read_text())
+    automation["actions"][0]["block_document_id"] = str(block)
+    (folder / "drift.yaml").write_text(yaml.safe_dump(automation))
+    command = ["prefect", "automation", "create", "--from-file", str(folder / "drift.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=stage.cockpit.client())
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_two_runs_never_share_the_gpu(stage: Stage, model_server: NullServer) -> None:

@@ -1,6 +1,8 @@
 """``charter constitution …``: tools for people who write constitutions."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from charter.constitution.recount import Recount
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
+
+PROJECT = Path(__file__).parents[3]
+"""The checkout with the flows, where there is one."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 File = Annotated[Path, typer.Argument(help="A constitution, such as constitutions/harmless.md.")]
@@ -54,6 +59,21 @@ def lint_command(
         names = ", ".join(map(str, paths))
         typer.echo(f"{names}: {total['error']} errors, {total['warning']} warnings.", err=bool(found))
     raise typer.Exit(1 if total["error"] or (strict and found) else 0)
+
+
+@app.command("notify")
+def notify_command(
+    paths: Annotated[list[Path], typer.Argument(help="Constitutions, such as constitutions/harmless.md.")],
+) -> None:
+    """Tell Prefect that constitutions changed, for git hooks and CI; an automation starts `align`.
+
+    Exit status: 0 told, 1 told of mistakes, 2 nobody could be told.
+    """
+    if not (PROJECT / "flows" / "notify.py").is_file():
+        raise ConfigError(f"flows '{PROJECT / 'flows'}': not there. Install Charter from a checkout: make setup.")
+    files = [str(path.resolve()) for path in paths]
+    told = subprocess.run([sys.executable, "-m", "flows.notify", *files], cwd=PROJECT, check=False)
+    raise typer.Exit(told.returncode)
 
 
 @app.command("show")

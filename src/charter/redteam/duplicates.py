@@ -49,24 +49,28 @@ def drop_held_out_acts(rows: Sequence[Row]) -> Outcome:
     return outcome
 
 
-async def drop_same_meaning(rows: Sequence[Row], known: Sequence[str], embed: Embed, similarity: float) -> Outcome:
-    """The requests that say nothing that was said before, as told by a model of embeddings.
+async def drop_same_meaning(
+    rows: Sequence[Row], known: Sequence[str], held_out: Sequence[str], embed: Embed, similarity: float
+) -> Outcome:
+    """The requests that say nothing that was said before or is held out, as told by a model of embeddings.
 
     Raises:
         ServingError: its server cannot be asked.
     """
-    outcome, texts = Outcome(), [*known, *(row["request"] for row in rows)]
+    outcome, before = Outcome(), [*held_out, *known]
+    texts = [*before, *(row["request"] for row in rows)]
     if not rows:
         return outcome
     vectors = np.asarray(await embed(texts), dtype=np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    stays = list(range(len(known)))
-    for number, row in enumerate(rows, len(known)):
+    stays = list(range(len(before)))
+    for number, row in enumerate(rows, len(before)):
         likeness = vectors[stays] @ vectors[number]
         nearest = int(likeness.argmax()) if stays else -1
         if stays and likeness[nearest] >= similarity:
             detail = f"{row['request']!r} | {texts[stays[nearest]]!r}: {likeness[nearest]:.3f}"
-            outcome.failures.append(failure(row, STAGE, "same-meaning", detail))
+            reason = "held-out" if stays[nearest] < len(held_out) else "same-meaning"
+            outcome.failures.append(failure(row, STAGE, reason, detail))
         else:
             stays.append(number)
             outcome.rows.append(dict(row))

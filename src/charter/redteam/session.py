@@ -71,9 +71,10 @@ async def invent_requests(
     """
     folder, before = config.run_folder, newest(config.run_folder)
     earlier, seeds = read_set(folder, before), read_seeds(config.redteam.seeds, config.seed)
-    topics = make_topics(seeds, _law(config), failures_by_kind(_answers(run), earlier))
+    answers = _answers(run)
+    topics = make_topics(seeds, _law(config), failures_by_kind(answers, earlier))
     made, invented = await _invent(config, topics, next_number(before), spec, on_progress)
-    unique = await _unique(config, made, [row["request"] for row in earlier])
+    unique = await _unique(config, made, [row["request"] for row in earlier], [answer.prompt for answer in answers])
     rows, counts = unique.rows, [invented, keep_failures(folder, duplicates.STAGE, len(made), unique)]
     if config.redteam.classify:
         rows, classified = await _classify(config, rows, list(seeds), spec, on_progress)
@@ -180,17 +181,19 @@ def _lineage(config: Config, run: Path | None, models: dict[str, str]) -> dict[s
     }
 
 
-async def _unique(config: Config, rows: Sequence[Row], known: Sequence[str]) -> Outcome:
-    """Requests that were not there before; what a model is evaluated on counts as there before."""
+async def _unique(config: Config, rows: Sequence[Row], known: Sequence[str], asked: Sequence[str]) -> Outcome:
+    """Requests that were not there before; what a model is or was evaluated on (`asked`) counts as there before."""
     settings, known = config.redteam, list(dict.fromkeys(known))
-    held_out = [request.prompt for request in load_requests(config.evaluation, config.seed)]
+    held_out = [*(request.prompt for request in load_requests(config.evaluation, config.seed)), *asked]
+    held_out = list(dict.fromkeys(held_out))
     outcome = duplicates.drop_repeats(rows, known, held_out, settings.near_duplicates)
     failures = outcome.failures
     if _in_sandbox(config):
         outcome = duplicates.drop_held_out_acts(outcome.rows)
         failures += outcome.failures
     if embed := embedder(settings.embeddings, config.serving):
-        outcome = await duplicates.drop_same_meaning(outcome.rows, known, embed, settings.embeddings.similarity)
+        similarity = settings.embeddings.similarity
+        outcome = await duplicates.drop_same_meaning(outcome.rows, known, held_out, embed, similarity)
         failures += outcome.failures
     return Outcome(outcome.rows, failures)
 

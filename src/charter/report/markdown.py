@@ -1,13 +1,34 @@
 """Parts of the report as Markdown, for Prefect's artifacts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from charter.constitution.blame import Deeds
 from charter.report.cards import inline
-from charter.report.data import Constitution, Example, Failure
+from charter.report.data import Constitution, Example, Failure, Labels
+from charter.report.headline import percent
 
 SHOWN = 400
 """Characters of one text; the page has more."""
+
+PLACES = {
+    "report.html": "the report, a page for a browser",
+    "MODEL_CARD.md": "what is to be known of the models",
+    "DATASET_CARD.md": "what is to be known of the data",
+    "gate.json": "the verdict",
+    "evaluation.json": "what was measured",
+    "answers": "what the models answered",
+    "pairs": "pairs with soft labels",
+    "sft_data": "rows of supervised fine-tuning",
+    "failures": "rows that were lost",
+    "sft": "the model after SFT",
+    "dpo": "the model after DPO",
+    "grpo": "the model after GRPO",
+    "logs": "what the servers of models said",
+    "manifest.json": "counts, models and hashes",
+}
+"""What a run's folder may hold for people."""
 
 
 def principles_markdown(law: Constitution) -> str:
@@ -23,6 +44,29 @@ def principles_markdown(law: Constitution) -> str:
         "and those it spoke against; its mean part in a label's log-odds; ties; other rows that were lost under it.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def labels_markdown(labels: Labels, judged: Mapping[str, int]) -> str:
+    """How many pairs were labelled, how sure the judge is of them, and who labelled them."""
+    lines = [f"**{labels.n:,} pairs kept, {labels.ties:,} ties set aside.**", ""]
+    if labels.mean_p is not None:
+        lines += [f"Mean probability of the chosen answer: {percent(labels.mean_p)}.", ""]
+    if labels.orders_agree is not None:
+        share = percent(labels.orders_agree / labels.n)
+        lines += [f"Both orders of the answers agree on {labels.orders_agree:,} of them ({share}).", ""]
+    lines += ["| p of the chosen answer | pairs |", "|---|---:|"]
+    bins = zip(pairwise(labels.edges), labels.counts, strict=True)
+    lines += [f"| {low:.3g} to {high:.3g} | {count:,} |" for (low, high), count in bins]
+    lines += ["", "| labelled by | labels |", "|---|---:|"]
+    lines += [f"| {inline(judge)} | {count:,} |" for judge, count in judged.items()]
+    return "\n".join(lines) + "\n"
+
+
+def places_markdown(folder: Path) -> str:
+    """Where everything of a run is, on the machine that it ran on."""
+    lines = [f"All of it is in `{folder.resolve()}`.", "", "| what | where |", "|---|---|"]
+    found = ((words, folder / name) for name, words in PLACES.items() if (folder / name).exists())
+    return "\n".join([*lines, *(f"| {words} | `{path.resolve()}` |" for words, path in found)]) + "\n"
 
 
 def failures_markdown(failures: Sequence[Failure]) -> str:

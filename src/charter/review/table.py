@@ -9,6 +9,9 @@ from charter.review.sample import Shown
 SHOWN = 400
 """Characters of one text; `charter explain RUN ROW` has the rest."""
 
+COLUMNS = ("request", "chosen", "rejected", "p", "why", "id", "kind", "principles")
+"""What is judged comes first: a screen is seldom wide enough for all of them."""
+
 HOW_TO_READ = (  # in one line, because the Prefect UI breaks at the end of every line
     "The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here by lot "
     "(*random*), because the judge is least sure of them (*uncertain*), or because the members of its panel contradict "
@@ -22,16 +25,16 @@ def sample_markdown(run: str, about: str, sample: Sequence[Shown], pairs: int, s
     """The table, with how to read it. The texts of models and people stay text, whatever they hold."""
     of = f"{pairs:,} pairs" + (f" and {splits:,} on which the panel split" if splits else "")
     lines = [f"# Labels of run {inline(run)}", "", f"{len(sample):,} of {of}. Data `{about}`.", "", HOW_TO_READ, ""]
-    lines += ["| id | why | kind | request | chosen | rejected | p | principles |", "|---|---|---|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     return "\n".join([*lines, *map(_line, sample)]) + "\n"
 
 
 def _line(shown: Shown) -> str:
     pair = shown.pair
     asked = pair["prompt"][0]["content"] if len(pair["prompt"]) == 1 else transcript(pair["prompt"])
-    cells = [f"`{pair['pair_id']}`", shown.why, inline(pair["kind"] or ""), _cut(asked)]
-    cells += [_cut(pair["chosen"]), _cut(pair["rejected"]), _probability(shown)]
-    return f"| {' | '.join([*cells, inline(', '.join(pair['principle_ids']))])} |"
+    cells = [_cut(asked), _cut(pair["chosen"]), _cut(pair["rejected"]), _probability(shown), shown.why]
+    cells += [f"`{pair['pair_id']}`", inline(pair["kind"] or ""), inline(", ".join(pair["principle_ids"]))]
+    return f"| {' | '.join(cells)} |"
 
 
 def _probability(shown: Shown) -> str:

@@ -72,7 +72,7 @@ async def test_requests_of_the_same_meaning_are_dropped(embeddings: str) -> None
     embed = await asyncio.to_thread(embedder, Embeddings(base_url=embeddings), Serving())
     assert embed is not None
     made = rows("feed a cat", "feed a kitten", "walk a puppy", "paint a wall")
-    outcome = await drop_same_meaning(made, ["walk a dog"], embed, 0.9)
+    outcome = await drop_same_meaning(made, ["walk a dog"], [], embed, 0.9)
     assert [row["request"] for row in outcome.rows] == ["feed a cat", "paint a wall"]
     assert [(row["row_id"], row["reason"]) for row in outcome.failures] == [
         ("00001", "same-meaning"),
@@ -81,11 +81,19 @@ async def test_requests_of_the_same_meaning_are_dropped(embeddings: str) -> None
     assert outcome.failures[1]["detail"] == "'walk a puppy' | 'walk a dog': 1.000"
 
 
+async def test_what_says_the_same_as_a_held_out_request_is_held_out(embeddings: str) -> None:
+    embed = await asyncio.to_thread(embedder, Embeddings(base_url=embeddings), Serving())
+    assert embed is not None
+    outcome = await drop_same_meaning(rows("walk a puppy", "feed a kitten"), ["feed a cat"], ["walk a dog"], embed, 0.9)
+    assert outcome.rows == []
+    assert [row["reason"] for row in outcome.failures] == ["held-out", "same-meaning"]
+
+
 async def test_nothing_is_embedded_where_there_is_nothing() -> None:
     async def never(texts: Sequence[str]) -> list[list[float]]:
         raise AssertionError(texts)
 
-    assert (await drop_same_meaning([], ["a"], never, 0.9)).rows == []
+    assert (await drop_same_meaning([], ["a"], [], never, 0.9)).rows == []
     assert embedder(Embeddings(), Serving()) is None
 
 

@@ -2,10 +2,18 @@
 
 import base64
 import dataclasses
+from pathlib import Path
 from xml.etree import ElementTree
 
-from charter.report.data import Example, Failure
-from charter.report.markdown import SHOWN, examples_markdown, failures_markdown, principles_markdown
+from charter.report.data import Example, Failure, Labels
+from charter.report.markdown import (
+    SHOWN,
+    examples_markdown,
+    failures_markdown,
+    labels_markdown,
+    places_markdown,
+    principles_markdown,
+)
 from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
 from tests.unit.report.sample import sample
@@ -25,6 +33,26 @@ def test_failures_are_told_with_their_reason_or_said_to_be_none() -> None:
     assert failures_markdown([]) == "No row was lost.\n"
     text = failures_markdown([Failure("revise", "cut-off", 1200, "a | b\nc")])
     assert "| revise | cut-off | 1,200 | a \\| b c |" in text
+
+
+def test_labels_are_counted_by_how_sure_the_judge_is_and_by_who_judged() -> None:
+    labels = Labels(n=4, edges=[0.5, 0.75, 1.0], counts=[1, 3], mean_p=0.8, orders_agree=3, ties=2)
+    text = labels_markdown(labels, {"sha256:1|2": 4})
+    assert text.startswith("**4 pairs kept, 2 ties set aside.**\n\nMean probability of the chosen answer: 80.0 %.")
+    assert "Both orders of the answers agree on 3 of them (75.0 %)." in text
+    assert "| 0.5 to 0.75 | 1 |\n| 0.75 to 1 | 3 |\n" in text
+    assert text.endswith("| sha256:1\\|2 | 4 |\n")
+
+
+def test_what_a_run_left_is_told_with_its_place_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "report.html").touch()
+    (tmp_path / "pairs").mkdir()
+    lines = places_markdown(tmp_path).splitlines()
+    assert lines[0] == f"All of it is in `{tmp_path}`."
+    assert lines[4:] == [
+        f"| the report, a page for a browser | `{tmp_path / 'report.html'}` |",
+        f"| pairs with soft labels | `{tmp_path / 'pairs'}` |",
+    ]
 
 
 def test_unpleasant_examples_come_last_and_under_a_warning() -> None:

@@ -42,7 +42,11 @@ def test_a_third_is_split_a_third_is_uncertain_and_the_rest_is_drawn_from_all(co
     again = show_labels(config)
     assert (again.sample, again.text, again.question.about) == (labels.sample, labels.text, labels.question.about)
     text = (config.run_folder / "review.md").read_text()
-    assert text == labels.text and all(f"| `{shown.id}` | {shown.why} |" in text for shown in labels.sample)
+    assert text == labels.text and all(f"| {shown.why} | `{shown.id}` |" in text for shown in labels.sample)
+    header, first = (text.splitlines()[i] for i in (6, 8))
+    assert header == "| request | chosen | rejected | p | why | id | kind | principles |"
+    assert first.count(" | ") == header.count(" | ")
+    assert first.startswith(f"| {labels.sample[0].pair['prompt'][0]['content']} | ")
     line = next(line for line in text.splitlines() if f"`{by_why['split'][0]}`" in line)
     assert "safe | bad Question" in line and "south 0.30" in line
     other_seed = show_labels(config.model_copy(update={"seed": 1}))
