@@ -1,5 +1,6 @@
 """Real Prefect, one server per session, and a real HTTP server in place of a model."""
 
+import gc
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -21,6 +22,7 @@ def answer(messages: Sequence[Message]) -> str:
 def prefect_server() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
+    gc.collect()  # sockets that Prefect left open, while a test is there that expects them: see tests/conftest.py
 
 
 @pytest.fixture
