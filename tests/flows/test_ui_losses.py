@@ -13,8 +13,9 @@ import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Cancelling
+from prefect.states import AwaitingRetry, Cancelling
 
+from charter.serving import open_store
 from charter.testing.null_server import NullServer, run_null_server
 from tests.cockpit import Stage, at_work, ended, form, hands_of, start, wait_for
 from tests.flows.conftest import answer
@@ -75,6 +76,12 @@ async def cancel(run: FlowRun) -> None:
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
 
 
+async def retry(run: FlowRun) -> None:
+    """As the button does it."""
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, AwaitingRetry())
+
+
 def asked_twice(server: NullServer) -> int:
     return sum(n - 1 for n in Counter(json.dumps(body, sort_keys=True) for body in server.bodies).values())
 
@@ -84,9 +91,9 @@ def state_of(run: FlowRun) -> State[Any]:
     return run.state
 
 
-async def goes_on(stage: Stage, server: NullServer, name: str, in_flight: int) -> None:
-    """The same run, started again: it ends well, and asks again only what was in flight."""
-    again = await ended(await start("dataset", config=form(stage, server, name)), 200)
+async def goes_on(stage: Stage, server: NullServer, name: str, in_flight: int, retried: FlowRun | None = None) -> None:
+    """The run `retried`, or else the same one started again: it ends well, and asks again only what was in flight."""
+    again = await ended(retried or await start("dataset", config=form(stage, server, name)), 200)
     assert state_of(again).is_completed(), again.state
     assert asked_twice(server) <= in_flight
     folder = stage.home.parent / "outputs" / name
@@ -105,6 +112,38 @@ async def test_a_run_that_is_cancelled_is_gone_within_15_seconds(stage: Stage, u
         await gone(run)
         assert state_of(await ended(run)).is_cancelled()
         await goes_on(stage, unhurried_server, "cancelled", in_flight)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+async def test_the_model_s_server_ends_with_a_run_that_is_cancelled_and_nothing_is_computed_twice(stage: Stage) -> None:
+    folder, store = stage.home.parent / "outputs" / "served", stage.home.parent / "served.sqlite"
+    config = {"name": "served", "outputs": str(folder.parent), "store": str(store), "prompts": {"n": 400}}
+    config["generation"] = {"rounds": 4, "max_tokens": 96, "concurrency": 8}
+
+    def kept() -> int:
+        found = open_store(store)
+        try:
+            return found.stats().entries
+        finally:
+            found.close()
+
+    async def generating() -> bool:
+        return store.is_file() and kept() > 100
+
+    with stage.cockpit.told():
+        run = await start("dataset", config=config)
+        await wait_for(generating, 300)
+        assert any("vllm" in Path(f"/proc/{number}/cmdline").read_text() for number in processes_of(run))
+        await cancel(run)
+        await gone(run)
+        before = kept()
+        assert state_of(await ended(run)).is_cancelled()
+        again = await ended(await start("dataset", config=config), 300)
+        assert state_of(again).is_completed(), again.state
+    stages = json.loads((folder / "manifest.json").read_text())["stages"].values()
+    assert sum(stage["stored"] for stage in stages) >= before
+    assert sum(stage["calls"] for stage in stages) == kept() - before
 
 
 async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continues(
@@ -138,7 +177,9 @@ async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continue
     assert any(f"training from step {step}" in (metrics.parent / "training.log").read_text() for step in range(5, 500))
 
 
-async def test_a_killed_run_is_seen_to_have_crashed(stage: Stage, unhurried_server: NullServer) -> None:
+async def test_a_killed_run_is_seen_to_have_crashed_and_continues_with_retry(
+    stage: Stage, unhurried_server: NullServer
+) -> None:
     with stage.cockpit.told():
         run = await start("dataset", config=form(stage, unhurried_server, "killed"))
         await in_the_midst(unhurried_server)
@@ -146,7 +187,8 @@ async def test_a_killed_run_is_seen_to_have_crashed(stage: Stage, unhurried_serv
             os.kill(number, signal.SIGKILL)
         in_flight = unhurried_server.counts["running"]
         assert state_of(await ended(run, SEEN_WITHIN_S)).is_crashed()
-        await goes_on(stage, unhurried_server, "killed", in_flight)
+        await retry(run)
+        await goes_on(stage, unhurried_server, "killed", in_flight, run)
 
 
 def daemon_of(stage: Stage, words: str) -> int:
@@ -181,7 +223,7 @@ async def test_a_run_ends_with_its_worker_is_seen_to_have_crashed_and_goes_on(
         os.kill(daemon_of(stage, "worker start"), signal.SIGKILL)
         in_flight = unhurried_server.counts["running"]
         seen = state_of(await ended(run, SEEN_WITHIN_S))
-        assert seen.is_crashed()
+        assert seen.is_crashed() and not processes_of(run)
         assert "no sign of life" in (seen.message or "")
         assert (await asyncio.to_thread(stage.ui, "start")).returncode == 0
         await goes_on(stage, unhurried_server, "lost", in_flight)
