@@ -8,6 +8,7 @@ from charter.constitution import eligible, load_constitution
 from charter.data.sources import open_source
 from charter.errors import ConfigError
 from charter.evaluation.requests import load_requests
+from charter.judging.bench import member_identities
 from charter.judging.floor import check_audit
 from charter.judging.kinds import check_laws
 from charter.makers import judging, makers
@@ -30,8 +31,9 @@ def check(config: Config) -> None:
     check_tracker(config.training)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
+    others = member_identities(config)
     if config.judge.audit:
-        check_audit(config.judge, _judge_identity(config))
+        check_audit(config.judge, _judge_identity(config), others)
     open_store(config.store_url).close()  # last: where there is no file yet, it is made
 
 

@@ -10,6 +10,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
 from charter.data.sources import Prompt, open_source
 from charter.errors import ConfigError
+from charter.judging.bench import open_bench
 from charter.serving.engine import Engine, EngineSpec, open_engine
 from charter.stages.context import Context, OnProgress, Outcome, failure
 from charter.stages.label import label
@@ -178,8 +180,9 @@ async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
     config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
-    async with open_engine(spec) as engine:
-        context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
+    async with open_bench(spec, config.judge) as engine:
+        context, tell = _context(folder, config, engine.engine, spec), telling(on_progress, engine)
+        context = replace(context, members=engine.members)
         made = await label(materials, _plan(config), context, judge_settings(folder, config), tell)
     _write(folder, "sft_data", shard, made.sft)
     _write(folder, "pairs", shard, made.pairs)

@@ -19,6 +19,16 @@ class Member(Section):
     """The Markdown file with its principles; the run's constitution when empty."""
     kind: JudgeKind = "choice"
     """How it judges; `judge.kind` says what each kind does."""
+    base_urls: tuple[str, ...] = ()
+    """Servers that already run and serve another model, which judges for this member; the judge's model when empty."""
+    model: str | None = None
+    """That model's name at `base_urls`; asked from the servers when empty."""
+
+    @model_validator(mode="after")
+    def _model_is_served(self) -> "Member":
+        if self.model and not self.base_urls:
+            raise ValueError(f"model '{self.model}' of a panel's member needs base_urls, where it is served")
+        return self
 
 
 class Judge(Section):

@@ -1,7 +1,7 @@
 """Judge: candidate pairs in, soft-labelled pairs out; the judges themselves are in `charter.judging`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from charter.config import Judge
@@ -33,8 +33,9 @@ async def judge(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
+        asked = replace(context, helpful=row["strategy"] == "helpful")
         with under(principles, "judge"):
-            made = await compare(row["prompt"], row["first"], row["last"], principles, context)
+            made = await compare(row["prompt"], row["first"], row["last"], principles, asked)
             if is_split(made.by_member, settings.tie_margin):
                 split[id(row)] = _for_people(row, made, context, settings)
                 raise RowFailed("judge", "panel-split", _opinions(made, settings), _ids(made))
@@ -80,7 +81,7 @@ def _pair(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[
         **context.lineage(),
         "model_identity": row["model_identity"],
         "judge_kind": settings.kind,
-        "judge_identity": context.model_identity,
+        "judge_identity": context.judge_identity,
     }
 
 
@@ -93,7 +94,7 @@ def _for_people(row: Row, made: Judgement, context: Context, settings: Judge) ->
         "principle_hashes": [p.hash for p in made.principles],
         "p_by_principle": list(made.by_principle),
         **context.lineage(),
-        "judge_identity": context.model_identity,
+        "judge_identity": context.judge_identity,
     }
 
 
