@@ -35,6 +35,8 @@ from charter.stages.revise import revise
 from charter.stages.strategies import Material, Plan, gather, wanted_samples
 
 STAGE_FOLDERS = tuple(SCHEMAS)
+AUDIT = "judge-audit.json"
+"""The audit by which a run calibrates its labels."""
 ROUNDS = "rounds"
 """The folder of the rounds after the first; each is laid out like a run's, see `charter.rounds`."""
 RESULTS = (
@@ -97,6 +99,7 @@ def lay_out(config: Config, law: Constitution) -> Path:
         (folder / name).mkdir()
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
     _keep_laws_of_members(folder, config)
+    _keep_audit(folder, config.judge)
     return folder
 
 
@@ -122,14 +125,24 @@ def _keep_laws_of_members(folder: Path, config: Config) -> None:
             kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
 
 
+def _keep_audit(folder: Path, judge: Judge) -> None:
+    """Labels are calibrated by what the audit said when the run began."""
+    (folder / AUDIT).unlink(missing_ok=True)
+    if judge.calibration and judge.audit:
+        (folder / AUDIT).write_bytes(judge.audit.read_bytes())
+
+
 def judge_settings(folder: Path, config: Config) -> Judge:
-    """The judge's settings, each member of a panel with its constitution as kept in the run's folder."""
+    """The judge's settings; members of a panel with their constitutions as kept in the run's folder, so its audit."""
 
     def kept(member: Member) -> Member:
         law = _law_of_member(folder, member.name) if member.constitution else None
         return member.model_copy(update={"constitution": law})
 
-    return config.judge.model_copy(update={"panel": tuple(map(kept, config.judge.panel))})
+    changed: dict[str, Any] = {"panel": tuple(map(kept, config.judge.panel))}
+    if config.judge.calibration:
+        changed["audit"] = folder / AUDIT
+    return config.judge.model_copy(update=changed)
 
 
 def _law_of_member(folder: Path, name: str) -> Path:

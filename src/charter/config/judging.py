@@ -68,6 +68,15 @@ class Judge(Section):
     min_agreement: Share = 0.8
     """What `audit` must show: the lower end of the 95 % interval of the judge's agreement with the labels."""
 
+    calibration: Literal["temperature", "isotonic"] | None = None
+    """Mend each label by the curve of this name that `audit` fitted to half of its pairs; as it is when empty."""
+
+    @model_validator(mode="after")
+    def _curve_is_known(self) -> "Judge":
+        if self.calibration and not self.audit:
+            raise ValueError(f"calibration '{self.calibration}' is fitted by an audit; name its audit.json in `audit`")
+        return self
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Judge":
         names = [member.name for member in self.panel]

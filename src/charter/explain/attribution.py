@@ -54,7 +54,7 @@ class Label:
         log_odds: of `p`.
         shares: of each principle that judged, the strongest first.
         rest: what the shares leave of `log_odds`: 0, but for a label that is not the mean of its principles, such as
-            one by vote.
+            one by vote, or one that was clamped or calibrated.
         orders: both orders of the answers.
         members: of a panel, in its order.
         judge_kind: how it was judged.

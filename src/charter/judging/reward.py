@@ -17,7 +17,7 @@ from charter.constitution import load_constitution
 from charter.constitution.model import content_hash
 from charter.errors import CompletionFailed, one_of_many
 from charter.judging.bench import open_bench
-from charter.judging.kinds import judge_of
+from charter.judging.mended import labeller_of, read_curve
 from charter.judging.panel import is_split
 from charter.judging.protocol import Compare
 from charter.serving.engine import EngineSpec
@@ -57,7 +57,7 @@ class RewardJudge:
         Raises:
             ServingError: the servers are gone for good.
         """
-        law, compare = load_constitution(self.constitution), judge_of(self.settings)
+        law, compare = load_constitution(self.constitution), labeller_of(self.settings)
         async with open_bench(self.engine, self.settings) as bench:
             own = (self.seed, self.engine.identity, self.templates, self.preface)
             context = Context(bench.ask, law, *own, bench.members)
@@ -83,6 +83,7 @@ class RewardJudge:
             [(path.name, path.read_text(encoding="utf-8")) for path in files],
             self.seed,
             self.preface,
+            *([curve.to_dict()] if (curve := read_curve(self.settings)) else []),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from charter.config import Judge
 from charter.constitution import Principle
 from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
-from charter.judging.kinds import judge_of
+from charter.judging.mended import labeller_of
 from charter.judging.panel import is_split
 from charter.judging.protocol import Judgement, is_tie
 from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, under
@@ -28,8 +28,9 @@ async def judge(
 
     Raises:
         ConstitutionError: the constitution of a panel's member cannot be read.
+        ConfigError: the audit holds no curve to calibrate by.
     """
-    compare, split = judge_of(settings), dict[int, dict[str, Any]]()
+    compare, split = labeller_of(settings), dict[int, dict[str, Any]]()
 
     async def work(row: Row) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
