@@ -227,6 +227,7 @@ def test_columns_can_be_named(server: NullServer, tmp_path: Path) -> None:
         (("--kind", "panel"), "--kind 'panel'"),
         (("--kind", "reasoned", "--tie-margin", "0.2"), "leaves nothing outside tie_margin 0.2"),
         (("--column", "x"), "--column 'x'"),
+        (("--column", "better=x"), "--column 'better=x': the sandbox has no columns"),
         (("--tag", "nope"), "nope"),
         (("--constitution", "none.md"), "none.md"),
         (("--base-url", "http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1"),
