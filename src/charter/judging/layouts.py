@@ -64,8 +64,8 @@ class Layout:
         if missing:
             advice = f"Name the columns that it has, as in --column {missing[0]}=NAME (audit.columns)"
             raise DataError(
-                f"labelled pairs '{self._data}': no column '{self._columns[missing[0]]}' in {where}. {advice}; they are: "
-                f"{', '.join(map(str, values)) or 'none'}."
+                f"labelled pairs '{self._data}': no column '{self._columns[missing[0]]}' in {where}. {advice}; "
+                f"they are: {', '.join(map(str, values)) or 'none'}."
             )
         return lambda row: read_columns(row, self._columns)
 

@@ -80,6 +80,7 @@ def collect(
         rounds=count_pairs(run_folder),
         pair_strategies=value_counts(pairs, "strategy"),
         kinds=value_counts(pairs, "kind"),
+        preambles=_preambles(run_folder),
         versions=dict(versions or {}),
         models=dict(models or {}),
         wrote=value_counts(scan(run_folder, "responses"), "model_identity"),
@@ -194,6 +195,11 @@ def _audit(config: Mapping[str, Any]) -> dict[str, Any]:
     path = config.get("judge", {}).get("audit")
     record = _json(Path(path)) if path else {}
     return {name: value for name, value in record.items() if name != "mistakes"}
+
+
+def _preambles(run_folder: Path) -> int:
+    revisions = scan(run_folder, "revisions")
+    return 0 if revisions is None else count(revisions.filter(pl.col("preamble").is_not_null())) or 0
 
 
 def _dissent(run_folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
