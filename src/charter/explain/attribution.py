@@ -154,4 +154,4 @@ def _groups(ids: Sequence[str], members: Sequence[str]) -> list[str]:
     others = [name for name in members if name not in owners]
     shared = iter(range(len(ids)))
     each = owners.count("") // len(others) if others else 0
-    return [owner or (others[next(shared) // each] if each else "") for owner in owners]
+    return [owner or (others[min(next(shared) // each, len(others) - 1)] if each else "") for owner in owners]
