@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from charter.config import Config
 from charter.constitution import Constitution
+from charter.judging.bench import open_members
 from charter.serving.completion import Ask
 from charter.serving.engine import EngineSpec, open_engine
-from charter.stages.context import Context, Row
+from charter.stages.context import Context, Row, Voice
 from charter.stages.label import Labelled, label
 from charter.stages.pair import walked_rows
 from charter.stages.respond import respond, sample
@@ -57,7 +58,11 @@ async def open_chain(
             contexts[name] = Context(
                 watched(engine.ask), law, config.seed, spec.identity, settings.templates, settings.preface
             )
-        yield Chain(config, contexts["base"], contexts.get("judge", contexts["base"]))
+        judge = contexts.get("judge", contexts["base"])
+        spec = models.get("judge", models["base"])
+        others = await stack.enter_async_context(open_members(spec, config.judge))
+        members = {name: Voice(watched(engine.ask), identity) for name, (engine, identity) in others.items()}
+        yield Chain(config, contexts["base"], replace(judge, members=members))
 
 
 async def walk(rows: Sequence[Row], chain: Chain, at: Callable[[str], None]) -> Walked:

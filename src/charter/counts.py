@@ -3,9 +3,10 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from charter.errors import CountMismatch
-from charter.serving.engine import Engine, EngineStats
+from charter.serving.engine import EngineStats
 from charter.stages.context import OnProgress
 
 
@@ -62,7 +63,15 @@ def count_rows_of(
     )
 
 
-def telling(on_progress: OnProgress | None, engine: Engine) -> OnProgress | None:
+class Counting(Protocol):
+    """An engine, or several that count as one."""
+
+    @property
+    def stats(self) -> EngineStats:
+        """Counts since it was opened."""
+
+
+def telling(on_progress: OnProgress | None, engine: Counting) -> OnProgress | None:
     """Progress with the tokens that the engine has seen."""
     if on_progress is None:
         return None

@@ -8,8 +8,10 @@ from charter.constitution import eligible, load_constitution
 from charter.data.sources import open_source
 from charter.errors import ConfigError
 from charter.evaluation.requests import load_requests
+from charter.judging.bench import member_identities
 from charter.judging.floor import check_audit
 from charter.judging.kinds import check_laws
+from charter.judging.mended import read_curve
 from charter.makers import judging, makers
 from charter.serving.endpoints import connect
 from charter.serving.identity import model_identity
@@ -30,8 +32,10 @@ def check(config: Config) -> None:
     check_tracker(config.training)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
+    others = member_identities(config)
     if config.judge.audit:
-        check_audit(config.judge, _judge_identity(config))
+        check_audit(config.judge, _judge_identity(config), others)
+    read_curve(config.judge)
     open_store(config.store_url).close()  # last: where there is no file yet, it is made
 
 

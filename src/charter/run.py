@@ -10,6 +10,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
 from charter.data.sources import Prompt, open_source
 from charter.errors import ConfigError
+from charter.judging.bench import open_bench
 from charter.serving.engine import Engine, EngineSpec, open_engine
 from charter.stages.context import Context, OnProgress, Outcome, failure
 from charter.stages.label import label
@@ -33,6 +35,8 @@ from charter.stages.revise import revise
 from charter.stages.strategies import Material, Plan, gather, wanted_samples
 
 STAGE_FOLDERS = tuple(SCHEMAS)
+AUDIT = "judge-audit.json"
+"""The audit by which a run calibrates its labels."""
 ROUNDS = "rounds"
 """The folder of the rounds after the first; each is laid out like a run's, see `charter.rounds`."""
 RESULTS = (
@@ -95,6 +99,7 @@ def lay_out(config: Config, law: Constitution) -> Path:
         (folder / name).mkdir()
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
     _keep_laws_of_members(folder, config)
+    _keep_audit(folder, config.judge)
     return folder
 
 
@@ -120,14 +125,24 @@ def _keep_laws_of_members(folder: Path, config: Config) -> None:
             kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
 
 
+def _keep_audit(folder: Path, judge: Judge) -> None:
+    """Labels are calibrated by what the audit said when the run began."""
+    (folder / AUDIT).unlink(missing_ok=True)
+    if judge.calibration and judge.audit:
+        (folder / AUDIT).write_bytes(judge.audit.read_bytes())
+
+
 def judge_settings(folder: Path, config: Config) -> Judge:
-    """The judge's settings, each member of a panel with its constitution as kept in the run's folder."""
+    """The judge's settings; members of a panel with their constitutions as kept in the run's folder, so its audit."""
 
     def kept(member: Member) -> Member:
         law = _law_of_member(folder, member.name) if member.constitution else None
         return member.model_copy(update={"constitution": law})
 
-    return config.judge.model_copy(update={"panel": tuple(map(kept, config.judge.panel))})
+    changed: dict[str, Any] = {"panel": tuple(map(kept, config.judge.panel))}
+    if config.judge.calibration:
+        changed["audit"] = folder / AUDIT
+    return config.judge.model_copy(update=changed)
 
 
 def _law_of_member(folder: Path, name: str) -> Path:
@@ -178,8 +193,9 @@ async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
     config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
-    async with open_engine(spec) as engine:
-        context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
+    async with open_bench(spec, config.judge) as engine:
+        context, tell = _context(folder, config, engine.engine, spec), telling(on_progress, engine)
+        context = replace(context, members=engine.members)
         made = await label(materials, _plan(config), context, judge_settings(folder, config), tell)
     _write(folder, "sft_data", shard, made.sft)
     _write(folder, "pairs", shard, made.pairs)

@@ -19,6 +19,16 @@ class Member(Section):
     """The Markdown file with its principles; the run's constitution when empty."""
     kind: JudgeKind = "choice"
     """How it judges; `judge.kind` says what each kind does."""
+    base_urls: tuple[str, ...] = ()
+    """Servers that already run and serve another model, which judges for this member; the judge's model when empty."""
+    model: str | None = None
+    """That model's name at `base_urls`; asked from the servers when empty."""
+
+    @model_validator(mode="after")
+    def _model_is_served(self) -> "Member":
+        if self.model and not self.base_urls:
+            raise ValueError(f"model '{self.model}' of a panel's member needs base_urls, where it is served")
+        return self
 
 
 class Judge(Section):
@@ -57,6 +67,15 @@ class Judge(Section):
     """An audit.json of `charter judge audit`. A run refuses to start if it is about another model, or too low."""
     min_agreement: Share = 0.8
     """What `audit` must show: the lower end of the 95 % interval of the judge's agreement with the labels."""
+
+    calibration: Literal["temperature", "isotonic"] | None = None
+    """Mend each label by the curve of this name that `audit` fitted to half of its pairs; as it is when empty."""
+
+    @model_validator(mode="after")
+    def _curve_is_known(self) -> "Judge":
+        if self.calibration and not self.audit:
+            raise ValueError(f"calibration '{self.calibration}' is fitted by an audit; name its audit.json in `audit`")
+        return self
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "Judge":

@@ -68,8 +68,8 @@ class Pairs(Section):
     filters: Filters = Filters()
     """Which pairs are left out."""
     length_balance: bool = False
-    """Leave out as many pairs, by lot, as it takes for the chosen answer to be the longer one as often as the shorter:
-    judges favour what is long."""
+    """Leave out as many pairs, by lot, as it takes for the chosen answer to be the longer one as often as the shorter,
+    and by as much (in bands that double): judges favour what is long."""
 
     @property
     def sampled(self) -> bool:

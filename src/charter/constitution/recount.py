@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from charter.judging.kinds import judge_of
 from charter.messages import Messages, user
 from charter.run import judge_settings
 from charter.serving.completion import Completion, Sampling, request_key
-from charter.stages.context import Context
+from charter.stages.context import Context, Voice
 
 _COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed", "response", "revision")
 
@@ -189,12 +190,14 @@ class _Edit:
         """The keys of what the judge asks about two answers."""
         keys, settings = set[bytes](), self._config.generation
 
-        async def ask(messages: Messages, sampling: Sampling) -> Completion:
-            keys.add(request_key("", messages, sampling))
+        async def ask(messages: Messages, sampling: Sampling, member: str = "") -> Completion:
+            keys.add(request_key(member, messages, sampling))
             equal = tuple(1 / len(sampling.choices) for _ in sampling.choices)
             return Completion("Verdict: respected", "stop", 0, 0, choice_probs=equal)
 
-        context = Context(ask, law, self._config.seed, "", settings.templates, settings.preface)
+        elsewhere = [member.name for member in self._config.judge.panel if member.base_urls]
+        members = {name: Voice(partial(ask, member=name), name) for name in elsewhere}
+        context = Context(ask, law, self._config.seed, "", settings.templates, settings.preface, members)
         prompt = self._prompts.get(row_id) or [user(row_id)]
         await self._compare(prompt, first.strip(), last.strip(), principles, context)
         return keys

@@ -89,6 +89,7 @@ REVISIONS = _schema(  # one row per row_id and round
     _column("flagged", pa.bool_(), "whether the critique found the principle violated"),
     _column("revision", pa.string(), "the answer after this round"),
     _column("changed", pa.bool_(), "whether this round changed the answer"),
+    _column("preamble", pa.string(), "what was taken off before the revision; empty if nothing was", nullable=True),
     _SEED,
     _MODEL,
 )

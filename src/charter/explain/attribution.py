@@ -2,7 +2,8 @@
 
 A label's log-odds are the mean of those of its principles (`charter.judging.protocol`), by their weights if the run
 says so. So each principle's share is its own log-odds times its part of all weights, and the shares add up to the
-label's. Logarithms are natural.
+label's. A panel's are the mean over its members, each of whom counts alike, however many principles it asked about.
+Logarithms are natural.
 """
 
 import math
@@ -53,7 +54,7 @@ class Label:
         log_odds: of `p`.
         shares: of each principle that judged, the strongest first.
         rest: what the shares leave of `log_odds`: 0, but for a label that is not the mean of its principles, such as
-            one by vote.
+            one by vote, or one that was clamped or calibrated.
         orders: both orders of the answers.
         members: of a panel, in its order.
         judge_kind: how it was judged.
@@ -77,6 +78,17 @@ class Principles:
     titles: Mapping[str, str]
     weights: Mapping[str, float]
 
+    def parts(self, ids: Sequence[str], members: Sequence[str] = ()) -> list[float]:
+        """The part that each of `ids`, in their order, has in a label; those of a panel's members count alike.
+
+        A member's principles stand together: MEMBER/ID where it has a constitution of its own, and as many for each of
+        the others, who are all asked about the same.
+        """
+        weights = [self.weights.get(id, 1.0) for id in ids]
+        groups = _groups(ids, members)
+        totals = {group: sum(w for w, of in zip(weights, groups, strict=True) if of == group) for group in groups}
+        return [w / totals[of] / len(totals) for w, of in zip(weights, groups, strict=True)]
+
     def title(self, id: str) -> str:
         """The title of a principle, or those of joined ones; an id that is not known stays as it is."""
         return " + ".join(self.titles.get(part, part) for part in ids_in(id))
@@ -90,11 +102,14 @@ def read_principles(run: Path) -> Principles:
     """
     law = load_constitution(run / "constitution.md")
     titles = {principle.id: principle.title for part in (helpful_part(law), law) for principle in part.principles}
+    weights = {one.id: one.weight for one in law.principles}
     for path in sorted((run / "panel").glob("*.md")):
-        titles |= {f"{path.stem}/{one.id}": one.title for one in load_constitution(path).principles}
+        own = {f"{path.stem}/{one.id}": one for one in load_constitution(path).principles}
+        titles |= {id: one.title for id, one in own.items()}
+        weights |= {id: one.weight for id, one in own.items()}
     settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")).get("judge", {})
-    weighted = settings.get("combine") == "weighted" and settings.get("kind") != "panel"
-    return Principles(titles, {one.id: one.weight for one in law.principles} if weighted else {})
+    weighted = settings.get("combine") == "weighted"
+    return Principles(titles, weights if weighted else {})
 
 
 def take_apart(row: Mapping[str, Any], principles: Principles) -> Label | None:
@@ -103,7 +118,7 @@ def take_apart(row: Mapping[str, Any], principles: Principles) -> Label | None:
     if p is None:
         return None
     ids, names = row["principle_ids"] or [], row["members"] or []
-    shares = _shares(ids, row["p_by_principle"] or [], principles)
+    shares = _shares(ids, row["p_by_principle"] or [], principles, names)
     rest = log_odds(p) - sum(share.log_odds for share in shares)
     first, second = row["p_by_order"] or (None, None)
     orders: tuple[tuple[Literal["first", "second"], float | None], ...] = (("first", first), ("second", second))
@@ -124,9 +139,19 @@ def log_odds(p: float) -> float:
     return math.log(inside(p) / (1 - inside(p)))
 
 
-def _shares(ids: Sequence[str], each: Sequence[float], principles: Principles) -> list[Share]:
-    weights = [principles.weights.get(id, 1.0) for id in ids]
+def _shares(
+    ids: Sequence[str], each: Sequence[float], principles: Principles, members: Sequence[str] = ()
+) -> list[Share]:
+    parts = principles.parts(ids, members)
     return [
-        Share(id, principles.title(id), p, log_odds(p) * weight / sum(weights))
-        for id, p, weight in zip(ids, each, weights, strict=True)
+        Share(id, principles.title(id), p, log_odds(p) * part) for id, p, part in zip(ids, each, parts, strict=True)
     ]
+
+
+def _groups(ids: Sequence[str], members: Sequence[str]) -> list[str]:
+    """Of each principle the member of a panel that was asked about it; one and the same where there is no panel."""
+    owners = [id.partition("/")[0] if "/" in id else "" for id in ids]
+    others = [name for name in members if name not in owners]
+    shared = iter(range(len(ids)))
+    each = owners.count("") // len(others) if others else 0
+    return [owner or (others[min(next(shared) // each, len(others) - 1)] if each else "") for owner in owners]

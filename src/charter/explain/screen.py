@@ -92,7 +92,7 @@ def _label(label: Label, story: Story) -> Iterator[RenderableType]:
     for share in label.shares:
         line(f"{share.title} #{share.id}{' (against)' if share.p < 0.5 else ''}", share.p, share.log_odds)
     if label.rest:
-        table.add_row("combined otherwise than by the mean", "", f"{label.rest:+.2f}")
+        table.add_row("combined otherwise than by the mean, clamped or calibrated", "", f"{label.rest:+.2f}")
     line("together", label.p, label.log_odds, "bold")
     for order in label.orders:
         line(f"all, the chosen answer shown {order.chosen_shown}", order.p, order.log_odds)

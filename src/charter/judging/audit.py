@@ -8,9 +8,11 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from charter.data.split import prompt_group
 from charter.evaluation.intervals import Rate, bootstrap_mean, rate_of
 from charter.judging.association import pair_kappa, rank_correlation, sign_test, split
 from charter.judging.calibration import fit_isotonic, fit_temperature, mirrored, score
+from charter.judging.dissent import dissent
 from charter.judging.judged import JudgedPair, verdict
 from charter.judging.protocol import inside
 
@@ -51,15 +53,17 @@ def figures(
 
 
 def splits(pairs: Pairs, members: Sequence[str], tie_margin: float) -> dict[str, Any]:
-    """How often a panel splits, on what kind of pair, and each member's own verdicts over all pairs."""
+    """How often a panel splits, on what kind of pair, who stands alone there, and each member's own verdicts."""
     if not members:
-        return {"splits": None, "splits_by_kind": {}, "by_member": {}}
+        return {"splits": None, "splits_by_kind": {}, "by_member": {}, "by_member_on_kind": {}, "dissent": {}}
     kinds = sorted({pair.pair.kind for pair in pairs if pair.pair.kind is not None})
-    said = [(name, p) for pair in pairs for name, p in zip(members, pair.by_member, strict=True)]
+    said = [(pair.pair.kind, name, p) for pair in pairs for name, p in zip(members, pair.by_member, strict=True)]
     return {
         "splits": rate_of([pair.split for pair in pairs]).to_dict(),
         "splits_by_kind": {kind: rate_of([p.split for p in pairs if p.pair.kind == kind]).to_dict() for kind in kinds},
-        "by_member": _by(said, tie_margin),
+        "by_member": _by([(name, p) for _, name, p in said], tie_margin),
+        "by_member_on_kind": _by([(f"{name} on {kind}", p) for kind, name, p in said if kind], tie_margin),
+        "dissent": dissent([(pair.pair.kind, pair.by_member) for pair in pairs], members, tie_margin),
     }
 
 
@@ -194,4 +198,4 @@ def _log_odds(p: float) -> float:
 
 
 def _in_first_half(pair: JudgedPair) -> bool:
-    return int(pair.pair.prompt_id, 16) % 2 == 0  # by the prompt, so that none is on both sides
+    return prompt_group(pair.pair.prompt) % 2 == 0  # by the words of the prompt, so that none is on both sides

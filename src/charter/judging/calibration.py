@@ -5,7 +5,7 @@ isotonic curve that of Zadrozny and Elkan (2002), fitted by pooling adjacent vio
 probabilities are kept as far from 0 and 1 as the judges keep theirs before one is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,6 +136,22 @@ def fit_isotonic(stated: ArrayLike, outcomes: ArrayLike) -> Isotonic:
         blocks.append(block)
     corners = [(x, mean) for mean, _, first, last in blocks for x in dict.fromkeys((first, last))]
     return Isotonic(tuple(x for x, _ in corners), tuple(y for _, y in corners))
+
+
+def curve_of(record: Mapping[str, Any], name: str) -> Temperature | Isotonic | None:
+    """The curve that an ``audit.json`` holds under `name`; None where there were too few pairs to fit it.
+
+    Raises:
+        LookupError, TypeError, ValueError: the record is none of an audit.
+    """
+    fitted = record["figures"]["calibration"][name]
+    if fitted is None:
+        return None
+    parameters = fitted["parameters"]
+    if name == "temperature":
+        return Temperature(1 / float(parameters["temperature"]))
+    stated, found = (tuple(map(float, parameters[part])) for part in ("stated", "found"))
+    return Isotonic(stated, found)
 
 
 def _pool(

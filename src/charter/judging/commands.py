@@ -117,7 +117,10 @@ def audit_command(
         "audit.output": out or (None if config else OUT),
     }
     given = {field: value for field, value in settings.items() if value is not None}
-    _audit(load_config(config, given), as_json)
+    whole = load_config(config, given)
+    if column and whole.audit.source == "sandbox":
+        raise ConfigError(f"--column '{column[0]}': the sandbox has no columns. Name a file of pairs with --data.")
+    _audit(whole, as_json)
 
 
 def _audit(config: Config, as_json: bool) -> None:

@@ -29,7 +29,7 @@ def judge_of(settings: Judge) -> Compare:
     seats = []
     for member in settings.panel:
         law = load_constitution(member.constitution) if member.constitution else None
-        seats.append(Seat(member.name, partial(KINDS[member.kind], settings=settings), law))
+        seats.append(Seat(member.name, partial(KINDS[member.kind], settings=settings), law, bool(member.base_urls)))
     return partial(panel.compare, settings=settings, seats=seats)
 
 

@@ -60,11 +60,12 @@ class Layout:
             return lambda row: read_transcripts(row, *_HH)
         if self.name == "cai":
             return read_evaluation
-        missing = [self._columns[name] for name in COLUMNS if name in self._named and self._columns[name] not in values]
+        missing = [name for name in COLUMNS if name in self._named and self._columns[name] not in values]
         if missing:
+            advice = f"Name the columns that it has, as in --column {missing[0]}=NAME (audit.columns)"
             raise DataError(
-                f"labelled pairs '{self._data}': no column '{missing[0]}' in {where}. Name the columns that it has, as "
-                f"in --column better=NAME (audit.columns); they are: {', '.join(map(str, values)) or 'none'}."
+                f"labelled pairs '{self._data}': no column '{self._columns[missing[0]]}' in {where}. {advice}; "
+                f"they are: {', '.join(map(str, values)) or 'none'}."
             )
         return lambda row: read_columns(row, self._columns)
 

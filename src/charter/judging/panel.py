@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from charter.config import Judge
 from charter.constitution import Constitution, Principle
+from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
 from charter.judging.protocol import Compare, Judgement, combined
 from charter.messages import Messages, transcript
@@ -19,11 +20,19 @@ from charter.stages.context import Context
 
 
 class Seat(NamedTuple):
-    """A member at work; `law` is its own constitution, None where it judges by the run's."""
+    """A member at work.
+
+    Attributes:
+        name: of the member.
+        compare: how it judges.
+        law: its own constitution; None where it judges by the run's.
+        elsewhere: whether another model judges for it, one of `Context.members`.
+    """
 
     name: str
     compare: Compare
     law: Constitution | None = None
+    elsewhere: bool = False
 
 
 async def compare(
@@ -64,20 +73,27 @@ async def _hear(
     context: Context,
     settings: Judge,
 ) -> Judgement:
+    if seat.elsewhere:
+        voice = context.members[seat.name]
+        context = replace(context, ask=voice.ask, model_identity=voice.identity)
     if seat.law is None:
         return await seat.compare(prompt, first, last, principles, context)
-    own = own_principles(seat.law, prompt, principles, context.seed, settings)
+    own = own_principles(seat.law, prompt, principles, context, settings)
     made = await seat.compare(prompt, first, last, own, replace(context, constitution=seat.law))
     return made._replace(principles=tuple(replace(p, id=f"{seat.name}/{p.id}") for p in made.principles))
 
 
 def own_principles(
-    law: Constitution, prompt: Messages, principles: Sequence[Principle], seed: int, settings: Judge
+    law: Constitution, prompt: Messages, principles: Sequence[Principle], context: Context, settings: Judge
 ) -> tuple[Principle, ...]:
     """What a member asks by its own constitution: its principles with the ids of `principles`, then others drawn.
+
+    Where helpfulness is compared, only its principles of helpfulness.
 
     Raises:
         ConfigError: `settings.tags` has a tag that none of its principles has.
     """
-    ids = {principle.id for principle in principles}
-    return select_judges(law, transcript(prompt), seed, ids, settings.principles, settings.tags)
+    ids, tags = {principle.id for principle in principles}, settings.tags
+    if context.helpful:
+        law, tags = helpful_part(law), ()
+    return select_judges(law, transcript(prompt), context.seed, ids, settings.principles, tags)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def make_record(
     data: str,
     seed: int = 0,
     own: Collection[str] = (),
+    members: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All of an audit, as it stands in ``audit.json``.
 
@@ -46,6 +47,7 @@ def make_record(
         data: the source, as the user named it.
         seed: of every draw.
         own: names under which the judge's own answers may stand in the data.
+        members: of a panel those for whom another model judges, with its identity.
 
     Raises:
         CountMismatch: pairs went missing.
@@ -62,7 +64,7 @@ def make_record(
         "version": VERSION,
         "charter": __version__,
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "judge": {**judge, "kind": settings.kind, "members": _members(settings), "own": sorted(own)},
+        "judge": {**judge, "kind": settings.kind, "members": _members(settings, members or {}), "own": sorted(own)},
         "settings": {**settings.model_dump(mode="json", include=set(SETTINGS)), "seed": seed},
         "constitution": _named(law),
         "data": {"source": data, "format": labelled.format, **_counts(labelled, judged)},
@@ -89,11 +91,16 @@ def write_record(folder: Path, record: dict[str, Any], labelled: Labelled, judge
     return write_json(folder / "audit.json", record)
 
 
-def _members(settings: Judge) -> list[dict[str, Any]]:
-    """The members of a panel, each with the constitution of its own, if it has one."""
+def _members(settings: Judge, models: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The members of a panel, each with the constitution and the model of its own, if it has them."""
     laws = [load_constitution(member.constitution) if member.constitution else None for member in settings.panel]
     return [
-        {"name": member.name, "kind": member.kind, "constitution": _named(law) if law else None}
+        {
+            "name": member.name,
+            "kind": member.kind,
+            "constitution": _named(law) if law else None,
+            "identity": models.get(member.name),
+        }
         for member, law in zip(settings.panel, laws, strict=True)
     ]
 

@@ -16,10 +16,11 @@ from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.constitution.model import content_hash
 from charter.errors import CompletionFailed, one_of_many
-from charter.judging.kinds import judge_of
+from charter.judging.bench import open_bench
+from charter.judging.mended import labeller_of, read_curve
 from charter.judging.panel import is_split
 from charter.judging.protocol import Compare
-from charter.serving.engine import EngineSpec, open_engine
+from charter.serving.engine import EngineSpec
 from charter.stages.context import Context, Row, RowFailed
 from charter.stages.judge import principles_for
 
@@ -56,9 +57,10 @@ class RewardJudge:
         Raises:
             ServingError: the servers are gone for good.
         """
-        law, compare = load_constitution(self.constitution), judge_of(self.settings)
-        async with open_engine(self.engine) as engine:
-            context = Context(engine.ask, law, self.seed, self.engine.identity, self.templates, self.preface)
+        law, compare = load_constitution(self.constitution), labeller_of(self.settings)
+        async with open_bench(self.engine, self.settings) as bench:
+            own = (self.seed, self.engine.identity, self.templates, self.preface)
+            context = Context(bench.ask, law, *own, bench.members)
             with one_of_many():
                 async with asyncio.TaskGroup() as group:
                     asked = [group.create_task(reward(row, compare, context, self.settings)) for row in answers]
@@ -68,7 +70,10 @@ class RewardJudge:
     def identity(self) -> str:
         """The hash of all that a reward depends on; where the judge is served is not of it."""
         laws = [self.constitution, *(member.constitution for member in self.settings.panel if member.constitution)]
-        members = [(member.kind, bool(member.constitution)) for member in self.settings.panel]
+        members = [
+            (member.kind, bool(member.constitution), *([member.model or member.base_urls] if member.base_urls else []))
+            for member in self.settings.panel
+        ]
         files = sorted(self.templates.glob("*.md.j2")) if self.templates else []
         return content_hash(
             self.engine.identity,
@@ -78,6 +83,7 @@ class RewardJudge:
             [(path.name, path.read_text(encoding="utf-8")) for path in files],
             self.seed,
             self.preface,
+            *([curve.to_dict()] if (curve := read_curve(self.settings)) else []),
         )
 
     def to_dict(self) -> dict[str, Any]:

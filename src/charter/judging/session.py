@@ -9,6 +9,7 @@ from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.counts import telling
 from charter.inspection import check_served
+from charter.judging.bench import member_identities, open_bench
 from charter.judging.judged import Judged, judge_pairs
 from charter.judging.kinds import check_laws, judge_of
 from charter.judging.labelled import Labelled, read_labelled
@@ -16,7 +17,7 @@ from charter.judging.record import make_record, write_record
 from charter.makers import judging, model_folder
 from charter.run import locked
 from charter.serving.endpoints import connect
-from charter.serving.engine import EngineSpec, open_engine
+from charter.serving.engine import EngineSpec
 from charter.serving.process import serve
 from charter.stages.context import Context, OnProgress
 
@@ -31,6 +32,7 @@ def check(config: Config) -> None:
     check_laws(config.judge, law)
     _labelled(config, law)
     check_served(*judging(config))
+    member_identities(config)
 
 
 def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
@@ -76,7 +78,8 @@ async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress 
     model = config.judge.model or config.model
     judge = {"model": spec.model_name, "identity": spec.identity}
     own = config.audit.own or (spec.model_name, model)
-    record = make_record(labelled, judged, law, config.judge, judge, config.audit.source, config.seed, own)
+    others = member_identities(config)
+    record = make_record(labelled, judged, law, config.judge, judge, config.audit.source, config.seed, own, others)
     return write_record(config.audit_folder, record, labelled, judged)
 
 
@@ -90,7 +93,8 @@ async def _ask(
     config: Config, labelled: Labelled, law: Constitution, spec: EngineSpec, on_progress: OnProgress | None
 ) -> Judged:
     settings = config.generation
-    async with open_engine(spec) as engine:
-        context = Context(engine.ask, law, config.seed, spec.identity, settings.templates, settings.preface)
-        tell = telling(on_progress, engine)
+    async with open_bench(spec, config.judge) as bench:
+        own, members = (config.seed, spec.identity, settings.templates, settings.preface), bench.members
+        context = Context(bench.ask, law, *own, members)
+        tell = telling(on_progress, bench)
         return await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, tell)

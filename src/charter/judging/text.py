@@ -5,7 +5,13 @@ from typing import Any, NamedTuple
 
 from charter.report.headline import interval, percent
 
-PARTS = (("member", "by_member"), ("kind", "by_kind"), ("principle", "by_principle"), ("source", "by_source"))
+PARTS = (
+    ("member", "by_member"),
+    ("member, kind", "by_member_on_kind"),
+    ("kind", "by_kind"),
+    ("principle", "by_principle"),
+    ("source", "by_source"),
+)
 """What agreement is broken down by, and where it stands among the figures."""
 
 
@@ -45,7 +51,18 @@ def _splits(found: Mapping[str, Any]) -> list[Line]:
     if not found.get("splits"):  # an audit made before panels were audited has none
         return []
     kinds = [_rate(f"split on {kind}", rate) for kind, rate in found["splits_by_kind"].items() if rate["value"]]
-    return [_rate("pairs on which it splits", found["splits"]), *kinds]
+    return [_rate("pairs on which it splits", found["splits"]), *kinds, *_dissent(found.get("dissent", {}))]
+
+
+def _dissent(by_kind: Mapping[str, Any]) -> list[Line]:
+    """Who stands against the others, on which kind; of two members each would be against the other."""
+    return [
+        _rate(f"{name} alone on {kind}", rate)
+        for kind, members in by_kind.items()
+        if len(members) > 2
+        for name, rate in members.items()
+        if rate["value"]
+    ]
 
 
 def calibration_lines(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

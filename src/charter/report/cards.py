@@ -24,7 +24,7 @@ RUN_TABLES = tuple(
     for name in ("pairs", "sft_data", "responses", "revisions", "failures")
 )
 """What a run's own folder holds."""
-JUDGE = ("kind", "model", "principles", "tags", "combine", "tie_margin")
+JUDGE = ("kind", "model", "principles", "tags", "combine", "tie_margin", "calibration")
 """The settings of the judge that say what a label means."""
 SETTINGS = {
     "epochs": "epochs",

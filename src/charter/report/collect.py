@@ -13,6 +13,7 @@ from charter.constitution import load_constitution
 from charter.constitution.blame import count_deeds
 from charter.evaluation.rounds import FIRST, round_model, rounds_of
 from charter.heat import FOLDER, Heat, read_heat
+from charter.judging.dissent import dissent
 from charter.report.cards import dataset_card, model_card
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
@@ -79,11 +80,13 @@ def collect(
         rounds=count_pairs(run_folder),
         pair_strategies=value_counts(pairs, "strategy"),
         kinds=value_counts(pairs, "kind"),
+        preambles=_preambles(run_folder),
         versions=dict(versions or {}),
         models=dict(models or {}),
         wrote=value_counts(scan(run_folder, "responses"), "model_identity"),
         judged=value_counts(_concat(run_folder, ("pairs", "sft_data"), "judge_identity"), "judge_identity"),
         audit=_audit(config),
+        dissent=_dissent(run_folder, config),
         review=_json(run_folder / "review.json"),
         command=command,
     )
@@ -192,6 +195,22 @@ def _audit(config: Mapping[str, Any]) -> dict[str, Any]:
     path = config.get("judge", {}).get("audit")
     record = _json(Path(path)) if path else {}
     return {name: value for name, value in record.items() if name != "mistakes"}
+
+
+def _preambles(run_folder: Path) -> int:
+    revisions = scan(run_folder, "revisions")
+    return 0 if revisions is None else count(revisions.filter(pl.col("preamble").is_not_null())) or 0
+
+
+def _dissent(run_folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Over all that the panel judged and did not tie on: pairs, supervised rows, and what waits for people."""
+    judge = config.get("judge", {})
+    members = [member["name"] for member in judge.get("panel", ())]
+    judged = _concat(run_folder, ("pairs", "sft_data", "review"), "kind", "p_by_member") if members else None
+    if judged is None:
+        return {}
+    rows = judged.drop_nulls("p_by_member").collect(engine="streaming").iter_rows()
+    return dissent(rows, members, judge["tie_margin"])
 
 
 def _heat(run_folder: Path, models: Mapping[str, str]) -> Heat | None:

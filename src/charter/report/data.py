@@ -114,6 +114,8 @@ class ReportData:
         wrote: first answers by the identity of the model that wrote them.
         judged: labels by the identity of their judge.
         audit: of the judge, as ``audit.json`` holds it but for its examples; empty where the run names none.
+        preambles: revisions from which words such as "Here is the revised answer:" were taken off.
+        dissent: how often each member of a panel stood against the others, by kind of pair; empty without a panel.
         review: of the labels by people, as ``review.json`` holds it; empty where nobody was asked.
         trained: what each finished training step says of itself: rows, steps, seconds, warnings.
         heat: what training changed, token by token.
@@ -137,11 +139,13 @@ class ReportData:
     rounds: dict[str, int] = field(default_factory=dict)
     pair_strategies: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
+    preambles: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     wrote: dict[str, int] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    dissent: dict[str, Any] = field(default_factory=dict)
     review: dict[str, Any] = field(default_factory=dict)
     command: str = ""
 

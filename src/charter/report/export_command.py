@@ -48,9 +48,22 @@ def export_command(
         rows = " and ".join(f"{n:,} rows to {side}" for side, n in table.rows.items())
         weak = f"; {table.left_out:,} rows of the run left out, under p = {min_p:g}" if table.left_out else ""
         typer.echo(f"{table.name}: {rows}{weak}")
+    for name, n in _without_rows(run, format, [table.name for table in made]).items():
+        why = f"none of the run's {n:,} rows has p = {min_p:g} or more" if n else "the run has no row of it"
+        typer.echo(f"{name}: not written, {why}")
     if not (run / "manifest.json").is_file():
         typer.echo(f"Run '{run}' has not finished: this is what it has so far.", err=True)
     typer.echo(f"Wrote {to}. {to / CARD} says how to load it.")
+
+
+def _without_rows(run: Path, format: str, made: Sequence[str]) -> dict[str, int]:
+    """The tables of the format that were not made, with the number of the run's rows for them."""
+    from charter.data.export import FORMATS
+    from charter.data.shards import count_rows
+
+    missing = [layout for layout in FORMATS[format].layouts if layout.name not in made]
+    there = {layout.name: run / layout.source for layout in missing}
+    return {name: count_rows(source) if any(source.glob("*.parquet")) else 0 for name, source in there.items()}
 
 
 def _refuse_model(path: Path, to: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.constitution import Constitution, Principle
 from charter.errors import CompletionFailed, CountMismatch, one_of_many
@@ -14,6 +14,13 @@ from charter.messages import Message, Messages, system
 from charter.serving.completion import Ask, Completion, Sampling
 
 Row = Mapping[str, Any]
+
+
+class Voice(NamedTuple):
+    """A model beside the one of `Context.ask`, and the identity of its weights."""
+
+    ask: Ask
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Context:
         model_identity: of the weights behind `ask`.
         templates: a folder whose templates replace the shipped ones, if any.
         preface: whether the model is given the constitution's preface.
+        members: those of a panel for whom another model judges, by name.
+        helpful: whether answers are compared for their helpfulness alone.
     """
 
     ask: Ask
@@ -35,6 +44,14 @@ class Context:
     model_identity: str
     templates: Path | None = None
     preface: bool = False
+    members: Mapping[str, Voice] = field(default_factory=dict)
+    helpful: bool = False
+
+    @property
+    def judge_identity(self) -> str:
+        """Of the weights that judge: those of `ask`, and of the members of a panel that are other models."""
+        others = (f"{name} {voice.identity}" for name, voice in self.members.items())
+        return "; ".join([self.model_identity, *others])
 
     def opening(self, *others: str) -> list[Message]:
         """One system message: the preface, if the model is given it, then the others; none where there is nothing."""

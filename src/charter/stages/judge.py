@@ -1,14 +1,14 @@
 """Judge: candidate pairs in, soft-labelled pairs out; the judges themselves are in `charter.judging`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from charter.config import Judge
 from charter.constitution import Principle
 from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
-from charter.judging.kinds import judge_of
+from charter.judging.mended import labeller_of
 from charter.judging.panel import is_split
 from charter.judging.protocol import Judgement, is_tie
 from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, under
@@ -28,13 +28,15 @@ async def judge(
 
     Raises:
         ConstitutionError: the constitution of a panel's member cannot be read.
+        ConfigError: the audit holds no curve to calibrate by.
     """
-    compare, split = judge_of(settings), dict[int, dict[str, Any]]()
+    compare, split = labeller_of(settings), dict[int, dict[str, Any]]()
 
     async def work(row: Row) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
+        asked = replace(context, helpful=row["strategy"] == "helpful")
         with under(principles, "judge"):
-            made = await compare(row["prompt"], row["first"], row["last"], principles, context)
+            made = await compare(row["prompt"], row["first"], row["last"], principles, asked)
             if is_split(made.by_member, settings.tie_margin):
                 split[id(row)] = _for_people(row, made, context, settings)
                 raise RowFailed("judge", "panel-split", _opinions(made, settings), _ids(made))
@@ -80,7 +82,7 @@ def _pair(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[
         **context.lineage(),
         "model_identity": row["model_identity"],
         "judge_kind": settings.kind,
-        "judge_identity": context.model_identity,
+        "judge_identity": context.judge_identity,
     }
 
 
@@ -93,7 +95,7 @@ def _for_people(row: Row, made: Judgement, context: Context, settings: Judge) ->
         "principle_hashes": [p.hash for p in made.principles],
         "p_by_principle": list(made.by_principle),
         **context.lineage(),
-        "judge_identity": context.model_identity,
+        "judge_identity": context.judge_identity,
     }
 
 

@@ -33,7 +33,8 @@ class Weights(NamedTuple):
     Attributes:
         luck: those with the lowest leave first; drawn from the seed and the pair's id.
         helpful: whether a pair is of the strategy `helpful`.
-        longer: 1 where the chosen answer is the longer one, -1 where it is the shorter.
+        longer: by how much the chosen answer is the longer one, as a band that doubles: 1 for a character, 2 for 2 or
+            3, 3 for 4 to 7, and so on; negative where it is the shorter, 0 where both are as long.
     """
 
     luck: NDArray[np.uint32]
@@ -47,7 +48,7 @@ def weigh(pairs: Iterable[Weighed], seed: int) -> Weights:
     for pair in pairs:
         luck.append(seed_of(seed, "mix", pair.pair_id))
         helpful.append(pair.strategy == "helpful")
-        longer.append((pair.longer_by > 0) - (pair.longer_by < 0))
+        longer.append(pair.longer_by.bit_length() * (1 if pair.longer_by > 0 else -1))
     return Weights(np.array(luck, np.uint32), np.array(helpful, np.bool_), np.array(longer, np.int8))
 
 
@@ -73,11 +74,17 @@ def too_many_helpful(weights: Weights, share: float) -> NDArray[np.int64]:
 
 
 def too_long(weights: Weights, among: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The places of the fewest pairs that leave so that chosen is longer as often as it is shorter.
+    """The places of the fewest pairs that leave so that chosen is longer as often, and by as much, as it is shorter.
 
-    Equal lengths stay.
+    In each band for itself: a few words more here do not make up for pages less there, of which DPO would still learn
+    that what is short is better. Equal lengths stay.
     """
-    longer, shorter = (np.flatnonzero(among & (weights.longer == sign)) for sign in (1, -1))
+    gone = [_surplus(weights, among, band) for band in np.unique(np.abs(weights.longer)) if band]
+    return np.concatenate(gone) if gone else np.zeros(0, np.int64)
+
+
+def _surplus(weights: Weights, among: NDArray[np.bool_], band: int) -> NDArray[np.int64]:
+    longer, shorter = (np.flatnonzero(among & (weights.longer == signed)) for signed in (band, -band))
     more, fewer = (longer, shorter) if len(longer) > len(shorter) else (shorter, longer)
     return _drawn(weights, more, len(more) - len(fewer))
 

@@ -63,10 +63,12 @@ async def _round(
     asked = critique_messages(row["prompt"], answer, principle, context)
     with under(principle.parts, "revise"):
         critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
-        flagged, revision = is_flagged(critique), answer
+        flagged, revision, preamble = is_flagged(critique), answer, ""
         if flagged or settings.revise == "always":
             asked = revision_messages(asked, critique, principle, context)
-            revision = strip_preamble((await finished(context.ask, asked, sampling, "revise")).text)
+            said = (await finished(context.ask, asked, sampling, "revise")).text.strip()
+            revision = strip_preamble(said)
+            preamble = said.removesuffix(revision).strip()
             if not revision:
                 raise RowFailed("revise", "preamble-only")
     return {
@@ -78,6 +80,7 @@ async def _round(
         "flagged": flagged,
         "revision": revision,
         "changed": revision != answer,
+        "preamble": preamble or None,
         "seed": seed,
         "model_identity": context.model_identity,
     }

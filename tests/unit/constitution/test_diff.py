@@ -92,7 +92,7 @@ def revisions(law: Constitution, rows: int, rounds: int, seed: int) -> list[dict
             texts = [f"answer {number} {made if number % 2 == 0 else 0}" for made in (round, round + 1)]
             text |= zip(("response", "revision"), texts, strict=True)
             lineage = {"constitution_name": law.name, "constitution_version": "1", "constitution_hash": law.hash}
-            flags = {"flagged": number % 2 == 0, "changed": number % 2 == 0}
+            flags = {"flagged": number % 2 == 0, "changed": number % 2 == 0, "preamble": None}
             chosen = {"principle_id": drawn.id, "principle_hash": drawn.hash}
             found.append({"row_id": f"r{number}", "round": round, "seed": 0} | chosen | lineage | text | flags)
     return found

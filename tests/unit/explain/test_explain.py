@@ -269,6 +269,29 @@ def test_a_panel_that_split_waits_for_people_and_says_who_wants_what(tmp_path: P
         assert sum(share.log_odds for share in label.shares) == pytest.approx(label.log_odds)
 
 
+@pytest.mark.parametrize(("combine", "of_kind"), [("log-odds", 1 / 2), ("weighted", 3 / 4)])
+def test_members_count_alike_however_many_principles_each_was_asked_about(
+    tmp_path: Path, combine: Any, of_kind: float
+) -> None:
+    """North asks about two principles, South has one, and West, by the run's constitution too, asks as North does."""
+    (tmp_path / "south.md").write_text("---\nname: South\n---\n\n## Be warm {#warm}\n\nAnswers are kind and warm.\n")
+    law = LAW.replace("{#kind}", "{#kind weight=3}").partition("## Be short")[0]
+    members = (
+        Member(name="north"),
+        Member(name="south", constitution=tmp_path / "south.md"),
+        Member(name="west"),
+    )
+    judge = Judge(kind="panel", principles=2, panel=members, combine=combine)
+    labels = labels_of(make_run(tmp_path, law, PROMPTS[10:18], answer, rounds=3, judge=judge))
+    assert len(labels) == 8
+    for label in labels:
+        found = sorted((share.id, share.log_odds) for share in label.shares)
+        kind, true = math.log(9) * of_kind / 3, math.log(2 / 3) * (1 - of_kind) / 3
+        assert [id for id, _ in found] == ["kind", "kind", "south/warm", "true", "true"]
+        assert [odds for _, odds in found] == pytest.approx([kind, kind, math.log(9) / 3, true, true])
+        assert label.rest == 0 and sum(odds for _, odds in found) == pytest.approx(label.log_odds)
+
+
 def test_a_supervised_row_says_who_chose_it_or_that_nobody_had_to(run: Path) -> None:
     judged = next(row for row in read_rows(run / "sft_data") if row["p_chosen"] is not None)
     (kept,) = tell_story(run, judged["row_id"]).kept

@@ -1,13 +1,17 @@
 """The figures on pairs whose probabilities are given by hand, and asking a judge about pairs."""
 
+from dataclasses import replace
+
 import pytest
 
 from charter.config import Judge
 from charter.errors import CompletionFailed, ConfigError
 from charter.judging.audit import agreement, calibration, figures, mistakes
+from charter.judging.dissent import stands_alone
 from charter.judging.judged import JudgedPair, judge_pairs, verdict
 from charter.judging.kinds import judge_of
 from charter.judging.protocol import Judgement
+from charter.messages import user
 from charter.testing.scripted import ScriptedModel
 from tests.unit.judging.sample import always_a, context_of, good, judged, pair, pairs, shown
 
@@ -63,7 +67,7 @@ def test_kappa_is_about_people_and_needs_their_labels() -> None:
 
 
 def test_calibration_is_fitted_to_one_half_of_the_prompts_and_tried_on_the_other() -> None:
-    asked = [said(i, 0.9 if i % 4 else 0.1) for i in range(400)]  # 90 % sure, right in three of four
+    asked = [said(i, 0.9 if i % 4 else 0.1) for i in range(1600, 2000)]  # 90 % sure, right in three of four
     found = calibration(asked)
     assert found["whole"]["n"] == 400 == found["fitted_to"] + found["before"]["n"]
     assert 150 < found["fitted_to"] < 250
@@ -74,6 +78,8 @@ def test_calibration_is_fitted_to_one_half_of_the_prompts_and_tried_on_the_other
         assert found[how]["ece"] < 0.08 < 0.18 < found["before"]["ece"]
     alike = [said(i, 0.9, prompt=pair(0).prompt) for i in range(100)]
     assert calibration(alike)["before"] is None  # one prompt is never on both sides
+    again = [said(i, 0.9, prompt=(user(f"{'Question' if i % 2 else 'QUESTION  '} 0?"),)) for i in range(100)]
+    assert len({x.pair.prompt_id for x in again}) == 2 and calibration(again)["before"] is None  # nor in other case
 
 
 def test_the_surest_mistakes_come_first() -> None:
@@ -135,3 +141,37 @@ async def test_the_same_pairs_give_the_same_figures_in_any_order() -> None:
     one, other = figures(asked), figures(asked[::-1])
     other["position"]["pull"] = one["position"]["pull"]  # resampled in the order of the pairs
     assert one == other
+
+
+async def test_who_stands_against_the_others_is_told_by_kind() -> None:
+    """South is alone about theft; north and west are right about everything."""
+    asked = [
+        replace(said(i, 0.8), by_member=(0.9, 0.1 if kind == "theft" else 0.9, 0.9), split=kind == "theft")
+        for i, kind in enumerate(["theft", "fraud"] * 10)
+    ]
+    asked = [replace(one, pair=replace(one.pair, kind=["theft", "fraud"][i % 2])) for i, one in enumerate(asked)]
+    found = figures(asked, members=("north", "south", "west"))
+    against = {kind: {name: r["value"] for name, r in members.items()} for kind, members in found["dissent"].items()}
+    assert against == {
+        "theft": {"north": 0.0, "south": 1.0, "west": 0.0},
+        "fraud": {"north": 0.0, "south": 0.0, "west": 0.0},
+    }
+    right = {name: entry["agreement"]["value"] for name, entry in found["by_member_on_kind"].items()}
+    assert (right["south on theft"], right["south on fraud"], right["north on theft"]) == (0.0, 1.0, 1.0)
+    assert found["splits_by_kind"]["theft"]["value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("by_member", "alone"),
+    [
+        ((0.9, 0.1), [True, True]),  # of two each stands against the other
+        ((0.9, 0.54), [False, False]),
+        ((0.9, 0.9, 0.2), [False, False, True]),
+        ((0.9, 0.6, 0.2, 0.8), [False, False, True, False]),
+        ((0.9, 0.9, 0.1, 0.1), [True, True, True, True]),
+    ],
+)
+def test_a_member_stands_alone_when_the_mean_of_the_others_is_on_the_other_side(
+    by_member: tuple[float, ...], alone: list[bool]
+) -> None:
+    assert [stands_alone(number, by_member, 0.05) for number in range(len(by_member))] == alone

@@ -152,7 +152,7 @@ def test_the_judge_of_a_config_is_audited_as_it_stands_there(panel: Path, server
     record = json.loads((tmp_path / "trial" / "judge-audit" / "audit.json").read_text())
     assert record == json.loads(result.stdout)
     assert [member["name"] for member in record["judge"]["members"]] == ["north", "south"]
-    assert record["judge"]["members"][0] == {"name": "north", "kind": "choice", "constitution": None}
+    assert record["judge"]["members"][0] == {"name": "north", "kind": "choice", "constitution": None, "identity": None}
     assert record["judge"]["members"][1]["constitution"]["name"] == "south"
     assert (record["judge"]["own"], record["settings"]["combine"]) == (["good writer"], "vote")
     assert server.counts["requests"] == 60 * (2 * 2 + 1 * 2)  # two principles and one, in both orders
@@ -166,7 +166,24 @@ def test_a_panel_is_measured_where_its_members_agree(panel: Path, server: NullSe
     assert (found["agreement"]["value"], found["agreement"]["n"]) == (1.0, 30)
     members = {name: entry["agreement"]["value"] for name, entry in found["by_member"].items()}
     assert members == {"north": 1.0, "south": 0.5}
+    assert found["by_member_on_kind"]["south on made up"]["agreement"]["value"] == 0.5
+    assert re.search(r"^south on made up +50\.0 %", result.stdout, re.MULTILINE)
+    assert found["dissent"]["made up"]["north"] == found["dissent"]["made up"]["south"] == found["splits"]
     assert "south/south" in found["by_principle"]
+
+
+def test_a_panel_of_models_is_audited_each_by_its_own(panel: Path, server: NullServer, tmp_path: Path) -> None:
+    server.answer = prefers_good
+    with run_null_server(NullServer(answer=split_by("Which answer"), model_name="other")) as other:
+        values = json.loads(panel.read_text())
+        values["judge"]["panel"] = [{"name": "north"}, {"name": "other", "base_urls": [other.url]}]
+        panel.write_text(json.dumps(values))
+        result = audit("--config", panel, "--json", "--floor", 0.5)
+        assert result.exit_code == 0, result.output
+        record = json.loads(result.stdout)
+        assert [member["identity"] for member in record["judge"]["members"]] == [None, "served:other@unknown"]
+        assert (record["figures"]["splits"]["value"], record["figures"]["agreement"]["value"]) == (0.5, 1.0)
+        assert server.counts["requests"] == other.counts["requests"] == 60 * 2 * 2
 
 
 def test_options_go_before_the_config(panel: Path, server: NullServer, tmp_path: Path) -> None:
@@ -210,6 +227,7 @@ def test_columns_can_be_named(server: NullServer, tmp_path: Path) -> None:
         (("--kind", "panel"), "--kind 'panel'"),
         (("--kind", "reasoned", "--tie-margin", "0.2"), "leaves nothing outside tie_margin 0.2"),
         (("--column", "x"), "--column 'x'"),
+        (("--column", "better=x"), "--column 'better=x': the sandbox has no columns"),
         (("--tag", "nope"), "nope"),
         (("--constitution", "none.md"), "none.md"),
         (("--base-url", "http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1"),

@@ -16,17 +16,23 @@ ME = "sha256:me"
 
 
 def audit(
-    path: Path, low: float = 0.9, identity: str = ME, n: int = 100, kind: str = "choice", members: Any = None
+    path: Path,
+    low: float = 0.9,
+    identity: str = ME,
+    n: int = 100,
+    kind: str = "choice",
+    members: Any = None,
+    **settings: Any,
 ) -> Path:
     rate = {"value": None if n == 0 else (low + 1) / 2, "low": low, "high": 1.0, "n": n}
     judge = {"identity": identity, "kind": kind} | ({} if members is None else {"members": members})
-    path.write_text(json.dumps({"judge": judge, "figures": {"agreement": rate}}))
+    path.write_text(json.dumps({"judge": judge, "settings": settings, "figures": {"agreement": rate}}))
     return path
 
 
-def refused(settings: Judge, identity: str = ME) -> str:
+def refused(settings: Judge, identity: str = ME, others: dict[str, str] | None = None) -> str:
     with pytest.raises(ConfigError) as raised:
-        check_audit(settings, identity)
+        check_audit(settings, identity, others)
     return str(raised.value)
 
 
@@ -64,6 +70,32 @@ def test_an_audit_of_another_panel_is_refused(tmp_path: Path) -> None:
     check_audit(Judge(kind="panel", panel=panel, audit=path), ME)
     said = refused(Judge(kind="panel", panel=(panel[0], Member(name="b", kind="score")), audit=path))
     assert "about the panel a choice, b critic, and judge.panel is a choice, b score" in said
+    said = refused(Judge(kind="panel", panel=panel, audit=path), others={"b": "served:wise"})
+    assert "the panel a choice, b critic, and judge.panel is a choice, b critic served:wise" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "audited", "kind", "counts"),
+    [
+        ("tie_margin", 0.45, "choice", True),  # with which nearly every judge is right
+        ("principles", 8, "choice", True),
+        ("combine", "vote", "score", True),
+        ("score_temperature", 3.0, "score", True),
+        ("score_temperature", 3.0, "choice", False),
+        ("samples", 5, "reasoned", True),
+        ("clamp", 0.1, "choice", False),
+        ("max_tokens", 9, "reasoned", False),
+    ],
+)
+def test_an_audit_with_other_settings_is_refused_where_they_decide(
+    tmp_path: Path, name: str, audited: Any, kind: Any, counts: bool
+) -> None:
+    settings = Judge(kind=kind, audit=audit(tmp_path / "audit.json", kind=kind, **{name: audited}))
+    if counts:
+        said = refused(settings)
+        assert f"a judge with judge.{name} {audited}, and this run's is {getattr(settings, name)}" in said
+    else:
+        check_audit(settings, ME)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,8 @@ def test_an_unusable_row_of_columns_is_kept_with_its_reason(tmp_path: Path, row:
         ("\n", {}, "holds no rows"),
         (json.dumps({"text": "a", "label": 1}), {}, "no column 'prompt' in line 1. Name the columns"),
         (json.dumps({"text": "a", "label": 1}), {}, "they are: text, label"),
+        (json.dumps({"prompt": "a", "good": 1}), {}, "as in --column better=NAME"),
+        (json.dumps({"better": "a", "worse": "b"}), {}, "as in --column prompt=NAME"),
         (json.dumps(COLUMNS), {"human": "vote"}, "no column 'vote'"),
         (json.dumps({**COLUMNS, "better": ""}), {}, "(empty-answer: 1); line 1: nothing in column 'better'"),
     ],

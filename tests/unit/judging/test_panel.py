@@ -1,19 +1,30 @@
 """Members with constitutions of their own: where they agree there is a pair, where they split people decide."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from charter.config import Judge, Member
+from charter.config import Config, Judge, Member
 from charter.constitution import Constitution, Principle, parse_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
+from charter.errors import ServingError
+from charter.inspection import check
+from charter.judging.bench import member_identities, open_bench
 from charter.judging.kinds import judge_of
 from charter.judging.panel import is_split
+from charter.judging.reward import RewardJudge
 from charter.messages import Messages, user
 from charter.serving.completion import Sampling
+from charter.serving.engine import EngineSpec
+from charter.stages.context import Context
 from charter.stages.judge import judge
+from charter.testing.null_server import NullServer, run_null_server
 from tests.unit.judging.scripts import candidate, context
 
 NORTH = Constitution(
@@ -125,3 +136,83 @@ async def test_members_of_several_kinds_sit_together() -> None:
 )
 def test_a_split_is_on_both_sides_beyond_the_margin(by_member: tuple[float, ...], split: bool) -> None:
     assert is_split(by_member, 0.05) is split
+
+
+def prefers_safe(messages: Messages, sampling: Sampling) -> float:
+    return 0.9 if "<answer_a>\nsafe" in messages[-1]["content"] else 0.1
+
+
+async def test_members_are_asked_about_helpfulness_alone_where_pairs_are_about_it(settings: Judge) -> None:
+    rows = [{**candidate(), "strategy": "helpful"}, candidate("r1")]
+    outcome = await judge(rows, context(prefers_safe, NORTH)[0], settings)
+    helpful, other = ([*row["principle_ids"]] for row in outcome.rows)
+    shipped = "charter-needless-refusal"  # since neither law has a principle of helpfulness
+    assert helpful == [shipped, f"south/{shipped}"]
+    assert set(other) == {"theft", "privacy", "south/theft", "south/privacy"}
+
+
+def prefers(word: str) -> Any:
+    return lambda messages: "A" if f"<answer_a>\n{word}" in messages[-1]["content"] else "B"
+
+
+@pytest.fixture
+def two_models() -> Iterator[tuple[NullServer, NullServer]]:
+    """The judge's own model wants what is safe, the other one what is bad."""
+    careful, bold = NullServer(answer=prefers("safe")), NullServer(answer=prefers("bad"), model_name="bold")
+    with run_null_server(careful), run_null_server(bold):
+        yield careful, bold
+
+
+def panel_of(bold: NullServer, **of_bold: Any) -> Judge:
+    members = (Member(name="careful"), Member(name="bold", base_urls=(bold.url,), **of_bold))
+    return Judge(kind="panel", panel=members, principles=2)
+
+
+def spec_of(careful: NullServer, folder: Path) -> EngineSpec:
+    return EngineSpec((careful.url,), careful.model_name, "m", str(folder / "store.sqlite"))
+
+
+@pytest.mark.parametrize("model", [None, "bold"])
+async def test_members_may_be_other_models_and_split(
+    two_models: tuple[NullServer, NullServer], tmp_path: Path, model: str | None
+) -> None:
+    careful, bold = two_models
+    settings = panel_of(bold, model=model)
+    for _ in range(2):  # the second time out of the store, where the models do not get in each other's way
+        async with open_bench(spec_of(careful, tmp_path), settings) as bench:
+            made_in = Context(bench.ask, NORTH, 1, "m", members=bench.members)
+            outcome = await judge([candidate("r0"), candidate("r1", "Else?")], made_in, settings)
+            stats = bench.stats
+        assert [row["p_by_member"][0] > 0.6 > 0.4 > row["p_by_member"][1] for row in outcome.review] == [True, True]
+        assert {row["judge_identity"] for row in outcome.review} == {"m; bold served:bold@unknown"}
+        assert (outcome.rows, stats.asked + stats.from_store) == ([], 2 * 2 * 2 * 2)
+    assert careful.counts["requests"] == bold.counts["requests"] == 2 * 2 * 2
+
+
+async def test_a_panel_of_models_rewards_as_it_judges(
+    two_models: tuple[NullServer, NullServer], tmp_path: Path
+) -> None:
+    careful, bold = two_models
+    answers = [{"row_id": "r0", "prompt": [user("q")], "first": "bad", "answer": "safe", "drawn": []}]
+    split = RewardJudge(spec_of(careful, tmp_path), panel_of(bold), Config().constitution)
+    assert await RewardJudge.from_dict(split.to_dict()).rewards(answers) == ["panel-split"]
+    alone = replace(split, settings=panel_of(careful))
+    assert (await alone.rewards(answers))[0] > 0.6 and alone.identity != split.identity
+
+
+def test_a_member_s_server_is_looked_at_before_a_run_starts(
+    two_models: tuple[NullServer, NullServer], tmp_path: Path
+) -> None:
+    careful, bold = two_models
+    values = {"prompts": {"n": 8}, "serving": {"base_urls": [careful.url]}, "outputs": str(tmp_path)}
+    config = Config.model_validate({**values, "judge": panel_of(bold).model_dump()})
+    check(config)
+    assert member_identities(config) == {"bold": "served:bold@unknown"}
+    gone = {"base_urls": ["http://127.0.0.1:9/v1"]}
+    for change, says in ((gone, r"http://127.0.0.1:9/v1.*no answer"), ({"model": "x"}, "'x': not served")):
+        other = config.judge.panel[1].model_copy(update=change)
+        judge_ = config.judge.model_copy(update={"panel": (config.judge.panel[0], other)})
+        with pytest.raises(ServingError, match=f"{says}.*judge.panel 'bold' names it"):
+            check(config.model_copy(update={"judge": judge_}))
+    with pytest.raises(ValidationError, match="needs base_urls"):
+        Member(name="bold", model="x")

@@ -1,12 +1,18 @@
 """The cards: front matter that a hub can read, and nothing hostile let loose in Markdown."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from charter.config import Config, Prompts
+from charter.config import Config, Judge, Member, Prompts
 from charter.heat import Divergence, Heat
+from charter.messages import Messages
 from charter.report.cards import dataset_card, inline, model_card
+from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
+from charter.serving.completion import Sampling
+from tests.scripted_run import make_run
 from tests.unit.report.sample import sample
 
 
@@ -107,3 +113,32 @@ def test_hostile_words_stay_words() -> None:
 def test_an_empty_run_has_cards_too() -> None:
     assert "No trained model was compared" in model_card(ReportData("empty"))
     assert "No row failed." in dataset_card(ReportData("empty"))
+
+
+def test_a_panel_s_card_says_who_stood_alone_on_which_kind(tmp_path: Path) -> None:
+    """South wants to be rude about fish; the others never."""
+
+    def script(messages: Messages, sampling: Sampling) -> str | float:
+        asked = messages[-1]["content"]
+        if asked.startswith("Critique"):
+            return f"Verdict: {'violated' if messages[-2]['content'].startswith('rude') else 'respected'}"
+        if not sampling.choices:
+            return f"{'kind' if asked.startswith('Rewrite') else 'rude'} words about {messages[0]['content']}"
+        kind = 0.2 if "Answers are blunt" in asked and "fish" in asked else 0.9
+        return kind if "<answer_a>\nkind" in asked else 1 - kind
+
+    (tmp_path / "south.md").write_text("---\nname: South\n---\n## Be blunt {#blunt}\nAnswers are blunt.\n")
+    south = Member(name="south", constitution=tmp_path / "south.md")
+    judge = Judge(kind="panel", principles=1, panel=(Member(name="north"), south, Member(name="west")))
+    rows = [{"id": f"r{i}", "prompt": f"{what} {i}?", "kind": what} for what in ("fish", "birds") for i in range(6)]
+    law = "---\nname: Manners\n---\n## Be kind {#kind}\nAnswers are kind.\n"
+    data = collect(make_run(tmp_path, law, rows, script, judge=judge))
+    found = {kind: {name: rate["value"] for name, rate in members.items()} for kind, members in data.dissent.items()}
+    assert found == {
+        "birds": {"north": 0.0, "south": 0.0, "west": 0.0},
+        "fish": {"north": 0.0, "south": 1.0, "west": 0.0},
+    }
+    card = dataset_card(data)
+    assert "| kind | judged | north | south | west |\n|---|---:|---:|---:|---:|\n| birds | 6 | 0.0 %" in card
+    assert "| fish | 6 | 0.0 % | 100.0 % | 0.0 % |" in card
+    assert collect(make_run(tmp_path, law, rows, script)).dissent == {}

@@ -17,6 +17,7 @@ from charter.evaluation.answers import save_answers
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Graded
+from charter.report.cards import dataset_card
 from charter.report.collect import collect, read_metrics, write_report
 from charter.report.examples import draw
 from charter.report.plots import training_plot
@@ -66,6 +67,7 @@ def run_folder(tmp_path: Path) -> Path:
             "row_id": f"r{i}", "round": turn, "principle_id": ("theft", "fraud")[turn], "principle_hash": "x",
             **LINEAGE, "response": "yes", "critique": "Verdict: violated", "flagged": turn == 0, "revision": "no",
             "changed": turn == 0 and i < 6, "seed": 0, "model_identity": "m",
+            "preamble": "Here is the revised answer:" if turn == 0 and i < 4 else None,
         }
         for i in range(12)
         for turn in range(2)
@@ -126,6 +128,7 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
     assert data.training["dpo"] == [{"step": 1.0, "loss": 0.69}, {"step": 2.0, "loss": 0.5}]
     assert data.training["sft"] == []
     assert data.kinds == {"theft": 5}
+    assert data.preambles == 4 and "Preambles taken off revisions" in dataset_card(data)
 
 
 def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> None:

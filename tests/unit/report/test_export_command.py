@@ -126,6 +126,15 @@ def test_the_command_says_what_it_wrote(run: Path, tmp_path: Path) -> None:
     assert lines[-1] == f"Wrote {out}. {out / 'README.md'} says how to load it."
 
 
+def test_the_command_says_which_table_was_not_written_and_why(run: Path, tmp_path: Path) -> None:
+    pairs = count_rows(run / "pairs")
+    said = export(run, "--to", tmp_path / "out", "--min-p", 0.9999).stdout
+    assert f"preference: not written, none of the run's {pairs} rows has p = 0.9999 or more" in said
+    only = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(only / "sft_data")
+    assert "sft: not written, the run has no row of it" in export(only, "--to", tmp_path / "more").stdout
+
+
 def test_a_run_that_has_not_finished_is_said_to_be_so(tmp_path: Path) -> None:
     halfway = make_run(tmp_path / "outputs", LAW, prompts(6), answer)
     (halfway / "manifest.json").unlink()

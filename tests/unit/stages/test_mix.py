@@ -9,7 +9,7 @@ from charter.stages.mix import REASONS, Weighed, leaving, too_long, too_many_hel
 
 def pairs(helpful: int, others: int, longer: int = 0, shorter: int = 0, equal: int = 0) -> list[Weighed]:
     kinds = [("helpful", 0)] * helpful + [("revision", 0)] * others
-    kinds += [("revision", 5)] * longer + [("revision", -1)] * shorter + [("revision", 0)] * equal
+    kinds += [("revision", 5)] * longer + [("revision", -6)] * shorter + [("revision", 0)] * equal
     return [Weighed(f"r{i}", strategy, by) for i, (strategy, by) in enumerate(kinds)]
 
 
@@ -45,6 +45,16 @@ def test_lengths_are_balanced_by_the_fewest(longer: int, shorter: int, leave: in
     assert len(gone) == leave
     assert sum(by > 0 for by in rest) == sum(by < 0 for by in rest) == min(longer, shorter)
     assert sum(by == 0 for by in rest) == 7
+
+
+def test_lengths_are_balanced_by_how_much_and_not_by_sign_alone() -> None:
+    """As many chosen answers are longer as shorter; but those by a few characters, and these by hundreds."""
+    differences = [3] * 30 + [-400] * 30 + [2] * 10 + [-3] * 10 + [500] * 5
+    made = [Weighed(f"r{i}", "revision", by) for i, by in enumerate(differences)]
+    gone = set(too_long(weigh(made, seed=1), np.ones(len(made), bool)).tolist())
+    rest = [pair.longer_by for place, pair in enumerate(made) if place not in gone]
+    assert [sum(by in of for by in rest) for of in ((2, 3), (-3,), (500,), (-400,))] == [10, 10, 5, 5]
+    assert abs(sum(differences)) > 0.6 * sum(map(abs, differences)) and abs(sum(rest)) < 0.12 * sum(map(abs, rest))
 
 
 def test_who_leaves_is_drawn_from_the_seed_and_not_from_the_order() -> None:

@@ -157,6 +157,17 @@ def test_preambles_are_stripped_and_answers_are_not(text: str, stripped: str) ->
     assert strip_preamble(text) == stripped
 
 
+@pytest.mark.parametrize("preamble", ["", "Sure, here is the revised answer:"])
+async def test_what_is_taken_off_a_revision_is_kept_beside_it(context, preamble: str) -> None:
+    def script(messages, sampling):
+        said = critic(messages, sampling)
+        return f"{preamble} {said}" if messages[-1]["content"].startswith("Rewrite") else said
+
+    outcome = await revise(responses(3), context(script), SETTINGS)
+    assert [row["preamble"] for row in outcome.rows] == [preamble or None, None] * 3  # the second round finds no fault
+    assert {row["revision"] for row in outcome.rows} == {"good 0", "good 1", "good 2"}
+
+
 async def test_servers_that_are_gone_are_one_error_and_not_one_for_every_row(context, prompts) -> None:
     def gone(messages, sampling):
         raise ServingError("server 'http://127.0.0.1:1': gone. Start it.")

@@ -1,0 +1,93 @@
+"""Who judges together: the judge's engine, and those of the members of its panel that are other models."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from charter.config import Config, Judge, Member, Serving
+from charter.errors import ServingError
+from charter.serving.completion import Ask
+from charter.serving.endpoints import Served, connect
+from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.stages.context import Voice
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Open engines; made by `open_bench`."""
+
+    engine: Engine
+    others: Mapping[str, tuple[Engine, str]]
+    """By the member's name, with the identity of its weights."""
+
+    @property
+    def ask(self) -> Ask:
+        """The judge's own model."""
+        return self.engine.ask
+
+    @property
+    def members(self) -> dict[str, Voice]:
+        """For `Context.members`."""
+        return {name: Voice(engine.ask, identity) for name, (engine, identity) in self.others.items()}
+
+    @property
+    def stats(self) -> EngineStats:
+        """Counts of all engines together."""
+        each = [self.engine.stats, *(engine.stats for engine, _ in self.others.values())]
+        return EngineStats(*map(sum, zip(*each, strict=True)))
+
+
+@asynccontextmanager
+async def open_bench(spec: EngineSpec, settings: Judge) -> AsyncIterator[Bench]:
+    """The engine of `spec`, and one like it for each member whose model is served elsewhere.
+
+    Raises:
+        StoreError: the store cannot be used.
+        ServingError: a member's server is down, or does not serve its model.
+    """
+    async with open_engine(spec) as engine, open_members(spec, settings) as others:
+        yield Bench(engine, others)
+
+
+@asynccontextmanager
+async def open_members(spec: EngineSpec, settings: Judge) -> AsyncIterator[dict[str, tuple[Engine, str]]]:
+    """The engines of the members alone, each with the identity of its weights; they share the store of `spec`.
+
+    Raises:
+        ServingError: a member's server is down, or does not serve its model.
+    """
+    async with AsyncExitStack() as stack:
+        others = dict[str, tuple[Engine, str]]()
+        for name, served in served_members(settings, spec.api_key_env).items():
+            own = EngineSpec.of(served, spec.store, spec.concurrency, spec.api_key_env)
+            own = replace(own, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
+            others[name] = await stack.enter_async_context(open_engine(own)), served.identity
+        yield others
+
+
+def member_identities(config: Config) -> dict[str, str]:
+    """The weights behind those members of a panel for whom another model judges, by the member's name.
+
+    Raises:
+        ServingError: a member's server is down, or does not serve its model.
+    """
+    served = served_members(config.judge, config.serving.api_key_env)
+    return {name: one.identity for name, one in served.items()}
+
+
+def served_members(settings: Judge, api_key_env: str) -> dict[str, Served]:
+    """The servers of those members of a panel that have some of their own, by the member's name.
+
+    Raises:
+        ServingError: one is down, needs another key, or does not serve the model.
+    """
+    return {member.name: _connected(member, api_key_env) for member in settings.panel if member.base_urls}
+
+
+def _connected(member: Member, api_key_env: str) -> Served:
+    serving = Serving(base_urls=member.base_urls, model_name=member.model, api_key_env=api_key_env)
+    try:
+        return connect(member.base_urls, serving)
+    except ServingError as error:
+        named = f"Here judge.panel '{member.name}' names it: correct its base_urls or its model."
+        raise ServingError(f"{error} {named}") from error
