@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ class Stage:
     expected: dict[int, int] = field(default_factory=dict)
     """What each shard will have to do, until it says so itself."""
     shards: dict[int, Progress] = field(default_factory=dict)
+    latest: Progress | None = None
     started: float = 0.0
     shown: float = 0.0
     published: float = 0.0
@@ -46,17 +48,45 @@ class Stage:
         return sum((self.expected | {shard: p.total for shard, p in self.shards.items()}).values())
 
     def line(self) -> str:
-        """Rows done, rows and tokens per second, time left."""
+        """Rows done and lost, rows and tokens per second, time left, and what store and servers say."""
         done, total, seconds = self.done, self.total, time.monotonic() - self.started
         unit = next((p.unit for p in self.shards.values()), "rows")
         parts = [f"{self.name:<12} {done:>6,} of {total:,} {unit}"]
         if failed := sum(p.failed for p in self.shards.values()):
-            parts.append(f"{failed:,} failed")
+            parts.append(f"{failed:,} failed{self._reasons()}")
         if seconds >= FIRST_RATE_S:
-            tokens = sum(p.tokens for p in self.shards.values())
-            parts += [f"{done / seconds:,.1f} {unit}/s", f"{tokens / seconds:,.0f} tokens/s"]
-            parts.append(f"{seconds:.0f} s" if done >= total else f"{(total - done) * seconds / done:.0f} s left")
+            parts += self._rates(done, total, seconds, unit)
+        calls, stored = (sum(getattr(p, name) for p in self.shards.values()) for name in ("calls", "stored"))
+        if stored:
+            parts.append(f"{stored / (calls + stored):.0%} from the store")
+        if done < total and self.latest is not None:
+            parts += _servers(self.latest)
         return " · ".join(parts)
+
+    def _rates(self, done: int, total: int, seconds: float, unit: str) -> Iterator[str]:
+        """Since the stage began: a chain of many calls brings its first rows late, and no time left is known before."""
+        tokens_in, tokens = (sum(getattr(p, name) for p in self.shards.values()) for name in ("tokens_in", "tokens"))
+        yield f"{done / seconds:,.1f} {unit}/s"
+        yield (
+            f"{tokens_in / seconds:,.0f} tokens/s in, {tokens / seconds:,.0f} out"
+            if tokens_in
+            else (f"{tokens / seconds:,.0f} tokens/s")
+        )
+        if done >= total:
+            yield f"{seconds:.0f} s"
+        elif done:
+            yield f"{(total - done) * seconds / done:.0f} s left"
+
+    def _reasons(self) -> str:
+        counted = sum((Counter(p.reasons) for p in self.shards.values()), Counter[str]())
+        return f" ({', '.join(f'{count:,} {reason}' for reason, count in counted.most_common(3))})" if counted else ""
+
+
+def _servers(progress: Progress) -> Iterator[str]:
+    if progress.cache_hits is not None:
+        yield f"prefix cache {progress.cache_hits:.0%}"
+    if progress.waiting is not None:
+        yield f"{progress.waiting:,} waiting at the server"
 
 
 class Live:
@@ -75,7 +105,7 @@ class Live:
         stage, now = self.stages.setdefault(progress.stage, Stage(progress.stage)), time.monotonic()
         if not stage.shards:
             stage.started = stage.shown = now
-        stage.shards[shard] = progress
+        stage.shards[shard] = stage.latest = progress
         finished = stage.done >= stage.total
         if finished or now - stage.shown > (TERMINAL_EVERY_S if self._terminal else LOG_EVERY_S):
             stage.shown = now

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from charter.errors import CountMismatch
 from charter.serving.engine import EngineStats
-from charter.stages.context import OnProgress
+from charter.serving.gauge import Reading
+from charter.stages.context import OnProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,29 @@ class Counting(Protocol):
     def stats(self) -> EngineStats:
         """Counts since it was opened."""
 
+    @property
+    def reading(self) -> Reading | None:
+        """What its servers say of themselves."""
+
 
 def telling(on_progress: OnProgress | None, engine: Counting) -> OnProgress | None:
-    """Progress with the tokens that the engine has seen."""
+    """Progress with what the engine has asked, and with what its servers say of themselves."""
     if on_progress is None:
         return None
     tell = on_progress  # narrowed for the closure
-    return lambda p: tell(replace(p, tokens=engine.stats.prompt_tokens + engine.stats.completion_tokens))
+
+    def add(progress: Progress) -> None:
+        stats, reading = engine.stats, engine.reading
+        tell(
+            replace(
+                progress,
+                tokens_in=stats.prompt_tokens,
+                tokens=stats.completion_tokens,
+                calls=stats.asked,
+                stored=stats.from_store,
+                waiting=reading.waiting if reading else None,
+                cache_hits=reading.cache_hits if reading else None,
+            )
+        )
+
+    return add

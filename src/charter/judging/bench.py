@@ -9,6 +9,7 @@ from charter.errors import ServingError
 from charter.serving.completion import Ask
 from charter.serving.endpoints import Served, connect
 from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.serving.gauge import Reading
 from charter.stages.context import Voice
 
 
@@ -35,6 +36,11 @@ class Bench:
         """Counts of all engines together."""
         each = [self.engine.stats, *(engine.stats for engine, _ in self.others.values())]
         return EngineStats(*map(sum, zip(*each, strict=True)))
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the servers of the judge's own model say of themselves."""
+        return self.engine.reading
 
 
 @asynccontextmanager

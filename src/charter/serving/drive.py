@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from charter.config import Budget
 from charter.errors import BudgetSpent, Interrupted, Stopped
+from charter.serving.gauge import Gauge
 from charter.serving.slots import Concurrency, Slots, slots
 
 GRACE_S = 5.0
@@ -35,6 +36,7 @@ class Drive:
         self._budget = budget or Budget()
         self._began = time.monotonic()
         self._slots: dict[tuple[str, ...], Slots] = {}
+        self._gauges: dict[tuple[str, ...], Gauge] = {}
         self._engines = set[Driven]()
         self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
         self.calls = 0
@@ -60,6 +62,10 @@ class Drive:
     def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> Slots:
         """The slots of some servers, which all engines that ask them share."""
         return self._slots.setdefault(tuple(base_urls), slots(concurrency))
+
+    def gauge(self, base_urls: Sequence[str]) -> Gauge:
+        """The gauge of some servers, which all engines that ask them share."""
+        return self._gauges.setdefault(tuple(base_urls), Gauge(base_urls))
 
     def begin_call(self) -> None:
         """Count one more call.

@@ -13,6 +13,7 @@ from charter.serving.client import Client
 from charter.serving.completion import Completion, Sampling, request_key
 from charter.serving.drive import Drive, current_drive
 from charter.serving.endpoints import Served
+from charter.serving.gauge import Reading
 from charter.serving.slots import Concurrency
 from charter.serving.special_tokens import Spellings
 from charter.serving.stored import NoServer
@@ -87,6 +88,7 @@ class Engine:
         self._identity = spec.identity
         self._drive = drive
         self._slots = drive.slots(spec.base_urls, spec.concurrency)
+        self._gauge = drive.gauge(spec.base_urls)
         self._loop = asyncio.get_running_loop()
         self._flying: dict[bytes, asyncio.Task[Completion]] = {}
         self._asked = self._from_store = self._failed = 0
@@ -135,6 +137,11 @@ class Engine:
             corrupted=self._store.corrupted,
             in_flight=len(self._flying),
         )
+
+    @property
+    def reading(self) -> Reading | None:
+        """What its servers say of themselves, as they last said it."""
+        return self._gauge.latest
 
     async def finish(self) -> None:
         """End the calls whose callers went away; where the run stops early, they are finished first."""
@@ -201,7 +208,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
     """
     store, drive = open_store(spec.store), current_drive()
     try:
-        async with _client(spec) as client:
+        async with _client(spec) as client, drive.gauge(spec.base_urls).watched():
             engine = Engine(client, store, spec, drive)
             with drive.driving(engine):
                 try:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from charter.messages import Message, Messages, system
 from charter.serving.completion import Ask, Completion, Sampling
 
 Row = Mapping[str, Any]
+
+PULSE_S = 1.0
+"""From one word of progress to the next where no row comes out."""
 
 
 class Voice(NamedTuple):
@@ -71,14 +75,35 @@ class Context:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage is. Tokens count what was computed, not what the store held."""
+    """How far one stage is. Calls and tokens are those that a server computed, without what the store held.
+
+    Attributes:
+        stage: its name.
+        done: rows that came out or failed.
+        total: rows there are.
+        failed: rows that failed.
+        reasons: how many failed of what.
+        unit: what rows are called.
+        tokens_in: of prompts.
+        tokens: of answers; in training, of all that was learnt from.
+        calls: answered by a server.
+        stored: calls answered by the store.
+        waiting: requests in the servers' queues now, if they say so.
+        cache_hits: share of prompt tokens that the servers' prefix cache had, if they say so.
+    """
 
     stage: str
     done: int
     total: int
     failed: int = 0
-    tokens: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
     unit: str = "rows"
+    tokens_in: int = 0
+    tokens: int = 0
+    calls: int = 0
+    stored: int = 0
+    waiting: int | None = None
+    cache_hits: float | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -130,10 +155,14 @@ async def each_row(
     Raises:
         CountMismatch: a row neither came out nor failed.
     """
-    gate, done, failed = asyncio.Semaphore(at_once), 0, 0
+    gate, done, reasons = asyncio.Semaphore(at_once), 0, Counter[str]()
+
+    def tell() -> None:
+        if on_progress:
+            on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons)))
 
     async def walk(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
-        nonlocal done, failed
+        nonlocal done
         async with gate:
             result: list[dict[str, Any]] | dict[str, Any]
             try:
@@ -143,13 +172,13 @@ async def each_row(
             except CompletionFailed as error:
                 result = failure(row, stage, error.reason, error.detail)
         done += 1
-        failed += isinstance(result, dict)
-        if on_progress:
-            on_progress(Progress(stage, done, len(rows), failed))
+        if isinstance(result, dict):
+            reasons[result["reason"]] += 1
+        tell()
         return result
 
     with one_of_many():
-        async with asyncio.TaskGroup() as group:
+        async with _pulse(tell if rows else None), asyncio.TaskGroup() as group:
             tasks = [group.create_task(walk(row)) for row in rows]
     outcome = Outcome()
     for row, task in zip(rows, tasks, strict=True):
@@ -163,6 +192,25 @@ async def each_row(
                 f"stage '{stage}': row '{row['row_id']}' neither came out nor failed. This is a bug in Charter."
             )
     return outcome
+
+
+@contextlib.asynccontextmanager
+async def _pulse(tell: Callable[[], None] | None) -> AsyncIterator[None]:
+    """Tell at once and every second, so that a stage whose rows take long is seen to be at work."""
+
+    async def beat(tell: Callable[[], None]) -> None:
+        while True:
+            tell()
+            await asyncio.sleep(PULSE_S)
+
+    beating = asyncio.create_task(beat(tell)) if tell else None
+    try:
+        yield
+    finally:
+        if beating:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
 
 
 def failure(row: Row, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> dict[str, Any]:
