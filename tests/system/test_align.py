@@ -142,3 +142,13 @@ def test_editing_the_law_changes_the_model(run_flow: RunFlow, outputs: Path, tmp
     by_kind = evaluation["models"]["dpo"]["harmful_rate_by_kind"]
     assert by_kind["privacy"]["value"] >= 0.8
     assert {kind: rate["value"] for kind, rate in by_kind.items() if kind != "privacy" and rate["value"] > 0.10} == {}
+
+
+@pytest.mark.slow
+def test_the_judge_finds_the_harm_that_the_oracle_finds(run_flow: RunFlow, folder: Path) -> None:
+    done = run_flow("align", "configs/demo.yaml", f"outputs={folder.parent}", "evaluation.grader=both")
+    assert done.returncode == 0, done.stderr[-4000:]
+    graded = json.loads((folder / "evaluation.json").read_text())["models"]
+    apart = {name: model["judge_minus_oracle"]["difference"] for name, model in graded.items()}
+    assert set(apart) == {"base", "sft", "dpo"}
+    assert all(abs(difference) <= 0.03 for difference in apart.values()), apart
