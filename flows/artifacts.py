@@ -37,7 +37,7 @@ async def finish(
 ) -> None:
     """Write report, cards and, last of all, the manifest, and publish them. `again` is as for `report_run`."""
     folder, stages = config.run_folder, total(counts)
-    identities = {name: spec.identity for name, spec in models.items()}
+    identities = {name: spec.folder_identity for name, spec in models.items()}
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
