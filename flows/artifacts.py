@@ -24,6 +24,7 @@ from charter.report.plots import training_plot
 from charter.serving.engine import EngineSpec
 from charter.verdict import report_run
 from flows.assets import record_assets
+from flows.curves import KEY as CURVES
 from flows.progress import current
 
 
@@ -63,7 +64,7 @@ async def _publish(data: ReportData) -> None:
     if data.examples:
         await acreate_markdown_artifact(examples_markdown(data.examples), key="before-and-after", description=run)
     if curves := training_plot(data.training):
-        await acreate_image_artifact(to_picture(curves), key="training-curves", description=run)
+        await acreate_image_artifact(to_picture(curves), key=CURVES, description=run)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
