@@ -14,7 +14,7 @@ from charter.serving.fleet import serve_all
 from charter.training import train
 from tests.training_data import write_pairs, write_sft
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SECTION = {"batch_size": 8, "learning_rate": 5e-3, "max_length": 400}
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,13 +67,14 @@ def test_four_bits_without_a_gpu_are_told_before_anything_is_trained(made: Path,
             look()
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_four_bits_without_bitsandbytes_name_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho 'GPU 0: A card (UUID: GPU-1)'\n")
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(sys, "path", [])  # nothing that is not loaded yet can be found
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     gpus.cache_clear()
     try:
         with pytest.raises(ConfigError, match=r"bitsandbytes is not installed .* `pip install 'charter\[qlora\]'`"):
