@@ -37,6 +37,10 @@ class Optimisation(Section):
 class Sft(Optimisation):
     """Supervised fine-tuning on revisions (SL-CAI)."""
 
+    helpful_share: Share = 1.0
+    """At most this share of the rows are answers that needed no revision, which keep the model helpful; the others are
+    left out by lot. 1: all there are."""
+
 
 class Dpo(Optimisation):
     """Direct preference optimisation on soft-labelled pairs."""
