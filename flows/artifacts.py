@@ -30,6 +30,7 @@ from charter.report.plots import training_plot
 from charter.serving.engine import EngineSpec
 from charter.verdict import report_run
 from flows.assets import record_assets
+from flows.curves import KEY as CURVES
 from flows.progress import current
 
 
@@ -43,7 +44,7 @@ async def finish(
 ) -> None:
     """Write report, cards and, last of all, the manifest, and publish them. `again` is as for `report_run`."""
     folder, stages = config.run_folder, total(counts)
-    identities = {name: spec.identity for name, spec in models.items()}
+    identities = {name: spec.folder_identity for name, spec in models.items()}
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
@@ -73,7 +74,7 @@ async def _publish(data: ReportData) -> None:
     if data.examples:
         await acreate_markdown_artifact(examples_markdown(data.examples), key="before-and-after", description=run)
     if curves := training_plot(data.training):
-        await acreate_image_artifact(to_picture(curves), key="training-curves", description=run)
+        await acreate_image_artifact(to_picture(curves), key=CURVES, description=run)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)

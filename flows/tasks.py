@@ -24,6 +24,7 @@ from charter.stages.context import Progress
 from charter.suites.asking import ask_suites
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
+from flows.curves import LiveCurves
 from flows.progress import current
 from flows.serving import serve_base
 
@@ -92,7 +93,7 @@ def train_step(
     """
     folder, live = config.run_folder, current()
     name, made_in = (later.model, later.folder) if later else (step, folder)
-    data, tell = made_in / DATA[step], _tell_metrics(name)
+    data, tell = made_in / DATA[step], _tell_metrics(step, name)
     live.say(f"train {name}: starting")
     result = train(step, model, data, folder / name, config.training, config.seed, tell, reward)
     how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
@@ -166,10 +167,11 @@ async def audit_pairs(config: Config, engine: EngineSpec) -> Path:
     return await session.audit_pairs(config, engine, current().tell)
 
 
-def _tell_metrics(name: str) -> Callable[[dict[str, Any]], None]:
-    live = current()
+def _tell_metrics(step: Step, name: str) -> Callable[[dict[str, Any]], None]:
+    live, curves = current(), LiveCurves(step, name)
 
     def tell(row: dict[str, Any]) -> None:
+        curves.add(row)
         live.tell(Progress(f"train {name}", row["step"], row["total_steps"], tokens=row["tokens"], unit="steps"))
 
     return tell

@@ -11,14 +11,15 @@ if sys.argv[1] == "-c":
     print("vllm stand-in")
 else:
     option = lambda name: sys.argv[sys.argv.index(name) + 1]
-    with run_null_server(NullServer(model_name=option("--served-model-name")), int(option("--port"))):
+    server = NullServer(model_name=option("--served-model-name"), takes_adapters={takes_adapters})
+    with run_null_server(server, int(option("--port"))):
         threading.Event().wait()
 """
 
 
-def write_stand_in(folder: Path) -> str:
+def write_stand_in(folder: Path, takes_adapters: bool = False) -> str:
     """Write the program; what `serving.python` is set to."""
     program = folder / "stand-in-python"
-    program.write_text(_PROGRAM.format(python=sys.executable))
+    program.write_text(_PROGRAM.format(python=sys.executable, takes_adapters=takes_adapters))
     program.chmod(0o755)
     return str(program)

@@ -8,6 +8,7 @@ from charter.constitution import eligible, load_constitution
 from charter.data.sources import open_source
 from charter.errors import ConfigError
 from charter.evaluation.requests import load_requests
+from charter.hardware import gpus
 from charter.judging.bench import member_identities
 from charter.judging.floor import check_audit
 from charter.judging.kinds import check_laws
@@ -30,6 +31,7 @@ def check(config: Config) -> None:
     _check_constitution(config)
     _check_rounds(config)
     check_tracker(config.training)
+    check_method(config.training)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
     others = member_identities(config)
@@ -74,6 +76,23 @@ def check_tracker(training: Training) -> None:
         package = tracker.replace("_", "-")
         raise ConfigError(
             f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
+        )
+
+
+def check_method(training: Training) -> None:
+    """Look whether weights can be held in 4 bits here.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if training.method != "qlora":
+        return
+    if not gpus():
+        raise ConfigError("training.method 'qlora': no GPU was found here. Set training.method=lora, or use a GPU.")
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "training.method 'qlora': bitsandbytes is not installed here. Run `pip install 'charter[qlora]'`, or set "
+            "training.method=lora."
         )
 
 

@@ -68,7 +68,10 @@ def test_a_file_that_is_broken_and_mended_is_told_of_once(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "command",
-    [[sys.executable, "-m", "flows.notify"], ["charter", "constitution", "notify"]],
+    [
+        [sys.executable, "-m", "flows.notify"],
+        [str(Path(sys.executable).with_name("charter")), "constitution", "notify"],
+    ],
     ids=["flows.notify", "charter"],
 )
 def test_a_server_that_is_away_is_one_message(tmp_path: Path, prefect_home: Path, command: list[str]) -> None:

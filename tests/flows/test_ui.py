@@ -144,7 +144,7 @@ async def events(stage: Stage, name: str) -> list[dict[str, Any]]:
 
 def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "own.md").write_text("no heading\n")
-    command = ["charter", "constitution", "notify", "own.md"]
+    command = [str(Path(sys.executable).with_name("charter")), "constitution", "notify", "own.md"]
     environment = {**os.environ, **stage.cockpit.client()}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
@@ -217,7 +217,7 @@ def notify_of_drift(stage: Stage, url: str, folder: Path) -> None:
     automation = yaml.safe_load(Path("flows/cockpit/drift.yaml").read_text())
     automation["actions"][0]["block_document_id"] = str(block)
     (folder / "drift.yaml").write_text(yaml.safe_dump(automation))
-    command = ["prefect", "automation", "create", "--from-file", str(folder / "drift.yaml")]
+    command = [sys.executable, "-m", "prefect", "automation", "create", "--from-file", str(folder / "drift.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=stage.cockpit.client())
     assert done.returncode == 0, done.stdout + done.stderr
 

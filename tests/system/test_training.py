@@ -321,6 +321,14 @@ def test_a_watchdog_stops_a_run_in_plain_words_and_lets_it_go_on(world: World, t
     assert "are over 24 tokens" in (out / "training.log").read_text()
 
 
+def test_a_launcher_that_starts_fewer_processes_than_were_asked_for_is_found_out(world: World, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")
+    with pytest.raises(TrainingError, match=r"training.processes '2': 1 process\(es\) came up"):
+        world.dpo_again(tmp_path / "dpo", processes=2, accelerate_config=mine)
+    assert not (tmp_path / "dpo" / "DONE").exists()
+
+
 DP = {"epochs": 2, "batch_size": 2, "sft_weight": 0.0, "learning_rate": 1e-4}
 
 

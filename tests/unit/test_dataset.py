@@ -1,6 +1,8 @@
 """A finished dataset as another run's beginning."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from charter.config import Config, Generation, Training
 from charter.data.shards import read_rows
 from charter.dataset import check_training, take_dataset, with_dataset
 from charter.errors import ConfigError
-from charter.inspection import check
+from charter.hardware import gpus
+from charter.inspection import check, check_method
 from charter.messages import Messages
 from charter.serving.completion import Sampling
 from tests.scripted_run import make_run
@@ -54,6 +57,30 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_is_trained(made: Pa
     for look in (lambda: check(config), lambda: check_training(config, made)):
         with pytest.raises(ConfigError, match=r"training.tracker 'comet_ml': .* Run `pip install comet-ml`"):
             look()
+
+
+@pytest.mark.skipif(bool(gpus()), reason="a GPU is here")
+def test_four_bits_without_a_gpu_are_told_before_anything_is_trained(made: Path, tmp_path: Path) -> None:
+    config = Config(name="again", outputs=tmp_path, training=Training(method="qlora"))
+    for look in (lambda: check(config), lambda: check_training(config, made)):
+        with pytest.raises(ConfigError, match=r"training.method 'qlora': no GPU .* Set training.method=lora"):
+            look()
+
+
+def test_four_bits_without_bitsandbytes_name_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'GPU 0: A card (UUID: GPU-1)'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(sys, "path", [])  # nothing that is not loaded yet can be found
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    gpus.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=r"bitsandbytes is not installed .* `pip install 'charter\[qlora\]'`"):
+            check_method(Training(method="qlora"))
+    finally:
+        gpus.cache_clear()
 
 
 def test_the_data_is_copied_with_its_manifest_and_what_was_there_goes(made: Path, tmp_path: Path) -> None:

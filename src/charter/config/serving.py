@@ -37,6 +37,9 @@ class Serving(Section):
     """Groups of GPUs that share the stack of layers."""
     data_parallel: Count = 1
     """Copies of the model behind one server."""
+    adapters: bool = True
+    """Models that were trained with adapters of the same base, and the base, share one server, into which vLLM loads
+    the adapters; where it cannot, and when off, each is served merged, by itself."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Off unless you know the model's authors."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600.0

@@ -37,6 +37,10 @@ class Optimisation(Section):
 class Sft(Optimisation):
     """Supervised fine-tuning on revisions (SL-CAI)."""
 
+    helpful_share: Share = 1.0
+    """At most this share of the rows are answers that needed no revision, which keep the model helpful; the others are
+    left out by lot. 1: all there are."""
+
 
 class Dpo(Optimisation):
     """Direct preference optimisation on soft-labelled pairs."""
@@ -100,8 +104,9 @@ class Training(Section):
     """How many times DPO aligns the model. In each round after the first, the model of the round before answers the
     prompts of the pairs again; the answers are critiqued, revised and judged as in the first, by the same models, and
     DPO goes on from it. Of all rounds, the model that does best in the evaluation is kept."""
-    method: Literal["full", "lora"] = "full"
-    """Train every weight, or low-rank adapters that are merged at the end."""
+    method: Literal["full", "lora", "qlora"] = "full"
+    """Train every weight, or low-rank adapters that are merged at the end; with `qlora` beside weights that are held in
+    4 bits while training, in a quarter of the memory (a GPU, and bitsandbytes to be installed)."""
     lora_rank: Count = 16
     """Rank of the adapters."""
     processes: Count = 1
@@ -127,6 +132,11 @@ class Training(Section):
     """Reinforcement learning, for `preference: grpo`."""
 
     @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained, and not every weight."""
+        return self.method != "full"
+
+    @property
     def asks_judge(self) -> bool:
         """Whether the judge is asked while a model is trained."""
         return self.preference == "grpo" and self.grpo.reward == "judge"
@@ -141,6 +151,15 @@ class Training(Section):
             raise ValueError(
                 f"{self.processes} processes need `distributed`: ddp where the model fits on one GPU,"
                 " else fsdp2 or zero3"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _four_bits_are_not_split(self) -> Self:
+        if self.method == "qlora" and self.distributed in ("fsdp2", "zero3"):
+            raise ValueError(
+                f"method: qlora holds the whole model in 4 bits in each process, and {self.distributed} would split it;"
+                " set distributed: ddp, or method: lora"
             )
         return self
 

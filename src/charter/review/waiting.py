@@ -20,6 +20,7 @@ from charter.serving.identity import model_identity
 
 Step = Literal["review", "sign-off"]
 FILE = "waiting.json"
+_KEPT = ("model_name", "identity", "merged")
 
 
 class Waiting(NamedTuple):
@@ -40,7 +41,7 @@ def begin_waiting(config: Config, step: Step, counts: Sequence[StageCount], mode
         "for": step,
         "inputs": _inputs(config, step),
         "counts": [asdict(count) for count in counts],
-        "models": {name: {"model_name": spec.model_name, "identity": spec.identity} for name, spec in models.items()},
+        "models": {name: {key: getattr(spec, key) for key in _KEPT} for name, spec in models.items()},
     }
     write_json(config.run_folder / FILE, noted)
 

@@ -39,6 +39,8 @@ class Served:
     """The output of a server started here."""
     special_tokens: tuple[str, ...] = ()
     """Those of its tokenizer, where its files are at hand."""
+    merged: str = ""
+    """Of an adapter that is served beside its base: the identity of the folder with the merged weights."""
 
     @property
     def base_url(self) -> str:

@@ -42,6 +42,13 @@ class EngineSpec:
     """The log of a server started here: when that server has ended, nobody waits for it."""
     special_tokens: tuple[str, ...] = ()
     """Of the model's tokenizer: text that spells one is sent so that it is not taken for it."""
+    merged: str = ""
+    """Of an adapter that is served beside its base: the identity of the folder with the merged weights."""
+
+    @property
+    def folder_identity(self) -> str:
+        """What identifies the model as it lies in its folder, however it is served."""
+        return self.merged or self.identity
 
     @classmethod
     def of(
@@ -57,6 +64,7 @@ class EngineSpec:
             api_key_env,
             server_log=str(served.log) if served.log else None,
             special_tokens=served.special_tokens,
+            merged=served.merged,
         )
 
 

@@ -1,20 +1,25 @@
 """Several models served at once, started side by side: on two cores the starts overlap."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from charter.config import Serving
+from charter.errors import ModelError, ServingError
+from charter.serving.adapters import Group, alone, group, serve_group
 from charter.serving.endpoints import Served, connect
 from charter.serving.process import serve
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def serve_all(
     models: Mapping[str, str | Path], settings: Serving, logs: Path, on_progress: Callable[[str], None] | None = None
 ) -> Iterator[dict[str, Served]]:
-    """Serve each of `models` on a port of its own; all of them are gone when the block ends.
+    """Serve `models`, adapters of one base on one server, the others each on a port of its own, until the block ends.
 
     Args:
         models: folders or hub ids by the name to serve them under.
@@ -26,15 +31,31 @@ def serve_all(
         ModelError, ServingError: one of them did not start; those that did are ended.
     """
     free = settings.model_copy(update={"port": None})
+    groups = group(models) if settings.adapters else [alone(*one) for one in models.items()]
 
-    def start(stack: ExitStack, name: str) -> Served:
-        tell = (lambda line: on_progress(f"{name}: {line}")) if on_progress else None
-        return stack.enter_context(serve(models[name], free, logs / f"vllm-{name}.log", name, tell, len(models)))
+    def start(stack: ExitStack, shared: Group) -> dict[str, Served]:
+        log, tell = logs / f"vllm-{shared.host}.log", _telling(on_progress, shared.host)
+        try:
+            return stack.enter_context(serve_group(shared, free, log, tell, len(groups)))
+        except (ModelError, ServingError) as error:
+            if not shared.adapters:
+                raise
+            tell(f"vLLM does not serve adapters of it, so each model is served merged, by itself. {error}")
+        merged, members = (
+            settings.model_copy(update={"adapters": False}),
+            {name: models[name] for name in shared.members},
+        )
+        return stack.enter_context(serve_all(members, merged, logs, on_progress))
 
-    with ExitStack() as stack, ThreadPoolExecutor(len(models)) as pool:
-        stacks = {name: stack.enter_context(ExitStack()) for name in models}
-        starting = {name: pool.submit(start, stacks[name], name) for name in models}
-        yield {name: future.result() for name, future in starting.items()}
+    with ExitStack() as stack, ThreadPoolExecutor(len(groups)) as pool:
+        stacks = [stack.enter_context(ExitStack()) for _ in groups]
+        starting = [pool.submit(start, own, shared) for own, shared in zip(stacks, groups, strict=True)]
+        found = {name: served for future in starting for name, served in future.result().items()}
+        yield {name: found[name] for name in models}
+
+
+def _telling(on_progress: Callable[[str], None] | None, name: str) -> Callable[[str], None]:
+    return (lambda line: on_progress(f"{name}: {line}")) if on_progress else logger.info
 
 
 @contextmanager

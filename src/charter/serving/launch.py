@@ -204,6 +204,8 @@ def environment(launch: Launch, settings: Serving, side_by_side: int) -> dict[st
     }
     if launch.local:  # nothing to look up; a hub id keeps what the user set
         values |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if "--enable-lora" in settings.extra_args:
+        values |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     if launch.on_cpu and _in_one_process(settings):
         # Bound threads would put two servers on the same core; one core is left to the rest of the server.
         threads = max(1, (cores() - 1) // side_by_side)

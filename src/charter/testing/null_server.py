@@ -73,6 +73,10 @@ class NullServer:
     """Arguments that are refused, such as `structured_outputs`."""
     api_key: str | None = None
     """Asked for as a bearer token when set."""
+    takes_adapters: bool = False
+    """Whether adapters can be loaded; a model of each one's name then answers as well."""
+    adapters: dict[str, str] = field(default_factory=dict)
+    """The folders of those that were."""
     counts: Counter[str] = field(default_factory=Counter)
     """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `most running`, `prompt_tokens`,
     `tokens`."""
@@ -91,6 +95,8 @@ class NullServer:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
+        if self.takes_adapters:
+            app.router.add_post("/v1/load_lora_adapter", self._load_adapter)
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         return app
@@ -103,6 +109,11 @@ class NullServer:
             return _error(401, "Unauthorized")
         card = {"id": self.model_name, "object": "model", "root": self.root, "max_model_len": self.max_model_len}
         return web.json_response({"object": "list", "data": [card]})
+
+    async def _load_adapter(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        self.adapters[asked["lora_name"]] = asked["lora_path"]
+        return web.Response(text=f"Success: LoRA adapter '{asked['lora_name']}' added successfully.")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         series = {
@@ -158,7 +169,7 @@ class NullServer:
         return self.api_key is None or request.headers.get("Authorization") == f"Bearer {self.api_key}"
 
     def _refusal(self, body: dict[str, Any]) -> web.Response | None:
-        if body.get("model") != self.model_name:
+        if body.get("model") not in (self.model_name, *self.adapters):
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         if refused := next((name for name in self.unknown if name in body), None):
             return _error(400, f"Unrecognized request argument supplied: {refused}")

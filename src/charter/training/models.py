@@ -1,5 +1,6 @@
 """Loading a model to train and saving what came of it, as vLLM and transformers want to find it."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import (
 
 from charter.config import Training
 from charter.errors import ModelError, TrainingError
+from charter.training.adapter import keep_adapter
 from charter.training.identity import model_files
 from charter.training.job import Job, Step
 
@@ -47,22 +49,44 @@ def end_tokens(model: str, tokenizer: Any) -> set[int]:
 def load(job: Job) -> Any:
     """The model to train: float32 weights, which optimisers need; with adapters on a GPU, as it was saved.
 
-    A reward model has one number to say in place of the next token; what says it is new.
+    Under `qlora` the weights beside the adapters are held in 4 bits (Dettmers et al., 2023, arXiv 2305.14314).
 
     Raises:
         ModelError: the weights cannot be read.
     """
-    adapters_on_gpu = job.settings.method == "lora" and torch.cuda.is_available()
+    if job.settings.method == "qlora":
+        return _read(job, dtype=torch.bfloat16, quantization_config=_four_bits(), device_map={"": _device()})
+    adapters_on_gpu = job.settings.has_adapters and torch.cuda.is_available()
+    return _read(job, dtype="auto" if adapters_on_gpu else torch.float32)
+
+
+def _read(job: Job, **how: Any) -> Any:
+    """A reward model has one number to say in place of the next token; what says it is new."""
     try:
-        dtype = "auto" if adapters_on_gpu else torch.float32
         if job.step != "reward":
-            return AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+            return AutoModelForCausalLM.from_pretrained(job.model, **how)
         from trl.trainer.reward_trainer import suppress_seqcls_warning
 
         with suppress_seqcls_warning():
-            return AutoModelForSequenceClassification.from_pretrained(job.model, dtype=dtype, num_labels=1)
+            return AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=1, **how)
     except (OSError, ValueError) as error:
         raise ModelError(f"model '{job.model}': its weights cannot be read: {error}") from error
+
+
+def _four_bits() -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _device() -> int | str:
+    """Of this process: launchers number those of one machine in LOCAL_RANK."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
 
 
 def adapters(settings: Training, step: Step = "sft") -> Any:
@@ -70,7 +94,7 @@ def adapters(settings: Training, step: Step = "sft") -> Any:
 
     A reward model's last layer is new, and trained as a whole.
     """
-    if settings.method == "full":
+    if not settings.has_adapters:
         return None
     from peft import LoraConfig
 
@@ -86,6 +110,8 @@ def adapters(settings: Training, step: Step = "sft") -> Any:
 def save(trainer: Any, job: Job) -> None:
     """Write the weights, adapters merged, in the dtype they came in; everything else is copied from the input model.
 
+    The adapters are kept as well, see `charter.training.adapter`.
+
     What training changed in memory (a padding token, the cache switched off) does not reach the saved model, but for
     the config of a reward model, which is another kind of model. Every process calls this, as split weights are
     gathered from all of them; the first one writes.
@@ -93,8 +119,10 @@ def save(trainer: Any, job: Job) -> None:
     model = _gather(trainer, job) if is_split(trainer) else trainer.accelerator.unwrap_model(trainer.model)
     if not trainer.is_world_process_zero():
         return
-    if job.settings.method == "lora":
-        model = model.float().merge_and_unload()
+    if job.settings.has_adapters:
+        if job.step != "reward":
+            keep_adapter(model, job)
+        model = _whole(model, job).float().merge_and_unload()
     write_model(model, job.model, job.out, ("config.json", "generation_config.json") if job.step == "reward" else ())
 
 
@@ -118,7 +146,7 @@ def _gather(trainer: Any, job: Job) -> Any:
     if not trainer.is_world_process_zero():
         return None
     model = load(job)
-    if job.settings.method == "lora":
+    if job.settings.has_adapters:
         from peft import get_peft_model
 
         model = get_peft_model(model, adapters(job.settings, job.step))
@@ -128,6 +156,17 @@ def _gather(trainer: Any, job: Job) -> Any:
         raise TrainingError(f"training step '{job.step}': gathered weights do not fit the model: {missing}.")
     model.tie_weights()
     return model
+
+
+def _whole(model: Any, job: Job) -> Any:
+    """The adapters beside weights that they can be merged into: those of 4 bits are left behind for the model's own."""
+    if job.settings.method != "qlora":
+        return model
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    whole = get_peft_model(_read(job, dtype=torch.float32), adapters(job.settings, job.step))
+    set_peft_model_state_dict(whole, get_peft_model_state_dict(model))
+    return whole
 
 
 def _folder(model: str) -> Path:

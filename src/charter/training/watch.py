@@ -84,8 +84,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             self._say(name, text)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A short run never fills a window: look at what there is."""
+        """A short run never fills a window: look at what there is, and at whether anything was learnt."""
         self._say("falling", watchdogs.see_falling_likelihood(self._lines, least=1))
+        self._say("nothing-learnt", watchdogs.see_nothing_learnt(self._lines))
 
     def _look_at_lines(self) -> Iterator[tuple[str, str | None]]:
         yield "no-difference", watchdogs.see_no_difference(self._lines)

@@ -23,6 +23,9 @@ _FAULTLESS_PAIRS = 256
 _UNMOVED = 2
 """Steps whose loss is still that of the untouched model, as the learning rate rises from 0."""
 
+_LEAST_MARGIN = 0.01
+"""The reward margin of a model that prefers the better answer with a probability of 0.5025."""
+
 _DRIFT = 2.0
 _MISSING_SHARE = 0.5
 
@@ -105,6 +108,21 @@ def see_falling_likelihood(lines: Sequence[Line], least: int = _WINDOW) -> str |
     return (
         f"log p(chosen) fell by {-sum(changes) / len(changes):.1f} nats per answer from its reference: likelihood"
         " displacement. Raise training.dpo.sft_weight, or lower training.dpo.learning_rate."
+    )
+
+
+def see_nothing_learnt(lines: Sequence[Line]) -> str | None:
+    """DPO ended where it began; a step's margin is measured before the step."""
+    later = lines[len(lines) // 2 :][-_WINDOW:]
+    margins = [line["rewards/margins"] for line in later if "rewards/margins" in line]
+    if not margins or (margin := sum(margins) / len(margins)) >= _LEAST_MARGIN:
+        return None
+    steps, moving = len(lines), sum(line.get("learning_rate", 0.0) > 0 for line in lines)
+    return (
+        f"at the end chosen and rejected answers are told apart by a reward margin of {margin:.4f}, after {steps}"
+        f" optimiser step(s), {moving} of which had a learning rate above 0 (it rises from 0): nothing shows that the"
+        " model learnt the preference. Give it more pairs, lower training.dpo.batch_size for more steps, or raise"
+        " training.dpo.epochs or training.dpo.learning_rate."
     )
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from charter.config import Sft
 from charter.data.schema import FAILURES
 from charter.errors import CharterError, TrainingError
 from charter.serving.drive import drive
@@ -32,6 +34,7 @@ from charter.training.job import (
     write_done,
     write_whole,
 )
+from charter.training.mix import over_share
 from charter.training.process import PARENT
 from charter.training.rows import Rows, encode_rows, read_table
 
@@ -86,7 +89,11 @@ def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
     """The rows to train on; those left out are written down."""
     section = job.optimisation
     table = read_table(job.data, job.step, getattr(section, "soft_labels", False))
+    left_out = over_share(job.data, section.helpful_share) if isinstance(section, Sft) else []
+    if left_out:
+        table = table.filter(~pc.field("row_id").isin([row.row_id for row in left_out]))
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
+    rows.dropped += left_out
     if _is_first():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)

@@ -21,14 +21,15 @@ def config(tmp_path: Path) -> Config:
     (tmp_path / "run").mkdir()
     prompts = Prompts(source=str(tmp_path / "prompts.jsonl"))
     config = Config(outputs=tmp_path, constitution=tmp_path / "law.md", prompts=prompts)
-    begin_waiting(config, "review", COUNTS, {"base": EngineSpec(("http://127.0.0.1:9/v1",), "m", "sha256:1", "store")})
+    asked = EngineSpec(("http://127.0.0.1:9/v1",), "m", "sha256:1", "store", merged="sha256:2")
+    begin_waiting(config, "review", COUNTS, {"base": asked})
     return config
 
 
 def test_what_was_done_is_found_and_nobody_is_served(config: Config) -> None:
     found = waiting(config, "review")
     assert found is not None and found.counts == COUNTS
-    assert found.models == {"base": EngineSpec((), "m", "sha256:1", config.store_url)}
+    assert found.models == {"base": EngineSpec((), "m", "sha256:1", config.store_url, merged="sha256:2")}
     assert waiting(config, "sign-off") is None
     end_waiting(config)
     assert waiting(config, "review") is None

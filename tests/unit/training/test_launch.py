@@ -83,6 +83,10 @@ def test_the_launcher_follows_from_the_settings(settings: dict[str, object], lau
             {"processes": 2, "distributed": "fsdp2", "accelerate_config": "mine.yaml"},
             "distributed: fsdp2 and accelerate_config both say how to launch; leave one out",
         ),
+        (
+            {"processes": 2, "distributed": "zero3", "method": "qlora"},
+            "in 4 bits in each process, and zero3 would split it; set distributed: ddp, or method: lora",
+        ),
     ],
 )
 def test_a_launch_that_is_not_clear_is_refused(settings: dict[str, object], message: str) -> None:

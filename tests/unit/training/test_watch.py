@@ -87,9 +87,30 @@ def test_a_short_run_is_looked_at_when_it_ends(tmp_path: Path) -> None:
 def test_likelihood_that_holds_is_not_said(tmp_path: Path) -> None:
     it = watch(tmp_path)
     for step in range(1, 21):
-        log(it, step, **rewards(0.01 * (step - 1), 0.0))
+        log(it, step, **rewards(0.01 * (step - 1), 0.01 * (step - 1)))
     it.on_train_end(None, None, None)
     assert it.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("margins", "rates", "said"),
+    [
+        ([0.0], [0.0], "margin of 0.0000, after 1 optimiser step(s), 0 of which had a learning rate above 0"),
+        ([0.0, 0.0, 0.001, 0.002], [0.0, 1e-9, 1e-9, 0.0], "margin of 0.0015, after 4 optimiser step(s), 2 of which"),
+        ([0.0, 0.1, -0.3, -0.4], [1e-5] * 4, "margin of -0.3500, after 4 optimiser step(s), 4 of which"),
+        ([0.0, 0.0, 0.01, 0.02], [1e-5] * 4, ""),
+    ],
+    ids=["one-step", "tiny-steps", "the-wrong-way", "learnt"],
+)
+def test_a_run_that_learns_nothing_is_said_when_it_ends(
+    tmp_path: Path, margins: list[float], rates: list[float], said: str
+) -> None:
+    it = watch(tmp_path)
+    for step, (margin, rate) in enumerate(zip(margins, rates, strict=True), 1):
+        log(it, step, learning_rate=rate, **rewards(0.0, margin))
+    assert it.warnings == []
+    it.on_train_end(None, None, None)
+    assert [said in text for text in it.warnings] == ([True] if said else [])
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,11 @@ def drift(tiny: Path, folder: Path, watch: str) -> Watch:
     return train(tiny, folder, data, watch=watch, epochs=10, learning_rate=1e-2, sft_weight=1.0)
 
 
+def nothing_learnt(tiny: Path, folder: Path, watch: str) -> Watch:
+    """One step, and warm-up gives it a learning rate of 0."""
+    return train(tiny, folder, pairs(8), watch=watch, warmup_share=0.1)
+
+
 def not_a_number(tiny: Path, folder: Path, watch: str) -> Watch:
     return train(tiny, folder, pairs(16), watch=watch, learning_rate=1e30)
 
@@ -105,6 +110,7 @@ DOGS: list[tuple[Callable[[Path, Path, str], Watch], str]] = [
     (falling, r"log p\(chosen\) fell by \d+\.\d nats per answer from its reference: likelihood displacement"),
     (leak, r"256 pairs from step \d on are all ranked right"),
     (drift, r"answers became shorter: from \d+ tokens to \d+"),
+    (nothing_learnt, r"margin of 0\.0000, after 1 optimiser step\(s\), 0 of which had a learning rate above 0"),
     (long_rows, r"4 of 20 rows \(20%\) are over 256 tokens and are left out.*Raise training\.dpo\.max_length"),
     (no_end, r"\d+ of 24 rows have no end-of-turn token.*never stops.*Mend the chat template"),
     (altered, r"8 of 8 rows do not come back .* p0: 'You .*' becomes 'YOU .*Mend chat_template\.jinja"),

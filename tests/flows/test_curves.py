@@ -1,0 +1,29 @@
+"""Curves of a step that still trains, as image artifacts of real Prefect."""
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
+
+from flows.curves import FIRST_S, KEY, LiveCurves
+
+
+def row(step: int) -> dict[str, float]:
+    return {"step": step, "total_steps": 40, "loss": 0.7 - 0.01 * step, "rewards/accuracies": 0.5, "tokens": 10 * step}
+
+
+@flow(flow_run_name="curves-while-it-trains")
+async def trains() -> None:
+    at_once, later = LiveCurves("dpo", "dpo-round-2", first_s=0.0), LiveCurves("sft", "sft", first_s=FIRST_S)
+    for step in (1, 2, 3):
+        at_once.add(row(step))
+        later.add(row(step))
+
+
+async def test_curves_are_drawn_while_a_step_trains_and_no_more_often_than_is_due(prefect_server: None) -> None:
+    await trains()
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=["curves-while-it-trains"]))
+        found = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
+    drawn = [artifact for artifact in found if artifact.key == KEY]
+    assert sorted(str(one.description) for one in drawn) == [f"dpo-round-2, step {step} of 40" for step in (1, 2, 3)]
+    assert all(str(one.data).startswith("data:image/svg+xml;base64,") for one in drawn)
