@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
