@@ -55,7 +55,7 @@ def server() -> Iterator[NullServer]:
         yield server
 
 
-def config(outputs: Path, url: str, **changes: object) -> Config:
+def config(outputs: Path | str, url: str, **changes: object) -> Config:
     return Config.model_validate(
         {
             "name": "run",
@@ -122,13 +122,13 @@ async def test_two_nodes_share_shards_on_s3(
     monkeypatch.chdir(tmp_path)
     await dataset(config(Path("here"), server.url))
     runner = {"kind": "ray", "address": cluster.address}
-    await dataset(config(Path("unused"), server.url, outputs=f"s3://{BUCKET}/runs", runner=runner))
+    await dataset(config(f"s3://{BUCKET}/runs", server.url, runner=runner))
     found = objects(s3, "runs/run/")
     assert {name: data for name, data in found.items() if name.endswith(".parquet")} == tables(Path("here"))
     assert "manifest.json" in found
 
 
-async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
+async def test_what_a_shard_meets_on_a_node_is_what_a_flow_elsewhere_raises(
     prefect_server: None, cluster: RayCluster, tmp_path: Path
 ) -> None:
     (tmp_path / "prompts").mkdir()
@@ -137,7 +137,7 @@ async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
     @flow
     async def walk() -> None:
         with live():
-            await walk_on_ray(Runner(kind="ray", address=cluster.address), tmp_path, [(respond, SPEC)])
+            await walk_on_ray(Runner(kind="ray", address=cluster.client_address), tmp_path, [(respond, SPEC)])
 
     with pytest.raises(ConfigError, match=r"config\.yaml': no such file"):
         await walk()
