@@ -7,6 +7,7 @@ from prefect import flow
 
 from charter.config import Config
 from charter.inspection import check
+from charter.remote import brought_home
 from charter.review.waiting import waiting
 from charter.run import locked
 from flows.artifacts import finish
@@ -22,14 +23,15 @@ from flows.tasks import make_dataset
 async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     check(config)
-    with locked(config.run_folder), live(), driving(config):
+    with locked(config.work_folder), live(), driving(config):
         if reviewed := waiting(config, "review"):  # suspended when the data was made
             counts, makers = reviewed
         else:
             with serve_makers(config) as makers:
                 counts = await make_dataset(config, makers)
         counts += await review(config, counts, makers)  # by people, if review.labels asks for them
-        await finish(config, counts, makers, again="dataset")
+        with brought_home(config) as here:  # a copy, if `outputs` are on S3
+            await finish(here, counts, makers, again="dataset")
 
 
 if __name__ == "__main__":

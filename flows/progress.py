@@ -15,7 +15,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 
-from charter.stages.context import Progress
+from charter.stages.context import OnProgress, Progress
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
@@ -142,6 +142,12 @@ def live() -> Iterator[Live]:
 def current() -> Live:
     """The flow's progress, or a new one where a task runs by itself."""
     return _LIVE.get() or Live()
+
+
+def telling(shard: int) -> OnProgress | None:
+    """What a shard's task tells the flow of; none in a process of its own, where the flow sees its end alone."""
+    flow = _LIVE.get()
+    return None if flow is None else lambda progress: flow.tell(progress, shard)
 
 
 def _log(line: str) -> None:

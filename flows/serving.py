@@ -52,14 +52,14 @@ def serve_contenders(config: Config, base: str | None) -> Iterator[dict[str, Eng
 def serve_trained(config: Config, models: Mapping[str, Path]) -> Iterator[dict[str, EngineSpec]]:
     """Trained models, side by side, on servers started here."""
     settings = config.serving.model_copy(update={"base_urls": (), "model_name": None})
-    with serve_all(models, settings, config.run_folder / "logs", current().say) as served:
+    with serve_all(models, settings, config.work_folder / "logs", current().say) as served:
         yield {name: _spec(config, one) for name, one in served.items()}
 
 
 @contextmanager
 def _serve(config: Config, places: Mapping[str, tuple[str, Serving]]) -> Iterator[dict[str, EngineSpec]]:
     """Models, each on the servers named for it or on vLLM started here."""
-    with serve_each(places, config.serving, config.run_folder / "logs", current().say) as served:
+    with serve_each(places, config.serving, config.work_folder / "logs", current().say) as served:
         yield {name: _spec(config, one) for name, one in served.items()}
 
 

@@ -17,7 +17,7 @@ from charter.config import Config
 from charter.counts import StageCount
 from charter.judging import session
 from charter.judging.reward import RewardJudge
-from charter.pipeline import Stages, steps_of, walk_shards
+from charter.pipeline import SHARDS_IN_FLIGHT, Stages, steps_of, walk_shards
 from charter.rounds import Round
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress
@@ -25,7 +25,8 @@ from charter.suites.asking import ask_suites
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.curves import LiveCurves
-from flows.progress import current
+from flows.on_ray import walk_on_ray
+from flows.progress import current, telling
 from flows.serving import serve_base
 
 DATA: dict[Step, str] = {"sft": "sft_data", "dpo": "pairs", "reward": "pairs", "grpo": "rl_prompts"}
@@ -37,29 +38,25 @@ T = TypeVar("T")
 @task(task_run_name="respond-{shard:05d}", cache_policy=NO_CACHE)
 async def respond(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """First answers of one shard."""
-    live = current()
-    return await run.respond_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+    return await run.respond_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="revise-{shard:05d}", cache_policy=NO_CACHE)
 async def revise(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Critiques and revisions of one shard."""
-    live = current()
-    return await run.revise_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+    return await run.revise_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="sample-{shard:05d}", cache_policy=NO_CACHE)
 async def sample(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Further answers of one shard, where pairs are made of several."""
-    live = current()
-    return await run.sample_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+    return await run.sample_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="judge-{shard:05d}", cache_policy=NO_CACHE)
 async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Supervised rows and soft-labelled pairs of one shard."""
-    live = current()
-    return await run.judge_shard(folder, shard, engine, lambda progress: live.tell(progress, shard))
+    return await run.judge_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="mix", cache_policy=NO_CACHE)
@@ -77,9 +74,14 @@ async def make_dataset(
     unless it is `begun`, as that of a later round is.
     """
     folder, counted = config.run_folder, [begun or run.prepare(config)]
+    sizes = run.shard_sizes(folder)
     for stage in ("respond", "revise"):
-        current().expect(stage, run.shard_sizes(folder))
-    counted += await walk_shards(folder, steps_of(config, makers, Stages(respond, revise, sample, judge)))
+        current().expect(stage, sizes)
+    steps = steps_of(config, makers, Stages(respond, revise, sample, judge))
+    if config.runner.kind == "ray":
+        counted += await walk_on_ray(config.runner, folder, steps)
+    else:
+        counted += await walk_shards(folder, steps, config.runner.shards or SHARDS_IN_FLIGHT)
     return [*counted, mix(folder)] if config.pairs.mixed else counted
 
 

@@ -32,6 +32,8 @@ def check(config: Config) -> None:
     _check_rounds(config)
     check_tracker(config.training)
     check_method(config.training)
+    check_runner(config)
+    check_outputs(config)
     open_source(config.prompts, config.seed)
     check_evaluation(config, makers(config))
     others = member_identities(config)
@@ -93,6 +95,56 @@ def check_method(training: Training) -> None:
         raise ConfigError(
             "training.method 'qlora': bitsandbytes is not installed here. Run `pip install 'charter[qlora]'`, or set "
             "training.method=lora."
+        )
+
+
+def check_outputs(config: Config) -> None:
+    """Look whether outputs that are on no disk can be written.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if not config.is_remote:
+        return
+    if config.review.labels:
+        raise ConfigError(
+            f"review.labels 'true': people look at files on a disk, and outputs are at '{config.outputs}'. Leave it "
+            "out, and have them look when you train on the data."
+        )
+    try:
+        probe = config.run_folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except Exception as error:  # each kind of storage has errors of its own
+        raise ConfigError(
+            f"outputs '{config.outputs}': cannot be written: {error}. Name a bucket that is there; keys and address "
+            "come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
+        ) from error
+
+
+def check_runner(config: Config) -> None:
+    """Look whether shards can be worked on where the config says.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if config.runner.kind == "here":
+        return
+    for name, limit in config.budget:
+        if limit is not None:
+            raise ConfigError(
+                f"budget.{name} '{limit}': kept by one process, and on Ray many of them ask. Leave it out, or leave "
+                "out `runner: ray`."
+            )
+    templates = config.generation.templates
+    if templates and not templates.is_absolute():
+        raise ConfigError(
+            f"generation.templates '{templates}': Ray's processes work in folders of their own. Name the whole path, "
+            f"such as {templates.absolute()}."
+        )
+    if find_spec("prefect_ray") is None:
+        raise ConfigError(
+            "runner 'ray': not installed here. Run `pip install 'charter[ray]'`, or leave the setting out."
         )
 
 

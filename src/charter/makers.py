@@ -51,7 +51,7 @@ def serve_for_a_moment(
         ModelError, ServingError: one of them cannot be used or started.
     """
     places = {name: place for name, place in makers(config).items() if name in names}
-    logs = config.outputs / f"serving-{os.getpid()}"
+    logs = config.disk / f"serving-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, logs, ignore_errors=True)
         try:

@@ -83,5 +83,7 @@ async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list
         CharterError: something that the config names cannot be used, the servers are gone, or the run was stopped.
     """
     with drive(config.budget):
-        counted = [run.prepare(config), *await walk_shards(config.run_folder, steps_of(config, makers))]
+        counted = [run.prepare(config)]
+        at_once = config.runner.shards or SHARDS_IN_FLIGHT
+        counted += await walk_shards(config.run_folder, steps_of(config, makers), at_once)
     return [*counted, run.mix_pairs(config.run_folder)] if config.pairs.mixed else counted

@@ -58,8 +58,13 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder; the lock goes with the process, however it ends.
 
     Raises:
-        ConfigError: a run works in it already.
+        ConfigError: a run works in it already, or it is on no disk.
     """
+    if not isinstance(folder, Path):
+        raise ConfigError(
+            f"outputs '{folder.parent}': only the flow dataset works there, since the others train or keep files that "
+            f"change. Make the data with it, then run flows.train with dataset=outputs/{folder.name}, its copy here."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -107,7 +112,7 @@ def begin(config: Config) -> Path:
     """The run's folder with its ``config.yaml``; what a run of the same name made goes, but for its trained models."""
     folder = config.run_folder
     for name in (*STAGE_FOLDERS, "answers", ROUNDS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        _clear(folder / name)
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +121,15 @@ def begin(config: Config) -> Path:
     return folder
 
 
+def _clear(folder: Path) -> None:
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        folder.rmdir(recursive=True)
+
+
 def _keep_laws_of_members(folder: Path, config: Config) -> None:
-    shutil.rmtree(folder / "panel", ignore_errors=True)
+    _clear(folder / "panel")
     for member in config.judge.panel:
         if member.constitution:
             kept = _law_of_member(folder, member.name)

@@ -22,6 +22,20 @@ def test_defaults_need_nothing() -> None:
     assert config.store_url == "outputs/completions.sqlite"
 
 
+def test_outputs_on_s3_leave_on_disk_what_needs_one() -> None:
+    config = Config.model_validate({"name": "a", "outputs": "s3://bucket/runs/"})
+    assert (config.is_remote, str(config.run_folder)) == (True, "s3://bucket/runs/a")
+    assert (config.work_folder, config.store_url) == (Path("outputs/a"), "outputs/completions.sqlite")
+    assert config.model_dump(mode="json")["outputs"] == "s3://bucket/runs"
+    assert not Config().is_remote and Config().work_folder == Config().run_folder
+
+
+def test_a_login_in_the_address_of_outputs_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="a login stands in its address") as error:
+        Config.model_validate({"outputs": "ftp://me:secret-word@host/runs"})
+    assert "secret-word" not in str(error.value)
+
+
 def test_overrides_reach_into_sections(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("name: a\nprompts: {n: 5}\n")
@@ -50,6 +64,8 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("pairs: {strategies: {revision: 0, on-policy: 1}}", "pairs.strategies: .*all shares are 0 but that of on-pol"),
         ("training: {rounds: 2, preference: grpo}", "training: .*2 rounds need `preference: dpo`"),
         ("pairs: {n: 1}", "pairs.n"),
+        ("outputs: nope://bucket/runs", r"outputs: .*nope"),
+        ("runner: slurm", "runner.kind"),
         ("nmae: demo", "nmae"),
         ("name: ../up", "name"),
         ("training: {dpo: {beta: 0}}", "training.dpo.beta"),

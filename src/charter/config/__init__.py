@@ -11,6 +11,7 @@ from charter.config.pairs import Filters, Pairs, Strategies
 from charter.config.prompts import Prompts
 from charter.config.redteam import Embeddings, RedTeam
 from charter.config.review import Review
+from charter.config.running import Runner
 from charter.config.section import Count, Section, Share
 from charter.config.serving import Serving
 from charter.config.suites import Harness, Suite
@@ -48,6 +49,7 @@ __all__ = [
     "RedTeam",
     "Review",
     "Reward",
+    "Runner",
     "Section",
     "Selection",
     "Serving",

@@ -12,9 +12,11 @@ from charter.config.generation import Generation
 from charter.config.judging import Judge
 from charter.config.monitoring import Monitor
 from charter.config.pairs import Pairs
+from charter.config.places import Place
 from charter.config.prompts import Prompts
 from charter.config.redteam import RedTeam
 from charter.config.review import Review
+from charter.config.running import Runner
 from charter.config.section import Section
 from charter.config.serving import Serving
 from charter.config.tokens import Tokens
@@ -33,8 +35,9 @@ class Config(Section):
     """`sandbox`, a model folder, or a hub id."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random draw follows from this and the row's id."""
-    outputs: Path = Path("outputs")
-    """The folder that holds runs."""
+    outputs: Place = Path("outputs")
+    """The folder that holds runs. Of the flow `dataset` also one on S3 or whatever fsspec reaches, such as
+    `s3://BUCKET/runs`; what needs a disk then lies in `outputs` here."""
     store: str | None = None
     """The store of completions: a file, `OUTPUTS/completions.sqlite` when empty; or `postgresql://USER@HOST/DATABASE`,
     for several machines. Without the password: export PGPASSWORD, or keep it in ~/.pgpass."""
@@ -44,6 +47,8 @@ class Config(Section):
     """How the model is served."""
     generation: Generation = Generation()
     """Respond, critique and revise."""
+    runner: Runner = Runner()
+    """Where the shards are worked on: in this process, or on Ray."""
     budget: Budget = Budget()
     """When to stop, with all that is done kept."""
     pairs: Pairs = Pairs()
@@ -72,6 +77,11 @@ class Config(Section):
     def _in_short(cls, review: Any) -> Any:
         return {"labels": review} if isinstance(review, bool) else review
 
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner_in_short(cls, runner: Any) -> Any:
+        return {"kind": runner} if isinstance(runner, str) else runner
+
     @field_validator("store")
     @classmethod
     def _without_password(cls, store: str | None) -> str | None:
@@ -85,6 +95,21 @@ class Config(Section):
         return self.outputs / self.name
 
     @property
+    def is_remote(self) -> bool:
+        """Whether runs are on no disk of this machine."""
+        return not isinstance(self.outputs, Path)
+
+    @property
+    def disk(self) -> Path:
+        """Where what needs a disk of this machine lies: `outputs`, or a folder of that name here."""
+        return Path("outputs") if self.is_remote else self.outputs
+
+    @property
+    def work_folder(self) -> Path:
+        """The run's folder on this machine's disk: its lock, the logs of its servers, and whatever trains."""
+        return self.disk / self.name
+
+    @property
     def audit_folder(self) -> Path:
         """The folder that holds the audit of the judge."""
         return self.audit.output or self.run_folder / "judge-audit"
@@ -92,4 +117,4 @@ class Config(Section):
     @property
     def store_url(self) -> str:
         """Where completions are kept."""
-        return self.store or str(self.outputs / "completions.sqlite")
+        return self.store or str(self.disk / "completions.sqlite")

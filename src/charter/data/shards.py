@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -29,20 +30,16 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
     Raises:
         DataError: a row with a missing, unknown or wrongly typed column; or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     count = 0
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
-                remaining = iter(rows)
-                while group := list(islice(remaining, ROW_GROUP)):
-                    writer.write_table(_table(path, schema, group, count))
-                    count += len(group)
-            _to_disk(unfinished)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with (
+        _writing(path),
+        _taking_its_place(path) as unfinished,
+        pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
+    ):
+        remaining = iter(rows)
+        while group := list(islice(remaining, ROW_GROUP)):
+            writer.write_table(_table(path, schema, group, count))
+            count += len(group)
     return count
 
 
@@ -137,7 +134,7 @@ def _table(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, Any]], bef
 
 def _open(shard: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(shard)
+        return pq.ParquetFile(shard if isinstance(shard, Path) else pa.BufferReader(shard.read_bytes()))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"shard '{shard}': not Parquet: {error}. Delete it and run again.") from error
 
@@ -157,6 +154,24 @@ def _writing(path: Path) -> Iterator[None]:
         raise DataError(
             f"shard '{path}': cannot be written: {error}. {fix} and run the same command again: all answers are kept."
         ) from error
+
+
+@contextmanager
+def _taking_its_place(path: Path) -> Iterator[Path]:
+    """A file to be written, which stands at `path` when the block has ended well: renamed, or sent in one piece."""
+    if not isinstance(path, Path):
+        with TemporaryDirectory(prefix="charter-") as folder:
+            yield (unfinished := Path(folder) / path.name)
+            path.fs.put_file(str(unfinished), path.path)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield unfinished
+        _to_disk(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:
