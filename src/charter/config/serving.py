@@ -28,7 +28,7 @@ class Serving(Section):
     max_model_len: Count | None = None
     """The longest prompt plus answer, in tokens; the model's own limit when empty."""
     memory_share: Share = 0.9
-    """The share of GPU memory that vLLM may take."""
+    """The share of GPU memory that vLLM may take; models that are served side by side divide it among them."""
     kv_cache_gib: Annotated[float, Field(gt=0)] = 1.0
     """Without a GPU: memory for the key-value cache, in GiB."""
     tensor_parallel: Count = 1

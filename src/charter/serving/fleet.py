@@ -1,4 +1,4 @@
-"""Several models served at once, started side by side: on two cores the starts overlap."""
+"""Several models served at once; without a GPU they are started side by side, since on two cores the starts overlap."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from charter.config import Serving
 from charter.errors import ModelError, ServingError
+from charter.hardware import gpus
 from charter.serving.adapters import Group, alone, group, serve_group
 from charter.serving.endpoints import Served, connect
 from charter.serving.process import serve
@@ -41,13 +42,12 @@ def serve_all(
             if not shared.adapters:
                 raise
             tell(f"vLLM does not serve adapters of it, so each model is served merged, by itself. {error}")
-        merged, members = (
-            settings.model_copy(update={"adapters": False}),
-            {name: models[name] for name in shared.members},
-        )
+        merged = settings.model_copy(update={"adapters": False})
+        members = {name: models[name] for name in shared.members}
         return stack.enter_context(serve_all(members, merged, logs, on_progress))
 
-    with ExitStack() as stack, ThreadPoolExecutor(len(groups)) as pool:
+    # On a GPU one after the other: vLLM measures how much memory is free, and that must not change meanwhile.
+    with ExitStack() as stack, ThreadPoolExecutor(1 if gpus() else len(groups)) as pool:
         stacks = [stack.enter_context(ExitStack()) for _ in groups]
         starting = [pool.submit(start, own, shared) for own, shared in zip(stacks, groups, strict=True)]
         found = {name: served for future in starting for name, served in future.result().items()}

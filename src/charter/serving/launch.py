@@ -143,8 +143,11 @@ def _vllm_build(python: str) -> str:
     return found.stdout.strip()
 
 
-def command(launch: Launch, settings: Serving) -> list[str]:
-    """The command line of vLLM. The last word is the user's: `extra_args` come at the end."""
+def command(launch: Launch, settings: Serving, side_by_side: int = 1) -> list[str]:
+    """The command line of vLLM. The last word is the user's: `extra_args` come at the end.
+
+    Servers that stand side by side on the same GPUs share the part of their memory that the settings allow.
+    """
     # `python -m` and not the `vllm` command, which the CPU build does not bring to life.
     line = [launch.python, "-m", "vllm.entrypoints.openai.api_server", "--host", HOST, "--port", str(launch.port)]
     line += ["--model", launch.model, "--served-model-name", launch.name]
@@ -156,7 +159,8 @@ def command(launch: Launch, settings: Serving) -> list[str]:
         line += ["--max-model-len", str(settings.max_model_len)]
     if settings.trust_remote_code:
         line += ["--trust-remote-code"]
-    line += _cpu_arguments(settings) if launch.on_cpu else ["--gpu-memory-utilization", str(settings.memory_share)]
+    share = f"{settings.memory_share / side_by_side:.3g}"
+    line += _cpu_arguments(settings) if launch.on_cpu else ["--gpu-memory-utilization", share]
     for option, n in _parallelism(settings):
         if n > 1:
             line += [option, str(n)]

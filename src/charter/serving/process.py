@@ -50,7 +50,7 @@ def serve(
         log: the server's output is appended to this file.
         name: the name to serve under; the folder's when empty.
         on_progress: is told, in a line, what the server is doing while it starts; logged when empty.
-        side_by_side: servers that share this machine's cores at the same time (without a GPU).
+        side_by_side: servers that share this machine's cores, or the memory of its GPUs, at the same time.
 
     Raises:
         ModelError: no such model; within seconds, before anything is started.
@@ -58,7 +58,7 @@ def serve(
     """
     launch = plan(model, settings, name)
     tell = on_progress or logger.info
-    group = start_group(command(launch, settings), log, environment(launch, settings, side_by_side))
+    group = start_group(command(launch, settings, side_by_side), log, environment(launch, settings, side_by_side))
     try:
         # Hashing the weights overlaps with the start; a hub id is settled only once vLLM has fetched it.
         identity = model_identity(launch.model) if launch.local else None

@@ -107,6 +107,11 @@ def test_command_with_gpus() -> None:
     assert line.endswith("--x")
 
 
+def test_servers_side_by_side_share_the_memory_of_a_gpu() -> None:
+    line = " ".join(command(HUB, Serving(memory_share=0.9), side_by_side=2))
+    assert "--gpu-memory-utilization 0.45 " in f"{line} "
+
+
 def test_keys_do_not_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARTER_API_KEY", "secret")
     monkeypatch.setenv("VLLM_API_KEY", "secret")
