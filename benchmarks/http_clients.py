@@ -39,7 +39,7 @@ async def with_aiohttp(url: str, calls: int, in_flight: int) -> float:
 
 
 async def with_httpx(url: str, calls: int, in_flight: int) -> float:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
     async with httpx.AsyncClient(limits=limits, headers={"Content-Type": "application/json"}, timeout=60) as client:
 
         async def call() -> str:
