@@ -128,7 +128,7 @@ async def test_two_nodes_share_shards_on_s3(
     assert "manifest.json" in found
 
 
-async def test_what_a_shard_meets_on_a_node_is_what_a_flow_elsewhere_raises(
+async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
     prefect_server: None, cluster: RayCluster, tmp_path: Path
 ) -> None:
     (tmp_path / "prompts").mkdir()
@@ -137,7 +137,7 @@ async def test_what_a_shard_meets_on_a_node_is_what_a_flow_elsewhere_raises(
     @flow
     async def walk() -> None:
         with live():
-            await walk_on_ray(Runner(kind="ray", address=cluster.client_address), tmp_path, [(respond, SPEC)])
+            await walk_on_ray(Runner(kind="ray", address=cluster.address), tmp_path, [(respond, SPEC)])
 
     with pytest.raises(ConfigError, match=r"config\.yaml': no such file"):
         await walk()
