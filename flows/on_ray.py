@@ -5,6 +5,7 @@ and connections. What such a process shares with the others is the run's folder,
 """
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,7 @@ from flows.progress import Live, current
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
 
+ANSWER_S = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -56,8 +58,9 @@ def _joined(runner: Runner) -> "Iterator[tuple[RayTaskRunner[Any], int, int]]":
     from prefect_ray import RayTaskRunner
 
     try:
+        _knock(runner.address)  # Ray itself tries for minutes
         session = ray.init(runner.address, namespace="charter")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"runner.address '{runner.address}': no Ray cluster to be joined there: {error}\nStart one with `ray start "
             "--head`, and `ray start --address HOST:6379` on further machines, or name another address."
@@ -65,6 +68,13 @@ def _joined(runner: Runner) -> "Iterator[tuple[RayTaskRunner[Any], int, int]]":
     with session, RayTaskRunner() as ray_runner:
         hosts = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
         yield ray_runner, len(hosts), max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _knock(address: str) -> None:
+    """Look whether anything answers at an address that names a port; an OSError says that nothing does."""
+    at = urlsplit(address if "://" in address else f"ray://{address}")
+    if at.hostname and at.port:
+        socket.create_connection((at.hostname, at.port), timeout=ANSWER_S).close()
 
 
 def _submitting(task: Stage, ray_runner: "RayTaskRunner[Any]", live: Live) -> Stage:

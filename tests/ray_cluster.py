@@ -23,9 +23,6 @@ class RayCluster(NamedTuple):
     """Where it is, and what a process needs in its environment to be let in."""
 
     address: str
-    """For a machine of the cluster."""
-    client_address: str
-    """For one elsewhere."""
     environment: dict[str, str]
 
 
@@ -39,16 +36,16 @@ def run_ray(environment: Mapping[str, str], place: Path) -> Iterator[RayCluster]
     """A cluster whose nodes have one CPU each; its processes have this environment, and work in this place."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, because a socket's path may have 107 characters
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "240"}
-    address, client_port = f"127.0.0.1:{_free_port()}", _free_port()
+    address = f"127.0.0.1:{_free_port()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         for node in range(NODES):
             log = folder / f"node-{node}.log"
             first = ["--head", f"--port={address.split(':')[1]}", f"--temp-dir={folder}", "--include-dashboard=false"]
-            first.append(f"--ray-client-server-port={client_port}")
+            first.append(f"--ray-client-server-port={_free_port()}")
             which = first if node == 0 else [f"--address={address}"]
             stack.enter_context(_node(which, {**environment, **ours}, place, log))
-        yield RayCluster(address, f"ray://127.0.0.1:{client_port}", ours)
+        yield RayCluster(address, ours)
 
 
 @contextmanager

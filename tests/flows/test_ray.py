@@ -11,6 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config, Runner
+from charter.data.schema import SCHEMAS
+from charter.data.shards import write_rows
 from charter.errors import ConfigError
 from charter.serving.engine import EngineSpec
 from charter.testing.null_server import NullServer, run_null_server
@@ -128,16 +130,15 @@ async def test_two_nodes_share_shards_on_s3(
     assert "manifest.json" in found
 
 
-async def test_what_a_shard_meets_on_a_node_is_what_a_flow_elsewhere_raises(
+async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
     prefect_server: None, cluster: RayCluster, tmp_path: Path
 ) -> None:
-    (tmp_path / "prompts").mkdir()
-    (tmp_path / "prompts" / "00000.parquet").write_bytes(b"none")
+    write_rows(tmp_path / "prompts" / "00000.parquet", SCHEMAS["prompts"], [])
 
     @flow
     async def walk() -> None:
         with live():
-            await walk_on_ray(Runner(kind="ray", address=cluster.client_address), tmp_path, [(respond, SPEC)])
+            await walk_on_ray(Runner(kind="ray", address=cluster.address), tmp_path, [(respond, SPEC)])
 
     with pytest.raises(ConfigError, match=r"config\.yaml': no such file"):
         await walk()
