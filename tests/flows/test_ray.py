@@ -99,6 +99,7 @@ async def test_two_nodes_write_the_same_files_as_one_process(
     assert sorted(shards) == sorted(f"judge-{shard:05d}" for shard in range(N // SHARD) for _ in runs)
 
 
+@pytest.mark.slow
 async def test_two_nodes_share_a_store_on_postgres(
     prefect_server: None, cluster: RayCluster, server: NullServer, tmp_path: Path, postgres: str
 ) -> None:
@@ -111,6 +112,7 @@ async def test_two_nodes_share_a_store_on_postgres(
     assert not list(tmp_path.glob("*.sqlite"))
 
 
+@pytest.mark.slow
 async def test_two_nodes_share_shards_on_s3(
     prefect_server: None,
     cluster: RayCluster,

@@ -84,6 +84,7 @@ async def test_a_folder_without_a_dataset_fails_the_flow_before_anything_is_made
     assert not (tmp_path / "trained").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.system
 async def test_grpo_takes_the_place_of_dpo(prefect_server: None, model_server: NullServer, tmp_path: Path) -> None:
     """With the judge as the reward, which the training process asks by itself; the verdict is on its model."""

@@ -114,6 +114,7 @@ async def test_a_run_that_is_cancelled_is_gone_within_15_seconds(stage: Stage, u
         await goes_on(stage, unhurried_server, "cancelled", in_flight)
 
 
+@pytest.mark.slow
 @pytest.mark.system
 @pytest.mark.timeout(900)
 async def test_the_model_s_server_ends_with_a_run_that_is_cancelled_and_nothing_is_computed_twice(stage: Stage) -> None:
@@ -146,6 +147,7 @@ async def test_the_model_s_server_ends_with_a_run_that_is_cancelled_and_nothing_
     assert sum(stage["calls"] for stage in stages) == kept() - before
 
 
+@pytest.mark.slow
 async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continues(
     stage: Stage, model_server: NullServer
 ) -> None:

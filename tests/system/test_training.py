@@ -113,6 +113,7 @@ def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(world
     assert seen == list(range(1, result.steps + 1))
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_passed_over(world: World, tmp_path: Path) -> None:
     out = tmp_path / "dpo"
     _kill_group(world, out, 7, 0.0)
@@ -210,6 +211,7 @@ def _workers(out: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_other_inputs_train_again_from_the_start(world: World, tmp_path: Path) -> None:
     out = tmp_path / "dpo"
     world.dpo_again(out, dpo={"epochs": 1})
@@ -263,6 +265,7 @@ def test_rows_left_out_are_counted_and_kept_with_their_reason(world: World, tmp_
     }
 
 
+@pytest.mark.slow
 def test_the_printed_command_trains_by_hand(world: World, tmp_path: Path) -> None:
     out = tmp_path / "dpo"
     with pytest.raises(KeyboardInterrupt):
@@ -303,6 +306,7 @@ def test_a_crash_shows_the_end_of_the_log(world: World, tmp_path: Path) -> None:
         train("sft", broken, world.sft_data, tmp_path / "sft", settings())
 
 
+@pytest.mark.slow
 def test_other_settings_read_the_reference_that_was_kept(world: World, tmp_path: Path) -> None:
     out = tmp_path / "dpo"
     world.dpo_again(out, dpo={"epochs": 1})
