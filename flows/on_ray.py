@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
 
 ANSWER_S = 10.0
+PROJECT = str(Path(__file__).resolve().parents[1])
+"""Where `flows` is found, on every node: a process of Ray does not see what its driver can import."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -59,7 +62,7 @@ def _joined(runner: Runner) -> "Iterator[tuple[RayTaskRunner[Any], int, int]]":
 
     try:
         _knock(runner.address)  # Ray itself tries for minutes
-        session = ray.init(runner.address, namespace="charter")
+        session = ray.init(runner.address, namespace="charter", runtime_env={"env_vars": {"PYTHONPATH": PROJECT}})
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"runner.address '{runner.address}': no Ray cluster to be joined there: {error}\nStart one with `ray start "

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import boto3
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "charter"
 SECRET = "a-secret-for-tests"
@@ -27,6 +28,7 @@ def run_s3() -> Iterator[str]:
         _client(url).create_bucket(Bucket=BUCKET)
         yield url
     finally:
+        S3FileSystem.clear_instance_cache()  # which knows this server's address
         server.stop()
 
 
