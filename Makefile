@@ -35,11 +35,11 @@ ui: $(READY)  ## Prefect on this machine: server, worker, every deployment (PORT
 ui-stop:  ## end what `make ui` started
 	@$(BIN)/python -m flows.ui stop
 
-# What starts servers waits as much as it computes: three workers share it, whatever the number of cores.
+# What starts servers waits as much as it computes: two workers share it, whatever the number of cores.
 test: $(READY)  ## the tests, except those that take many minutes
 	@status=0; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses auto || status=$$?; \
-	$(BIN)/python -m pytest tests/browser tests/flows tests/system --numprocesses 3 --dist loadfile --no-loadscope-reorder || status=$$?; \
+	$(BIN)/python -m pytest tests/browser tests/flows tests/system --numprocesses 2 --dist loadfile --no-loadscope-reorder || status=$$?; \
 	exit $$status
 
 test-slow: $(READY)  ## the tests that take many minutes

@@ -172,6 +172,7 @@ async def test_a_schedule_fires_and_its_run_completes(stage: Stage, model_server
     assert json.loads((stage.home.parent / "outputs" / "by-the-clock" / "manifest.json").read_text())["run"]
 
 
+@pytest.mark.slow
 async def test_a_verdict_that_nobody_signs_in_time_is_no_go(stage: Stage, model_server: NullServer) -> None:
     seconds = {"sign_off": True, "timeout_hours": 5 / 3600}
     config = form(stage, model_server, "unsigned", review=seconds, **ALWAYS_GO)
@@ -183,6 +184,7 @@ async def test_a_verdict_that_nobody_signs_in_time_is_no_go(stage: Stage, model_
     assert (verdict["verdict"], verdict["outcome"]) == ("no-go", "not signed off")
 
 
+@pytest.mark.slow
 async def test_a_drift_is_told_to_people(stage: Stage, tmp_path: Path) -> None:
     accept_run(tmp_path, answering(), Evaluation(n_harmful=80, n_benign=40, n_borderline=20, n_facts=20))
     told = list[dict[str, str]]()

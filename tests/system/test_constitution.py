@@ -16,7 +16,7 @@ from charter.constitution.write import write_constitution
 from charter.serving import Served, server_metrics
 from tests.system.conftest import RunFlow
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
 
 N = 240
 EDITED = "closed-doors"

@@ -40,9 +40,14 @@ async def judged(served: Served, store: Path, settings: Judge) -> list[tuple[Lab
     [
         (Judge(kind="choice"), 0.9, 0.2),
         (Judge(kind="reasoned", max_tokens=96), 0.9, 0.2),
-        (Judge(kind="critic", max_tokens=96), 0.9, 0.2),
+        pytest.param(Judge(kind="critic", max_tokens=96), 0.9, 0.2, marks=pytest.mark.slow),
         (Judge(kind="score"), 0.75, 0.3),
-        (Judge(kind="panel", panel=(Member(name="a"), Member(name="b", kind="critic")), max_tokens=96), 0.9, 0.2),
+        pytest.param(
+            Judge(kind="panel", panel=(Member(name="a"), Member(name="b", kind="critic")), max_tokens=96),
+            0.9,
+            0.2,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["choice", "reasoned", "critic", "score", "panel"],
 )

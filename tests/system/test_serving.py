@@ -173,6 +173,7 @@ def test_a_killed_parent_leaves_nothing_behind(served: Served, model: Path, tmp_
     assert connect(served.base_urls, Serving()).model_name == "tiny"
 
 
+@pytest.mark.slow
 def test_an_unknown_architecture_is_told(model: Path, tmp_path: Path) -> None:
     strange = make_tiny_model(tmp_path / "strange")
     config = strange / "config.json"

@@ -126,6 +126,7 @@ def test_a_half_written_checkpoint_is_passed_over(world: World, tmp_path: Path) 
     assert lines[0]["step"] == step + 1
 
 
+@pytest.mark.slow
 def test_a_killed_step_is_one_run_in_mlflow(world: World, tmp_path: Path) -> None:
     import mlflow
 
@@ -316,6 +317,7 @@ def test_other_settings_read_the_reference_that_was_kept(world: World, tmp_path:
     assert said[0].endswith(f"of {ROWS} pairs read from reference.parquet")
 
 
+@pytest.mark.slow
 def test_a_watchdog_stops_a_run_in_plain_words_and_lets_it_go_on(world: World, tmp_path: Path) -> None:
     out, short = tmp_path / "dpo", {"epochs": 1, "max_length": 24}
     with pytest.raises(TrainingError, match=r"training step 'dpo': \d+ of 30 rows .* are over 24 tokens"):
