@@ -35,6 +35,7 @@ def config(outputs: Path, url: str, name: str, **sections: Any) -> Config:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.system
 async def test_models_are_trained_on_a_dataset_that_another_run_made(
     prefect_server: None, model_server: NullServer, tmp_path: Path
