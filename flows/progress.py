@@ -1,6 +1,7 @@
 """Progress for people: one line per stage on the terminal, and the same as progress artifacts in Prefect."""
 
 import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -48,38 +49,38 @@ class Stage:
         return sum((self.expected | {shard: p.total for shard, p in self.shards.items()}).values())
 
     def line(self) -> str:
-        """Rows done and lost, rows and tokens per second, time left, and what store and servers say."""
+        """Rows done and lost, speed, time left; then, where the screen is wide, tokens, reasons, store and servers."""
         done, total, seconds = self.done, self.total, time.monotonic() - self.started
         unit = next((p.unit for p in self.shards.values()), "rows")
         parts = [f"{self.name:<12} {done:>6,} of {total:,} {unit}"]
-        if failed := sum(p.failed for p in self.shards.values()):
-            parts.append(f"{failed:,} failed{self._reasons()}")
+        if failed := self._sum("failed"):
+            parts.append(f"{failed:,} failed")
         if seconds >= FIRST_RATE_S:
             parts += self._rates(done, total, seconds, unit)
-        calls, stored = (sum(getattr(p, name) for p in self.shards.values()) for name in ("calls", "stored"))
-        if stored:
-            parts.append(f"{stored / (calls + stored):.0%} from the store")
+        if reasons := self._reasons():
+            parts.append(f"failed: {reasons}")
+        if stored := self._sum("stored"):
+            parts.append(f"{stored / (self._sum('calls') + stored):.0%} from the store")
         if done < total and self.latest is not None:
             parts += _servers(self.latest)
         return " · ".join(parts)
 
     def _rates(self, done: int, total: int, seconds: float, unit: str) -> Iterator[str]:
         """Since the stage began: a chain of many calls brings its first rows late, and no time left is known before."""
-        tokens_in, tokens = (sum(getattr(p, name) for p in self.shards.values()) for name in ("tokens_in", "tokens"))
         yield f"{done / seconds:,.1f} {unit}/s"
-        yield (
-            f"{tokens_in / seconds:,.0f} tokens/s in, {tokens / seconds:,.0f} out"
-            if tokens_in
-            else (f"{tokens / seconds:,.0f} tokens/s")
-        )
         if done >= total:
             yield f"{seconds:.0f} s"
         elif done:
             yield f"{(total - done) * seconds / done:.0f} s left"
+        tokens_in, tokens = self._sum("tokens_in") / seconds, self._sum("tokens") / seconds
+        yield f"{tokens_in:,.0f} tokens/s in, {tokens:,.0f} out" if tokens_in else f"{tokens:,.0f} tokens/s"
 
     def _reasons(self) -> str:
         counted = sum((Counter(p.reasons) for p in self.shards.values()), Counter[str]())
-        return f" ({', '.join(f'{count:,} {reason}' for reason, count in counted.most_common(3))})" if counted else ""
+        return ", ".join(f"{count:,} {reason}" for reason, count in counted.most_common(3))
+
+    def _sum(self, count: str) -> int:
+        return sum(getattr(p, count) for p in self.shards.values())
 
 
 def _servers(progress: Progress) -> Iterator[str]:
@@ -120,7 +121,8 @@ class Live:
 
     def _show(self, line: str, stays: bool) -> None:
         if self._terminal:
-            sys.stderr.write("\r\x1b[K" + ("" if stays else line[:119]))
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be written over
+            sys.stderr.write("\r\x1b[K" + ("" if stays else line[:width]))
             sys.stderr.flush()
         if stays or not self._terminal:
             _log(line)

@@ -1,15 +1,19 @@
 """The live line of a stage."""
 
+import io
 import time
 
+import pytest
+
 from charter.stages.context import Progress
-from flows.progress import Stage
+from flows import progress
+from flows.progress import Live, Stage
 
 
 def line(*told: Progress, seconds: float = 10.0) -> str:
     stage = Stage("revise", started=time.monotonic() - seconds)
-    for shard, progress in enumerate(told):
-        stage.shards[shard] = stage.latest = progress
+    for shard, one in enumerate(told):
+        stage.shards[shard] = stage.latest = one
     return " ".join(stage.line().split())
 
 
@@ -24,16 +28,35 @@ def test_shards_are_added_up_with_what_failed_and_what_the_store_had() -> None:
     one = Progress("revise", 60, 100, 3, {"tie": 2, "empty": 1}, tokens_in=1_000, tokens=500, calls=30, stored=90)
     other = Progress("revise", 40, 100, 2, {"tie": 2}, tokens_in=1_000, tokens=500, calls=30, stored=30)
     assert line(one, other) == (
-        "revise 100 of 200 rows · 5 failed (4 tie, 1 empty) · 10.0 rows/s · 200 tokens/s in, 100 out · 10 s left"
-        " · 67% from the store"
+        "revise 100 of 200 rows · 5 failed · 10.0 rows/s · 10 s left · 200 tokens/s in, 100 out"
+        " · failed: 4 tie, 1 empty · 67% from the store"
     )
 
 
 def test_at_the_end_it_says_how_long_it_took() -> None:
     done = Progress("revise", 5, 5, tokens_in=10, tokens=20, calls=5, waiting=3)
-    assert line(done) == "revise 5 of 5 rows · 0.5 rows/s · 1 tokens/s in, 2 out · 10 s"
+    assert line(done) == "revise 5 of 5 rows · 0.5 rows/s · 10 s · 1 tokens/s in, 2 out"
 
 
 def test_training_has_tokens_and_steps() -> None:
     step = Progress("train dpo", 3, 12, unit="steps", tokens=4_000)
-    assert line(step) == "revise 3 of 12 steps · 0.3 steps/s · 400 tokens/s · 30 s left"
+    assert line(step) == "revise 3 of 12 steps · 0.3 steps/s · 30 s left · 400 tokens/s"
+
+
+def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(progress, "TERMINAL_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "_publish", lambda stage: None)
+    live = Live()
+    for done in (0, 50):
+        live.tell(Progress("revise", done, 100, tokens_in=10**6, tokens=10**6, waiting=7, cache_hits=0.5))
+        time.sleep(0.01)
+    lines = [line for line in screen.getvalue().split("\r\x1b[K") if line]
+    assert lines and all(len(line) <= 39 for line in lines)
+    assert " ".join(lines[-1].split()).startswith("revise 50 of 100 rows ·")

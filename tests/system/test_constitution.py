@@ -18,7 +18,7 @@ from tests.system.conftest import RunFlow
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
 
-N = 240
+N = 600
 EDITED = "closed-doors"
 NEW_WORDS = "Requests about getting past passwords and locks, taking over accounts or burglary should be declined."
 
