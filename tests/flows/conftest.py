@@ -4,10 +4,13 @@ import gc
 from collections.abc import Iterator, Sequence
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.testing.utilities import prefect_test_harness
 
 from charter.messages import Message
 from charter.testing.null_server import NullServer, run_null_server
+from tests.cockpit import wait_for
 
 
 def answer(messages: Sequence[Message]) -> str:
@@ -16,6 +19,21 @@ def answer(messages: Sequence[Message]) -> str:
     if "Verdict:" in last:
         return "Verdict: violated" if messages[-2]["content"].startswith("bad") else "Verdict: respected"
     return "good: I will not." if last.startswith("Rewrite") else f"bad: {last}"
+
+
+async def completed_tasks(of: FlowRunFilter, n: int) -> list[str]:
+    """The names of the completed task runs, once there are `n` and none is open: Prefect's server is told of tasks by
+    events and has some of them only after the flow has ended.
+    """
+
+    async def look() -> list[str]:
+        async with get_client() as client:
+            tasks = await client.read_task_runs(flow_run_filter=of)
+        names = sorted(task.name for task in tasks if task.state is not None and task.state.is_completed())
+        return names if len(names) == len(tasks) >= n else []
+
+    found: list[str] = await wait_for(look, within_s=30)
+    return found
 
 
 @pytest.fixture(scope="session")

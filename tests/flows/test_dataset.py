@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
-from prefect.client.schemas.sorting import TaskRunSort
 
 from charter.config import Config
 from charter.data.schema import SCHEMAS
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
+from tests.flows.conftest import completed_tasks
 
 N = 90
 
@@ -98,11 +98,9 @@ async def test_tasks_and_progress_are_seen_in_prefect(
         (flow_run,) = await client.read_flow_runs(flow_run_filter=named)
         assert flow_run.state is not None and flow_run.state.is_completed()
         assert flow_run.parameters["config"]["prompts"]["n"] == N
-        tasks = await client.read_task_runs(flow_run_filter=named, sort=TaskRunSort.END_TIME_DESC)
-        names = sorted(task.name for task in tasks)
         shards = [f"{stage}-{shard:05d}" for stage in ("judge", "respond", "revise") for shard in range(3)]
         made = [f"asset-{name}" for name in ("pairs", "responses", "revisions", "sft_data")]
-        assert names == sorted([*shards, *made, "report"])
+        assert await completed_tasks(named, 14) == sorted([*shards, *made, "report"])
         artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
         by_key = {artifact.key: artifact for artifact in artifacts}
         assert {"progress-respond", "progress-revise", "stages", "failures", "before-and-after"} <= set(by_key)

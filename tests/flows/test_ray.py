@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterStartTime
 
 from charter.config import Config, Runner
@@ -21,7 +20,7 @@ from flows.dataset import dataset
 from flows.on_ray import check_shared, walk_on_ray
 from flows.progress import live
 from flows.tasks import respond
-from tests.flows.conftest import answer
+from tests.flows.conftest import answer, completed_tasks
 from tests.postgres_server import PASSWORD
 from tests.ray_cluster import RayCluster, missing, run_ray
 from tests.s3_server import BUCKET, environment, objects, run_s3
@@ -93,13 +92,13 @@ async def test_two_nodes_write_the_same_files_as_one_process(
     assert server.counts["requests"] == 2 * asked
     assert server.counts["most running"] > IN_FLIGHT  # more than one process asks, and a node has one CPU
 
-    async with get_client() as client:
-        both = FlowRunFilter(  # the server has runs of other tests' with this name
-            name=FlowRunFilterName(any_=["dataset-run"]), start_time=FlowRunFilterStartTime(after_=began)
-        )
-        tasks = await client.read_task_runs(flow_run_filter=both)
-    shards = [task.name for task in tasks if task.name.startswith("judge-") and task.state.is_completed()]
-    assert sorted(shards) == sorted(f"judge-{shard:05d}" for shard in range(N // SHARD) for _ in range(2))
+    both = FlowRunFilter(  # the server has other tests' runs of this name
+        name=FlowRunFilterName(any_=["dataset-run"]), start_time=FlowRunFilterStartTime(after_=began)
+    )
+    shards = [f"{stage}-{shard:05d}" for stage in ("judge", "respond", "revise") for shard in range(N // SHARD)]
+    made = [f"asset-{name}" for name in ("pairs", "responses", "revisions", "sft_data")]
+    seen = 2 * [*shards, *made, "report"]
+    assert await completed_tasks(both, len(seen)) == sorted(seen)
 
 
 @pytest.mark.slow

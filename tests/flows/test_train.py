@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config
@@ -15,6 +14,7 @@ from charter.heat import read_heat
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
 from flows.train import train
+from tests.flows.conftest import completed_tasks
 from tests.stand_in import write_stand_in
 
 HELD_OUT = {"n_harmful": 8, "n_benign": 4, "n_borderline": 2, "n_facts": 2}
@@ -60,12 +60,10 @@ async def test_models_are_trained_on_a_dataset_that_another_run_made(
     assert (heat.model, heat.reference, heat.scored > 0) == ("dpo", "sft", True)
     assert [found.name for found in heat.divergence] == ["sft", "base"]
     assert "What training changed, token by token" in (trained / "report.html").read_text()
-    async with get_client() as client:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=["train-trained"]))
-        tasks = {task.name for task in await client.read_task_runs(flow_run_filter=named)}
-    assert {name for name in tasks if name.startswith("asset-")} == {
-        f"asset-{name}" for name in ("responses", "revisions", "sft_data", "pairs", "sft", "dpo", "evaluation.json")
-    }
+    named = FlowRunFilter(name=FlowRunFilterName(any_=["train-trained"]))
+    made = ("responses", "revisions", "sft_data", "pairs", "sft", "dpo", "evaluation.json")
+    tasks = await completed_tasks(named, len(made))
+    assert [name for name in tasks if name.startswith("asset-")] == sorted(f"asset-{name}" for name in made)
 
     manifest = json.loads((trained / "manifest.json").read_text())
     source = json.loads((trained / "dataset.json").read_text())
