@@ -1,7 +1,7 @@
 """What Prefect takes of a run's time: the flow `dataset` against the same library calls without Prefect.
 
-    python benchmarks/prefect_overhead.py
-    python benchmarks/prefect_overhead.py --n 200 --repeats 1
+    PYTHONPATH=. python benchmarks/prefect_overhead.py
+    PYTHONPATH=. python benchmarks/prefect_overhead.py --n 200 --repeats 1
 
 Both go from prompts to Parquet, report, cards and manifest, with the same models on the same server, whose cache of
 prefixes is emptied before each; which goes first alternates. The flow talks to a Prefect server on this machine, which

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL
 
 from charter.testing.null_server import NullServer
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ FIRST, LOWEST, HIGHEST = 128, 4, 2048
 """Levels that `auto` begins at, and stays between. To vLLM, which queues, too many calls cost less than too few."""
 GAIN = 0.1
 """Twice the calls in flight must bring so much more throughput, or they are not worth it."""
+_SURE = 2
+"""Looks in a row that must find half the calls in flight no slower, or a run that changes as it goes on would soon be at
+a level that is too low."""
 _REST = 16  # measurements between two looks around, doubled each time that nothing better was found
 _LONGEST_REST = 512
 _MEASURE_S = 1.0
@@ -63,9 +66,10 @@ class Slots:
 class Climb:
     """A hill climb over levels: told the throughput at the present one, it says which comes next.
 
-    It doubles the level as long as that brings `GAIN` more, halves it as long as that is no slower, and then rests.
-    After a rest it looks one way, after the next the other; looks that change nothing become rare. Another level is
-    held against the present one before and after it, because a run's calls grow longer and shorter as it goes on.
+    It doubles the level as long as that brings `GAIN` more, halves it where that is no slower however often it looks,
+    and then rests. After a rest it looks one way, after the next the other; looks that change nothing become rare.
+    Another level is held against the present one before and after it, because a run's calls grow longer and shorter as
+    it goes on.
     """
 
     level: int = FIRST
@@ -73,6 +77,7 @@ class Climb:
     _rate: float = 0.0
     _tried: tuple[int, float] | None = None
     _upwards: bool = True
+    _agreed: int = 0
     _begun: bool = False
     _rest: int = 0
     _pause: int = _REST
@@ -82,7 +87,8 @@ class Climb:
         if self.level != self._home:
             self._tried, self.level = (self.level, rate), self._home
         elif self._tried:
-            self._decide(*self._tried, here=(self._rate + rate) / 2)
+            here, self._rate = (self._rate + rate) / 2, rate
+            self._decide(*self._tried, here)
         else:
             self._rate = rate
             self._rest -= 1
@@ -92,11 +98,14 @@ class Climb:
 
     def _decide(self, other: int, there: float, here: float) -> None:
         self._tried = None
-        if there >= here * (1 + GAIN if self._upwards else 1):
-            self.level = self._home = other
-            self._rest, self._pause = 0, _REST
-        else:
+        if there < here * (1 + GAIN if self._upwards else 1):
             self._settle()
+            return
+        self._agreed += 1
+        self.level = other
+        if self._upwards or self._agreed == _SURE:
+            self._home, self._agreed = other, 0
+            self._rest, self._pause = 0, _REST
 
     def _look(self) -> None:
         self.level = min(self._home * 2, HIGHEST) if self._upwards else max(self._home // 2, LOWEST)
@@ -104,7 +113,7 @@ class Climb:
             self._settle()
 
     def _settle(self) -> None:
-        self._upwards = not self._upwards
+        self._upwards, self._agreed = not self._upwards, 0
         self._rest, self._pause = self._pause, min(self._pause * 2, _LONGEST_REST)
         if not self._begun:  # where it starts is a guess: look both ways before the first rest
             self._begun, self._rest = True, 0
@@ -114,14 +123,15 @@ class ClimbingSlots(Slots):
     """As many calls at once as a `Climb` says.
 
     Throughput is measured in tokens of prompts and answers together, over whole rounds of as many calls as the level,
-    for a second at least. A level's first round is left out, because its calls began at the level before; and
-    what is measured while no call waits says nothing about the level and is thrown away.
+    for a second at least. A level's first round is left out, because its calls began at the level before; of a lower
+    level also the second, whose calls had the servers to themselves for longer than such calls have; and what is
+    measured while no call waits says nothing about the level and is thrown away.
     """
 
     def __init__(self) -> None:
         self._climb = Climb()
         super().__init__(self._climb.level)
-        self._settling = True
+        self._settling = 1  # rounds to be left out
         self._restart()
 
     def did(self, tokens: int) -> None:
@@ -135,11 +145,11 @@ class ClimbingSlots(Slots):
             return
         seconds = time.monotonic() - self._began
         if self._settling:
-            self._settling = False
+            self._settling -= 1
             self._restart()
         elif seconds >= _MEASURE_S:
             level = self._climb.next(self._tokens / seconds)
-            self._settling = level != self.level
+            self._settling = 2 if level < self.level else int(level > self.level)
             self.level = level
             self._restart()
             self._let_in()

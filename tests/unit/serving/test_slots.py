@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from charter.config import Serving
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine
 from charter.serving.drive import drive
-from charter.serving.slots import HIGHEST, LOWEST, Climb, Slots
+from charter.serving.slots import HIGHEST, LOWEST, Climb, ClimbingSlots, Slots
 from charter.testing.null_server import NullServer, run_null_server
 
 
@@ -59,6 +60,14 @@ def test_calls_that_grow_longer_do_not_carry_the_level_away() -> None:
     assert max(visited) <= 256 and climb.level == 128
 
 
+@pytest.mark.parametrize("when", range(12))
+def test_a_new_stage_of_longer_calls_does_not_halve_the_level(when: int) -> None:
+    """What looks like the gain of fewer calls is that the run has come to its critiques in the meantime."""
+    climb = Climb()
+    rate = (min(0.6 + 0.4 * climb.level / 128, 1.0) * (3 if window >= when else 1) for window in range(30))
+    assert sum(climb.next(now) < 128 for now in rate) <= 2
+
+
 async def test_a_level_is_kept() -> None:
     slots, highest, busy = Slots(8), 0, 0
 
@@ -101,6 +110,61 @@ async def test_auto_finds_the_level_of_a_real_server(tmp_path: Path) -> None:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
     assert parallel / 2 <= found <= 4 * parallel  # a look around, or a busy machine, may be a doubling off
+
+
+class HurriedLoop(asyncio.SelectorEventLoop):
+    """Nobody waits: its clock jumps to whatever comes next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, select = 0.0, self._selector.select  # type: ignore[attr-defined]
+
+        def jump(timeout: float | None) -> object:
+            self.now += timeout or 0.0
+            return select(0)
+
+        self._selector.select = jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self.now
+
+
+async def busy_level() -> int:
+    """Where `auto` stands after a minute of a server whose calls share its speed, a fifth less with half of them."""
+    lot, left, slots = random.Random(0), dict[int, float](), ClimbingSlots()
+    loop = asyncio.get_running_loop()
+
+    async def call(number: int) -> None:
+        async with slots:
+            left[number], done[number] = lot.uniform(0.95, 1.05), loop.create_future()
+            await done[number]
+            slots.did(100)
+
+    async def serve() -> None:
+        while loop.time() < 60:
+            await asyncio.sleep(0.01)
+            each = 100 * (0.6 + 0.4 * min(len(left), 128) / 128) * 0.01 / max(len(left), 1)
+            for number in [number for number in left if left[number] <= each]:
+                del left[number]
+                done.pop(number).set_result(None)
+            for number in left:
+                left[number] -= each
+
+    done = dict[int, "asyncio.Future[None]"]()
+    calls = [asyncio.create_task(call(number)) for number in range(8000)]
+    await serve()
+    for task in calls:
+        task.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    return slots.level
+
+
+def test_calls_that_are_left_of_a_higher_level_do_not_speak_for_a_lower_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They had the server to themselves while it drained."""
+    loop = HurriedLoop()
+    monkeypatch.setattr("charter.serving.slots.time", SimpleNamespace(monotonic=loop.time))
+    assert loop.run_until_complete(busy_level()) == 128
+    loop.close()
 
 
 async def test_engines_of_one_drive_share_their_servers_slots(tmp_path: Path) -> None:
