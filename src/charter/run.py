@@ -26,6 +26,7 @@ from charter.data.sources import Prompt, open_source
 from charter.errors import ConfigError
 from charter.judging.bench import open_bench
 from charter.serving.engine import Engine, EngineSpec, open_engine
+from charter.serving.slots import PLACE
 from charter.stages.context import Context, OnProgress, Outcome, failure
 from charter.stages.label import label
 from charter.stages.mix import REASONS, Weighed, leaving, weigh
@@ -170,6 +171,7 @@ async def respond_shard(
     folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None
 ) -> StageCount:
     """First answers to the prompts of one shard."""
+    PLACE.set((shard,))
     config, rows = _config(folder), _read(folder, "prompts", shard)
     started = time.monotonic()
     async with open_engine(spec) as engine:
@@ -181,6 +183,7 @@ async def respond_shard(
 
 async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Critiques and revisions of one shard."""
+    PLACE.set((shard,))
     config, rows = _config(folder), _read(folder, "responses", shard)
     started = time.monotonic()
     async with open_engine(spec) as engine:
@@ -192,6 +195,7 @@ async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 
 async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Further answers to prompts of one shard, where pairs are made of several; it is answers that are counted."""
+    PLACE.set((shard,))
     config, started = _config(folder), time.monotonic()
     wanted = wanted_samples(_materials(folder, shard), _plan(config))
     async with open_engine(spec) as engine:
@@ -204,6 +208,7 @@ async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 
 async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
+    PLACE.set((shard,))
     config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
     async with open_bench(spec, config.judge) as engine:
         context, tell = _context(folder, config, engine.engine, spec), telling(on_progress, engine)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,6 +136,21 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed:
     assert tables(config) == undisturbed.tables
     assert server.counts["requests"] == undisturbed.calls + lost
     assert entries(config) == undisturbed.calls
+
+
+def test_a_row_asks_again_before_the_servers_cache_has_lost_its_prefix(tmp_path: Path) -> None:
+    """Rows of all shards that were walked at once took turns before."""
+    with run_null_server(NullServer(answer=answer, latency_s=0.002, keep_bodies=True)) as server:
+        config = config_of(tmp_path, "near", server.url)
+        generation = config.generation.model_copy(update={"shard_size": 30, "concurrency": 4})
+        make_data(config.model_copy(update={"generation": generation}))
+        conversations = dict[str, list[int]]()
+        for number, body in enumerate(server.bodies):
+            if len(body["messages"]) > 1:
+                conversations.setdefault(body["messages"][0]["content"], []).append(number)
+    apart = [later - earlier for asked in conversations.values() for earlier, later in pairwise(asked)]
+    assert len(conversations) == N and len(apart) > N
+    assert max(apart) < 5 * 4
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")

@@ -1,40 +1,50 @@
 """How many calls may be in flight at once: a fixed number, or the one at which throughput stops rising."""
 
 import asyncio
+import heapq
+import itertools
 import time
-from collections import deque
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 Concurrency = int | Literal["auto"]
 
+PLACE: ContextVar[tuple[int, ...]] = ContextVar("place", default=())
+"""Of the calls that wait the one with the lowest place goes first: shard, and row in the shard. So a row goes on before
+the next one begins, and asks again while the servers' cache still has the prefix it asked with."""
+
 FIRST, LOWEST, HIGHEST = 128, 4, 2048
 """Levels that `auto` begins at, and stays between. To vLLM, which queues, too many calls cost less than too few."""
 GAIN = 0.1
 """Twice the calls in flight must bring so much more throughput, or they are not worth it."""
 _SURE = 2
-"""Looks in a row that must find half the calls in flight no slower, or a run that changes as it goes on would soon be at
-a level that is too low."""
+"""Looks in a row that must find half the calls in flight no slower, or a run that changes as it goes on would soon be
+at a level that is too low."""
 _REST = 16  # measurements between two looks around, doubled each time that nothing better was found
 _LONGEST_REST = 512
 _MEASURE_S = 1.0
 
 
 class Slots:
-    """Lets so many calls go at once; the others wait their turn. Use as an async context manager around a call."""
+    """Lets so many calls go at once; the others wait, in the order of their `PLACE`.
+
+    Use as an async context manager around a call.
+    """
 
     def __init__(self, level: int) -> None:
         self.level = level
         self._taken = 0
-        self._queue = deque[asyncio.Future[None]]()
+        self._queue = list[tuple[tuple[int, ...], int, asyncio.Future[None]]]()
+        self._came = itertools.count()
 
     async def __aenter__(self) -> None:
         if self._taken < self.level and not self._queue:
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        heapq.heappush(self._queue, (PLACE.get(), next(self._came), turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -56,7 +66,7 @@ class Slots:
 
     def _let_in(self) -> None:
         while self._queue and self._taken < self.level:
-            turn = self._queue.popleft()
+            _, _, turn = heapq.heappop(self._queue)
             if not turn.done():  # else its caller went away
                 self._taken += 1
                 turn.set_result(None)

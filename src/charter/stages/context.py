@@ -13,6 +13,7 @@ from charter.constitution import Constitution, Principle
 from charter.errors import CompletionFailed, CountMismatch, one_of_many
 from charter.messages import Message, Messages, system
 from charter.serving.completion import Ask, Completion, Sampling
+from charter.serving.slots import PLACE
 
 Row = Mapping[str, Any]
 
@@ -150,7 +151,8 @@ async def each_row(
 ) -> Outcome:
     """Send every row its own way, `at_once` at a time; rows never wait for each other.
 
-    The outcome keeps the order of `rows`. A row yields one or more rows, or one failure.
+    Where not all calls can go at once, those of earlier rows go first. The outcome keeps the order of `rows`. A row
+    yields one or more rows, or one failure.
 
     Raises:
         CountMismatch: a row neither came out nor failed.
@@ -161,8 +163,9 @@ async def each_row(
         if on_progress:
             on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons)))
 
-    async def walk(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
+    async def walk(number: int, row: Row) -> list[dict[str, Any]] | dict[str, Any]:
         nonlocal done
+        PLACE.set((*PLACE.get(), number))
         async with gate:
             result: list[dict[str, Any]] | dict[str, Any]
             try:
@@ -179,7 +182,7 @@ async def each_row(
 
     with one_of_many():
         async with _pulse(tell if rows else None), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(walk(row)) for row in rows]
+            tasks = [group.create_task(walk(number, row)) for number, row in enumerate(rows)]
     outcome = Outcome()
     for row, task in zip(rows, tasks, strict=True):
         result = task.result()

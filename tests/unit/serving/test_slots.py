@@ -13,7 +13,7 @@ from charter.config import Serving
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine
 from charter.serving.drive import drive
-from charter.serving.slots import HIGHEST, LOWEST, Climb, ClimbingSlots, Slots
+from charter.serving.slots import HIGHEST, LOWEST, PLACE, Climb, ClimbingSlots, Slots
 from charter.testing.null_server import NullServer, run_null_server
 
 
@@ -83,6 +83,19 @@ async def test_a_level_is_kept() -> None:
         slots.level, highest = level, 0
         await asyncio.gather(*(work() for _ in range(5 * level)))
         assert highest == level
+
+
+async def test_the_lowest_place_goes_first_and_of_one_place_who_came_first() -> None:
+    slots, went = Slots(1), list[tuple[int, ...]]()
+
+    async def work(*place: int) -> None:
+        PLACE.set(place[:-1])
+        async with slots:
+            went.append(place)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work(*place) for place in [(9, 9, 0), (1, 5, 1), (0, 7, 2), (1, 2, 3), (0, 7, 4), (4,)]))
+    assert went == [(9, 9, 0), (4,), (0, 7, 2), (0, 7, 4), (1, 2, 3), (1, 5, 1)]
 
 
 async def test_a_caller_that_goes_away_takes_no_slot() -> None:
