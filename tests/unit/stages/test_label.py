@@ -140,7 +140,9 @@ SHARES = st.sampled_from([0.0, 0.5, 1.0])
 
 @settings(deadline=None, max_examples=25)
 @given(
-    shares=st.fixed_dictionaries(dict.fromkeys(Strategies.model_fields, SHARES)).filter(lambda d: any(d.values())),
+    shares=st.fixed_dictionaries(dict.fromkeys(Strategies.model_fields, SHARES)).filter(
+        lambda d: any(share for name, share in d.items() if name != "on_policy")
+    ),
     n=st.integers(2, 5),
     salt=st.integers(0, 9),
     contradictions=st.booleans(),
