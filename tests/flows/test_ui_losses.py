@@ -152,7 +152,7 @@ async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continue
     stage: Stage, model_server: NullServer
 ) -> None:
     few = {"n_harmful": 4, "n_benign": 2, "n_borderline": 2, "n_facts": 2}
-    quick = {"epochs": 40, "batch_size": 2, "save_steps": 5}
+    quick = {"epochs": 80, "batch_size": 2, "save_steps": 5}  # long enough to be in its midst when the word comes
     serving = {"base_urls": [model_server.url], "python": write_stand_in(stage.home.parent)}
     config = form(stage, model_server, "trained", serving=serving, evaluation=few)
     config["training"] = {"sft": quick, "dpo": quick | {"epochs": 1}, "watch": "off"}
