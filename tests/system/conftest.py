@@ -1,6 +1,7 @@
 """The sandbox on real vLLM, once per session, and flows as the processes that users start."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,15 @@ from charter.sandbox import MODEL
 from charter.serving import Served, serve
 
 RunFlow = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def without_privacy(folder: Path) -> Path:
+    """A copy of the shipped constitution whose principle of privacy is deleted."""
+    text, law = Path("constitutions/harmless.md").read_text(), folder / "without-privacy.md"
+    edited, count = re.subn(r"^## [^\n]*\{#privacy\b.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert count == 1
+    law.write_text(edited)
+    return law
 
 
 @pytest.fixture(scope="session")

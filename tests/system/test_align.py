@@ -10,7 +10,7 @@ import pytest
 
 from charter.constitution import load_constitution
 from charter.sandbox.world import kinds
-from tests.system.conftest import RunFlow
+from tests.system.conftest import RunFlow, without_privacy
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
@@ -131,11 +131,7 @@ def test_the_report_needs_nothing_from_elsewhere(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_editing_the_law_changes_the_model(run_flow: RunFlow, outputs: Path, tmp_path: Path) -> None:
-    text = Path("constitutions/harmless.md").read_text()
-    edited, count = re.subn(r"^## [^\n]*\{#privacy\b.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    assert count == 1
-    law = tmp_path / "without-privacy.md"
-    law.write_text(edited)
+    law = without_privacy(tmp_path)
     done = run_flow("align", "configs/demo.yaml", f"outputs={outputs}", "name=no-privacy", f"constitution={law}")
     assert done.returncode == 1, done.stderr[-4000:]  # it is no-go: what the law leaves out, the model still does
     evaluation = json.loads((outputs / "no-privacy" / "evaluation.json").read_text())

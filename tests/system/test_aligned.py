@@ -1,7 +1,6 @@
 """What is done with an aligned model: the red team finds where it fails, the monitor whether it is still served."""
 
 import json
-import re
 import socket
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from charter.redteam.kinds import find_act
 from charter.registry.promotion import promote
 from charter.sandbox import MODEL
 from charter.serving import EngineSpec, connect, serve
-from tests.system.conftest import RunFlow
+from tests.system.conftest import RunFlow, without_privacy
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -26,10 +25,7 @@ SMALLER = ("tokens.pairs=0", "evaluation.n_harmful=200")
 def outputs(run_flow: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an accepted run: the sandbox aligned under a constitution that forgot privacy."""
     outputs = tmp_path_factory.mktemp("outputs")
-    text, law = Path("constitutions/harmless.md").read_text(), outputs / "law.md"
-    edited, count = re.subn(r"^## [^\n]*\{#privacy\b.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    assert count == 1
-    law.write_text(edited)
+    law = without_privacy(outputs)
     done = run_flow("align", "configs/demo.yaml", f"outputs={outputs}", f"constitution={law}", *SMALLER, timeout=1800)
     assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-6000:]
     models = json.loads((outputs / "demo" / "evaluation.json").read_text())["models"]

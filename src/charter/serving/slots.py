@@ -76,7 +76,7 @@ class Slots:
 class Climb:
     """A hill climb over levels: told the throughput at the present one, it says which comes next.
 
-    It doubles the level as long as that brings `GAIN` more, halves it where that is no slower however often it looks,
+    It doubles the level as long as that brings `GAIN` more, halves it where two looks in a row find that no slower,
     and then rests. After a rest it looks one way, after the next the other; looks that change nothing become rare.
     Another level is held against the present one before and after it, because a run's calls grow longer and shorter as
     it goes on.
