@@ -1,13 +1,15 @@
 """What a call costs the driver: CPU time, calls per second, and two processes against one.
 
     python benchmarks/driver.py
+    python benchmarks/driver.py --pin
     python benchmarks/driver.py --profile
 
 The server needs no model and answers at once, so that only the driver counts. `ask` sends calls through store and
 client alone; every answer is durable before it counts. `run` is a whole run, from prompts to Parquet: respond,
 critique, revise, judge. Each process has a server and a store of its own. At most 0.6 ms of CPU per call is wanted,
-and from two processes 1.8 times the calls per second of one, where two drivers and two servers have a core each;
-the last column says how much of a core the driver of each process had.
+and from two processes 1.8 times the calls per second of one, where the cores are free for it; the last column says how
+much of a core the driver of each process had. With `--pin` a driver and its server are held to one core, which no other
+pair shares, so that two processes have twice what one has, on two cores as on sixty-four.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,8 +102,8 @@ def child(what: str, url: str, folder: Path, n: int, profile: bool) -> None:
     print(json.dumps({"calls": calls, "seconds": seconds, "cpu_s": cpu_s}), flush=True)
 
 
-def measured(what: str, processes: int, n: int, folder: Path, profile: bool) -> Cost:
-    """So many processes side by side, all of them begun before any starts."""
+def measured(what: str, processes: int, n: int, folder: Path, profile: bool, pin: bool) -> Cost:
+    """So many processes side by side, all of them begun before any starts; `pin` gives each pair one core."""
     with ExitStack() as stack:
         servers = [stack.enter_context(null_server()) for _ in range(processes)]
         places = [stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".driver-")) for _ in servers]
@@ -115,6 +117,8 @@ def measured(what: str, processes: int, n: int, folder: Path, profile: bool) -> 
         ]
         for each in children:
             assert each.stdout is not None and each.stdout.readline() == "ready\n"
+        if pin:
+            hold([(server.pid, each.pid) for server, each in zip(servers, children, strict=True)])
         before = sum(server.cpu_s() for server in servers)
         for each in children:
             assert each.stdin is not None
@@ -126,12 +130,23 @@ def measured(what: str, processes: int, n: int, folder: Path, profile: bool) -> 
     return Cost(what, processes, calls, max(one["seconds"] for one in said), cpu_s, server_cpu_s)
 
 
+def hold(pairs: Sequence[tuple[int, int]]) -> None:
+    """Hold the threads of each pair of processes to a core of their own."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < len(pairs):
+        raise SystemExit(f"--pin: {len(pairs)} processes want a core each, and there are {len(cores)}.")
+    for core, pair in zip(cores, pairs, strict=False):
+        for thread in (int(task.name) for pid in pair for task in Path(f"/proc/{pid}/task").iterdir()):
+            os.sched_setaffinity(thread, {core})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="CPU time per call of the driver, and calls per second.")
     parser.add_argument("--calls", type=int, default=20_000, help="calls of each process of `ask`")
     parser.add_argument("--prompts", type=int, default=5_000, help="prompts of each process of `run`")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="how many side by side")
     parser.add_argument("--folder", default=".", help="where the stores are made for the time of the measurement")
+    parser.add_argument("--pin", action="store_true", help="hold each driver and its server to one core of their own")
     parser.add_argument("--profile", action="store_true", help="show where the time goes, which costs some itself")
     parser.add_argument("--child", nargs=4, metavar=("WHAT", "URL", "FOLDER", "N"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -139,13 +154,13 @@ def main() -> None:
         what, url, folder, n = given.child
         child(what, url, Path(folder), int(n), given.profile)
         return
-    print(f"{os.cpu_count()} cores\n")
+    print(f"{os.cpu_count()} cores{', one for each driver and its server' if given.pin else ''}\n")
     print("| what | processes | calls | calls/s | driver's CPU ms per call | server's | a driver's core |")
     print("|---|" + "---:|" * 6)
     for what, n in (("ask", given.calls), ("run", given.prompts)):
         costs = []
         for processes in given.processes:
-            costs.append(measured(what, processes, n, given.folder, given.profile))
+            costs.append(measured(what, processes, n, given.folder, given.profile, given.pin))
             print(costs[-1].row(), flush=True)
         few, many, times = given.processes[0], given.processes[-1], costs[-1].per_second / costs[0].per_second
         print(f"| {what}: {many} against {few} | | | {times:.2f} times | | | |", flush=True)
