@@ -4,9 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+LEAST_MASS = 0.05
+"""What the choices must have together: the ratio of two tokens that a model hardly thinks of is no opinion."""
+
 
 def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, Any]]) -> tuple[float, ...] | None:
     """One probability per choice, renormalised over the choices; None when the tokens do not tell.
+
+    They do not where the choices have less than `LEAST_MASS` together: the answer was none of them.
 
     Walks the answer token by token. A token that leads to one choice only gives that choice its
     probability; a token that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is
@@ -34,7 +39,12 @@ def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, A
         if len(_reached(choices, path)) < 2:
             break
     total = sum(mass.values())
-    return tuple(mass[choice] / total for choice in choices) if total > 0 else None
+    return tuple(mass[choice] / total for choice in choices) if total >= LEAST_MASS else None
+
+
+def leads_to(choices: Sequence[str], text: str) -> bool:
+    """Whether an answer is one of the choices, or the beginning of one."""
+    return bool(_reached(choices, text))
 
 
 def _reached(choices: Sequence[str], path: str) -> list[str]:

@@ -104,6 +104,11 @@ def test_what_comes_after_words(tokens: list[str], rest: list[str]) -> None:
     assert [position["token"] for position in positions_after("Better:", said(*tokens))] == rest
 
 
+def test_choices_that_hardly_come_to_mind_are_no_opinion() -> None:
+    assert choice_probabilities(["A", "B"], [position("I", I=0.99, A=1e-6)]) is None
+    assert choice_probabilities(["A", "B"], [position("I", I=0.9, A=0.03, B=0.01)]) is None
+
+
 def test_undecided_answers_give_nothing() -> None:
     assert choice_probabilities(["A", "B"], []) is None
     assert choice_probabilities(["A", "B"], [position("The", The=1.0)]) is None

@@ -1,8 +1,13 @@
 import pytest
 
-from charter.config import Filters
-from charter.stages.context import Outcome, failure
+from charter.config import Filters, Judge
+from charter.serving import Client
+from charter.stages.context import Context, Outcome, failure
 from charter.stages.filters import agrees, contradicts, fault_of_pair, length_ratio, repetition, settle, sift
+from charter.stages.judge import judge
+from charter.testing.null_server import NullServer, run_null_server
+from tests.unit.judging.scripts import LAW
+from tests.unit.judging.scripts import candidate as pair_to_judge
 
 FILTERS = Filters(length_ratio=4, language=True)
 ANSWER = "No, I would rather not do that, because somebody could get hurt; here is another idea for the evening."
@@ -115,3 +120,19 @@ def test_a_judge_that_refuses_is_told_from_one_that_cannot_be_read(said: str, re
     lost = failure(candidate(0, "bad", "good"), "judge", "no-choice", said, ["p1"])
     (named,) = settle(Outcome(failures=[lost]), Filters()).failures
     assert named == {**lost, "reason": reason}
+
+
+@pytest.mark.parametrize("kind", ["choice", "score", "reasoned"])
+@pytest.mark.parametrize("how", ["unknown", "ignored"])
+async def test_a_refusal_is_called_one_where_the_server_cannot_hold_the_judge_to_its_choices(
+    kind: str, how: str
+) -> None:
+    def refuse(messages):
+        return "I'm sorry, but I cannot help with comparing these answers."
+
+    with run_null_server(NullServer(answer=refuse, **{how: ("structured_outputs",)})) as server:
+        async with Client([server.url], "null") as client:
+            context = Context(client.complete, LAW, seed=1, model_identity="m")
+            judged = await judge([pair_to_judge()], context, Judge(kind=kind))
+    (lost,) = settle(judged, Filters()).failures
+    assert (lost["stage"], lost["reason"], lost["detail"]) == ("judge", "judge-refused", refuse([]))
