@@ -16,7 +16,7 @@ from charter.data.words import runs_of, split_words
 from charter.evaluation.refusal import RefusalLabel, classify_refusal
 from charter.stages.context import Outcome, Row, failure
 from charter.stages.language import is_foreign
-from charter.stages.revise import strip_preamble
+from charter.stages.preamble import strip_preamble
 
 RUN = 4
 """Words per run, in looking for repetition."""
