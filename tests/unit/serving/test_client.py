@@ -99,6 +99,13 @@ async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
 
 
+@pytest.mark.parametrize("end", ["Better: **A**", "**Better:** A", 'Better: "A"', "Better: (A)"])
+async def test_markup_about_a_choice_does_not_hide_its_probabilities(end: str) -> None:
+    with run_null_server(NullServer(answer=lambda messages: f"It is about theft. {end}")) as server:
+        (completion,) = await ask(server, Sampling(20, choices=("A", "B"), after="Better:"))
+        assert completion.choice_probs == (1.0, 0.0)
+
+
 async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
     undecided = NullServer(unknown=("structured_outputs",), answer=lambda messages: "Perhaps")
     with run_null_server(undecided) as server, pytest.raises(CompletionFailed, match="no-choice"):
