@@ -47,8 +47,9 @@ def how_asked(settings: Judge, generation: Generation) -> dict[str, Any]:
     Raises:
         ConfigError: there is no template of that name.
     """
-    kinds = sorted({member.kind for member in settings.panel} or {settings.kind})
-    hashes = {TEMPLATES[kind]: template_hash(TEMPLATES[kind], generation.templates) for kind in kinds}
+    kinds = [member.kind for member in settings.panel] or [settings.kind]
+    names = sorted({TEMPLATES[kind] for kind in kinds})
+    hashes = {name: template_hash(name, generation.templates) for name in names}
     return {"preface": generation.preface, "templates": hashes}
 
 
