@@ -47,7 +47,7 @@ def how_asked(settings: Judge, generation: Generation) -> dict[str, Any]:
     Raises:
         ConfigError: there is no template of that name.
     """
-    kinds = [member.kind for member in settings.panel] or [settings.kind]
+    kinds: list[str] = [*(member.kind for member in settings.panel)] or [settings.kind]
     names = sorted({TEMPLATES[kind] for kind in kinds})
     hashes = {name: template_hash(name, generation.templates) for name in names}
     return {"preface": generation.preface, "templates": hashes}
