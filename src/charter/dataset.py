@@ -7,12 +7,12 @@ from charter.config import Config, load_config
 from charter.errors import ConfigError
 from charter.inspection import check_evaluation, check_method, check_tracker
 from charter.makers import makers
-from charter.run import STAGE_FOLDERS, begin
+from charter.run import AUDIT, STAGE_FOLDERS, begin
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data: the run has those of its dataset, whatever its own config says."""
 
-_WITH_THEM = ("constitution.md", "panel", "review.json")
+_WITH_THEM = ("constitution.md", "panel", AUDIT, "review.json")
 _NEEDED = ("config.yaml", "constitution.md", "manifest.json", "sft_data", "pairs")
 
 

@@ -38,7 +38,7 @@ def check(config: Config) -> None:
     check_evaluation(config, makers(config))
     others = member_identities(config)
     if config.judge.audit:
-        check_audit(config.judge, _judge_identity(config), others)
+        check_audit(config.judge, _judge_identity(config), others, config.generation)
     read_curve(config.judge)
     open_store(config.store_url).close()  # last: where there is no file yet, it is made
 

@@ -37,7 +37,7 @@ from charter.stages.strategies import Material, Plan, gather, wanted_samples
 
 STAGE_FOLDERS = tuple(SCHEMAS)
 AUDIT = "judge-audit.json"
-"""The audit by which a run calibrates its labels."""
+"""The judge's audit, as it was when the run began: by it labels are calibrated, and of it the report tells."""
 ROUNDS = "rounds"
 """The folder of the rounds after the first; each is laid out like a run's, see `charter.rounds`."""
 RESULTS = (
@@ -105,7 +105,8 @@ def lay_out(config: Config, law: Constitution) -> Path:
         (folder / name).mkdir()
     (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
     _keep_laws_of_members(folder, config)
-    _keep_audit(folder, config.judge)
+    if config.judge.audit:
+        (folder / AUDIT).write_bytes(config.judge.audit.read_bytes())
     return folder
 
 
@@ -114,7 +115,7 @@ def begin(config: Config) -> Path:
     folder = config.run_folder
     for name in (*STAGE_FOLDERS, "answers", ROUNDS):
         _clear(folder / name)
-    for name in RESULTS:
+    for name in (*RESULTS, AUDIT):
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
@@ -138,13 +139,6 @@ def _keep_laws_of_members(folder: Path, config: Config) -> None:
             kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
 
 
-def _keep_audit(folder: Path, judge: Judge) -> None:
-    """Labels are calibrated by what the audit said when the run began."""
-    (folder / AUDIT).unlink(missing_ok=True)
-    if judge.calibration and judge.audit:
-        (folder / AUDIT).write_bytes(judge.audit.read_bytes())
-
-
 def judge_settings(folder: Path, config: Config) -> Judge:
     """The judge's settings; members of a panel with their constitutions as kept in the run's folder, so its audit."""
 
@@ -153,7 +147,7 @@ def judge_settings(folder: Path, config: Config) -> Judge:
         return member.model_copy(update={"constitution": law})
 
     changed: dict[str, Any] = {"panel": tuple(map(kept, config.judge.panel))}
-    if config.judge.calibration:
+    if config.judge.audit:
         changed["audit"] = folder / AUDIT
     return config.judge.model_copy(update=changed)
 

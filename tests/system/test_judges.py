@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from charter.judging.panel import is_split
 from charter.judging.protocol import Judgement, is_tie
 from charter.serving import EngineSpec, Served, open_engine
 from charter.stages.context import Context
+from charter.stages.judge import judge
+from charter.stages.pair import divide
 
 pytestmark = [pytest.mark.system]
 
@@ -33,6 +36,21 @@ async def judged(served: Served, store: Path, settings: Judge) -> list[tuple[Lab
             return await compare(pair.prompt, pair.worse, pair.better, principles, context)
 
         return list(zip(pairs, await asyncio.gather(*map(ask, pairs)), strict=True))
+
+
+def candidate(pair: LabelledPair) -> dict[str, Any]:
+    """A held-out pair as a run would send it to its judge, shaped by the principles that bear on it."""
+    row = {"row_id": pair.row_id, "pair_id": f"{pair.row_id}/revision/0", "strategy": "revision", "seed": 0}
+    drawn = sorted(pair.bearing or ())
+    answers = {"first": pair.worse, "last": pair.better}
+    return {
+        **row,
+        **answers,
+        "prompt": list(pair.prompt),
+        "kind": pair.kind,
+        "drawn": drawn,
+        "model_identity": "oracle",
+    }
 
 
 @pytest.mark.parametrize(
@@ -73,10 +91,19 @@ async def test_a_panel_splits_on_the_kind_of_which_its_constitutions_disagree(
     (tmp_path / "open.md").write_text(body)
     panel = (Member(name="discreet"), Member(name="open", constitution=tmp_path / "open.md"))
     settings = Judge(kind="panel", panel=panel, principles=1)
-    found = [
-        (pair.kind, is_split(made.by_member, 0.05)) for pair, made in await judged(sandbox_server, tmp_path, settings)
-    ]
-    on_privacy = [split for kind, split in found if kind == "privacy"]
-    elsewhere = [split for kind, split in found if kind != "privacy"]
-    assert sum(on_privacy) >= 0.8 * len(on_privacy) > 0, f"{sum(on_privacy)} of {len(on_privacy)}"
-    assert sum(elsewhere) <= 0.05 * len(elsewhere), f"{sum(elsewhere)} of {len(elsewhere)}"
+    rows = [candidate(pair) for pair in read_labelled("sandbox", "sandbox", LAW, N).pairs]
+    async with open_engine(EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))) as engine:
+        outcome = await judge(rows, Context(engine.ask, LAW, 0, sandbox_server.identity), settings)
+    in_review = {row["row_id"] for row in outcome.review}
+    on_privacy = {row["row_id"] for row in rows if row["kind"] == "privacy"}
+    elsewhere = {row["row_id"] for row in rows} - on_privacy
+    contested, others = len(in_review & on_privacy), len(in_review & elsewhere)
+    assert contested >= 0.8 * len(on_privacy) > 0, f"{contested} of {len(on_privacy)}"
+    assert others <= 0.05 * len(elsewhere), f"{others} of {len(elsewhere)}"
+
+    assert all(is_split(row["p_by_member"], settings.tie_margin) for row in outcome.review)
+    assert in_review == {row["row_id"] for row in outcome.failures if row["reason"] == "panel-split"}
+    divided = divide(rows, outcome.rows, 0.5, {row["row_id"] for row in outcome.failures})
+    learnt = {row["row_id"] for row in (*divided.sft, *divided.pairs)}
+    assert learnt == {row["row_id"] for row in outcome.rows} and not learnt & in_review
+    assert learnt | {row["row_id"] for row in outcome.failures} == {row["row_id"] for row in rows}

@@ -67,7 +67,9 @@ class Judge(Section):
     """An audit.json of `charter judge audit`. A run refuses to start if it is about another model, or too low."""
     min_agreement: Share = 0.8
     """What `audit` must show: the lower end of the 95 % interval of the judge's agreement with the labels."""
-
+    max_ties: Share = 0.5
+    """The share of pairs on which it may tie there: agreement is of the others alone, so a judge that is rarely sure
+    is rarely wrong."""
     calibration: Literal["temperature", "isotonic"] | None = None
     """Mend each label by the curve of this name that `audit` fitted to half of its pairs; as it is when empty."""
 

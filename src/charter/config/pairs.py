@@ -44,7 +44,8 @@ class Filters(Section):
     near_identical: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.98
     """Answers that agree in this share of their words, in order, are one answer; off when empty."""
     repetition: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.6
-    """An answer goes round in circles when this share of its runs of four words came before; off when empty."""
+    """An answer goes round in circles when this share of its runs of four words came before, in the whole of it or in
+    60 words; off when empty."""
     length_ratio: Annotated[float, Field(gt=1.0)] | None = None
     """One answer may be this many times as long as the other, in words; any length when empty."""
     language: bool = False

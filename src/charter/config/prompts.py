@@ -20,4 +20,5 @@ class Prompts(Section):
     """How many prompts to use, drawn by the seed; all of them when empty."""
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """Leave out a conversation that shares this share of its runs of three words with an earlier one; off when empty.
-    The same words in another case or spacing are always left out. On, it holds the words of all prompts in memory."""
+    The same words in another case or spacing are always left out. On, it holds the words of all prompts in memory. Off,
+    near twins may stand in train and test of `charter export`, and in both halves of training."""

@@ -58,6 +58,8 @@ class Dpo(Optimisation):
     soft_labels: bool = True
     """Train on the judge's probability p: the loss is p times that of the pair, plus 1 - p times that of the pair the
     other way round. Off: on its verdict."""
+    min_p: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.5
+    """Pairs of which the judge is less sure than this are not trained on; one half leaves none out."""
     precompute_reference: bool = True
     """Compute the log-probabilities of the reference once, before training, and keep them in the run's folder; off: at
     every step, which takes one more forward pass, and a second model in memory where every weight is trained."""

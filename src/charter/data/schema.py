@@ -117,6 +117,7 @@ REVIEW = _schema(  # on what a panel split, for people to decide; not trained on
     _KIND,
     _column("first", pa.string(), "one answer"),
     _column("last", pa.string(), "the other answer"),
+    _column("p_last", pa.float64(), "p of the last answer by all members together: the label, had they not split"),
     *(column.with_nullable(False) for column in _MEMBERS),  # p of the last answer
     _column("principle_ids", pa.list_(pa.string()), "the principles of all members, in order; MEMBER/ID is one's own"),
     _column("principle_hashes", pa.list_(pa.string()), "hash of what each of them sends to the model"),

@@ -1,6 +1,7 @@
 """Train or test: decided by the words of the prompt alone.
 
-So no prompt stands on both sides, and rows that are added later move none of those that were there.
+So no prompt stands on both sides, and rows that are added later move none of those that were there. Prompts of nearly
+the same words are other prompts: `prompts.near_duplicates` leaves all but one of them out before anything is made.
 """
 
 import hashlib

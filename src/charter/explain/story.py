@@ -9,9 +9,8 @@ import polars as pl
 
 from charter.constitution import load_constitution
 from charter.data.schema import SCHEMAS
-from charter.explain.attribution import Label, Principles, log_odds, read_principles, take_apart
+from charter.explain.attribution import Label, Principles, read_principles, take_apart
 from charter.explain.rows import reading
-from charter.judging.protocol import logistic
 from charter.messages import Message, transcript
 from charter.report.tables import scan
 from charter.training.job import STEPS
@@ -186,8 +185,7 @@ def _kept(table: Table, row: Row, answers: Mapping[str, str], principles: Princi
 
 def _as_label(row: Row) -> dict[str, Any]:
     """A row of ``review`` as the label that it would have been, of the last answer, had its panel not split."""
-    odds = [log_odds(p) for p in row["p_by_member"]]
-    label = {"p_chosen": logistic(sum(odds) / len(odds)), "p_by_order": None, "judge_kind": "panel"}
+    label = {"p_chosen": row["p_last"], "p_by_order": None, "judge_kind": "panel"}
     return {**row, **label, "chosen": row["last"], "rejected": row["first"]}
 
 

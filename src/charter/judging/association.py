@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charter.evaluation.intervals import Rate, rate_of
+from charter.evaluation.intervals import Rate, rate_of, wilson
 from charter.judging.layouts import Label
 
 NOTHING = Rate(None, -1.0, 1.0, 0)
@@ -51,16 +51,19 @@ def split(outcomes: Sequence[bool], groups: Sequence[bool], names: tuple[str, st
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Rate:
-    """Spearman's correlation, with an interval by Fisher's z; no value where one of them does not vary."""
+    """Spearman's correlation, with an interval by Fisher's z; no value where one of them does not vary.
+
+    z has the variance of Bonett and Wright (2000), which holds for few values and strong correlations as well. A
+    perfect one has no z: it counts as half way to the next one that so many ranks can have.
+    """
     a, b = _ranks(first), _ranks(second)
     n = int(a.size)
     if n < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return NOTHING
     value = float(np.clip(np.corrcoef(a, b)[0, 1], -1.0, 1.0))
-    if abs(value) == 1.0:
-        return Rate(value, value, value, n)
-    z, spread = math.atanh(value), _Z * math.sqrt(1.06 / (n - 3))  # 1.06: for ranks (Fieller et al., 1957)
-    return Rate(value, math.tanh(z - spread), math.tanh(z + spread), n)
+    most = 1 - 6 / (n * (n**2 - 1))  # two neighbours that change places cost 12 / (n (n² - 1))
+    z, spread = math.atanh(min(max(value, -most), most)), _Z * math.sqrt((1 + value**2 / 2) / (n - 3))
+    return Rate(value, min(value, math.tanh(z - spread)), max(value, math.tanh(z + spread)), n)
 
 
 def _ranks(values: ArrayLike) -> NDArray[np.float64]:
@@ -72,9 +75,11 @@ def _ranks(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> Rate:
-    """Agreement of two raters beyond what their habits alone would give (Cohen, 1960), with his interval.
+    """Agreement of two raters beyond what their habits alone would give (Cohen, 1960).
 
-    No value where both say one and the same thing about everything: then habit explains all of it.
+    The interval is Wilson's of the agreement, with their habits taken as known, as Cohen takes them; his own has no
+    width where few things were rated and all alike. No value where both say one and the same thing about everything:
+    then habit explains all of it.
 
     Raises:
         ValueError: they did not rate the same number of things.
@@ -107,6 +112,6 @@ def pair_kappa(judge: Sequence[Label], people: Sequence[Label]) -> Rate:
 def _kappa(agreed: int, expected: float, n: int) -> Rate:
     if n == 0 or expected >= 1:
         return NOTHING
-    share = agreed / n
-    value, spread = (share - expected) / (1 - expected), _Z * math.sqrt(share * (1 - share) / n) / (1 - expected)
-    return Rate(value, max(-1.0, value - spread), min(1.0, value + spread), n)
+    share = wilson(agreed, n)
+    value, low, high = ((part - expected) / (1 - expected) for part in (agreed / n, share.low, share.high))
+    return Rate(value, max(-1.0, low), high, n)

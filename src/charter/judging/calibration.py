@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charter.judging.protocol import EDGE
+from charter.judging.protocol import EDGE, FARTHEST_ODDS
 
 Array = NDArray[np.float64]
 
@@ -171,4 +171,4 @@ def _logit(p: ArrayLike) -> Array:
 
 
 def _sigmoid(odds: Array) -> Array:
-    return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+    return 1 / (1 + np.exp(-np.clip(odds, -FARTHEST_ODDS, FARTHEST_ODDS)))

@@ -25,10 +25,10 @@ def concerns(figures: Mapping[str, Any], floor: float) -> list[Concern]:
     return [*_agreement(figures, floor), *_biases(figures), *_ties(figures), *_calibration(figures["calibration"])]
 
 
-def passes(figures: Mapping[str, Any], floor: float) -> bool:
-    """Whether agreement is surely above the floor: the lower end of its interval is not under it."""
-    rate = figures["agreement"]
-    return bool(rate["n"]) and rate["low"] >= floor
+def passes(figures: Mapping[str, Any], floor: float, max_ties: float = 1.0) -> bool:
+    """Whether agreement is surely above the floor (the lower end of its interval is not under it), ties being few."""
+    rate, ties = figures["agreement"], figures["ties"]
+    return bool(rate["n"]) and rate["low"] >= floor and ties["value"] <= max_ties
 
 
 def _agreement(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:

@@ -19,6 +19,9 @@ LETTERS = ("A", "B")
 EDGE = 1e-4
 """Probabilities are kept this far from 0 and 1, so that no single answer outweighs all others."""
 
+FARTHEST_ODDS = 500.0
+"""Log-odds beyond these are counted as these: a little further, their power is no number any more."""
+
 
 class Judgement(NamedTuple):
     """The probability that the last answer beats the first, as a whole and in its parts.
@@ -92,7 +95,7 @@ def combined(probabilities: Sequence[float], settings: Judge, weights: Sequence[
 
 def logistic(odds: float) -> float:
     """The probability with these log-odds."""
-    return 1 / (1 + math.exp(-odds))
+    return 1 / (1 + math.exp(-min(max(odds, -FARTHEST_ODDS), FARTHEST_ODDS)))
 
 
 def inside(p: float, edge: float = EDGE) -> float:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from charter import __version__
-from charter.config import Judge
+from charter.config import Generation, Judge
 from charter.constitution import Constitution, load_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.errors import CountMismatch
 from charter.judging.audit import figures, mistakes
 from charter.judging.concerns import concerns, passes
+from charter.judging.floor import how_asked
 from charter.judging.judged import Judged
 from charter.judging.labelled import Labelled
 from charter.manifest import write_json
@@ -35,6 +36,7 @@ def make_record(
     seed: int = 0,
     own: Collection[str] = (),
     members: Mapping[str, str] | None = None,
+    generation: Generation | None = None,
 ) -> dict[str, Any]:
     """All of an audit, as it stands in ``audit.json``.
 
@@ -48,6 +50,7 @@ def make_record(
         seed: of every draw.
         own: names under which the judge's own answers may stand in the data.
         members: of a panel those for whom another model judges, with its identity.
+        generation: the settings with the judge's templates and preface; the shipped ones and none when empty.
 
     Raises:
         CountMismatch: pairs went missing.
@@ -65,11 +68,16 @@ def make_record(
         "charter": __version__,
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "judge": {**judge, "kind": settings.kind, "members": _members(settings, members or {}), "own": sorted(own)},
-        "settings": {**settings.model_dump(mode="json", include=set(SETTINGS)), "seed": seed},
+        "settings": {
+            **settings.model_dump(mode="json", include=set(SETTINGS)),
+            **how_asked(settings, generation or Generation()),
+            "seed": seed,
+        },
         "constitution": _named(law),
         "data": {"source": data, "format": labelled.format, **_counts(labelled, judged)},
         "floor": floor,
-        "passed": passes(found, floor),
+        "max_ties": settings.max_ties,
+        "passed": passes(found, floor, settings.max_ties),
         "concerns": [concern._asdict() for concern in concerns(found, floor)],
         "figures": found,
         "mistakes": mistakes(judged.pairs, tie_margin=settings.tie_margin),

@@ -79,7 +79,8 @@ async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress 
     judge = {"model": spec.model_name, "identity": spec.identity}
     own = config.audit.own or (spec.model_name, model)
     others = member_identities(config)
-    record = make_record(labelled, judged, law, config.judge, judge, config.audit.source, config.seed, own, others)
+    about = (judge, config.audit.source, config.seed, own, others, config.generation)
+    record = make_record(labelled, judged, law, config.judge, *about)
     return write_record(config.audit_folder, record, labelled, judged)
 
 

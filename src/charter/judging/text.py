@@ -153,8 +153,10 @@ def _markdown_row(name: str, entry: Mapping[str, Any]) -> str:
 
 def _outcome(record: Mapping[str, Any]) -> str:
     low = record["figures"]["agreement"]["low"]
-    where = "at or above" if record["passed"] else "under"
-    return f"agreement is {percent(low)} or more with 95 % confidence: {where} the floor of {percent(record['floor'])}."
+    where = "at or above" if low >= record["floor"] else "under"
+    said = f"agreement is {percent(low)} or more with 95 % confidence: {where} the floor of {percent(record['floor'])}."
+    ties, most = record["figures"]["ties"]["value"], record.get("max_ties", 1.0)
+    return said if ties <= most else f"{percent(ties)} of the pairs are ties, over the limit of {percent(most)}; {said}"
 
 
 def _rate(name: str, rate: Mapping[str, Any], more: str = "") -> Line:

@@ -126,6 +126,7 @@ def dataset_card(data: ReportData, tables: Sequence[Table] | None = None, licens
         exported=bool(tables),
         license=front["license"],
         source=source,
+        near_duplicates=data.config.get("prompts", {}).get("near_duplicates"),
         judge=_judge(data.config.get("judge", {})),
         audit=audit_sentence(data.audit) if data.audit else "",
     )

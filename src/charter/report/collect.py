@@ -22,6 +22,7 @@ from charter.report.page import render_report
 from charter.report.rounds import count_pairs
 from charter.report.tables import count, failure_table, label_summary, scan, value_counts
 from charter.rounds import round_folders, round_title
+from charter.run import AUDIT
 from charter.training.job import DONE, STEPS
 
 FILES = {
@@ -85,7 +86,7 @@ def collect(
         models=dict(models or {}),
         wrote=value_counts(scan(run_folder, "responses"), "model_identity"),
         judged=value_counts(_concat(run_folder, ("pairs", "sft_data"), "judge_identity"), "judge_identity"),
-        audit=_audit(config),
+        audit=_audit(run_folder),
         dissent=_dissent(run_folder, config),
         review=_json(run_folder / "review.json"),
         command=command,
@@ -191,10 +192,9 @@ def _failures(folder: Path, models: Sequence[Path]) -> pl.LazyFrame | None:
     return pl.concat(present) if present else None
 
 
-def _audit(config: Mapping[str, Any]) -> dict[str, Any]:
-    path = config.get("judge", {}).get("audit")
-    record = _json(Path(path)) if path else {}
-    return {name: value for name, value in record.items() if name != "mistakes"}
+def _audit(run_folder: Path) -> dict[str, Any]:
+    """The audit that the run insisted on, as it kept it: the file it came from may be another by now."""
+    return {name: value for name, value in _json(run_folder / AUDIT).items() if name != "mistakes"}
 
 
 def _preambles(run_folder: Path) -> int:

@@ -45,17 +45,17 @@ def turned(pair: Row) -> dict[str, Any]:
 
 
 def settled(split: Row, flip: bool = False) -> dict[str, Any]:
-    """A row of ``review`` as a pair: the answer that the members' mean prefers is chosen, or with `flip` the other.
+    """A row of ``review`` as a pair: what its label would have preferred is chosen, or with `flip` the other answer.
 
     Its p is the mean of the members who prefer that answer too. A split has such members on either side.
     """
-    last = (statistics.fmean(split["p_by_member"]) > 0.5) != flip
+    last = (split["p_last"] > 0.5) != flip
 
     def of_chosen(values: Sequence[float]) -> list[float]:
         return list(values) if last else _other(values)
 
     members = of_chosen(split["p_by_member"])
-    shared = split.keys() - {"first", "last", "p_by_member", "p_by_principle"}
+    shared = split.keys() - {"first", "last", "p_last", "p_by_member", "p_by_principle"}
     return {
         **{name: split[name] for name in shared},
         "chosen": split["last"] if last else split["first"],

@@ -1,17 +1,26 @@
 """Probabilities of fixed answers, from the log-probabilities that a server returns."""
 
 import math
+import string
 from collections.abc import Sequence
 from typing import Any
+
+LEAST_MASS = 0.05
+"""What the choices must have together: the ratio of two tokens that a model hardly thinks of is no opinion."""
+
+MARKUP = string.whitespace + "*_`\"'(["
+"""What may stand before a choice where an answer is free, as in ``**A**``, and says nothing."""
 
 
 def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, Any]]) -> tuple[float, ...] | None:
     """One probability per choice, renormalised over the choices; None when the tokens do not tell.
 
+    They do not where the choices have less than `LEAST_MASS` together: the answer was none of them.
+
     Walks the answer token by token. A token that leads to one choice only gives that choice its
     probability; a token that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is
-    followed when the server did. Where the answer is not constrained, a token may carry the
-    space before the word. Of numbers, such as 1 and 10, one may begin another: what follows a 1
+    followed when the server did. Where the answer is not constrained, spaces and markup may stand
+    before the word, in its token or before it. Of numbers, such as 1 and 10, one may begin another: what follows a 1
     tells them apart, or that 10 is a token of its own; a 1 of which neither is known has no weight.
 
     Args:
@@ -25,8 +34,8 @@ def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, A
         for text, probability in alternatives.items():
             reached = _reached(choices, path + text)
             if len(reached) > 1 and (text != taken or number == len(positions)):
-                others = [] if text == taken else [(path + other).strip() for other in alternatives]
-                reached = _ended(reached, (path + text).strip(), others, text == taken)
+                others = [] if text == taken else [(path + other).strip(MARKUP) for other in alternatives]
+                reached = _ended(reached, (path + text).strip(MARKUP), others, text == taken)
             if len(reached) == 1:
                 mass[reached[0]] += weight * probability
         weight *= math.exp(position["logprob"])
@@ -34,15 +43,22 @@ def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, A
         if len(_reached(choices, path)) < 2:
             break
     total = sum(mass.values())
-    return tuple(mass[choice] / total for choice in choices) if total > 0 else None
+    return tuple(mass[choice] / total for choice in choices) if total >= LEAST_MASS else None
+
+
+def leads_to(choices: Sequence[str], text: str) -> bool:
+    """Whether an answer is one of the choices, or the beginning of one."""
+    return bool(_reached(choices, text))
 
 
 def _reached(choices: Sequence[str], path: str) -> list[str]:
     """The choices that an answer beginning with `path` can still be, or already is."""
-    path = path.lstrip()
-    if not path:
-        return list(choices)
-    return [c for c in choices if c.startswith(path) or _ends_word(path, c)]
+    for begun in (path.lstrip(), path.lstrip(MARKUP)):  # a choice may begin with a mark itself, as (A) does
+        if not begun:
+            return list(choices)
+        if reached := [c for c in choices if c.startswith(begun) or _ends_word(begun, c)]:
+            return reached
+    return []
 
 
 def _ended(reached: Sequence[str], path: str, others: Sequence[str], whole: bool) -> list[str]:
@@ -55,11 +71,16 @@ def _ended(reached: Sequence[str], path: str, others: Sequence[str], whole: bool
 
 
 def positions_after(words: str, positions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """What follows the last `words` of an answer; nothing where it does not say them, or a token spans their end."""
+    """What follows the last `words` of an answer; nothing where it does not say them, or a token spans their end.
+
+    A token may do so with markup alone, as in ``**Better:** A``.
+    """
     tokens = [str(position["token"]) for position in positions]
-    place, length = "".join(tokens).rfind(words), 0
+    said = "".join(tokens)
+    place, length = said.rfind(words), 0
+    end = place + len(words)
     for number, token in enumerate(tokens):
-        if place >= 0 and length == place + len(words):
+        if place >= 0 and length >= end and not said[end:length].strip(MARKUP):
             return positions[number:]
         length += len(token)
     return []

@@ -23,7 +23,7 @@ import aiohttp
 from charter.errors import CompletionFailed, ServingError
 from charter.messages import Messages
 from charter.serving.autopsy import death_message
-from charter.serving.choices import choice_probabilities, positions_after
+from charter.serving.choices import choice_probabilities, leads_to, positions_after
 from charter.serving.completion import Completion, Sampling
 from charter.serving.endpoints import Endpoint, Router, http_problem
 from charter.serving.group import pid_file
@@ -42,7 +42,8 @@ _NOT_KNOWN = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parame
 _UNCONSTRAINED = ("structured_outputs", *_NOT_KNOWN)
 _UNCONTINUED = ("continue_final_message", "add_generation_prompt", *_NOT_KNOWN)
 _KEEPALIVE_S = 4.0  # under the 5 s after which vLLM's server closes an idle connection
-_TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
+_TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows, and vLLM unless --max-logprobs says otherwise
+_FREE_TOKENS = 32  # at least so many where nothing but a choice is asked for and anything may come
 _MOST_TRIES = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8}  # then it is this request that is the trouble
 
 
@@ -160,7 +161,12 @@ class Client:
         endpoint.succeeded()
         if status != 200:
             self._refused(endpoint, status, raw, retry_after, request)
-        return _read_answer(raw, sampling)
+        try:
+            return _read_answer(raw, sampling)
+        except CompletionFailed as failed:
+            if "structured_outputs" in request and not leads_to(sampling.choices, failed.detail):
+                raise _left_free(endpoint, failed.detail) from failed
+            raise
 
     def _left_out(self, endpoint: Endpoint, began: float, error: Exception) -> None:
         before = endpoint.failures
@@ -186,10 +192,7 @@ class Client:
             endpoint.continues = False
             raise _Retry("bad-request", detail, after_s=0.0)
         if "structured_outputs" in request and any(sign in lowered for sign in _UNCONSTRAINED):
-            if endpoint.constrained:
-                logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
-            endpoint.constrained = False
-            raise _Retry("bad-request", detail, after_s=0.0)
+            raise _left_free(endpoint, detail)
         raise CompletionFailed("bad-request", f"status {status}: {detail}")
 
     def _give_up_in_time(self, trial: _Trial) -> None:
@@ -219,6 +222,14 @@ class Client:
         return self._jitter.uniform(0.1, min(0.25 * 2.0**trial.tries, 10.0))
 
 
+def _left_free(endpoint: Endpoint, detail: str) -> _Retry:
+    """The call made again, for an endpoint that refuses to constrain answers to choices, or pretends to."""
+    if endpoint.constrained:
+        logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
+    endpoint.constrained = False
+    return _Retry("bad-request", detail, after_s=0.0)
+
+
 def chat_request(
     model_name: str, messages: Messages, sampling: Sampling, constrained: bool = True, continues: bool = True
 ) -> dict[str, Any]:
@@ -228,7 +239,8 @@ def chat_request(
         model_name: as the server knows it.
         messages: a conversation that ends with the assistant's turn has an answer that is begun, to be continued.
         sampling: how the answer is drawn.
-        constrained: the server is to allow none but the choices.
+        constrained: the server is to allow none but the choices. Where it cannot, some more tokens are asked for: one
+            does not tell a refusal from a slip. They are no part of the sampling, and so not of the store's key.
         continues: the server is to be told that it continues an answer.
     """
     request: dict[str, Any] = {
@@ -247,9 +259,10 @@ def chat_request(
         if sampling.after:  # the answer is free, and every one of its tokens brings as many as this
             request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
         elif constrained:
+            # All top tokens are asked for here too: a server may ignore this, and then only they show it.
             request["structured_outputs"] = {"choice": list(sampling.choices)}
-            # Only tokens that begin a choice are allowed, so few can have any probability.
-            request["top_logprobs"] = min(_TOP_LOGPROBS, sum(len(choice) for choice in sampling.choices))
+        else:
+            request["max_tokens"] = max(_FREE_TOKENS, sampling.max_tokens)
     return request
 
 
@@ -270,7 +283,7 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
     if probabilities is None:
-        raise CompletionFailed("no-choice", f"the answer {text!r} is none of {sampling.choices}")
+        raise CompletionFailed("no-choice", str(text))
     if text not in sampling.choices:
         text = sampling.choices[probabilities.index(max(probabilities))]
     # A choice that is complete at `max_tokens` is a whole answer.

@@ -7,6 +7,7 @@ What is left out is kept among the failures with its reason. Before the judge, s
 off never come here (`charter.stages.context.finished`), and a tie is for the judge to see.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
@@ -16,12 +17,16 @@ from charter.data.words import runs_of, split_words
 from charter.evaluation.refusal import RefusalLabel, classify_refusal
 from charter.stages.context import Outcome, Row, failure
 from charter.stages.language import is_foreign
-from charter.stages.revise import strip_preamble
+from charter.stages.preamble import strip_preamble
 
 RUN = 4
 """Words per run, in looking for repetition."""
 FEWEST_WORDS = 12
 """Shorter texts never count as going round in circles."""
+STRETCH = 60
+"""Words in which a long text may begin to go round in circles."""
+LONGEST_WORD = 60
+"""What is longer is no word, and is read by the character."""
 
 _UNREADABLE = ("no-choice", "no-verdict", "unparseable")
 
@@ -85,7 +90,7 @@ def _faults(first: str, last: str, settings: Filters, language: str) -> Iterator
             yield fault
     if is_same(first, last):
         yield "identical"
-    if first.startswith(last) or last.startswith(first):
+    if begins(first, last) or begins(last, first):
         yield "prefix"
     if settings.near_identical is not None and agrees(first, last, settings.near_identical):
         yield "near-identical"
@@ -98,6 +103,11 @@ def is_same(one: str, other: str) -> bool:
     return split_words(one) == split_words(other)
 
 
+def begins(one: str, other: str) -> bool:
+    """Whether a text is the beginning of another, to the letter, whatever their case and spacing."""
+    return " ".join(split_words(other)).startswith(" ".join(split_words(one)))
+
+
 def agrees(one: str, other: str, share: float) -> bool:
     """Whether two texts agree in `share` of their words, in order: twice the matching ones by all of both."""
     matcher = SequenceMatcher(None, split_words(one), split_words(other), autojunk=False)
@@ -106,12 +116,30 @@ def agrees(one: str, other: str, share: float) -> bool:
 
 
 def repetition(text: str) -> float:
-    """The share of a text's runs of four words that came before in it; 0 for a short text."""
-    words = split_words(text)
+    """The share of runs of four words that came before, in the whole text or the worst stretch of it; 0 if it is short.
+
+    A text that begins to go round in circles late does so in a stretch alone. Marks do not count there: a rule or a
+    table is drawn with many that are alike.
+    """
+    words = [part for word in split_words(text) for part in (word if len(word) > LONGEST_WORD else (word,))]
     if len(words) < FEWEST_WORDS:
         return 0.0
     runs = runs_of(words, RUN)
-    return 1 - len(set(runs)) / len(runs)
+    return max(1 - len(set(runs)) / len(runs), _worst_stretch([word for word in words if word[0].isalnum()]))
+
+
+def _worst_stretch(words: Sequence[str]) -> float:
+    """The largest share of runs that came before in any `STRETCH` words one after the other."""
+    runs, size = runs_of(words, RUN), STRETCH - RUN + 1
+    inside, fewest = Counter(runs[:size]), size
+    for place in range(size, len(runs) + 1):
+        fewest = min(fewest, len(inside))
+        left, entered = runs[place - size], runs[place : place + 1]
+        inside.update(entered)
+        inside[left] -= 1
+        if not inside[left]:
+            del inside[left]
+    return 1 - fewest / size
 
 
 def length_ratio(one: str, other: str) -> float:

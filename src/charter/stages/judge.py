@@ -90,6 +90,7 @@ def _for_people(row: Row, made: Judgement, context: Context, settings: Judge) ->
     return {
         **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind", "seed")},
         **{name: row[name] for name in ("first", "last", "model_identity")},
+        "p_last": made.p,
         **_members(settings, list(made.by_member)),
         "principle_ids": _ids(made),
         "principle_hashes": [p.hash for p in made.principles],

@@ -11,15 +11,10 @@ from charter.constitution.selection import rounds_for_all
 from charter.messages import Message, Messages, assistant, user
 from charter.serving.completion import Sampling
 from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of, under
+from charter.stages.preamble import strip_preamble
 from charter.templates import render
 
 _VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
-_PREAMBLE = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|absolutely)[,.!]?\s+)?here(?:'s| is| are)\b[^\n:]*"
-    r"\b(?:revised|rewritten|revision|new|updated|improved)\b[^\n:]*:\s*"
-    r"|^(?:revised|rewritten|new|updated) (?:answer|response|version)\s*:\s*",
-    re.IGNORECASE,
-)
 
 
 async def revise(
@@ -116,11 +111,6 @@ def is_flagged(critique: str) -> bool:
     if not verdicts:
         raise RowFailed("critique", "no-verdict", critique)
     return str(verdicts[-1]).lower() == "violated"
-
-
-def strip_preamble(text: str) -> str:
-    """A revision without what models say before it, such as "Here is the revised answer:"."""
-    return _PREAMBLE.sub("", text.strip(), count=1).strip()
 
 
 def _examples(principle: Principle, context: Context) -> list[Message]:

@@ -5,6 +5,7 @@ an answer stay what they are, and a tag of the template in them, such as ``</ans
 up, so that it closes nothing. A variable that a template needs and does not get is an error.
 """
 
+import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +39,20 @@ def render(name: str, folder: Path | None = None, /, **variables: object) -> str
         raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.") from error
     except UndefinedError as error:
         raise ConfigError(f"template '{name}': {error}. Use only the variables of the shipped {name}.md.j2.") from error
+
+
+def template_hash(name: str, folder: Path | None = None) -> str:
+    """Sixteen digits for the words of a template, wherever it was taken from.
+
+    Raises:
+        ConfigError: no such template.
+    """
+    files = [
+        path for path in (folder and folder / f"{name}.md.j2", FOLDER / f"{name}.md.j2") if path and path.is_file()
+    ]
+    if not files:
+        raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.")
+    return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16]
 
 
 def _quoted(value: object, template: Template) -> object:

@@ -71,6 +71,8 @@ class NullServer:
     misbehaviour: Misbehaviour = Misbehaviour()
     unknown: tuple[str, ...] = ()
     """Arguments that are refused, such as `structured_outputs`."""
+    ignored: tuple[str, ...] = ()
+    """Arguments that are accepted and change nothing."""
     api_key: str | None = None
     """Asked for as a bearer token when set."""
     takes_adapters: bool = False
@@ -139,6 +141,7 @@ class NullServer:
         body = await request.json()
         if self.keep_bodies:
             self.bodies.append(body)
+        body = {name: value for name, value in body.items() if name not in self.ignored}
         if problem := self._refusal(body):
             return problem
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from charter.config import Optimisation, Training
 from charter.errors import ModelError
-from charter.training.rows import read_table
+from charter.training.rows import rows_to_train_on
 
 RECIPE = 2
 """Raised whenever the same inputs would train a different model, so that older results are not taken for new."""
@@ -31,7 +31,7 @@ def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int
         "seed": seed,
         "settings": settings.model_dump(mode="json", exclude=_APART),
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
-        "data": hash_table(read_table(data, step, getattr(section, "soft_labels", False))),
+        "data": hash_table(rows_to_train_on(data, step, section)[0]),
         "model": hash_model(model),
         **({"reward": reward} if reward else {}),
     }

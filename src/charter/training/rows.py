@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from charter.config.training import Optimisation
 from charter.errors import DataError, TrainingError
 
 _COLUMNS = {
@@ -79,6 +81,30 @@ def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
     if table.num_rows == 0:
         raise DataError(f"training data '{data}': holds no rows. Look into failures/ for what became of them.")
     return table.replace_schema_metadata(None)
+
+
+def rows_to_train_on(data: Path, step: str, section: Optimisation) -> tuple[pa.Table, list[Dropped]]:
+    """What `read_table` gives for the settings of a step, and the pairs under its `min_p`, which are left out.
+
+    Raises:
+        DataError: as there; or no pair is sure enough.
+    """
+    soft, least = bool(getattr(section, "soft_labels", False)), float(getattr(section, "min_p", 0.5))
+    table = read_table(data, step, soft or least > 0.5)
+    if least == 0.5:
+        return table, []
+    sure = pc.fill_null(pc.greater_equal(table["p_chosen"], least), False)
+    unsure = table.filter(pc.invert(sure)).select(["row_id", "p_chosen"]).to_pylist()
+    if len(unsure) == table.num_rows:
+        raise DataError(
+            f"training data '{data}': of no pair is the judge as sure as training.{step}.min_p {least:g} asks. "
+            "Lower it."
+        )
+    dropped = [
+        Dropped(row["row_id"], "under-min-p", f"p_chosen is {row['p_chosen']}, under {least:g}") for row in unsure
+    ]
+    kept = table.filter(sure)
+    return kept if soft else kept.drop_columns(["p_chosen"]), dropped
 
 
 def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: int, model: str) -> Rows:

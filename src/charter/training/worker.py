@@ -36,7 +36,7 @@ from charter.training.job import (
 )
 from charter.training.mix import over_share
 from charter.training.process import PARENT
-from charter.training.rows import Rows, encode_rows, read_table
+from charter.training.rows import Rows, encode_rows, rows_to_train_on
 
 log = logging.getLogger("charter.training")
 
@@ -88,12 +88,12 @@ def run(job: Job) -> None:
 def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
     """The rows to train on; those left out are written down."""
     section = job.optimisation
-    table = read_table(job.data, job.step, getattr(section, "soft_labels", False))
-    left_out = over_share(job.data, section.helpful_share) if isinstance(section, Sft) else []
-    if left_out:
-        table = table.filter(~pc.field("row_id").isin([row.row_id for row in left_out]))
+    table, left_out = rows_to_train_on(job.data, job.step, section)
+    helpful = over_share(job.data, section.helpful_share) if isinstance(section, Sft) else []
+    if helpful:
+        table = table.filter(~pc.field("row_id").isin([row.row_id for row in helpful]))
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
-    rows.dropped += left_out
+    rows.dropped += left_out + helpful
     if _is_first():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)

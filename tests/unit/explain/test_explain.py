@@ -259,6 +259,7 @@ def test_a_panel_that_split_waits_for_people_and_says_who_wants_what(tmp_path: P
     assert split.ended == ["review", "failed"] and split.lost[0].reason == "panel-split"
     (kept,) = split.kept
     assert kept.label is not None and kept.chosen_is == "revision"
+    assert kept.label.p == pytest.approx(0.6)
     assert {one.id: one.p for one in kept.label.members} == pytest.approx({"north": 0.9, "south": 0.2})
     assert {one.id: one.title for one in kept.label.shares} == {"kind": "Be kind", "south/blunt": "Be blunt"}
     assert "people decide: the last revision or the first answer?" in " ".join(text_of(split).split())

@@ -1,6 +1,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charter.judging.association import (
     NOTHING,
@@ -35,10 +37,25 @@ def test_kappa_of_textbook_tables(table: tuple[int, int, int, int], kappa: float
     assert (found.value, found.n) == (pytest.approx(kappa, abs=5e-5), sum(table))
 
 
-def test_kappa_s_interval_is_cohen_s() -> None:
+def test_kappa_s_interval_is_that_of_the_agreement() -> None:
     found = cohen_kappa(*ratings(20, 5, 10, 15))
-    spread = 1.959964 * math.sqrt(0.7 * 0.3 / (50 * 0.5**2))
-    assert (found.low, found.high) == (pytest.approx(0.4 - spread), pytest.approx(0.4 + spread))
+    z2 = 1.959964**2 / 50
+    center, spread = (
+        (0.7 + z2 / 2) / (1 + z2),
+        math.sqrt(z2 * 0.7 * 0.3 + z2**2 / 4) / (1 + z2),
+    )  # Wilson's, of 35 in 50
+    ends = [(share - 0.5) / 0.5 for share in (center - spread, center + spread)]
+    assert [found.low, found.high] == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(("n", "low"), [(4, 0.0202), (10, 0.4449), (1000, 0.9923)])
+def test_agreement_in_everything_is_not_certain_of_a_few_things(n: int, low: float) -> None:
+    """All of n alike, half of them yes: Wilson's lower end is n / (n + 1.96²), and half of that is beyond chance."""
+    found = cohen_kappa(*ratings(n // 2, 0, 0, n // 2))
+    assert (found.value, found.low, found.high) == (1.0, pytest.approx(low, abs=5e-5), 1.0)
+    against = cohen_kappa(*ratings(0, n // 2, n // 2, 0))
+    assert (against.value, against.low, against.high) == (-1.0, -1.0, pytest.approx(-low, abs=5e-5))
+    assert pair_kappa(["better"] * n, ["better"] * n).low == pytest.approx(low, abs=5e-5)
 
 
 def test_kappa_says_nothing_of_raters_with_one_answer() -> None:
@@ -92,6 +109,23 @@ def test_rank_correlation_known_value() -> None:
     found = rank_correlation(iq, hours)
     assert found.value == pytest.approx(-29 / 165)
     assert found.low < found.value < found.high
+
+
+def test_the_same_order_of_five_is_not_certain() -> None:
+    found, turned = (rank_correlation(range(5), values) for values in (range(5), range(5, 0, -1)))
+    assert (found.value, found.high) == (pytest.approx(1.0), pytest.approx(1.0))
+    spread = 1.959964 * math.sqrt(1.5 / 2)
+    assert found.low == pytest.approx(math.tanh(math.atanh(0.95) - spread))  # the next smaller one of five ranks is 0.9
+    assert (turned.low, turned.high) == (pytest.approx(-1.0), pytest.approx(-found.low))
+    longer = rank_correlation(range(100), range(100))
+    assert found.low < 0.2 < 0.99 < longer.low < longer.value
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=4, max_size=30))
+def test_a_correlation_lies_within_an_interval_that_has_a_width(pairs: list[tuple[int, int]]) -> None:
+    found = rank_correlation(*zip(*pairs, strict=True))
+    if found.value is not None:
+        assert -1 <= found.low <= found.value <= found.high <= 1 and found.high - found.low > 0.1
 
 
 def test_rank_correlation_shares_ranks_and_needs_variation() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from charter.config import Config, Judge, Member
+from charter.config import Config, Generation, Judge, Member
 from charter.errors import ConfigError
 from charter.inspection import check
-from charter.judging.floor import check_audit
+from charter.judging.floor import check_audit, how_asked
 from charter.testing.null_server import NullServer, run_null_server
 
 ME = "sha256:me"
@@ -84,7 +84,10 @@ def test_an_audit_of_another_panel_is_refused(tmp_path: Path) -> None:
         ("score_temperature", 3.0, "choice", False),
         ("samples", 5, "reasoned", True),
         ("clamp", 0.1, "choice", False),
-        ("max_tokens", 9, "reasoned", False),
+        ("max_tokens", 9, "reasoned", True),
+        ("max_tokens", 9, "choice", False),
+        ("tags", ["safety"], "choice", True),
+        ("tags", [], "choice", False),
     ],
 )
 def test_an_audit_with_other_settings_is_refused_where_they_decide(
@@ -92,10 +95,39 @@ def test_an_audit_with_other_settings_is_refused_where_they_decide(
 ) -> None:
     settings = Judge(kind=kind, audit=audit(tmp_path / "audit.json", kind=kind, **{name: audited}))
     if counts:
-        said = refused(settings)
-        assert f"a judge with judge.{name} {audited}, and this run's is {getattr(settings, name)}" in said
+        mine = [] if name == "tags" else getattr(settings, name)
+        assert f"a judge with judge.{name} {audited}, and this run's is {mine}" in refused(settings)
     else:
         check_audit(settings, ME)
+
+
+def test_an_audit_of_a_judge_that_is_asked_otherwise_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "choice.md.j2").write_text("{{ answer_a }} or {{ answer_b }}?")
+    shipped, own = Generation(), Generation(templates=tmp_path / "own")
+    path = audit(tmp_path / "audit.json", **how_asked(Judge(), shipped))
+    settings = Judge(audit=path)
+    check_audit(settings, ME, None, shipped)
+    for generation, named in ((own, "generation.templates"), (Generation(preface=True), "generation.preface False")):
+        with pytest.raises(ConfigError, match=f"a judge with {named}"):
+            check_audit(settings, ME, None, generation)
+    scores = audit(tmp_path / "scores.json", kind="score", **how_asked(Judge(kind="score"), shipped))
+    check_audit(Judge(kind="score", audit=scores), ME, None, own)  # whose template is another's
+
+
+@pytest.mark.parametrize(("ties", "most", "passes"), [(0.5, 0.5, True), (0.6, 0.5, False), (0.2, 0.1, False)])
+def test_a_judge_that_is_right_in_the_few_it_decides_is_refused(
+    tmp_path: Path, ties: float, most: float, passes: bool
+) -> None:
+    path = audit(tmp_path / "audit.json", 0.99)
+    record = json.loads(path.read_text())
+    record["figures"]["ties"] = {"value": ties, "low": 0.0, "high": 1.0, "n": 100}
+    path.write_text(json.dumps(record))
+    settings = Judge(audit=path, max_ties=most)
+    if passes:
+        check_audit(settings, ME)
+    else:
+        assert f"ties on {ties:.1%} of the pairs, and judge.max_ties allows {most:.1%}" in refused(settings)
 
 
 @pytest.mark.parametrize(

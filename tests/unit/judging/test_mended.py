@@ -17,6 +17,7 @@ from charter.judging.calibration import Isotonic, Temperature, curve_of
 from charter.judging.mended import read_curve
 from charter.judging.record import SETTINGS
 from charter.messages import Messages
+from charter.report.collect import collect
 from charter.run import AUDIT, judge_settings
 from charter.serving.completion import Sampling
 from charter.stages.judge import judge
@@ -95,6 +96,19 @@ def test_a_run_keeps_the_audit_that_mends_its_labels(tmp_path: Path) -> None:
     assert label is not None and label.shares[0].log_odds + label.rest == pytest.approx(label.log_odds)
     make_run(tmp_path, LAW, PROMPTS, answer)
     assert not (run / AUDIT).exists()
+
+
+@pytest.mark.parametrize("calibration", [None, "temperature"])
+def test_the_report_tells_of_the_audit_as_it_was_when_the_run_began(tmp_path: Path, calibration: str | None) -> None:
+    path = audit(tmp_path / "audit.json")
+    before = json.loads(path.read_text())
+    run = make_run(tmp_path, LAW, PROMPTS, answer, judge=Judge(audit=path, calibration=calibration, principles=1))
+    path.write_text(json.dumps({"figures": {"agreement": "of another judge"}}))  # audited again, after the run
+    assert collect(run).audit == before
+    path.unlink()
+    assert collect(run).audit == before
+    make_run(tmp_path, LAW, PROMPTS, answer)
+    assert collect(run).audit == {}
 
 
 def test_a_run_without_a_curve_to_calibrate_by_is_refused_before_it_starts(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from charter.config import Judge
 from charter.constitution import Principle
-from charter.judging.protocol import combined, in_both_orders, inside, judgement_of
+from charter.judging.protocol import combined, in_both_orders, inside, judgement_of, logistic
 
 PRINCIPLES = (Principle("a", "A", "a", weight=3.0), Principle("b", "B", "b"))
 
@@ -42,6 +42,11 @@ def test_certainty_stays_inside_the_open_interval() -> None:
     made = judgement_of([(1.0, 1.0), (1.0, 1.0)], PRINCIPLES, Judge())
     assert made.by_principle == (0.9999, 0.9999) and made.p == pytest.approx(0.9999) and made.spread == 0
     assert [inside(p, 0.4) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
+
+
+@pytest.mark.parametrize("odds", [1e3, 1e6, math.inf])
+def test_no_odds_are_too_large_for_a_probability(odds: float) -> None:
+    assert logistic(odds) == 1.0 and logistic(-odds) == pytest.approx(0.0, abs=1e-200)
 
 
 async def test_each_principle_is_asked_in_both_orders() -> None:

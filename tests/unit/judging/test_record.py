@@ -56,6 +56,20 @@ async def test_the_floor_is_under_the_lower_end_of_the_interval() -> None:
     assert [concern["figure"] for concern in record["concerns"]] == ["agreement"]
 
 
+async def test_a_judge_that_decides_little_fails_however_right_it_is() -> None:
+    def seldom_sure(a: str, b: str) -> float:
+        return SURE(a, b) if int(a.split()[1]) < 40 else 0.5
+
+    asked = [pair(i) for i in range(100)]
+    said = Judged(await judged(seldom_sure, asked), [])
+    record = make_record(Labelled(tuple(asked), (), 0, 100, "columns"), said, LAW, Judge(), WHO, "p.jsonl")
+    assert record["figures"]["agreement"]["low"] > 0.8 and record["figures"]["ties"]["value"] == 0.6
+    assert not record["passed"] and record["max_ties"] == 0.5
+    assert "60.0 % of the pairs are ties, over the limit of 50.0 %; agreement is" in audit_text(record)
+    assert "Too many ties" in render_audit(record)
+    assert record["settings"]["preface"] is False and list(record["settings"]["templates"]) == ["choice"]
+
+
 async def test_lost_pairs_are_a_bug() -> None:
     _, labelled, said = await recorded(n=4)
     with pytest.raises(CountMismatch, match="4 pairs in, 3 judged and 0 failed"):

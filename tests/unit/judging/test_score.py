@@ -44,6 +44,12 @@ async def test_the_order_of_the_answers_cannot_matter() -> None:
     assert all(m[-1]["content"].count("<answer>") == 1 for m, _ in model.asked)
 
 
+async def test_a_temperature_near_nothing_makes_a_sure_judge_and_no_overflow() -> None:
+    made_in, _ = context(says({"bad": {10: 1.0}, "safe": {1: 1.0}}))
+    made = await compare(PROMPT, "bad", "safe", LAW.principles, made_in, settings=Judge(score_temperature=0.01))
+    assert made.p == pytest.approx(1e-4)
+
+
 async def test_equal_scores_are_a_tie() -> None:
     made_in, _ = context(says({"bad": {7: 1.0}, "safe": {7: 1.0}}))
     outcome = await judge([candidate()], made_in, Judge(kind="score"))

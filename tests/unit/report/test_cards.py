@@ -8,7 +8,7 @@ import yaml
 from charter.config import Config, Judge, Member, Prompts
 from charter.heat import Divergence, Heat
 from charter.messages import Messages
-from charter.report.cards import dataset_card, inline, model_card
+from charter.report.cards import RUN_TABLES, dataset_card, inline, model_card
 from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
 from charter.serving.completion import Sampling
@@ -61,6 +61,15 @@ def test_a_model_that_failed_its_gate_says_so() -> None:
     verdict = {"verdict": "no-go", "checks": []}
     assert "did not pass its gate" in model_card(sample(verdict=verdict))
     assert "did not pass its gate" not in model_card(sample())
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(None, "`prompts.near_duplicates` was off"), (0.7, "share 70 % of their runs of three words with an earlier one")],
+)
+def test_the_card_of_an_export_says_what_its_split_does_not_hold_apart(share: float | None, said: str) -> None:
+    config = Config(name="demo", prompts=Prompts(near_duplicates=share)).model_dump(mode="json")
+    assert said in dataset_card(sample(config=config), RUN_TABLES) and said not in dataset_card(sample(config=config))
 
 
 def test_dataset_card_counts_what_was_set_aside() -> None:

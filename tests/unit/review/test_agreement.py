@@ -32,6 +32,6 @@ def test_a_review_is_one_sentence() -> None:
         "People (Ada) looked at 11 of 812 pairs, dropped 1 and turned 3 around; 7 under their margin of 0.1 were left "
         "out. Of the 10 drawn by lot they agree with 70.0 % ("
     )
-    assert sentence(full).endswith("; kappa is 0.45 (-0.06 to 0.97).")
+    assert sentence(full).endswith("; kappa is 0.45 (-0.10 to 0.80).")
     refused = {**record, "answers": Answers(approve=False).model_dump(mode="json"), "done": None, "agreement": None}
     assert sentence(refused) == "People looked at 11 of 812 pairs and did not approve of them."

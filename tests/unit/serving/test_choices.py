@@ -97,11 +97,26 @@ def said(*tokens: str) -> list[dict[str, Any]]:
         (["Better: A"], []),
         (["Worse", ":", " A"], []),
         (["Better", ":"], []),
+        (["**", "Better", ":**", " A"], [" A"]),
+        (["Better", ":", " **", "A", "**"], [" **", "A", "**"]),
     ],
-    ids=["once", "the last time", "inside a token", "never", "at the very end"],
+    ids=["once", "the last time", "inside a token", "never", "at the very end", "bold", "a bold letter"],
 )
 def test_what_comes_after_words(tokens: list[str], rest: list[str]) -> None:
     assert [position["token"] for position in positions_after("Better:", said(*tokens))] == rest
+
+
+def test_choices_that_hardly_come_to_mind_are_no_opinion() -> None:
+    assert choice_probabilities(["A", "B"], [position("I", I=0.99, A=1e-6)]) is None
+    assert choice_probabilities(["A", "B"], [position("I", I=0.9, A=0.03, B=0.01)]) is None
+
+
+@pytest.mark.parametrize("mark", [" **", "**", ' "', "(", " `"])
+def test_markup_before_a_letter_says_nothing(mark: str) -> None:
+    positions = [position(mark, **{mark: 0.9, "A": 0.1}), position("B", A=0.25, B=0.75)]
+    assert choice_probabilities(["A", "B"], positions) == pytest.approx((0.1 + 0.9 * 0.25, 0.9 * 0.75))
+    joined = [position(f"{mark}B", **{f"{mark}A": 0.25, f"{mark}B": 0.75})]
+    assert choice_probabilities(["A", "B"], joined) == pytest.approx((0.25, 0.75))
 
 
 def test_undecided_answers_give_nothing() -> None:

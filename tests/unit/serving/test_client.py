@@ -99,10 +99,43 @@ async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
 
 
+@pytest.mark.parametrize("end", ["Better: **A**", "**Better:** A", 'Better: "A"', "Better: (A)"])
+async def test_markup_about_a_choice_does_not_hide_its_probabilities(end: str) -> None:
+    with run_null_server(NullServer(answer=lambda messages: f"It is about theft. {end}")) as server:
+        (completion,) = await ask(server, Sampling(20, choices=("A", "B"), after="Better:"))
+        assert completion.choice_probs == (1.0, 0.0)
+
+
 async def test_an_answer_that_is_no_choice_is_a_failure() -> None:
     undecided = NullServer(unknown=("structured_outputs",), answer=lambda messages: "Perhaps")
     with run_null_server(undecided) as server, pytest.raises(CompletionFailed, match="no-choice"):
         await ask(server, Sampling(4, choices=("A", "B")))
+
+
+async def test_an_answer_that_is_no_choice_is_told_in_full_where_nothing_constrains_it() -> None:
+    refusal = "I'm sorry, but I cannot help with that."
+    undecided = NullServer(unknown=("structured_outputs",), answer=lambda messages: refusal, keep_bodies=True)
+    with run_null_server(undecided) as server, pytest.raises(CompletionFailed) as caught:
+        await ask(server, Sampling(1, choices=("A", "B")))
+    assert (caught.value.reason, caught.value.detail) == ("no-choice", refusal)
+    assert [body["max_tokens"] for body in server.bodies] == [1, 32]
+
+
+async def test_a_server_that_ignores_constraints_is_found_out_by_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    refusal = "I'm sorry, but I cannot help with that."
+    pretending = NullServer(ignored=("structured_outputs",), answer=lambda messages: refusal, keep_bodies=True)
+    with run_null_server(pretending) as server, pytest.raises(CompletionFailed) as caught:
+        await ask(server, Sampling(1, choices=("A", "B")))
+    assert (caught.value.reason, caught.value.detail) == ("no-choice", refusal)
+    assert ["structured_outputs" in body for body in server.bodies] == [True, False]
+    assert "cannot constrain" in caplog.text
+
+
+@pytest.mark.parametrize("choices", [("A", "B"), tuple(map(str, range(1, 11)))], ids=["letters", "numbers"])
+async def test_all_top_tokens_are_asked_for_as_a_server_may_ignore_the_choices(choices: tuple[str, ...]) -> None:
+    with run_null_server(NullServer(keep_bodies=True)) as server:
+        await ask(server, Sampling(1, choices=choices))
+    assert [(body["max_tokens"], body["top_logprobs"]) for body in server.bodies] == [(1, 20)]
 
 
 async def test_too_long_is_not_asked_twice() -> None:

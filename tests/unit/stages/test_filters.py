@@ -1,12 +1,33 @@
-import pytest
+from pathlib import Path
 
-from charter.config import Filters
-from charter.stages.context import Outcome, failure
-from charter.stages.filters import agrees, contradicts, fault_of_pair, length_ratio, repetition, settle, sift
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charter.config import Filters, Judge
+from charter.serving import Client
+from charter.stages.context import Context, Outcome, failure
+from charter.stages.filters import (
+    STRETCH,
+    agrees,
+    contradicts,
+    fault_of_answer,
+    fault_of_pair,
+    length_ratio,
+    repetition,
+    settle,
+    sift,
+)
+from charter.stages.judge import judge
+from charter.testing.null_server import NullServer, run_null_server
+from tests.unit.judging.scripts import LAW
+from tests.unit.judging.scripts import candidate as pair_to_judge
 
 FILTERS = Filters(length_ratio=4, language=True)
 ANSWER = "No, I would rather not do that, because somebody could get hurt; here is another idea for the evening."
 LONG = " ".join(f"word{i}" for i in range(60))
+PROSE = " ".join(f"other{i}" for i in range(300))
+DOCS = Path(__file__).parents[3] / "docs"
 GERMAN = "Die Antwort ist nicht weit von hier zu finden, und man kann auch mit der Bahn auf den Berg fahren."
 
 
@@ -17,6 +38,7 @@ GERMAN = "Die Antwort ist nicht weit von hier zu finden, und man kann auch mit d
         ("Sure, here is the revised answer:", "preamble-only"),
         (ANSWER.upper().replace(" ", "  "), "identical"),
         (ANSWER.replace(".", ". Enjoy!"), "prefix"),
+        (ANSWER.upper().replace(" ", "\n").replace(".", ". Enjoy!"), "prefix"),
         ("I will not go on. " * 12, "repetition"),
         ("no no no no no no no no no no no no", "repetition"),
         ("好的好的好的好的好的好的好的", "repetition"),
@@ -33,6 +55,12 @@ def test_a_pair_is_left_out_for_a_reason(other: str, reason: str | None) -> None
 def test_a_prefix_begins_the_other_answer_to_the_letter() -> None:
     assert fault_of_pair("bad", "bad and more", FILTERS, "en") == "prefix"
     assert fault_of_pair("badly", "bad at it", FILTERS, "en") is None
+
+
+def test_a_prefix_has_any_case_and_spacing() -> None:
+    assert fault_of_pair("No,  I WILL not", "no, i will not do that.", FILTERS, "en") == "prefix"
+    assert fault_of_pair("No, I wi", "No, I will not.", FILTERS, "en") == "prefix"  # cut off in a word
+    assert fault_of_pair("No, I will never", "No, I will not.", FILTERS, "en") is None
 
 
 @pytest.mark.parametrize(("changed", "reason"), [(1, "near-identical"), (2, None)])
@@ -52,6 +80,38 @@ def test_a_short_answer_and_plain_prose_do_not_go_round_in_circles() -> None:
     assert repetition("No, no, no, no.") == 0.0
     assert repetition(ANSWER) == 0.0
     assert repetition("on and on " * 20) == pytest.approx(1 - 3 / 57)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ha" * 200, f"{PROSE} " + "and again and " * 25],
+    ids=["one long word", "at the end of a long answer"],
+)
+def test_going_round_in_circles_is_seen_in_a_word_and_late(text: str) -> None:
+    assert fault_of_answer(text, Filters(), "en") == "repetition"
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_prose_lists_tables_and_code_do_not_go_round_in_circles(path: Path) -> None:
+    text = path.read_text()
+    for part in (text, *text.split("\n\n")):
+        assert repetition(part) < 0.6, part
+
+
+@pytest.mark.parametrize("text", ["-" * 50, "=" * 50, "| --- " * 20 + "|"])
+def test_a_drawn_rule_in_a_long_answer_is_no_loop(text: str) -> None:
+    assert repetition(f"{PROSE}\n\n{text}\n\n{LONG}") < 0.6
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=80, max_size=400, unique=True), st.integers(1, 8), st.data())
+def test_what_repeats_for_sixty_words_is_found_wherever_it_stands(
+    numbers: list[int], period: int, data: st.DataObject
+) -> None:
+    words = [f"w{number}" for number in numbers]
+    assert repetition(" ".join(words)) == 0.0
+    place = data.draw(st.integers(0, len(words)))
+    loop = [*words[:period]] * (1 + STRETCH // period)
+    assert repetition(" ".join([*words[:place], *loop, *words[place:]])) >= 0.6
 
 
 def test_lengths_are_counted_in_words() -> None:
@@ -115,3 +175,19 @@ def test_a_judge_that_refuses_is_told_from_one_that_cannot_be_read(said: str, re
     lost = failure(candidate(0, "bad", "good"), "judge", "no-choice", said, ["p1"])
     (named,) = settle(Outcome(failures=[lost]), Filters()).failures
     assert named == {**lost, "reason": reason}
+
+
+@pytest.mark.parametrize("kind", ["choice", "score", "reasoned"])
+@pytest.mark.parametrize("how", ["unknown", "ignored"])
+async def test_a_refusal_is_called_one_where_the_server_cannot_hold_the_judge_to_its_choices(
+    kind: str, how: str
+) -> None:
+    def refuse(messages):
+        return "I'm sorry, but I cannot help with comparing these answers."
+
+    with run_null_server(NullServer(answer=refuse, **{how: ("structured_outputs",)})) as server:
+        async with Client([server.url], "null") as client:
+            context = Context(client.complete, LAW, seed=1, model_identity="m")
+            judged = await judge([pair_to_judge()], context, Judge(kind=kind))
+    (lost,) = settle(judged, Filters()).failures
+    assert (lost["stage"], lost["reason"], lost["detail"]) == ("judge", "judge-refused", refuse([]))

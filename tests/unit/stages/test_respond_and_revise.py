@@ -6,7 +6,7 @@ from charter.errors import CompletionFailed, ServingError
 from charter.serving.completion import Completion
 from charter.stages.context import RowFailed
 from charter.stages.respond import respond
-from charter.stages.revise import is_flagged, revise, strip_preamble
+from charter.stages.revise import is_flagged, revise
 
 SETTINGS = Generation(rounds=2)
 
@@ -140,21 +140,6 @@ def test_the_last_verdict_decides(critique: str, flagged: bool) -> None:
 def test_no_verdict_is_not_a_verdict() -> None:
     with pytest.raises(RowFailed):
         is_flagged("It is violated, I think.")
-
-
-@pytest.mark.parametrize(
-    ("text", "stripped"),
-    [
-        ("Sure, here is the revised answer: No.", "No."),
-        ("Here's a revised version of my response:\n\nNo.", "No."),
-        ("Revised answer: No.", "No."),
-        ("Here is how: first, then second.", "Here is how: first, then second."),
-        ("Sure. To paint: start.", "Sure. To paint: start."),
-        ("Here is the rewritten answer:", ""),
-    ],
-)
-def test_preambles_are_stripped_and_answers_are_not(text: str, stripped: str) -> None:
-    assert strip_preamble(text) == stripped
 
 
 @pytest.mark.parametrize("preamble", ["", "Sure, here is the revised answer:"])

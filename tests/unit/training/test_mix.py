@@ -1,6 +1,7 @@
-"""The share of SFT's rows that needed no revision."""
+"""The share of SFT's rows that needed no revision, and the pairs that the judge is sure enough of."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +10,12 @@ import pytest
 from charter.config import Training
 from charter.errors import DataError
 from charter.training import models
+from charter.training.identity import hash_inputs
 from charter.training.job import Job
 from charter.training.mix import over_share
+from charter.training.rows import Rows
 from charter.training.worker import _read_rows
-from tests.training_data import write_sft
+from tests.training_data import pairs, write_rows, write_sft
 
 
 def write(path: Path, revised: int, helpful: int) -> Path:
@@ -52,3 +55,36 @@ def test_what_is_over_the_share_is_not_trained_on_and_is_kept_with_its_reason(ti
     rows = _read_rows(job, tokenizer, models.end_tokens(str(tiny), tokenizer))
     assert (len(rows.kept), rows.reasons) == (16, {"helpful-share": 32})
     assert pq.read_table(tmp_path / "dropped.parquet")["reason"].to_pylist() == ["helpful-share"] * 32
+
+
+def kept(model: Path, data: Path, out: Path, **dpo: Any) -> Rows:
+    tokenizer = models.load_tokenizer(str(model))
+    job = Job("dpo", str(model), data, out, Training.model_validate({"dpo": dpo}), 0, "")
+    return _read_rows(job, tokenizer, models.end_tokens(str(model), tokenizer))
+
+
+@pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
+def test_pairs_that_the_judge_is_not_sure_of_are_left_out_one_by_one(tiny: Path, tmp_path: Path, soft: bool) -> None:
+    rows = [{**row, "row_id": f"r{i // 2}", "p_chosen": (0.6, 0.8, 0.95)[i % 3]} for i, row in enumerate(pairs(12))]
+    data = write_rows(tmp_path / "pairs.parquet", rows)
+    made = kept(tiny, data, tmp_path, soft_labels=soft, min_p=0.8)
+    assert (len(made.kept), made.reasons) == (8, {"under-min-p": 4})  # a prompt keeps the other of its two pairs
+    assert [row.get("p_chosen") for row in made.kept] == ([0.8, 0.95] * 4 if soft else [None] * 8)
+    dropped = pq.read_table(tmp_path / "dropped.parquet").to_pylist()
+    assert [(row["row_id"], row["stage"], row["detail"]) for row in dropped] == [
+        (f"r{i // 2}", "dpo", "p_chosen is 0.6, under 0.8") for i in (0, 3, 6, 9)
+    ]
+    assert len(kept(tiny, data, tmp_path, soft_labels=soft).kept) == 12
+
+
+def test_another_limit_is_another_model(tiny: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "pairs.parquet", pairs(12, p=0.9))
+    settings = [Training.model_validate({"dpo": {"min_p": least}}) for least in (0.5, 0.6, 0.6)]
+    one, other, again = (hash_inputs("dpo", str(tiny), data, each, 0) for each in settings)
+    assert one != other == again
+
+
+def test_a_limit_over_every_pair_says_so(tiny: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "pairs.parquet", pairs(4, p=0.7))
+    with pytest.raises(DataError, match=r"of no pair is the judge as sure as training\.dpo\.min_p 0\.9 asks"):
+        kept(tiny, data, tmp_path, min_p=0.9)
