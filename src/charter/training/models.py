@@ -122,7 +122,8 @@ def save(trainer: Any, job: Job) -> None:
     if job.settings.has_adapters:
         if job.step != "reward":
             keep_adapter(model, job)
-        model = _whole(model, job).float().merge_and_unload()
+        # Off the GPU before it is float32, which takes twice the room of what was trained there.
+        model = _whole(model, job).cpu().float().merge_and_unload()
     write_model(model, job.model, job.out, ("config.json", "generation_config.json") if job.step == "reward" else ())
 
 
