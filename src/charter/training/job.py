@@ -3,9 +3,9 @@
 Torch-free: the launcher decides with this what to start, the worker what to continue.
 
 A step's folder is the trained model itself, with beside it ``training.yaml`` (what was asked), ``training.log``,
-``metrics.jsonl`` (one line per optimiser step), ``dropped.parquet`` (rows left out, with reasons),
-``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs, ``failure.json`` if it stopped
-itself, and ``DONE``, written last: its presence is the proof.
+``metrics.jsonl`` (one line per optimiser step), ``warnings.jsonl`` (what watchdogs saw), ``dropped.parquet`` (rows left
+out, with reasons), ``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs,
+``failure.json`` if it stopped itself, and ``DONE``, written last: its presence is the proof.
 """
 
 import json
@@ -29,7 +29,7 @@ STEPS: tuple[Step, ...] = get_args(Step)
 
 CHECKPOINTS = "checkpoints"
 CONFIG, DONE, FAILURE, LOG, METRICS = "training.yaml", "DONE", "failure.json", "training.log", "metrics.jsonl"
-DROPPED, REFERENCE = "dropped.parquet", "reference.parquet"
+WARNINGS, DROPPED, REFERENCE = "warnings.jsonl", "dropped.parquet", "reference.parquet"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from charter.training.job import (
     LOG,
     METRICS,
     REFERENCE,
+    WARNINGS,
     Job,
     Step,
     last_checkpoint,
@@ -34,7 +35,7 @@ from charter.training.job import (
     reward_identity,
     rewind_metrics,
 )
-from charter.training.process import follow
+from charter.training.process import OnLine, follow
 
 OnMetrics = Callable[[dict[str, Any]], None]
 
@@ -79,6 +80,7 @@ def train(
     seed: int = 0,
     on_metrics: OnMetrics | None = None,
     reward: RewardJudge | Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train `model` on `data` and leave the result in `out`.
 
@@ -94,6 +96,8 @@ def train(
         seed: of the row order and of new adapters.
         on_metrics: called in this process with each line of ``metrics.jsonl`` as it is written.
         reward: what rewards the answers of ``grpo``: a judge that is served, or the folder of a reward model.
+        say: called in this process with a sentence for people: the command that trains this by hand, before it starts,
+            and each warning of a watchdog when it comes.
 
     Raises:
         TrainingError: the process failed, with the reason or its last log lines.
@@ -111,7 +115,9 @@ def train(
     if done is not None and done["inputs"] == inputs:
         return _result(job, done, done["seconds"], reused=True)
     _make_ready(job)
-    code = _run(job, on_metrics or (lambda line: None))
+    say = say or (lambda text: None)
+    say(f"by hand: {shlex.join(command_for(job))}")
+    code = _run(job, on_metrics or (lambda line: None), say)
     done = read_done(out)
     if done is None:
         raise TrainingError(_explain(job, code))
@@ -142,7 +148,7 @@ def _make_ready(job: Job) -> None:
             f"training folder '{out}': holds files that no training step wrote. Move them, or name another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
-    for name in (DONE, FAILURE):
+    for name in (DONE, FAILURE, WARNINGS):
         (out / name).unlink(missing_ok=True)
     job.write()
 
@@ -177,7 +183,7 @@ def command_for(job: Job) -> list[str]:
     return [sys.executable, "-P", *worker]
 
 
-def _run(job: Job, on_metrics: OnMetrics) -> int:
+def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None]) -> int:
     """Run the child until it ends; returns its exit status."""
     checkpoint = last_checkpoint(job.out)
     rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
@@ -187,7 +193,11 @@ def _run(job: Job, on_metrics: OnMetrics) -> int:
         file.write(f"$ {shlex.join(by_hand)}\n")
     tied = [*by_hand[:3], "charter.training.child", *by_hand[3:]]
     environment = child_environment(Path(job.model).is_dir(), job.settings.processes)
-    return follow(tied, environment, log, job.out / METRICS, lambda line: on_metrics(json.loads(line)))
+    files: dict[Path, OnLine] = {
+        job.out / METRICS: lambda line: on_metrics(json.loads(line)),
+        job.out / WARNINGS: lambda line: say(json.loads(line)["text"]),
+    }
+    return follow(tied, environment, log, files)
 
 
 def child_environment(local: bool, processes: int = 1) -> dict[str, str]:

@@ -75,6 +75,17 @@ def test_what_is_seen_is_said_once_or_stops_or_neither(tmp_path: Path) -> None:
     assert fall(watch(tmp_path, "off")) == []
 
 
+def test_what_is_seen_is_written_down_at_once_for_whoever_follows(tmp_path: Path) -> None:
+    it = watch(tmp_path)
+    for step in range(1, 21):
+        log(it, step, **rewards(-0.1 * (step - 1), 0.0))
+        if it.warnings:
+            break
+    assert step < 20
+    (line,) = (tmp_path / "warnings.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"watchdog": "falling", "text": it.warnings[0]}
+
+
 def test_a_short_run_is_looked_at_when_it_ends(tmp_path: Path) -> None:
     it = watch(tmp_path)
     for step in (1, 2, 3):
