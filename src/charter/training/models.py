@@ -14,6 +14,7 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
 )
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from charter.config import Training
 from charter.errors import ModelError, TrainingError
@@ -146,6 +147,7 @@ def _gather(trainer: Any, job: Job) -> Any:
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return None
+    unset_hf_deepspeed_config()  # or the model would be loaded in parts, with processes that wait for nothing more
     model = load(job)
     if job.settings.has_adapters:
         from peft import get_peft_model
