@@ -82,7 +82,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({key: _plain(value) for key, value in line.items()}) + "\n")
         self._check_finite(line)
-        self._say("first-loss", watchdogs.see_first_loss(self._lines), hopeless=True)
+        self._say("first-loss", self._first_loss(args), hopeless=True)
         for name, text in self._look_at_lines():
             self._say(name, text)
 
@@ -90,6 +90,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         """A short run never fills a window: look at what there is, and at whether anything was learnt."""
         self._say("falling", watchdogs.see_falling_likelihood(self._lines, least=1))
         self._say("nothing-learnt", watchdogs.see_nothing_learnt(self._lines))
+
+    def _first_loss(self, args: Any) -> str | None:
+        return watchdogs.see_first_loss(self._lines, self._job.settings.dpo.beta, bool(getattr(args, "bf16", False)))
 
     def _look_at_lines(self) -> Iterator[tuple[str, str | None]]:
         yield "no-difference", watchdogs.see_no_difference(self._lines)
