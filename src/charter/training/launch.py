@@ -18,6 +18,7 @@ from typing import Any
 from charter.config import Training
 from charter.errors import TrainingError
 from charter.judging.reward import RewardJudge
+from charter.training.devices import count_visible, see_idle
 from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
@@ -117,6 +118,8 @@ def train(
     _make_ready(job)
     say = say or (lambda text: None)
     say(f"by hand: {shlex.join(command_for(job))}")
+    if not job.asks_judge and (idle := see_idle(settings.processes, count_visible(os.environ))):
+        say(idle)
     code = _run(job, on_metrics or (lambda line: None), say)
     done = read_done(out)
     if done is None:
@@ -141,7 +144,7 @@ def _result(job: Job, done: dict[str, Any], seconds: float, reused: bool) -> Tra
 def _make_ready(job: Job) -> None:
     """Keep the folder of a killed run with the same inputs; clear one of other inputs; refuse one that is not ours."""
     out = job.out
-    if (out / CONFIG).is_file() and read_job(out / CONFIG).inputs != job.inputs:
+    if (out / CONFIG).is_file() and _inputs(out / CONFIG) != job.inputs:
         _clear(out)
     elif out.is_dir() and any(out.iterdir()) and not (out / CONFIG).is_file():
         raise TrainingError(
@@ -151,6 +154,14 @@ def _make_ready(job: Job) -> None:
     for name in (DONE, FAILURE, WARNINGS):
         (out / name).unlink(missing_ok=True)
     job.write()
+
+
+def _inputs(config: Path) -> str | None:
+    """Of what result a folder is; what cannot be read, as another version may have written it, is of another."""
+    try:
+        return read_job(config).inputs
+    except TrainingError:
+        return None
 
 
 def _clear(out: Path) -> None:
@@ -230,7 +241,9 @@ def _explain(job: Job, code: int) -> str:
     lines = (job.out / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
     text = "\n".join(f"  {line}" for line in lines)
     if code == -9 or "out of memory" in text.lower():
-        advice = f"Memory probably ran out: lower training.{job.step}.batch_size or training.{job.step}.max_length."
+        advice = f"Memory probably ran out: lower training.{job.step}.batch_size or training.{job.step}.max_length"
+        beside = ", or serving.memory_share, what the judge's server has of the GPU." if job.asks_judge else "."
+        advice += beside
     else:
         advice = f"The whole log is {job.out / LOG}; its first line is the command to run it again by hand."
     how = f"signal {-code}" if code < 0 else f"exit status {code}"

@@ -22,6 +22,7 @@ from charter.data.schema import FAILURES
 from charter.errors import CharterError, TrainingError
 from charter.serving.drive import drive
 from charter.training.child import die_with_parent
+from charter.training.devices import first_alone
 from charter.training.job import (
     CHECKPOINTS,
     DROPPED,
@@ -45,9 +46,14 @@ def main(config: Path) -> int:
     """Run the job of a ``training.yaml``; a failure that has a reason leaves it in ``failure.json``."""
     if PARENT in os.environ:
         die_with_parent()
+    os.environ.update(first_alone(os.environ))  # before torch looks for GPUs
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(logging.INFO if is_first() else logging.ERROR)
-    job = read_job(config)
+    try:
+        job = read_job(config)
+    except TrainingError as error:
+        log.error("%s", error)
+        return 2
     done = read_done(job.out)
     if done is not None and done["inputs"] == job.inputs:
         log.info("finished before; delete %s/DONE to train again", job.out)
