@@ -158,7 +158,7 @@ def telling(shard: int) -> OnProgress | None:
 
 
 def undisturbed(tell: Callable[[T], None], say: Callable[[str], None]) -> Callable[[T], None]:
-    """`tell`, whose failing does not end what it tells of: the first error is said, and what comes is told all the same."""
+    """`tell`, whose failing does not end what it tells of: the first error is said, and what comes is told still."""
     failed = list[Exception]()
 
     def told(news: T) -> None:
