@@ -127,7 +127,7 @@ class Training(Section):
     """Training processes, one per GPU; each takes `batch_size` rows per step."""
     distributed: Distributed = "none"
     """What several processes share: `ddp` nothing, each holds the whole model; `fsdp2` (PyTorch) and `zero3`
-    (DeepSpeed, to be installed) split weights, gradients and optimiser among them."""
+    (DeepSpeed, extra `zero3`) split weights, gradients and optimiser among them."""
     accelerate_config: Path | None = None
     """An accelerate YAML of one's own, in place of `distributed`: several machines, offloading, other settings."""
     watch: Watching = "warn"
