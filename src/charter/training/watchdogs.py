@@ -82,9 +82,9 @@ def see_first_loss(lines: Sequence[Line], beta: float, rounded: bool = False) ->
     if nats <= (_SAME_NATS_ROUNDED if rounded else _SAME_NATS):
         return None
     return (
-        f"the first preference loss is {first:.4f}, not {FIRST_LOSS:.4f}, and answers are {nats:.1f} nats from their"
-        " reference: the reference is not the model that training starts from. Check that the model's folder is whole,"
-        " and delete reference.parquet in the step's folder."
+        f"the first preference loss is {first:.4f}, not {FIRST_LOSS:.4f}: the reference is not the model that training"
+        f" starts from, as answers are {nats:.1f} nats from their reference before the first step. Check that the"
+        " model's folder is whole, and delete reference.parquet in the step's folder."
     )
 
 
