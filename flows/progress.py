@@ -5,11 +5,12 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -17,6 +18,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 
 from charter.stages.context import OnProgress, Progress
+
+T = TypeVar("T")
 
 TERMINAL_EVERY_S = 1.0
 LOG_EVERY_S = 10.0
@@ -55,6 +58,8 @@ class Stage:
         parts = [f"{self.name:<12} {done:>6,} of {total:,} {unit}"]
         if failed := self._sum("failed"):
             parts.append(f"{failed:,} failed")
+        if self.latest is not None and self.latest.note:
+            parts.append(self.latest.note)
         if seconds >= FIRST_RATE_S:
             parts += self._rates(done, total, seconds, unit)
         if reasons := self._reasons():
@@ -150,6 +155,23 @@ def telling(shard: int) -> OnProgress | None:
     """What a shard's task tells the flow of; none in a process of its own, where the flow sees its end alone."""
     flow = _LIVE.get()
     return None if flow is None else lambda progress: flow.tell(progress, shard)
+
+
+def undisturbed(tell: Callable[[T], None], say: Callable[[str], None]) -> Callable[[T], None]:
+    """`tell`, whose failing does not end what it tells of: the first error is said, and what comes is told still."""
+    failed = list[Exception]()
+
+    def told(news: T) -> None:
+        try:
+            tell(news)
+        except CancelledError:
+            raise
+        except Exception as error:  # whatever Prefect's server, or the way to it, may have
+            failed.append(error)
+            if len(failed) == 1:
+                say(f"some progress cannot be shown, and the work goes on: {type(error).__name__}: {error}")
+
+    return told
 
 
 def _log(line: str) -> None:

@@ -36,8 +36,8 @@ def serve_makers(config: Config, current_model: Path | None = None) -> Iterator[
 
 @contextmanager
 def serve_judge(config: Config) -> Iterator[EngineSpec]:
-    """The model that judges, by itself."""
-    with _serve(config, {"judge": judging(config)}) as served:
+    """The model that judges, beside a model that trains: on the same GPU it takes half of `serving.memory_share`."""
+    with _serve(config, {"judge": judging(config)}, side_by_side=2) as served:
         yield served["judge"]
 
 
@@ -57,9 +57,12 @@ def serve_trained(config: Config, models: Mapping[str, Path]) -> Iterator[dict[s
 
 
 @contextmanager
-def _serve(config: Config, places: Mapping[str, tuple[str, Serving]]) -> Iterator[dict[str, EngineSpec]]:
+def _serve(
+    config: Config, places: Mapping[str, tuple[str, Serving]], side_by_side: int = 1
+) -> Iterator[dict[str, EngineSpec]]:
     """Models, each on the servers named for it or on vLLM started here."""
-    with serve_each(places, config.serving, config.work_folder / "logs", current().say) as served:
+    logs, say = config.work_folder / "logs", current().say
+    with serve_each(places, config.serving, logs, say, side_by_side) as served:
         yield {name: _spec(config, one) for name, one in served.items()}
 
 

@@ -26,7 +26,7 @@ from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.curves import LiveCurves
 from flows.on_ray import walk_on_ray
-from flows.progress import current, telling
+from flows.progress import current, telling, undisturbed
 from flows.serving import serve_base
 
 DATA: dict[Step, str] = {"sft": "sft_data", "dpo": "pairs", "reward": "pairs", "grpo": "rl_prompts"}
@@ -95,13 +95,20 @@ def train_step(
     """
     folder, live = config.run_folder, current()
     name, made_in = (later.model, later.folder) if later else (step, folder)
-    data, tell = made_in / DATA[step], _tell_metrics(step, name)
-    live.say(f"train {name}: starting")
-    result = train(step, model, data, folder / name, config.training, config.seed, tell, reward)
+    data, out, said = made_in / DATA[step], folder / name, list[str]()
+
+    def say(text: str) -> None:
+        said.append(text)
+        live.say(f"train {name}: {text}")
+
+    say("starting")
+    tell = undisturbed(_tell_metrics(step, name, out), say)
+    result = train(step, model, data, out, config.training, config.seed, tell, reward, say)
     how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
-    live.say(f"train {name}: {how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
+    say(f"{how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
     for warning in result.warnings:
-        live.say(f"train {name}: {warning}")
+        if warning not in said:  # those of a step that is reused
+            say(warning)
     return result
 
 
@@ -169,11 +176,14 @@ async def audit_pairs(config: Config, engine: EngineSpec) -> Path:
     return await session.audit_pairs(config, engine, current().tell)
 
 
-def _tell_metrics(step: Step, name: str) -> Callable[[dict[str, Any]], None]:
-    live, curves = current(), LiveCurves(step, name)
+def _tell_metrics(step: Step, name: str, out: Path) -> Callable[[dict[str, Any]], None]:
+    live, curves = current(), LiveCurves(step, name, out)
+    shown = "reward" if step == "grpo" else "loss"  # that of GRPO says nothing of how well it does
 
     def tell(row: dict[str, Any]) -> None:
+        note = f"{shown} {row[shown]:.4f}" if isinstance(row.get(shown), float) else ""
+        name_, total, tokens = f"train {name}", row["total_steps"], row["tokens"]
+        live.tell(Progress(name_, row["step"], total, tokens=tokens, unit="steps", note=note))
         curves.add(row)
-        live.tell(Progress(f"train {name}", row["step"], row["total_steps"], tokens=row["tokens"], unit="steps"))
 
     return tell

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from charter.config import Config, load_config
 from charter.errors import ConfigError
-from charter.inspection import check_evaluation, check_method, check_tracker
+from charter.inspection import check_distributed, check_evaluation, check_method, check_tracker
 from charter.makers import makers
 from charter.run import AUDIT, STAGE_FOLDERS, begin
 
@@ -52,6 +52,7 @@ def check_training(config: Config, dataset: Path) -> None:
         )
     check_tracker(config.training)
     check_method(config.training)
+    check_distributed(config.training)
     models = makers(with_dataset(config, dataset))
     check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
 

@@ -1,9 +1,11 @@
 """A look at everything a config names, in seconds, before anything is started."""
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 
 from charter.config import Config, Serving, Training
+from charter.config.training import Tracker
 from charter.constitution import eligible, load_constitution
 from charter.data.sources import open_source
 from charter.errors import ConfigError
@@ -32,6 +34,7 @@ def check(config: Config) -> None:
     _check_rounds(config)
     check_tracker(config.training)
     check_method(config.training)
+    check_distributed(config.training)
     check_runner(config)
     check_outputs(config)
     open_source(config.prompts, config.seed)
@@ -67,17 +70,49 @@ def check_served(model: str, serving: Serving) -> None:
         plan(model, serving, None)
 
 
+TRACKERS: dict[Tracker, tuple[str, str]] = {
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "azure_ml": ("azureml", "azureml-core"),
+    "flyte": ("flytekit", "flytekit"),
+}
+"""The module and the package of a tracker where they are not called as transformers calls it."""
+
+
 def check_tracker(training: Training) -> None:
     """Look whether what the curves are to be shown by is installed.
+
+    Kubeflow's trainer needs nothing installed: transformers tells it over the address that the job is given.
 
     Raises:
         ConfigError: it is not, and what to do.
     """
     tracker = training.tracker
-    if tracker != "none" and find_spec(tracker) is None:
-        package = tracker.replace("_", "-")
+    if tracker == "none":
+        return
+    if tracker == "kubeflow":
+        if "KUBEFLOW_TRAINER_SERVER_URL" not in os.environ:
+            raise ConfigError(
+                "training.tracker 'kubeflow': KUBEFLOW_TRAINER_SERVER_URL is not set, as it is in a job of Kubeflow's"
+                " trainer. Run it there, or leave the setting out."
+            )
+        return
+    module, package = TRACKERS.get(tracker, (tracker, tracker))
+    if find_spec(module) is None:
         raise ConfigError(
             f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
+        )
+
+
+def check_distributed(training: Training) -> None:
+    """Look whether what splits a model among processes is installed.
+
+    Raises:
+        ConfigError: it is not, and what to do.
+    """
+    if training.distributed == "zero3" and find_spec("deepspeed") is None:
+        raise ConfigError(
+            "training.distributed 'zero3': DeepSpeed is not installed here. Run `pip install 'charter[zero3]'`, or set "
+            "training.distributed=fsdp2, which splits the same."
         )
 
 

@@ -37,7 +37,13 @@ def look_at_tokens(config: Config, model: Path, name: str = "") -> Heat | None:
     if not config.tokens.pairs:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    request = ask_for(config, model, name or model.name, read_job(model / CONFIG))
+    try:
+        job = read_job(model / CONFIG)
+    except TrainingError as error:
+        unread = Heat("", name or model.name, model_identity(model), "", 0.0, problem=str(error))
+        write_heat(folder, unread)
+        return unread
+    request = ask_for(config, model, name or model.name, job)
     try:
         return look(request, folder)
     except TrainingError as error:

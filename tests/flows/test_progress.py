@@ -2,12 +2,13 @@
 
 import io
 import time
+from concurrent.futures import CancelledError
 
 import pytest
 
 from charter.stages.context import Progress
 from flows import progress
-from flows.progress import Live, Stage
+from flows.progress import Live, Stage, undisturbed
 
 
 def line(*told: Progress, seconds: float = 10.0) -> str:
@@ -39,8 +40,32 @@ def test_at_the_end_it_says_how_long_it_took() -> None:
 
 
 def test_training_has_tokens_and_steps() -> None:
-    step = Progress("train dpo", 3, 12, unit="steps", tokens=4_000)
-    assert line(step) == "revise 3 of 12 steps · 0.3 steps/s · 30 s left · 400 tokens/s"
+    step = Progress("train dpo", 3, 12, unit="steps", tokens=4_000, note="loss 0.6712")
+    assert line(step) == "revise 3 of 12 steps · loss 0.6712 · 0.3 steps/s · 30 s left · 400 tokens/s"
+
+
+def test_what_cannot_be_told_is_said_once_and_ends_nothing() -> None:
+    told, said = list[int](), list[str]()
+
+    def tell(step: int) -> None:
+        if step in (2, 3):
+            raise ConnectionError("no server")
+        told.append(step)
+
+    tell_on = undisturbed(tell, said.append)
+    for step in (1, 2, 3, 4):
+        tell_on(step)
+    assert told == [1, 4]
+    assert said == ["some progress cannot be shown, and the work goes on: ConnectionError: no server"]
+
+
+@pytest.mark.parametrize("stop", [CancelledError, KeyboardInterrupt])
+def test_a_word_to_stop_is_heard_all_the_same(stop: type[BaseException]) -> None:
+    def tell(step: int) -> None:
+        raise stop
+
+    with pytest.raises(stop):
+        undisturbed(tell, print)(1)
 
 
 def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -372,6 +372,27 @@ def test_two_processes_have_the_loss_curve_of_one(
     assert _distance(result.model, one_process[0].model) < 1e-2 * _distance(result.model, world.sft.model)
 
 
+@pytest.mark.slow
+def test_split_weights_that_were_killed_are_continued_to_the_same_ones(world: World, tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "even.parquet", 28)
+    split = settings(dpo=DP, processes=2, distributed="fsdp2")
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["step"] == 7:
+            raise KeyboardInterrupt
+
+    def run(out: str, on_metrics: Any = None) -> Path:
+        return train("dpo", world.sft.model, data, tmp_path / out, split, 5, on_metrics).model
+
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", stop)
+    assert last_checkpoint(tmp_path / "killed") is not None
+    steps: list[int] = []
+    again = run("killed", lambda line: steps.append(line["step"]))
+    assert steps[0] > 1 and steps[-1] == 14
+    assert weights(again) == weights(run("whole"))
+
+
 def _distance(one: Path, other: Path) -> float:
     """Between the weights of two models, as vectors."""
     from safetensors.torch import load_file

@@ -11,7 +11,21 @@ Loss = Literal["sigmoid", "ipo", "apo-zero"]
 Distributed = Literal["none", "ddp", "fsdp2", "zero3"]
 Watching = Literal["warn", "stop", "off"]
 Tracker = Literal[
-    "none", "mlflow", "tensorboard", "wandb", "trackio", "comet_ml", "clearml", "dvclive", "swanlab", "codecarbon"
+    "none",
+    "mlflow",
+    "tensorboard",
+    "wandb",
+    "trackio",
+    "comet_ml",
+    "clearml",
+    "dvclive",
+    "swanlab",
+    "codecarbon",
+    "azure_ml",
+    "neptune",
+    "dagshub",
+    "flyte",
+    "kubeflow",
 ]
 
 
@@ -77,7 +91,7 @@ class Grpo(Optimisation):
 
     reward: Literal["judge", "model"] = "judge"
     """`judge`: the probability that the answer is better than the model's first one, by the judge of the pairs. It is
-    served while this step runs (on the same GPU: lower `serving.memory_share`); `budget` does not count its calls.
+    served while this step runs, with half of `serving.memory_share` of the GPU; `budget` does not count its calls.
     `model`: the score of a reward model, which is trained before."""
     group: Annotated[int, Field(ge=2)] = 8
     """Answers to each prompt, which are compared with each other."""
@@ -115,7 +129,7 @@ class Training(Section):
     """Training processes, one per GPU; each takes `batch_size` rows per step."""
     distributed: Distributed = "none"
     """What several processes share: `ddp` nothing, each holds the whole model; `fsdp2` (PyTorch) and `zero3`
-    (DeepSpeed, to be installed) split weights, gradients and optimiser among them."""
+    (DeepSpeed, extra `zero3`) split weights, gradients and optimiser among them."""
     accelerate_config: Path | None = None
     """An accelerate YAML of one's own, in place of `distributed`: several machines, offloading, other settings."""
     watch: Watching = "warn"

@@ -65,17 +65,16 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
     measured = data.evaluation.get("models", {})
     model = exported.model if exported else str(data.verdict.get("model") or next(reversed(measured), "dpo"))
     training = data.config.get("training", {})
-    preference = training.get("preference", "dpo")
+    steps = _steps(model, training)
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["charter", "constitutional-ai", preference, "sft"],
+        "tags": ["charter", "constitutional-ai", *(step for step in reversed(steps) if step != "reward")],
         "model-index": [{"name": " ".join(data.name.split()), "results": _results(data, model)}],
     }
     base = data.config.get("model")
     if base and base != "sandbox" and not Path(str(base)).is_absolute():
         front["base_model"] = base
-    steps = ("sft", preference)
     return _render(
         "model_card.md.j2",
         data,
@@ -87,8 +86,19 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
         audit=audit_sentence(data.audit) if data.audit else "",
         settings={step: training[step] for step in steps if step in training},
         rows=[(key, title) for key, title in SETTINGS.items() if any(key in training.get(step, {}) for step in steps)],
-        curves={step: curve(metrics) for step, metrics in data.training.items() if metrics},
+        curves={step: curve(metrics) for step, metrics in data.training.items() if metrics and step in steps},
+        learnt=steps,
+        trained={name: done for name, done in data.trained.items() if model != "sft" or name == "sft"},
     )
+
+
+def _steps(model: str, training: Mapping[str, Any]) -> Sequence[str]:
+    """The training steps that led to `model`, by its name in the run: of SFT's model, only the first."""
+    if model == "sft":
+        return ("sft",)
+    preference = training.get("preference", "dpo")
+    by_model = preference == "grpo" and training.get("grpo", {}).get("reward") == "model"
+    return ("sft", "reward", preference) if by_model else ("sft", preference)
 
 
 def _warning(verdict: Mapping[str, Any]) -> str:

@@ -60,7 +60,11 @@ def _telling(on_progress: Callable[[str], None] | None, name: str) -> Callable[[
 
 @contextmanager
 def serve_each(
-    places: Mapping[str, tuple[str, Serving]], settings: Serving, logs: Path, on_progress: Callable[[str], None]
+    places: Mapping[str, tuple[str, Serving]],
+    settings: Serving,
+    logs: Path,
+    on_progress: Callable[[str], None],
+    side_by_side: int = 1,
 ) -> Iterator[dict[str, Served]]:
     """Models, each on the running servers that its own settings name, or on vLLM started here.
 
@@ -69,6 +73,7 @@ def serve_each(
         settings: of the servers that are started.
         logs: the folder of their logs, ``vllm-NAME.log``.
         on_progress: is told what they are doing while they start.
+        side_by_side: what shares the machine with a single one that is started, itself included.
 
     Raises:
         ModelError, ServingError: one of them cannot be used or started.
@@ -81,5 +86,5 @@ def serve_each(
         elif starting:
             ((name, model),) = starting.items()
             log = logs / f"vllm-{name}.log"
-            found[name] = stack.enter_context(serve(model, settings, log, name, on_progress))
+            found[name] = stack.enter_context(serve(model, settings, log, name, on_progress, side_by_side))
         yield {name: found[name] for name in places}

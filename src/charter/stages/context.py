@@ -91,6 +91,7 @@ class Progress:
         stored: calls answered by the store.
         waiting: requests in the servers' queues now, if they say so.
         cache_hits: share of prompt tokens that the servers' prefix cache had, if they say so.
+        note: what else is to be seen of it, such as a loss.
     """
 
     stage: str
@@ -105,6 +106,7 @@ class Progress:
     stored: int = 0
     waiting: int | None = None
     cache_hits: float | None = None
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import yaml
 
 from charter.config import Optimisation, Training
-from charter.errors import ModelError
+from charter.errors import ModelError, TrainingError
 from charter.training.rows import rows_to_train_on
 
 RECIPE = 2
@@ -16,6 +17,10 @@ RECIPE = 2
 
 _APART = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch", "tracker"}
 """Settings of one step only, of which of them there are, or of nothing that changes a result."""
+
+
+_WHERE = {"machine_rank", "main_process_ip", "main_process_port", "main_training_function", "same_network"}
+"""What an accelerate configuration says of the machines of one day."""
 
 
 def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int, reward: str = "") -> str:
@@ -29,13 +34,28 @@ def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int
         "recipe": RECIPE,
         "step": step,
         "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude=_APART),
+        "settings": settings.model_dump(mode="json", exclude=_APART) | _launcher(settings.accelerate_config),
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
         "data": hash_table(rows_to_train_on(data, step, section)[0]),
         "model": hash_model(model),
         **({"reward": reward} if reward else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def _launcher(config: Path | None) -> dict[str, str]:
+    """What an accelerate configuration says, but for where the machines are; not the name of its file."""
+    if config is None:
+        return {}
+    try:
+        said = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise TrainingError(
+            f"training.accelerate_config '{config}': cannot be read: {error}. Name a file as `accelerate config` writes"
+            " one."
+        ) from error
+    told = {name: value for name, value in said.items() if name not in _WHERE} if isinstance(said, dict) else said
+    return {"accelerate_config": json.dumps(told, sort_keys=True, default=str)}
 
 
 def hash_table(table: pa.Table) -> str:

@@ -3,9 +3,9 @@
 Torch-free: the launcher decides with this what to start, the worker what to continue.
 
 A step's folder is the trained model itself, with beside it ``training.yaml`` (what was asked), ``training.log``,
-``metrics.jsonl`` (one line per optimiser step), ``dropped.parquet`` (rows left out, with reasons),
-``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs, ``failure.json`` if it stopped
-itself, and ``DONE``, written last: its presence is the proof.
+``metrics.jsonl`` (one line per optimiser step), ``warnings.jsonl`` (what watchdogs saw), ``dropped.parquet`` (rows left
+out, with reasons), ``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs,
+``failure.json`` if it stopped itself, and ``DONE``, written last: its presence is the proof.
 """
 
 import json
@@ -22,6 +22,7 @@ from charter.config import Optimisation, Training
 from charter.errors import TrainingError
 from charter.judging.reward import RewardJudge
 from charter.training.identity import hash_model, model_files
+from charter.training.process import is_first
 
 Step = Literal["sft", "dpo", "reward", "grpo"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -29,7 +30,7 @@ STEPS: tuple[Step, ...] = get_args(Step)
 
 CHECKPOINTS = "checkpoints"
 CONFIG, DONE, FAILURE, LOG, METRICS = "training.yaml", "DONE", "failure.json", "training.log", "metrics.jsonl"
-DROPPED, REFERENCE = "dropped.parquet", "reference.parquet"
+WARNINGS, DROPPED, REFERENCE = "warnings.jsonl", "dropped.parquet", "reference.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Job:
         section: Optimisation = getattr(self.settings, self.step)
         return section
 
+    @property
+    def asks_judge(self) -> bool:
+        """Whether a judge is asked while it trains."""
+        return isinstance(self.reward, RewardJudge)
+
     def write(self) -> None:
         """Put the step's configuration into its folder, from where it can be run again by hand."""
         values = {
@@ -70,12 +76,23 @@ class Job:
 
 
 def read_job(config: Path) -> Job:
-    """Read what `Job.write` wrote."""
-    values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    settings, reward = Training.model_validate(values.pop("settings")), values.pop("reward", None)
-    paths = {name: Path(values[name]) for name in ("data", "out")}
-    rewarded = RewardJudge.from_dict(reward) if isinstance(reward, dict) else Path(reward) if reward else None
-    return Job(**{**values, **paths, "settings": settings, "reward": rewarded})
+    """Read what `Job.write` wrote.
+
+    Raises:
+        TrainingError: it cannot be read, as where another version of Charter wrote it.
+    """
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        settings, reward = Training.model_validate(values.pop("settings")), values.pop("reward", None)
+        paths = {name: Path(values[name]) for name in ("data", "out")}
+        rewarded = RewardJudge.from_dict(reward) if isinstance(reward, dict) else Path(reward) if reward else None
+        return Job(**{**values, **paths, "settings": settings, "reward": rewarded})
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise TrainingError(
+            f"training job '{config}': cannot be read: {why}. Another version of Charter may have written it: run "
+            "that one, or train again."
+        ) from error
 
 
 def reward_identity(reward: RewardJudge | Path | None) -> str:
@@ -133,10 +150,14 @@ def last_checkpoint(out: Path) -> tuple[Path, int] | None:
 
 
 def rewind_metrics(out: Path, step: int) -> list[dict[str, Any]]:
-    """Cut the metrics back to `step`, so that steps done again after a kill do not stand there twice."""
+    """The metrics up to `step`; the file is cut back to them, as steps done again must not stand there twice.
+
+    Of several processes that read them the first one cuts, and what is whole is left as it is, as it may be followed.
+    """
     path = out / METRICS
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in before.splitlines():
         try:
             values = json.loads(line)
         except ValueError:
@@ -144,5 +165,7 @@ def rewind_metrics(out: Path, step: int) -> list[dict[str, Any]]:
         if values["step"] > step:
             break
         kept.append(values)
-    path.write_text("".join(json.dumps(values) + "\n" for values in kept), encoding="utf-8")
+    after = "".join(json.dumps(values) + "\n" for values in kept)
+    if after != before and is_first():
+        write_whole(path, after)
     return kept

@@ -18,6 +18,7 @@ from typing import Any
 from charter.config import Training
 from charter.errors import TrainingError
 from charter.judging.reward import RewardJudge
+from charter.training.devices import count_visible, see_idle
 from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
@@ -26,6 +27,7 @@ from charter.training.job import (
     LOG,
     METRICS,
     REFERENCE,
+    WARNINGS,
     Job,
     Step,
     last_checkpoint,
@@ -34,7 +36,7 @@ from charter.training.job import (
     reward_identity,
     rewind_metrics,
 )
-from charter.training.process import follow
+from charter.training.process import OnLine, follow
 
 OnMetrics = Callable[[dict[str, Any]], None]
 
@@ -79,6 +81,7 @@ def train(
     seed: int = 0,
     on_metrics: OnMetrics | None = None,
     reward: RewardJudge | Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train `model` on `data` and leave the result in `out`.
 
@@ -94,6 +97,8 @@ def train(
         seed: of the row order and of new adapters.
         on_metrics: called in this process with each line of ``metrics.jsonl`` as it is written.
         reward: what rewards the answers of ``grpo``: a judge that is served, or the folder of a reward model.
+        say: called in this process with a sentence for people: the command that trains this by hand, before it starts,
+            and each warning of a watchdog when it comes.
 
     Raises:
         TrainingError: the process failed, with the reason or its last log lines.
@@ -111,7 +116,11 @@ def train(
     if done is not None and done["inputs"] == inputs:
         return _result(job, done, done["seconds"], reused=True)
     _make_ready(job)
-    code = _run(job, on_metrics or (lambda line: None))
+    say = say or (lambda text: None)
+    say(f"by hand: {shlex.join(command_for(job))}")
+    if not job.asks_judge and (idle := see_idle(settings.processes, count_visible(os.environ))):
+        say(idle)
+    code = _run(job, on_metrics or (lambda line: None), say)
     done = read_done(out)
     if done is None:
         raise TrainingError(_explain(job, code))
@@ -135,16 +144,24 @@ def _result(job: Job, done: dict[str, Any], seconds: float, reused: bool) -> Tra
 def _make_ready(job: Job) -> None:
     """Keep the folder of a killed run with the same inputs; clear one of other inputs; refuse one that is not ours."""
     out = job.out
-    if (out / CONFIG).is_file() and read_job(out / CONFIG).inputs != job.inputs:
+    if (out / CONFIG).is_file() and _inputs(out / CONFIG) != job.inputs:
         _clear(out)
     elif out.is_dir() and any(out.iterdir()) and not (out / CONFIG).is_file():
         raise TrainingError(
             f"training folder '{out}': holds files that no training step wrote. Move them, or name another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
-    for name in (DONE, FAILURE):
+    for name in (DONE, FAILURE, WARNINGS):
         (out / name).unlink(missing_ok=True)
     job.write()
+
+
+def _inputs(config: Path) -> str | None:
+    """Of what result a folder is; what cannot be read, as another version may have written it, is of another."""
+    try:
+        return read_job(config).inputs
+    except TrainingError:
+        return None
 
 
 def _clear(out: Path) -> None:
@@ -177,7 +194,7 @@ def command_for(job: Job) -> list[str]:
     return [sys.executable, "-P", *worker]
 
 
-def _run(job: Job, on_metrics: OnMetrics) -> int:
+def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None]) -> int:
     """Run the child until it ends; returns its exit status."""
     checkpoint = last_checkpoint(job.out)
     rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
@@ -187,7 +204,11 @@ def _run(job: Job, on_metrics: OnMetrics) -> int:
         file.write(f"$ {shlex.join(by_hand)}\n")
     tied = [*by_hand[:3], "charter.training.child", *by_hand[3:]]
     environment = child_environment(Path(job.model).is_dir(), job.settings.processes)
-    return follow(tied, environment, log, job.out / METRICS, lambda line: on_metrics(json.loads(line)))
+    files: dict[Path, OnLine] = {
+        job.out / METRICS: lambda line: on_metrics(json.loads(line)),
+        job.out / WARNINGS: lambda line: say(json.loads(line)["text"]),
+    }
+    return follow(tied, environment, log, files)
 
 
 def child_environment(local: bool, processes: int = 1) -> dict[str, str]:
@@ -220,7 +241,9 @@ def _explain(job: Job, code: int) -> str:
     lines = (job.out / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
     text = "\n".join(f"  {line}" for line in lines)
     if code == -9 or "out of memory" in text.lower():
-        advice = f"Memory probably ran out: lower training.{job.step}.batch_size or training.{job.step}.max_length."
+        advice = f"Memory probably ran out: lower training.{job.step}.batch_size or training.{job.step}.max_length"
+        beside = ", or serving.memory_share, what the judge's server has of the GPU." if job.asks_judge else "."
+        advice += beside
     else:
         advice = f"The whole log is {job.out / LOG}; its first line is the command to run it again by hand."
     how = f"signal {-code}" if code < 0 else f"exit status {code}"

@@ -14,6 +14,7 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
 )
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from charter.config import Training
 from charter.errors import ModelError, TrainingError
@@ -122,7 +123,8 @@ def save(trainer: Any, job: Job) -> None:
     if job.settings.has_adapters:
         if job.step != "reward":
             keep_adapter(model, job)
-        model = _whole(model, job).float().merge_and_unload()
+        # Off the GPU before it is float32, which takes twice the room of what was trained there.
+        model = _whole(model, job).cpu().float().merge_and_unload()
     write_model(model, job.model, job.out, ("config.json", "generation_config.json") if job.step == "reward" else ())
 
 
@@ -145,6 +147,7 @@ def _gather(trainer: Any, job: Job) -> Any:
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return None
+    unset_hf_deepspeed_config()  # or the model would be loaded in parts, with processes that wait for nothing more
     model = load(job)
     if job.settings.has_adapters:
         from peft import get_peft_model

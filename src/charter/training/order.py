@@ -97,9 +97,19 @@ class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is see
 
 
 class InOrder:
-    """Mixed into a TRL trainer: rows come in the given order."""
+    """Mixed into a TRL trainer: rows come in the given order, and none once all steps are done.
+
+    A run that was killed after its last checkpoint goes on from there; where its last epoch is not a whole one,
+    transformers would begin the rest of it, and take one step too many.
+    """
 
     order: LikeLengths | Groups
+    state: Any
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        if self.state.global_step < self.state.max_steps:
+            trainer: Any = super()  # the one that this is mixed into
+            trainer._run_epoch(**arguments)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths | Groups:
         return self.order

@@ -1,23 +1,28 @@
-"""A child process in a group of its own, whose file of JSON lines is followed while it runs."""
+"""A child process in a group of its own, whose files of JSON lines are followed while it runs."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PARENT = "CHARTER_TRAINING_PARENT"
 """The environment variable that tells the child its parent's process id, see `charter.training.child`."""
 
+OnLine = Callable[[str], None]
+
 _POLL_S = 0.1
 
 
-def follow(
-    command: list[str], environment: dict[str, str], log: Path, lines: Path, on_line: Callable[[str], None]
-) -> int:
-    """Run `command`, hand each new whole line of the file `lines` to `on_line`, and return the exit status.
+def is_first() -> bool:
+    """Whether this is the process that writes; launchers number them in RANK."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def follow(command: list[str], environment: dict[str, str], log: Path, files: Mapping[Path, OnLine]) -> int:
+    """Run `command`, hand each new whole line of each of `files` to its function, and return the exit status.
 
     Output goes to the file `log`, not to a pipe: an orphan that held a pipe would hide a crash. However this
     function ends, the child's whole group has ended.
@@ -31,14 +36,16 @@ def follow(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    tail = _Tail(lines)
+    tails = [(_Tail(path), on_line) for path, on_line in files.items()]
     try:
-        while process.poll() is None:
-            for line in tail.read():
-                on_line(line)
-            time.sleep(_POLL_S)
-        for line in tail.read():
-            on_line(line)
+        running = True
+        while running:
+            running = process.poll() is None  # asked before the last look, so that nothing is written after it
+            for tail, on_line in tails:
+                for line in tail.read():
+                    on_line(line)
+            if running:
+                time.sleep(_POLL_S)
     finally:
         _end_group(process)
     return process.returncode

@@ -103,7 +103,7 @@ def look(request: Request, folder: Path) -> Heat:
     log.write_text(f"$ {shlex.join(by_hand)}\n", encoding="utf-8")
     local = all(Path(model).is_dir() for model in (request.model, request.reference, request.base))
     tied = [*by_hand[:3], "charter.training.child", *by_hand[3:]]
-    code = follow(tied, child_environment(local), log, folder / RESULT, lambda line: None)
+    code = follow(tied, child_environment(local), log, {})
     heat = read_heat(folder)
     if heat is None:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]

@@ -164,7 +164,7 @@ def _without_vllm() -> Iterator[None]:
 
 def arguments(job: Job, model: Any) -> dict[str, Any]:
     """What all steps tell TRL; none may leave out the end of a row, as longer ones were left out before."""
-    cuda, section = torch.cuda.is_available(), job.optimisation
+    cuda, section, zero_on_cpu = torch.cuda.is_available(), job.optimisation, _zero_on_cpu()
     return {
         "output_dir": str(job.out / CHECKPOINTS),
         "seed": job.seed,
@@ -175,7 +175,8 @@ def arguments(job: Job, model: Any) -> dict[str, Any]:
         "lr_scheduler_type": "cosine",
         "warmup_steps": min(section.warmup_share, math.nextafter(1.0, 0.0)),  # 1 and more would be a count of steps
         "bf16": cuda and torch.cuda.is_bf16_supported(),
-        "use_cpu": not cuda and os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true",  # it has a CPU mode of its own
+        "use_cpu": not cuda and not zero_on_cpu,  # DeepSpeed has a CPU mode of its own
+        "ddp_backend": "gloo" if zero_on_cpu else None,  # without it, accelerate takes each process for the only one
         "accelerator_config": {"use_configured_state": _splits_on_cpu()},
         "gradient_checkpointing": model.num_parameters() > _RECOMPUTE_ABOVE,
         "dataloader_pin_memory": cuda,
@@ -186,6 +187,19 @@ def arguments(job: Job, model: Any) -> dict[str, Any]:
         "disable_tqdm": True,
         **arguments_of(job),
     }
+
+
+def _zero_on_cpu() -> bool:
+    """Let DeepSpeed split weights without a GPU, to try a configuration out; it compiles nothing for that.
+
+    It would first compile a faster way for processes of one machine to talk, which takes minutes and a compiler.
+    """
+    if torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
+        return False
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return True
 
 
 def _splits_on_cpu() -> bool:

@@ -11,8 +11,9 @@ from transformers import TrainerCallback
 
 from charter.errors import TrainingError
 from charter.training import watchdogs
-from charter.training.job import METRICS, Job
+from charter.training.job import METRICS, WARNINGS, Job
 from charter.training.lengths import AnswerLengths
+from charter.training.process import is_first
 from charter.training.rows import Rows
 
 log = logging.getLogger("charter.training")
@@ -20,6 +21,8 @@ log = logging.getLogger("charter.training")
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
     """Appends each step's metrics to ``metrics.jsonl`` and lets the watchdogs look at them.
+
+    What they see stands in ``warnings.jsonl`` at once, from where whoever launched this tells it.
 
     ``logps/chosen_change`` is log p(chosen) now minus under the reference, in nats per answer, on the same rows:
     the direct measure of likelihood displacement, which ``logps/chosen`` shows only through the noise of what each
@@ -79,7 +82,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({key: _plain(value) for key, value in line.items()}) + "\n")
         self._check_finite(line)
-        self._say("first-loss", watchdogs.see_first_loss(self._lines), hopeless=True)
+        self._say("first-loss", self._first_loss(args), hopeless=True)
         for name, text in self._look_at_lines():
             self._say(name, text)
 
@@ -87,6 +90,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         """A short run never fills a window: look at what there is, and at whether anything was learnt."""
         self._say("falling", watchdogs.see_falling_likelihood(self._lines, least=1))
         self._say("nothing-learnt", watchdogs.see_nothing_learnt(self._lines))
+
+    def _first_loss(self, args: Any) -> str | None:
+        return watchdogs.see_first_loss(self._lines, self._job.settings.dpo.beta, bool(getattr(args, "bf16", False)))
 
     def _look_at_lines(self) -> Iterator[tuple[str, str | None]]:
         yield "no-difference", watchdogs.see_no_difference(self._lines)
@@ -108,6 +114,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             raise TrainingError(f"training step '{self._job.step}': {text} Or go on nonetheless: training.watch: warn.")
         self._said[name] = text
         log.warning("%s", text)
+        if is_first():
+            with (self._job.out / WARNINGS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"watchdog": name, "text": text}) + "\n")
 
     def _check_finite(self, line: dict[str, Any]) -> None:
         """Whatever watches: there is no model any more."""

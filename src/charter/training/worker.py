@@ -22,6 +22,7 @@ from charter.data.schema import FAILURES
 from charter.errors import CharterError, TrainingError
 from charter.serving.drive import drive
 from charter.training.child import die_with_parent
+from charter.training.devices import first_alone
 from charter.training.job import (
     CHECKPOINTS,
     DROPPED,
@@ -35,7 +36,7 @@ from charter.training.job import (
     write_whole,
 )
 from charter.training.mix import over_share
-from charter.training.process import PARENT
+from charter.training.process import PARENT, is_first
 from charter.training.rows import Rows, encode_rows, rows_to_train_on
 
 log = logging.getLogger("charter.training")
@@ -45,9 +46,14 @@ def main(config: Path) -> int:
     """Run the job of a ``training.yaml``; a failure that has a reason leaves it in ``failure.json``."""
     if PARENT in os.environ:
         die_with_parent()
+    os.environ.update(first_alone(os.environ))  # before torch looks for GPUs
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO if _is_first() else logging.ERROR)
-    job = read_job(config)
+    log.setLevel(logging.INFO if is_first() else logging.ERROR)
+    try:
+        job = read_job(config)
+    except TrainingError as error:
+        log.error("%s", error)
+        return 2
     done = read_done(job.out)
     if done is not None and done["inputs"] == job.inputs:
         log.info("finished before; delete %s/DONE to train again", job.out)
@@ -55,7 +61,7 @@ def main(config: Path) -> int:
     try:
         run(job)
     except CharterError as error:
-        if _is_first():
+        if is_first():
             write_whole(job.out / FAILURE, json.dumps({"message": str(error)}))
         log.error("%s", error)
         return 2
@@ -94,15 +100,10 @@ def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
         table = table.filter(~pc.field("row_id").isin([row.row_id for row in helpful]))
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
     rows.dropped += left_out + helpful
-    if _is_first():
+    if is_first():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)
     return rows
-
-
-def _is_first() -> bool:
-    """Whether this is the process that writes; launchers number them in RANK."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _check_launch(job: Job, trainer: Any) -> dict[str, Any]:

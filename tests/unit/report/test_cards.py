@@ -1,5 +1,6 @@
 """The cards: front matter that a hub can read, and nothing hostile let loose in Markdown."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from charter.config import Config, Judge, Member, Prompts
 from charter.heat import Divergence, Heat
 from charter.messages import Messages
-from charter.report.cards import RUN_TABLES, dataset_card, inline, model_card
+from charter.report.cards import RUN_TABLES, Exported, dataset_card, inline, model_card
 from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
 from charter.serving.completion import Sampling
@@ -43,6 +44,27 @@ def test_a_model_of_grpo_is_not_said_to_be_of_dpo(reward: str, how: str) -> None
     card = model_card(sample(config=config))
     assert front(card)["tags"] == ["charter", "constitutional-ai", "grpo", "sft"]
     assert how in card and "(DPO)" not in card
+
+
+def test_an_exported_model_of_sft_is_not_said_to_be_of_what_followed() -> None:
+    done = {"rows_used": 500, "dropped": {}, "steps": 60, "seconds": 88.4, "warnings": []}
+    data = sample(trained={"sft": done, "dpo": done})
+    card = model_card(data, Exported("sft", "as it was trained.", "nothing was compared."))
+    assert front(card)["tags"] == ["charter", "constitutional-ai", "sft"]
+    assert "constitution (SFT).\n" in card
+    assert "(DPO)" not in card
+    assert "| setting | SFT | \n" in card and "| β |" not in card
+    assert "- SFT: 500 rows" in card and "- DPO: 500 rows" not in card
+    assert "SFT, over its steps:" in card and "DPO, over its steps:" not in card
+    assert "| β | - | 0.1 |" in model_card(data) and "- DPO: 500 rows" in model_card(data)
+
+
+def test_the_card_of_grpo_has_the_reward_model_s_settings_and_that_of_adapters_their_rank() -> None:
+    training = {"preference": "grpo", "grpo": {"reward": "model"}, "reward": {"epochs": 7}, "method": "qlora"}
+    card = model_card(sample(config=Config.model_validate({"training": training}).model_dump(mode="json")))
+    assert re.search(r"\| setting \| SFT \| .*reward.* \| GRPO \|", card)
+    assert "| epochs | 1.0 | 7.0 | 1.0 |" in card
+    assert "Method: qlora, rank 16, merged." in card
 
 
 def test_the_card_tells_settings_curves_warnings_and_how_far_the_model_moved() -> None:

@@ -32,6 +32,13 @@ def a_job(out: Path, model: Path) -> Job:
     return Job("dpo", str(model), out / "pairs.parquet", out, settings(epochs=2.5), 3, "abc")
 
 
+@pytest.mark.parametrize("text", ["settings: {no_such_setting: 1}", "- 1", "settings: {", "step: sft"])
+def test_a_job_of_another_version_is_refused_in_plain_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "training.yaml").write_text(text)
+    with pytest.raises(TrainingError, match=r"training job '.*training\.yaml': cannot be read: .*Another version"):
+        read_job(tmp_path / "training.yaml")
+
+
 def test_a_job_is_read_as_it_was_written(tmp_path: Path, tiny: Path) -> None:
     job = a_job(tmp_path, tiny)
     job.write()
@@ -104,6 +111,22 @@ def test_what_does_not_change_a_result_does_not(tmp_path: Path, tiny: Path) -> N
     assert hash_inputs("dpo", str(elsewhere), shards, changed, 0) == before
 
 
+def test_an_accelerate_configuration_counts_by_what_it_says(tmp_path: Path, tiny: Path) -> None:
+    data = write_pairs(tmp_path / "pairs.parquet")
+
+    def identity(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        mine = Training.model_validate({"processes": 2, "accelerate_config": str(tmp_path / name)})
+        return hash_inputs("dpo", str(tiny), data, mine, 0)
+
+    said = "distributed_type: FSDP\nnum_processes: 2\n"
+    assert identity("one.yaml", said) == identity("other.yaml", f"# mine\n{said}main_process_ip: 10.0.0.7\n")
+    assert identity("one.yaml", said) != identity("one.yaml", f"{said}mixed_precision: bf16\n")
+    none = Training.model_validate({"accelerate_config": str(tmp_path / "none.yaml")})
+    with pytest.raises(TrainingError, match=r"accelerate_config '.*none\.yaml': cannot be read"):
+        hash_inputs("dpo", str(tiny), data, none, 0)
+
+
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
         hash_model(str(tmp_path / "none"))
@@ -148,3 +171,19 @@ def test_metrics_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert [line["step"] for line in rewind_metrics(tmp_path, 5)] == [1, 2, 3, 4, 5]
     assert (tmp_path / "metrics.jsonl").read_text() == "\n".join(lines[:5]) + "\n"
     assert rewind_metrics(tmp_path, 0) == []
+
+
+def test_metrics_are_cut_by_the_first_process_and_only_where_there_is_something_to_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    file = path.stat().st_ino
+    assert len(rewind_metrics(tmp_path, 2)) == 2
+    assert path.stat().st_ino == file  # the very file, which somebody may follow
+    monkeypatch.setenv("RANK", "1")
+    assert len(rewind_metrics(tmp_path, 1)) == 1
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    monkeypatch.setenv("RANK", "0")
+    assert len(rewind_metrics(tmp_path, 1)) == 1
+    assert path.read_text() == '{"step": 1}\n'

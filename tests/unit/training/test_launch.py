@@ -1,15 +1,18 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from charter.config import Training
+from charter.config import Judge, Training
 from charter.errors import DataError, ModelError, TrainingError
+from charter.judging.reward import RewardJudge
+from charter.serving import EngineSpec
 from charter.training import train
-from charter.training.job import Job
-from charter.training.launch import PRESETS, command_for
+from charter.training.job import Job, read_job
+from charter.training.launch import PRESETS, _explain, _make_ready, command_for
 from tests.training_data import write_sft
 
 
@@ -28,6 +31,23 @@ def test_a_folder_of_other_files_is_not_touched(tmp_path: Path, tiny: Path) -> N
     with pytest.raises(TrainingError, match="holds files that no training step wrote"):
         train("sft", tiny, write_sft(tmp_path / "sft.parquet"), out, Training())
     assert (out / "chapter1.txt").read_text() == "mine"
+
+
+def test_a_folder_of_another_version_is_one_of_other_inputs(tmp_path: Path) -> None:
+    (tmp_path / "training.yaml").write_text("settings: {a_setting_of_later: 1}\ninputs: abc\n")
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    job = Job("sft", "m", Path("d"), tmp_path, Training(), 0, "abc")
+    _make_ready(job)
+    assert read_job(tmp_path / "training.yaml") == job
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_memory_that_ran_out_beside_the_judge_is_said_with_what_the_judge_takes(tmp_path: Path) -> None:
+    (tmp_path / "training.log").write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
+    judge = RewardJudge(EngineSpec((), "judge", "sha256:j", "s"), Judge(), tmp_path, 3, None, False)
+    job = Job("grpo", "m", Path("d"), tmp_path, Training(), 0, "", judge)
+    assert "max_length, or serving.memory_share, what the judge's server has" in _explain(job, 1)
+    assert "serving" not in _explain(replace(job, reward=Path("reward")), 1)
 
 
 def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Path) -> None:

@@ -1,8 +1,13 @@
 import random
+from pathlib import Path
 
 import pytest
+import torch
 
+from charter.training.job import last_checkpoint
 from charter.training.order import Groups, LikeLengths
+from tests.training_data import pairs
+from tests.unit.training.build import build
 
 LENGTHS = [random.Random(i).randint(20, 200) for i in range(1003)]
 
@@ -66,3 +71,17 @@ def test_groups_come_in_the_pattern_of_trl_s_own_order() -> None:
     prompts = [row for start in range(0, len(rows), 12) for row in rows[start : start + 6 : 2]]
     theirs = RepeatSampler(range(7), mini_repeat_count=2, batch_size=3, repeat_count=2, shuffle=False)
     assert rows == [prompts[i] for i in theirs]
+
+
+def test_a_run_killed_after_its_last_checkpoint_takes_no_further_step(tiny: Path, tmp_path: Path) -> None:
+    """Its last epoch is a half one, which transformers would go on with."""
+    halves = {"batch_size": 2, "epochs": 1.5, "learning_rate": 1e-3}
+    whole, _, _ = build(tiny, tmp_path, pairs(8), **halves)
+    whole.train()
+    checkpoint, step = last_checkpoint(tmp_path / "out") or (None, 0)
+    assert step == whole.state.global_step == 6
+    again, _, _ = build(tiny, tmp_path, pairs(8), **halves)
+    again.train(resume_from_checkpoint=str(checkpoint))
+    assert again.state.global_step == 6
+    weights = again.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in whole.model.state_dict().items())

@@ -49,11 +49,19 @@ def command(folder: Path, then: str) -> list[str]:
 def test_lines_are_handed_on_and_the_group_ends_with_its_leader(tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("old\n")
     seen: list[str] = []
-    code = follow(command(tmp_path, "end"), dict(os.environ), tmp_path / "log", tmp_path / "lines", seen.append)
+    code = follow(command(tmp_path, "end"), dict(os.environ), tmp_path / "log", {tmp_path / "lines": seen.append})
     assert code == 7
     assert seen == ["0", "1", "2"]
     assert (tmp_path / "log").read_text() == "the end\n"
     assert gone(int((tmp_path / "pids").read_text()))
+
+
+def test_each_of_several_files_has_its_own_reader(tmp_path: Path) -> None:
+    script = "import pathlib, sys; [(pathlib.Path(sys.argv[1]) / n).write_text(n + '\\n') for n in ('one', 'two')]"
+    seen: dict[str, list[str]] = {"one": [], "two": [], "none": []}
+    files = {tmp_path / name: lines.append for name, lines in seen.items()}
+    assert follow([sys.executable, "-c", script, str(tmp_path)], dict(os.environ), tmp_path / "log", files) == 0
+    assert seen == {"one": ["one"], "two": ["two"], "none": []}
 
 
 def test_an_exception_ends_the_whole_group(tmp_path: Path) -> None:
@@ -61,7 +69,7 @@ def test_an_exception_ends_the_whole_group(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        follow(command(tmp_path, "wait"), dict(os.environ), tmp_path / "log", tmp_path / "lines", stop)
+        follow(command(tmp_path, "wait"), dict(os.environ), tmp_path / "log", {tmp_path / "lines": stop})
     assert gone(int((tmp_path / "pids").read_text()))
 
 
@@ -72,7 +80,7 @@ folder = pathlib.Path(sys.argv[1])
 (folder / "napper.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(300)")
 child = [sys.executable, "-m", "charter.training.child", "napper"]
 environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(folder)])}
-follow(child, environment, folder / "log", folder / "lines", print)
+follow(child, environment, folder / "log", {folder / "lines": print})
 """
 
 

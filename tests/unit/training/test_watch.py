@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,30 @@ def test_a_reference_that_is_not_the_start_stops_the_run(
     log(watch(tmp_path, "off"), 1, **rewards(chosen, margin))
 
 
+@pytest.mark.parametrize(
+    ("bf16", "beta", "nats", "stops"),
+    [
+        (False, 0.1, 0.09, False),
+        (False, 0.1, 0.11, True),
+        (False, 2.0, 0.09, False),
+        (False, 0.01, 0.5, True),
+        (True, 0.1, 1.5, False),
+        (True, 5.0, 1.5, False),
+        (True, 0.1, 2.5, True),
+        (True, 0.01, 20.0, True),
+    ],
+)
+def test_how_far_a_first_step_may_be_from_its_reference_is_in_nats_and_more_under_bf16(
+    tmp_path: Path, bf16: bool, beta: float, nats: float, stops: bool
+) -> None:
+    """Of another model answers are 20 nats off, whatever β; of the same one rounding makes a tenth, in bf16 a nat."""
+    job = Job("dpo", "model", tmp_path, tmp_path, Training.model_validate({"dpo": {"beta": beta}}), 0, "")
+    state = SimpleNamespace(global_step=1, max_steps=40, is_world_process_zero=True)
+    for chosen, margin in ((beta * nats, 0.0), (0.0, -beta * nats)):
+        with pytest.raises(TrainingError, match="nats from their reference") if stops else nullcontext():
+            Watch(job).on_log(SimpleNamespace(bf16=bf16), state, None, rewards(chosen, margin))
+
+
 def test_what_is_seen_is_said_once_or_stops_or_neither(tmp_path: Path) -> None:
     def fall(it: Watch) -> list[str]:
         for step in range(1, 21):
@@ -73,6 +98,17 @@ def test_what_is_seen_is_said_once_or_stops_or_neither(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"step 'dpo': log p\(chosen\) fell by 5.5 .* Or go on nonetheless"):
         fall(watch(tmp_path, "stop"))
     assert fall(watch(tmp_path, "off")) == []
+
+
+def test_what_is_seen_is_written_down_at_once_for_whoever_follows(tmp_path: Path) -> None:
+    it = watch(tmp_path)
+    for step in range(1, 21):
+        log(it, step, **rewards(-0.1 * (step - 1), 0.0))
+        if it.warnings:
+            break
+    assert step < 20
+    (line,) = (tmp_path / "warnings.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"watchdog": "falling", "text": it.warnings[0]}
 
 
 def test_a_short_run_is_looked_at_when_it_ends(tmp_path: Path) -> None:
