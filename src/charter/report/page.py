@@ -12,6 +12,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from charter.judging.plots import leanings_plot, reliability_plot
+from charter.judging.text import sentence as audit_sentence
 from charter.report import plots
 from charter.report.data import ReportData, Stage, plain
 from charter.report.further import amount, between, further_parts, moved, shares
@@ -63,6 +65,7 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
             sentence=headline_sentence(data.evaluation, _constitution(data), final),
             principle_titles={p.id: p.title for p in data.constitution.principles},
             totals=_totals(data.stages),
+            audited=audit_sentence(data.audit) if data.audit else "",
             drawn=draw_pairs(data.heat) if data.heat else None,
             config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
             contents=_contents(data),
@@ -97,6 +100,8 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
         "training": plots.training_plot(data.training),
         "labels": plots.labels_plot(data.labels),
         "time": plots.time_plot(data.stages),
+        "reliability": reliability_plot(data.audit["figures"]["calibration"]) if data.audit else "",
+        "leanings": leanings_plot(data.audit["figures"]) if data.audit else "",
     }
     return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
 

@@ -1,6 +1,8 @@
 """A whole run's data, made up but plausible, for the tests of the page and the cards."""
 
 import math
+from functools import lru_cache
+from typing import Any
 
 from charter.config import Config, Gate
 from charter.constitution.blame import Deeds
@@ -8,6 +10,7 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Category, Graded
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
+from tests.unit.report.audited import audit, dissenting
 
 KINDS = ("theft", "violence", "privacy", "fraud", "vandalism", "prejudice", "intrusion", "dangerous substances")
 
@@ -41,16 +44,21 @@ def _reasons(n: int) -> dict[str, int]:
     return {"revise: cut-off": n} if n else {}
 
 
-def sample(**changes: object) -> ReportData:
-    """The data of a run that went well."""
-    config = Config(name="demo", gate=Gate(by="value"))
-    evaluation = evaluate(
+@lru_cache
+def _evaluation() -> dict[str, Any]:
+    return evaluate(
         {
             "base": answers(0.98, 0, 0, 0.99),
             "sft": answers(0.04, 0.01, 0.06, 0.99),
             "dpo": answers(0.01, 0.005, 0.02, 0.985),
         }
     )
+
+
+def sample(**changes: object) -> ReportData:
+    """The data of a run that went well."""
+    config = Config(name="demo", gate=Gate(by="value"))
+    evaluation = _evaluation()
     values = {
         "name": "demo",
         "made": "2026-02-03 12:00 UTC",
@@ -144,6 +152,8 @@ def sample(**changes: object) -> ReportData:
                 for s in range(1, 66, 2)
             ],
         },
+        "audit": audit(),
+        "dissent": dissenting(),
         "pair_strategies": {"revision": 521},
         "kinds": dict.fromkeys(KINDS, 65),
         "versions": {"charter": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "vllm": "0.32.0", "trl": "1.16.0"},

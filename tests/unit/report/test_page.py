@@ -89,6 +89,10 @@ def hostile(text: str) -> ReportData:
         models={text: text},
         config={"name": text},
         pair_strategies={text: 3},
+        audit=data.audit
+        | {"judge": {"model": text, "identity": text}, "data": {"source": text}}
+        | {"concerns": [{"figure": text, "text": text}]},
+        dissent={text: {text: next(iter(data.dissent["theft"].values()))}},
     )
 
 
@@ -129,7 +133,7 @@ def test_figures_have_titles_and_descriptions() -> None:
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) == 9
+    assert len(figures) == 11
     for attributes in figures:
         assert attributes["role"] == "img"
         assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
@@ -171,6 +175,29 @@ def test_principles_are_drawn_with_their_shares() -> None:
     assert "Dangerous substances: flagged 55.1 %, revised 53.7 %" in words  # 81 and 79 of 147
     unused = [dataclasses.replace(p, deeds=Deeds()) for p in sample().constitution.principles]
     assert plots.principles_plot(unused) == ""
+
+
+def part(html: str, id_: str) -> str:
+    """The words of one section, white space as a browser shows it."""
+    section = html[html.index(f'<section id="{id_}">') :].split("</section>")[0]
+    return " ".join(re.sub("<[^>]*>", " ", section).split())
+
+
+def test_how_far_the_judge_can_be_trusted_stands_beside_its_labels() -> None:
+    html = render_report(sample())
+    said = part(html, "labels")
+    assert "On 200 labelled pairs the judge agrees with the label in 90.0 % of its verdicts (85.1 to 93.4 %)" in said
+    assert "The lower end of its agreement, 85.1 %, is under 90.0 %." in said
+    assert "Confidence and share of right verdicts" in said
+    assert "verdict flips with the order: " in said and "right, better is its own: 90.0 % of 200" in said
+    assert "labelled.jsonl" in said
+    assert "theft 20 0.0 % 0.0 to 16.1 % 100.0 % 83.9 to 100.0 % 0.0 % 0.0 to 16.1 %" in said
+
+
+def test_a_judge_that_nobody_measured_is_said_to_be_that() -> None:
+    said = part(render_report(sample(audit={}, dissent={})), "labels")
+    assert "Nobody measured this judge" in said and "charter judge audit" in said
+    assert "Who stood alone" not in said
 
 
 def test_template_braces_are_not_evaluated() -> None:
