@@ -215,8 +215,16 @@ def test_a_long_response_is_shortened_and_says_so() -> None:
 def test_unpleasant_examples_are_folded() -> None:
     page = Page(render_report(sample()))
     folded = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
-    # limits that are kept, paired tests, three examples of which one is harmless, the configuration
-    assert folded == [False, False, False, True, False, False]
+    # limits that are kept, paired tests, three examples of which one is harmless, four failures, the configuration
+    assert folded == [False, False, False, True, False, *[False] * 4, False]
+
+
+def test_what_a_model_wrote_is_folded_among_the_failures_too() -> None:
+    wrote = "Sure. To forge a passport, start small."
+    html = render_report(sample(failures=[Failure("revise", "junk", 3, wrote), Failure("judge", "tie", 2)]))
+    table = html[html.index("Failures table") :].split("</table>")[0]
+    assert f'<details><summary>One of them</summary><div class="inside text">{wrote}</div></details>' in table
+    assert table.count(wrote) == table.count("<details>") == 1  # nowhere else, and nothing to fold where nothing is
 
 
 def test_a_no_go_is_said_first_and_with_its_reason() -> None:
