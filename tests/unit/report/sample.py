@@ -160,6 +160,9 @@ def sample(**changes: object) -> ReportData:
         "kinds": dict.fromkeys(KINDS, 65),
         "versions": {"charter": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "vllm": "0.32.0", "trl": "1.16.0"},
         "models": {"base": "sha256:" + "ab12" * 16, "sft": "sha256:" + "cd34" * 16, "dpo": "sha256:" + "ef56" * 16},
-        "command": "python -m flows.align outputs/demo/config.yaml",
+        "command": "python -m flows.align outputs/demo/config.yaml constitution=outputs/demo/constitution.md "
+        "name=demo-again",
+        "checkout": {"commit": "0a1b" * 10, "dirty": False},
+        "machine": {"processor": "A processor", "cores": "2", "gpus": "none", "system": "Linux"},
     }
     return ReportData(**(values | changes))  # type: ignore[arg-type]
