@@ -16,9 +16,11 @@ from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
+from charter.heat import WeighedPair
 from charter.report import plots
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
+from tests.unit.report.complete import complete
 from tests.unit.report.sample import KINDS, answers, sample
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -68,11 +70,15 @@ HOSTILE = (
 
 def hostile(text: str) -> ReportData:
     """Every free text of the report replaced by `text`."""
-    data = sample()
+    data = complete()
     kinds = {text: {"value": 0.5, "low": 0.2, "high": 0.8, "n": 10}}
     evaluation = json.loads(json.dumps(data.evaluation))
     for entry in evaluation["models"].values():
         entry["harmful_rate_by_kind"] = kinds
+        entry["group_gaps"] = {text: gap for gap in entry.get("group_gaps", {}).values()}
+    for row in evaluation["benchmarks"]:
+        row |= {"task": text, "measure": text, "tool": text}
+    review = data.review | {"answers": data.review["answers"] | {"by": text}}
     return dataclasses.replace(
         data,
         name=text,
@@ -87,13 +93,24 @@ def hostile(text: str) -> ReportData:
         stages=[Stage(text, 1, 1, 0, 1.0)],
         versions={text: text},
         models={text: text},
+        checkout={"commit": text, "dirty": True},
+        machine={text: text},
         config={"name": text},
         pair_strategies={text: 3},
         audit=data.audit
         | {"judge": {"model": text, "identity": text}, "data": {"source": text}}
         | {"concerns": [{"figure": text, "text": text}]},
+        review=review,
+        heat=dataclasses.replace(data.heat, pairs=[_hostile_pair(pair, text) for pair in data.heat.pairs]),
         dissent={text: {text: next(iter(data.dissent["theft"].values()))}},
     )
+
+
+def _hostile_pair(pair: WeighedPair, text: str) -> WeighedPair:
+    chosen, rejected = (
+        dataclasses.replace(side, tokens=[text] * len(side.tokens)) for side in (pair.chosen, pair.rejected)
+    )
+    return dataclasses.replace(pair, how=text, prompt=text, kind=text, chosen=chosen, rejected=rejected)
 
 
 @lru_cache
