@@ -1,6 +1,5 @@
 """What made a run besides its settings: the version of Charter, down to the commit where there is one, and the machine."""
 
-import platform
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -27,7 +26,7 @@ def machine() -> dict[str, str]:
     """Processor, cores and GPUs, in words: speeds mean nothing without them, and numbers may differ between them."""
     kinds = Counter(line.split(": ", 1)[-1] for line in gpus())
     cards = ", ".join(name if n == 1 else f"{n} \N{MULTIPLICATION SIGN} {name}" for name, n in kinds.items())
-    found = {"processor": processor(), "cores": str(cores()), "gpus": cards or "none", "system": platform.platform()}
+    found = {"processor": processor(), "cores": str(cores()), "gpus": cards or "none"}
     return {name: value for name, value in found.items() if value}
 
 

@@ -30,6 +30,7 @@ from charter.report.headline import (
     p_value,
     percent,
     points,
+    verdict_sentence,
 )
 from charter.report.heat import draw_pairs, shown_token
 from charter.report.rounds import rounds_plot
@@ -63,6 +64,7 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
             **_results(data.evaluation, final, data.verdict),
             final=final,
             sentence=headline_sentence(data.evaluation, _constitution(data), final),
+            decided=verdict_sentence(data.verdict),
             principle_titles={p.id: p.title for p in data.constitution.principles},
             totals=_totals(data.stages),
             audited=audit_sentence(data.audit) if data.audit else "",

@@ -163,6 +163,6 @@ def sample(**changes: object) -> ReportData:
         "command": "python -m flows.align outputs/demo/config.yaml constitution=outputs/demo/constitution.md "
         "name=demo-again",
         "checkout": {"commit": "0a1b" * 10, "dirty": False},
-        "machine": {"processor": "A processor", "cores": "2", "gpus": "none", "system": "Linux"},
+        "machine": {"processor": "A processor", "cores": "2", "gpus": "none"},
     }
     return ReportData(**(values | changes))  # type: ignore[arg-type]
