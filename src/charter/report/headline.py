@@ -179,7 +179,7 @@ def verdict_sentence(verdict: Mapping[str, Any]) -> str:
         return ""
     word = "may" if verdict["verdict"] == "go" else "may not"
     why = f"{verdict.get('reason', '')} {verdict.get('sign_off', '')}".strip()
-    return f"By the limits that were set for it, it {word} be released ({verdict['verdict']}). {why}".strip()
+    return f"By the limits that were set for it, the model {word} be released ({verdict['verdict']}). {why}".strip()
 
 
 def _in_words(rate: Mapping[str, Any]) -> str:

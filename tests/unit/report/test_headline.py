@@ -84,7 +84,7 @@ def test_the_sentence_says_what_changed() -> None:
 
 def test_the_verdict_is_said_at_the_top_with_its_reason() -> None:
     data = sample()
-    begin = "By the limits that were set for it, it may"
+    begin = "By the limits that were set for it, the model may"
     assert verdict_sentence(data.verdict) == f"{begin} be released (go). Every limit is kept, as measured."
     refused = decide(data.evaluation, Gate()).to_dict() | {"sign_off": "Nobody signed it."}
     said = verdict_sentence(refused)
