@@ -15,6 +15,7 @@ from charter.evaluation.rounds import FIRST, round_model, rounds_of
 from charter.heat import FOLDER, Heat, read_heat
 from charter.judging.dissent import dissent
 from charter.report.cards import dataset_card, model_card
+from charter.report.curves import thin
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.headline import final_model
@@ -75,7 +76,7 @@ def collect(
         examples=held_out_examples(run_folder, final_model(evaluation, verdict), seed)
         + training_examples(run_folder, seed),
         labels=label_summary(pairs, failures),
-        training={step: _curves(run_folder, [step, *later] if step == FIRST else [step]) for step in steps},
+        training={step: thin(_curves(run_folder, [step, *later] if step == FIRST else [step])) for step in steps},
         trained=trained,
         heat=_heat(run_folder, models or {}),
         rounds=count_pairs(run_folder),

@@ -93,8 +93,8 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
         "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
-        "kinds": plots.kinds_plot(data.evaluation),
-        "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate"),
+        "kinds": plots.kinds_plot(data.evaluation, final=final),
+        "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate", final),
         "further": plots.further_plot(shares(data.evaluation)),
         "principles": plots.principles_plot(data.constitution.principles),
         "tradeoff": plots.tradeoff_plot(data.evaluation),
@@ -125,9 +125,16 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
         "comparisons": comparisons,
         "titles": TITLES,
         "further": further_parts(evaluation, final),
+        "many_kinds": _many_kinds(models),
         "gaps": models.get(final, {}).get("group_gaps", {}),
         "unanswered": ", ".join(unanswered),
     }
+
+
+def _many_kinds(models: Mapping[str, Any]) -> int:
+    """How many kinds there are, if there are too many to draw them all; else 0."""
+    kinds = {kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})}
+    return len(kinds) if len(kinds) > plots.KINDS else 0
 
 
 def _contents(data: ReportData) -> list[tuple[str, str]]:
