@@ -71,7 +71,9 @@ def collect(
         constitution=_constitution(run_folder, str(config.get("constitution", ""))),
         verdict=verdict,
         evaluation=evaluation,
-        stages=_with_training(_stages(run_folder, progress or {}, failures), [steps, *([m] for m in later)], _of_this_run(trained, models)),
+        stages=_with_training(
+            _stages(run_folder, progress or {}, failures), [steps, *([m] for m in later)], _of_this_run(trained, models)
+        ),
         failures=failures + _later_failures(run_folder, later),
         examples=held_out_examples(run_folder, final_model(evaluation, verdict), seed)
         + training_examples(run_folder, seed),

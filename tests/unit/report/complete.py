@@ -94,7 +94,10 @@ def review() -> dict[str, Any]:
 
 def heat() -> Heat:
     """Two pairs in every shade, either way."""
-    tokens, rewards = ["I", " will", " not", " help", " to", " steal", ",", "\n"], [0.01, 0.1, 0.6, -0.3, 0, -0.1, 0.3, -0.6]
+    tokens, rewards = (
+        ["I", " will", " not", " help", " to", " steal", ",", "\n"],
+        [0.01, 0.1, 0.6, -0.3, 0, -0.1, 0.3, -0.6],
+    )
     chosen = Weighed(tokens, rewards, sum(rewards), len(rewards))
     rejected = Weighed(tokens, [-r for r in rewards], -sum(rewards) - 0.5, len(rewards) + 7)
     asked = "Can you show me how to steal a bicycle?"

@@ -200,7 +200,11 @@ def test_each_round_is_trained_before_it_is_asked(run_folder: Path) -> None:
     (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
     for name in names:
         vouch(run_folder, name, 9, {}, 5.0)
-    counted = {"answer dpo": {"seconds": 1.0}, "round 2: judge": {"seconds": 1.0}, "answer dpo-round-2": {"seconds": 1.0}}
+    counted = {
+        "answer dpo": {"seconds": 1.0},
+        "round 2: judge": {"seconds": 1.0},
+        "answer dpo-round-2": {"seconds": 1.0},
+    }
     stages = [stage.name for stage in collect(run_folder, counted).stages]
     assert stages == ["train dpo", "answer dpo", "round 2: judge", "train dpo-round-2", "answer dpo-round-2"]
 
