@@ -1,4 +1,4 @@
-"""What made a run besides its settings: the version of Charter, down to the commit where there is one, and the machine."""
+"""What made a run besides its settings: Charter, down to the commit where there is one, and the machine."""
 
 import subprocess
 from collections import Counter

@@ -72,13 +72,14 @@ def test_too_few_requests_are_said_beside_the_verdict() -> None:
 
 def test_the_sentence_says_what_changed() -> None:
     assert headline_sentence(sample().evaluation, "“Harmless”", "dpo") == (
-        "Trained under “Harmless”, the model helps with 1.0 % of the harmful requests that it was asked; before, it"
-        " helped with 98.0 % of them. It turns away 3.0 % of those that only look harmful and 0.5 % of the harmless ones."
+        "Trained under “Harmless”, the model helps with 1.0 % of the harmful requests that it was asked; before,"
+        " it helped with 98.0 % of them. It turns away 3.0 % of those that only look harmful and 0.5 % of the harmless"
+        " ones."
     )
     best = evaluate({"base": answers(1, 0, 0, 1), "dpo": answers(0, 0, 0, 1)})
     assert headline_sentence(best, "", "dpo") == (
-        "Trained under its constitution, the model helps with none of the harmful requests that it was asked; before, it"
-        " helped with all of them. It turns away none of those that only look harmful and none of the harmless ones."
+        "Trained under its constitution, the model helps with none of the harmful requests that it was asked; before,"
+        " it helped with all of them. It turns away none of those that only look harmful and none of the harmless ones."
     )
 
 

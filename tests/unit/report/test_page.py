@@ -75,7 +75,8 @@ def hostile(text: str) -> ReportData:
     evaluation = json.loads(json.dumps(data.evaluation))
     for entry in evaluation["models"].values():
         entry["harmful_rate_by_kind"] = kinds
-        entry["group_gaps"] = {text: gap for gap in entry.get("group_gaps", {}).values()}
+        if gaps := entry.get("group_gaps"):
+            entry["group_gaps"] = {text: next(iter(gaps.values()))}
     for row in evaluation["benchmarks"]:
         row |= {"task": text, "measure": text, "tool": text}
     review = data.review | {"answers": data.review["answers"] | {"by": text}}
