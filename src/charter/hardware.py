@@ -1,6 +1,7 @@
 """What this machine has, without importing torch."""
 
 import os
+import platform
 import shutil
 import subprocess
 from functools import lru_cache
@@ -29,6 +30,16 @@ def cores() -> int:
         return max(1, min(allowed, round(int(quota) / int(period))))
     except (OSError, ValueError):
         return allowed
+
+
+def processor() -> str:
+    """What the processor calls itself; empty when the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
 
 
 def memory_gib() -> tuple[float, float]:

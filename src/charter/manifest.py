@@ -11,11 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from charter import __version__
 from charter.config import load_config
 from charter.constitution import Constitution, load_constitution
 from charter.counts import StageCount, total
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
+from charter.provenance import checkout, machine
 from charter.registry.seal import hash_files
 
 PACKAGES = (
@@ -52,6 +54,8 @@ def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[s
         "review": read_json(folder / "review.json"),
         "packages": package_versions(),
         "python": platform.python_version(),
+        "checkout": checkout(),
+        "machine": machine(),
     }
     path = folder / "manifest.json"
     return write_json(path, manifest)
@@ -62,8 +66,8 @@ def _named(law: Constitution) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of the packages that matter to a result."""
-    found = {}
+    """The versions of Charter, and of the packages that matter to a result."""
+    found = {"charter": __version__}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

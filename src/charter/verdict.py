@@ -1,6 +1,8 @@
 """The last steps of a run: ask every model, grade, measure, decide, and write what people read."""
 
 import json
+import platform
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,6 +22,7 @@ from charter.evaluation.requests import load_requests
 from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins
 from charter.manifest import package_versions, write_json
+from charter.provenance import checkout, machine
 from charter.registry.record import AcceptedRun, Registry, read_registry
 from charter.report.collect import collect, write_report
 from charter.review.sign_off import signed
@@ -197,16 +200,29 @@ def report_run(
 
     `again` makes the run once more: its flow, and what that is given besides the config.
     """
-    folder, (flow, *others) = config.run_folder, again.split(" ", 1)
+    folder = config.run_folder
     data = collect(
         folder,
         {name: {k: v for k, v in vars(count).items() if k != "stage"} for name, count in stages.items()},
         made=made,
-        command=" ".join(["python -m", f"flows.{flow}", str(folder / "config.yaml"), *others]),
+        command=again_command(config, again),
         models=models,
-        versions=package_versions(),
+        versions={**package_versions(), "python": platform.python_version()},
     )
-    return write_report(folder, data)
+    return write_report(folder, replace(data, checkout=checkout(), machine=machine()))
+
+
+def again_command(config: Config, again: str) -> str:
+    """The command that makes a run again from what its folder keeps, in a folder beside it.
+
+    The law is the run's copy, since the file that its config names may have been edited since. A flow that is given a
+    dataset, or models, takes it from there.
+    """
+    folder, (flow, *others) = config.run_folder, again.split(" ", 1)
+    law = folder / "constitution.md"
+    pinned = [f"constitution={law}"] if law.is_file() and not others else []
+    given = [str(folder / "config.yaml"), *pinned, f"name={config.name[:94]}-again"]
+    return " ".join(["python", "-m", f"flows.{flow}", *map(shlex.quote, given), *others])
 
 
 def _save(config: Config, model: str, answers: Answers) -> None:

@@ -10,7 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from charter.comparison.differences import compare_folders
+from charter.comparison.page import render_comparison
 from charter.report.page import render_report
+from tests.judged_run import LAW, make_judged_run
+from tests.unit.report.complete import complete
 from tests.unit.report.sample import sample
 from tests.unit.report.test_page import hostile
 
@@ -41,33 +45,64 @@ def opened(browser: Browser, path: Path, **view: Any) -> Iterator[tuple[Page, li
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render_report(sample()), encoding="utf-8")
-    return path
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Everything that people open in a browser, with every part it can have."""
+    folder = tmp_path_factory.mktemp("pages")
+    edited = LAW.replace("No theft.", "No theft at all.")
+    runs = [
+        make_judged_run(folder / "runs", "first", sums=98),
+        make_judged_run(folder / "runs", "second", harmful=10, facts=160, law=edited, weights="other", sums=90),
+    ]
+    made = {
+        "go": render_report(complete()),
+        "no-go": render_report(complete("bound")),
+        "bare": render_report(sample(audit={}, dissent={}, training={}, examples=[], failures=[])),
+        "comparison": render_comparison(compare_folders(runs)),
+    }
+    for name, html in made.items():
+        (folder / f"{name}.html").write_text(html, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in made}
+
+
+PAGES = ("go", "no-go", "bare", "comparison")
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_leaves_the_page_and_nothing_sticks_out(chromium: Browser, report: Path, view: str) -> None:
-    with opened(chromium, report, **VIEWS[view]) as (page, events):
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_leaves_the_page_and_nothing_sticks_out(
+    chromium: Browser, pages: dict[str, Path], name: str, view: str
+) -> None:
+    with opened(chromium, pages[name], **VIEWS[view]) as (page, events):
         wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert wide <= seen
         assert page.locator("h1").count() == 1
-        assert page.locator("svg").count() > 2
+        assert page.locator("svg").count() > (1 if name == "comparison" else 2)
         assert events == []
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_no_serious_fault(chromium: Browser, report: Path, view: str) -> None:
-    with opened(chromium, report, bypass_csp=True, **VIEWS[view]) as (page, _):  # axe styles what it looks at
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_no_serious_fault(chromium: Browser, pages: dict[str, Path], name: str, view: str) -> None:
+    with opened(chromium, pages[name], bypass_csp=True, **VIEWS[view]) as (page, _):  # axe styles what it looks at
         found = Axe().run(page).response
     assert len(found["passes"]) > 20
     grave = [one for one in found["violations"] if one["impact"] in GRAVE]
     assert [(one["id"], one["nodes"][0]["html"]) for one in grave] == []
 
 
-def test_it_prints_on_paper(chromium: Browser, report: Path) -> None:
-    with opened(chromium, report, **VIEWS["light"]) as (page, events):
+def test_the_pages_that_are_looked_at_have_every_part(pages: dict[str, Path]) -> None:
+    go, no_go = (pages[name].read_text() for name in ("go", "no-go"))
+    assert "Verdict: go" in go and "Verdict: no-go" in no_go
+    parts = ("verdict", "results", "further", "benchmarks", "kinds", "tradeoff", "rounds", "examples", "constitution")
+    for part in (*parts, "labels", "training", "tokens", "rows", "lineage"):
+        assert f'<section id="{part}">' in go, part
+    for words in ("Group by group", "Better than the base", "Seen by people", "Who stood alone", "Like this"):
+        assert words in go, words
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_it_prints_on_paper(chromium: Browser, pages: dict[str, Path], name: str) -> None:
+    with opened(chromium, pages[name], **VIEWS["light"]) as (page, events):
         page.emulate_media(media="print")
         page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins, in CSS pixels
         wide, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")

@@ -53,7 +53,8 @@ async def test_an_endpoint_is_compared_with_a_base(
     assert manifest["models"] == {"base": "served:other@unknown", "model": "served:null@unknown"}
     assert list(manifest["stages"]) == ["answer base", "answer model"]
     report = read(folder, "report.json")
-    assert report["command"] == f"python -m flows.evaluate {folder / 'config.yaml'} base={other_server.url}"
+    again = f"python -m flows.evaluate {folder / 'config.yaml'} name={folder.name}-again base={other_server.url}"
+    assert report["command"] == again
     assert (folder / "report.html").is_file()
     assert not list(folder.glob("*_CARD.md"))  # it made neither data nor models
 

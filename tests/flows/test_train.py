@@ -71,7 +71,7 @@ async def test_models_are_trained_on_a_dataset_that_another_run_made(
     assert manifest["constitution"] == source["constitution"]
     assert source == json.loads((made / "manifest.json").read_text())
     command = json.loads((trained / "report.json").read_text())["command"]
-    assert command == f"python -m flows.train {trained / 'config.yaml'} dataset={made}"
+    assert command == f"python -m flows.train {trained / 'config.yaml'} name=trained-again dataset={made}"
     assert (trained / "MODEL_CARD.md").is_file()
 
 

@@ -129,6 +129,18 @@ def test_the_report_needs_nothing_from_elsewhere(folder: Path) -> None:
     assert len(page) < 5_000_000
 
 
+def test_the_cost_in_the_report_is_that_of_training_too(folder: Path) -> None:
+    stages = {stage["name"]: stage for stage in json.loads((folder / "report.json").read_text())["stages"]}
+    names = list(stages)
+    for step in ("sft", "dpo"):
+        done, stage = json.loads((folder / step / "DONE").read_text()), stages[f"train {step}"]
+        assert (stage["rows_out"], stage["seconds"]) == (done["rows_used"], done["seconds"])
+        assert stage["rows_in"] == stage["rows_out"] + stage["failed"] > 0
+        assert names.index(f"train {step}") < names.index(f"answer {step}")
+    total = sum(stage["seconds"] for stage in stages.values())
+    assert f'<td class="n">{total:,.1f}</td></tr></tfoot>' in (folder / "report.html").read_text()
+
+
 @pytest.mark.slow
 def test_editing_the_law_changes_the_model(run_flow: RunFlow, outputs: Path, tmp_path: Path) -> None:
     law = without_privacy(tmp_path)

@@ -54,6 +54,26 @@ def breakdown_plot(rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float) 
     """Agreement of each part of the pairs as a dot with its interval, the floor as a dashed line."""
     if not rows or len(rows) > _MOST_ROWS:
         return ""
+    return _dots("breakdown", "Agreement by part of the pairs", rows, floor)
+
+
+def leanings_plot(figures: Mapping[str, Any]) -> str:
+    """Whether place, length or authorship moves the judge, as a dot with its interval each.
+
+    A fair judge flips never, and is as often right with the longer answer as with the shorter one.
+    """
+    place, size, own = figures["position"], figures["length"], figures["self_preference"]
+    rows = [
+        ("verdict flips with the order", place["flips"]),
+        ("right, better is longer", size["better_is_longer"]),
+        ("right, better is shorter", size["better_is_shorter"]),
+    ]
+    if own:
+        rows += [("right, better is its own", own["better_is_own"]), ("right, worse is its own", own["worse_is_own"])]
+    return _dots("leanings", "What moves the judge beside what the answers say", rows)
+
+
+def _dots(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float | None = None) -> str:
     with mpl.rc_context(style()):
         figure = Figure(figsize=(WIDTH, 0.8 + _ROW * len(rows)), layout="constrained")
         axes = figure.add_subplot()
@@ -65,16 +85,17 @@ def breakdown_plot(rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float) 
             axes.hlines(y, rate["low"], rate["high"], color=colour, linewidth=2.2)
             axes.plot([rate["value"]], [y], marker=marker, color=colour, markersize=6)
             axes.text(max(rate["high"], rate["value"]) + 0.015, y, percent(rate["value"]), va="center", fontsize=8.5)
-        axes.axvline(floor, color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1)
-        axes.set_yticks(range(len(rows)), [shorten_name(name) for name, _ in rows])
+        if floor is not None:
+            axes.axvline(floor, color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1)
+        axes.set_yticks(range(len(rows)), [shorten_name(row) for row, _ in rows])
         axes.set(xlim=(-0.02, 1.14), ylim=(len(rows) - 0.5, -0.5))
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         _shares(axes.xaxis, (0, 0.25, 0.5, 0.75, 1))
-        words = "; ".join(f"{name}: {percent(rate['value'])} of {rate['n']}" for name, rate in rows)
-        return to_svg(figure, "breakdown", "Agreement by part of the pairs", words)
+        words = "; ".join(f"{row}: {percent(rate['value'])} of {rate['n']}" for row, rate in rows)
+        return to_svg(figure, name, title, words)
 
 
 def _curve(axes: Axes, bins: Sequence[Mapping[str, Any]], title: str, position: int) -> None:

@@ -16,6 +16,9 @@ from charter.serving.launch import check_model
 VERDICT = ("gate.json", "evaluation.json", "config.yaml")
 """Files of a run that its verdict stands or falls with."""
 
+OUTPUTS = Path("outputs")
+"""Where runs lie if nobody says otherwise."""
+
 CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "*.safetensors"
 
 
@@ -107,13 +110,16 @@ def standing(source: Source) -> Standing:
 def check_name(source: Source, verdict: Standing, out: Path) -> None:
     """Refuse the name of an accepted model, and the folder of accepted models, for one that is not go.
 
+    Weights that were copied out of their run have no registry of their own, so those around `out` are read as well.
+
     Raises:
         ConfigError: `out` is such a name.
     """
     if verdict.verdict == "go":
         return
-    history = read_registry(folder_of_runs(source.run)).history if source.run else ()
-    if out.name in {event.run.id for event in history} or _is_within(out, ACCEPTED):
+    places = [OUTPUTS, *out.resolve().parents, *([folder_of_runs(source.run)] if source.run else [])]
+    names = {event.run.id for place in places for event in read_registry(place).history}
+    if out.name in names or _is_within(out, ACCEPTED):
         raise ConfigError(
             f"out '{out}': the name of an accepted model, and this one is not go. {verdict.reason} Name another folder."
         )

@@ -46,11 +46,16 @@ def rollback_command(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take back the accepted run: the one before it stands again. Nothing is deleted."""
-    from charter.registry.promotion import rollback, user_name
+    """Take back the accepted run: the one before it stands again. Nothing is deleted.
+
+    Warns when the copy of that one is gone or was changed.
+    """
+    from charter.registry.promotion import rollback, trouble, user_name
 
     after = rollback(outputs, by or user_name(), reason)
     now = after.accepted
+    if warning := trouble(after):
+        typer.echo(f"Warning: {warning}", err=True)
     if as_json:
         typer.echo(json.dumps({"accepted": now.model_dump() if now else None}, ensure_ascii=False, indent=1))
         return

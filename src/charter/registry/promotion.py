@@ -12,8 +12,9 @@ from pathlib import Path
 
 from charter.errors import RegistryError
 from charter.evaluation.gate import Verdict
+from charter.registry.durable import sync, sync_tree
 from charter.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, Registry, add_event, changing
-from charter.registry.seal import Sealed, read_sealed
+from charter.registry.seal import Sealed, hash_files, read_sealed
 from charter.run import locked
 from charter.serving.identity import identity_files, model_identity
 from charter.verdict import judge_run
@@ -52,7 +53,9 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
 
 
 def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
-    """Take back the run that is accepted; the one before it stands again.
+    """Take back the run that is accepted; the one before it stands again, whether or not its copy is still whole.
+
+    A model that must go goes; `trouble` says what is wrong with the one that stands then.
 
     Raises:
         RegistryError: nothing is accepted.
@@ -64,6 +67,19 @@ def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
             raise RegistryError(f"outputs '{outputs}': no run is accepted, so there is nothing to take back.")
         event = Event(action="rollback", at=_now(), by=by, reason=reason.strip(), run=registry.accepted)
         return add_event(registry, event)
+
+
+def trouble(registry: Registry) -> str:
+    """What is wrong with the copy of the run that stands: it is gone, or another model now; empty where all is well."""
+    now = registry.accepted
+    if now is None or _is_model(registry.folder(now) / now.model, now.identity):
+        return ""
+    model = registry.folder(now) / now.model
+    wrong = "holds other weights than were accepted" if model.is_dir() else "is gone"
+    return (
+        f"accepted '{now.id}': its copy, '{model}', {wrong}. Bring it back, promote its run again after charter "
+        "rollback, or take back to the one before it."
+    )
 
 
 def folder_of_runs(run: Path) -> Path:
@@ -105,8 +121,16 @@ def _refusal(run: Path, verdict: Verdict) -> str:
 
 
 def _copy(run: Path, to: Path, sealed: Sealed) -> None:
-    """Copy what was judged; all of it or nothing appears under the name. A copy of the same that is there stays."""
+    """Copy what was judged; all of it or nothing appears under the name, durable before it does.
+
+    A copy of the same that is there stays, once it is read and found to be the same.
+    """
     if to.is_dir():
+        if changed := _changed(to, sealed):
+            raise RegistryError(
+                f"run '{run}': there is a copy of it already, '{to}', which is another than was judged: "
+                f"{', '.join(changed)}. Move that folder away, then promote the run again."
+            )
         return
     unfinished = to.with_name(f".{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -122,7 +146,22 @@ def _copy(run: Path, to: Path, sealed: Sealed) -> None:
             f"run '{run}': the copy of its model '{sealed.model}' is not the same. End what writes to it, then "
             "promote it again."
         )
+    sync_tree(unfinished)
     os.replace(unfinished, to)
+    sync(to.parent)
+    sync(to.parent.parent)
+
+
+def _changed(copy: Path, sealed: Sealed) -> list[str]:
+    """What of a copy is not as it was judged, read again; its model by the name that the run gives it."""
+    files, now = sealed.manifest["files"], hash_files(copy)
+    changed = sorted(name for name in files.keys() | now.keys() if files.get(name) != now.get(name))
+    same = _is_model(copy / sealed.model, sealed.manifest["models"][sealed.model])
+    return changed if same else [*changed, sealed.model]
+
+
+def _is_model(folder: Path, identity: str) -> bool:
+    return folder.is_dir() and bool(identity_files(folder)) and model_identity(folder) == identity
 
 
 def _now() -> str:

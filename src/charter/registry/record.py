@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter.errors import RegistryError
+from charter.registry.durable import sync
 
 FILE = "accepted.json"
 ACCEPTED, FORCED = "accepted", "forced"
@@ -138,4 +139,5 @@ def add_event(registry: Registry, event: Event) -> Registry:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync(after.outputs)
     return after

@@ -15,7 +15,8 @@ from charter.data.schema import SCHEMAS
 from charter.judging.text import sentence as audit_sentence
 from charter.report.curves import curve
 from charter.report.data import ReportData
-from charter.report.headline import headline_markdown, headline_sentence, model_title, percent
+from charter.report.further import amount, between, further_parts, moved
+from charter.report.headline import headline_markdown, headline_sentence, model_title, percent, points
 from charter.review.agreement import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
@@ -191,6 +192,8 @@ def _render(template: str, data: ReportData, front: dict[str, Any], model: str, 
             headline=headline_markdown(data.evaluation, data.verdict or None) if models else "",
             sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", model),
             model=model,
+            further=further_parts(data.evaluation, model),
+            gaps=data.evaluation.get("models", {}).get(model, {}).get("group_gaps", {}),
             **more,
         )
     )
@@ -218,6 +221,7 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters |= {"inline": inline, "place": place, "percent": percent, "model_title": model_title}
+    environment.filters |= {"amount": amount, "between": between, "moved": moved, "points": points}
     environment.filters["review_sentence"] = review_sentence
     environment.filters["meaning"] = lambda column: inline(column.metadata[b"meaning"].decode())
     return environment

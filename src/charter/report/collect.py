@@ -15,6 +15,7 @@ from charter.evaluation.rounds import FIRST, round_model, rounds_of
 from charter.heat import FOLDER, Heat, read_heat
 from charter.judging.dissent import dissent
 from charter.report.cards import dataset_card, model_card
+from charter.report.curves import thin
 from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.headline import final_model
@@ -62,6 +63,7 @@ def collect(
     steps, later = _steps(config), rounds_of(evaluation)[1:]
     failures = failure_table(_failures(run_folder, [run_folder / step for step in steps]))
     pairs = scan(run_folder, "pairs")
+    trained = {name: done for name in (*steps, *later) if (done := _json(run_folder / name / DONE))}
     seed = int(config.get("seed", 0))
     return ReportData(
         name=str(config.get("name", run_folder.name)),
@@ -70,13 +72,15 @@ def collect(
         constitution=_constitution(run_folder, str(config.get("constitution", ""))),
         verdict=verdict,
         evaluation=evaluation,
-        stages=_stages(run_folder, progress or {}, failures),
+        stages=_with_training(
+            _stages(run_folder, progress or {}, failures), [steps, *([m] for m in later)], _of_this_run(trained, models)
+        ),
         failures=failures + _later_failures(run_folder, later),
         examples=held_out_examples(run_folder, final_model(evaluation, verdict), seed)
         + training_examples(run_folder, seed),
         labels=label_summary(pairs, failures),
-        training={step: _curves(run_folder, [step, *later] if step == FIRST else [step]) for step in steps},
-        trained={name: done for name in (*steps, *later) if (done := _json(run_folder / name / DONE))},
+        training={step: thin(_curves(run_folder, [step, *later] if step == FIRST else [step])) for step in steps},
+        trained=trained,
         heat=_heat(run_folder, models or {}),
         rounds=count_pairs(run_folder),
         pair_strategies=value_counts(pairs, "strategy"),
@@ -154,6 +158,28 @@ def _stages(
             lost = sum(failure.count for failure in failures if failure.stage == name)
             stages.append(Stage(name, rows_out=count(rows), failed=lost))
     return stages
+
+
+def _of_this_run(trained: Mapping[str, Any], models: Mapping[str, str] | None) -> Mapping[str, Any]:
+    """What was trained, unless the run named its models and these are others, which an earlier run of the name left."""
+    return trained if not models or trained.keys() & models.keys() else {}
+
+
+def _with_training(
+    stages: Sequence[Stage], groups: Sequence[Sequence[str]], trained: Mapping[str, Mapping[str, Any]]
+) -> list[Stage]:
+    """The stages with those that trained a model, which come before any model of the same group was asked."""
+    found = list(stages)
+    for group in groups:
+        asked = {f"answer {name}" for name in group}
+        place = next((i for i, stage in enumerate(found) if stage.name in asked), len(found))
+        found[place:place] = [_training(name, trained[name]) for name in group if name in trained]
+    return found
+
+
+def _training(name: str, done: Mapping[str, Any]) -> Stage:
+    used, dropped = done.get("rows_used"), sum((done.get("dropped") or {}).values())
+    return Stage(f"train {name}", None if used is None else used + dropped, used, dropped, done.get("seconds"))
 
 
 def _steps(config: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
-"""Training curves as a small table, for a card that cannot hold a figure."""
+"""Training curves: thinned where there are many steps, and as a small table for a card that cannot hold a figure."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ COLUMNS = {
 }
 """What is shown of a step's metrics, where it was logged, and what it is called."""
 ROWS = 5
+POINTS = 2000
+"""The most steps that a report keeps and a figure draws: more are neither seen nor small."""
 
 
 class Curve(NamedTuple):
@@ -21,6 +24,24 @@ class Curve(NamedTuple):
 
     columns: list[str]
     rows: list[list[str]]
+
+
+def thin(metrics: Sequence[MetricRow], most: int = POINTS) -> list[MetricRow]:
+    """At most so many rows: the first as it is, then means over as many steps each, under the last of these steps."""
+    if len(metrics) <= most:
+        return list(metrics)
+    rest, size = metrics[1:], math.ceil((len(metrics) - 1) / (most - 1))
+    return [metrics[0], *(_merge(rest[place : place + size]) for place in range(0, len(rest), size))]
+
+
+def _merge(rows: Sequence[MetricRow]) -> MetricRow:
+    """Means of what is finite; where nothing is, that is told by leaving the number out."""
+    merged = MetricRow()
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [value for row in rows if (value := row.get(key)) is not None and math.isfinite(value)]
+        if values:
+            merged[key] = values[-1] if key == "step" else sum(values) / len(values)
+    return merged
 
 
 def curve(metrics: Sequence[MetricRow]) -> Curve:

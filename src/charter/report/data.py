@@ -121,6 +121,8 @@ class ReportData:
         heat: what training changed, token by token.
         rounds: pairs of each round by the name of its model, where there are several rounds; `labels`, `kinds` and
             what principles did are of the first alone.
+        checkout: the commit of Charter that made the run, and whether it was changed; empty where it is installed.
+        machine: what the run was made on, in words.
     """
 
     name: str
@@ -141,6 +143,8 @@ class ReportData:
     kinds: dict[str, int] = field(default_factory=dict)
     preambles: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    checkout: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     wrote: dict[str, int] = field(default_factory=dict)
     judged: dict[str, int] = field(default_factory=dict)

@@ -164,21 +164,30 @@ def headline_sentence(evaluation: Mapping[str, Any], constitution: str, model: s
         return "Harmful requests were not answered, so nothing can be said about harm."
     sentence = (
         f"Trained under {constitution or 'its constitution'}, the model helps with {_in_words(after['harmful_rate'])}"
-        f" of harmful requests; before, it helped with {_in_words(before['harmful_rate'])}."
+        f" the harmful requests that it was asked; before, it helped with {_in_words(before['harmful_rate'])} them."
     )
     refused = after["borderline_refusal_rate"]
     if refused["n"]:
-        sentence += f" It turns away {_in_words(refused)} of requests that only look harmful"
-        sentence += f" and {_in_words(after['benign_refusal_rate'])} of harmless ones."
+        sentence += f" It turns away {_in_words(refused)} those that only look harmful"
+        sentence += f" and {_in_words(after['benign_refusal_rate'])} the harmless ones."
     return sentence
+
+
+def verdict_sentence(verdict: Mapping[str, Any]) -> str:
+    """What follows from it and why, for who does not know what a gate is; empty where nothing was decided."""
+    if not verdict:
+        return ""
+    word = "may" if verdict["verdict"] == "go" else "may not"
+    why = f"{verdict.get('reason', '')} {verdict.get('sign_off', '')}".strip()
+    return f"By the limits that were set for it, the model {word} be released ({verdict['verdict']}). {why}".strip()
 
 
 def _in_words(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
-        return "an unknown share"
-    if rate["value"] == 0:
-        return "none"
-    return percent(rate["value"])
+        return "an unknown share of"
+    if rate["value"] in (0, 1):
+        return "all of" if rate["value"] else "none of"
+    return f"{percent(rate['value'])} of"
 
 
 def _cell(rate: Mapping[str, Any]) -> str:

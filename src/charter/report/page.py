@@ -12,6 +12,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from charter.judging.plots import leanings_plot, reliability_plot
+from charter.judging.text import sentence as audit_sentence
 from charter.report import plots
 from charter.report.data import ReportData, Stage, plain
 from charter.report.further import amount, between, further_parts, moved, shares
@@ -28,6 +30,7 @@ from charter.report.headline import (
     p_value,
     percent,
     points,
+    verdict_sentence,
 )
 from charter.report.heat import draw_pairs, shown_token
 from charter.report.rounds import rounds_plot
@@ -61,8 +64,10 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
             **_results(data.evaluation, final, data.verdict),
             final=final,
             sentence=headline_sentence(data.evaluation, _constitution(data), final),
+            decided=verdict_sentence(data.verdict),
             principle_titles={p.id: p.title for p in data.constitution.principles},
             totals=_totals(data.stages),
+            audited=audit_sentence(data.audit) if data.audit else "",
             drawn=draw_pairs(data.heat) if data.heat else None,
             config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
             contents=_contents(data),
@@ -88,8 +93,8 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
         "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
-        "kinds": plots.kinds_plot(data.evaluation),
-        "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate"),
+        "kinds": plots.kinds_plot(data.evaluation, final=final),
+        "lookalikes": plots.kinds_plot(data.evaluation, "borderline_refusal_rate", final),
         "further": plots.further_plot(shares(data.evaluation)),
         "principles": plots.principles_plot(data.constitution.principles),
         "tradeoff": plots.tradeoff_plot(data.evaluation),
@@ -97,6 +102,8 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
         "training": plots.training_plot(data.training),
         "labels": plots.labels_plot(data.labels),
         "time": plots.time_plot(data.stages),
+        "reliability": reliability_plot(data.audit["figures"]["calibration"]) if data.audit else "",
+        "leanings": leanings_plot(data.audit["figures"]) if data.audit else "",
     }
     return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
 
@@ -118,9 +125,16 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
         "comparisons": comparisons,
         "titles": TITLES,
         "further": further_parts(evaluation, final),
+        "many_kinds": _many_kinds(models),
         "gaps": models.get(final, {}).get("group_gaps", {}),
         "unanswered": ", ".join(unanswered),
     }
+
+
+def _many_kinds(models: Mapping[str, Any]) -> int:
+    """How many kinds there are, if there are too many to draw them all; else 0."""
+    kinds = {kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})}
+    return len(kinds) if len(kinds) > plots.KINDS else 0
 
 
 def _contents(data: ReportData) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ Every figure can be read without colour: models differ in their marker as well.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from charter.evaluation.intervals import wilson
+from charter.report.curves import thin
 from charter.report.data import Labels, MetricRow, Principle, Stage
 from charter.report.headline import TITLES, model_title, percent, shorten_name
 from charter.report.svg import COLOURS, style, to_svg
@@ -22,6 +24,8 @@ WIDTH = 6.6
 ROW = 0.2
 PRINCIPLES = 24
 """The most principles in a plot: those that were drawn most."""
+KINDS = 40
+"""The most kinds in a plot: those on which the model does worst."""
 
 Rates = Mapping[str, Mapping[str, Any]]
 
@@ -51,17 +55,29 @@ def further_plot(rows: Mapping[str, Rates]) -> str:
     return _dots("further", rows, {}, "Measures beyond the headline", _describe(rows)) if rows else ""
 
 
-def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate") -> str:
-    """A rate per kind, of harm or of look-alikes: a dot with its interval per model."""
+def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate", final: str = "") -> str:
+    """A rate per kind, of harm or of look-alikes: a dot with its interval per model.
+
+    Of many kinds it draws those on which the model `final` does worst, or the last model if that is not among them.
+    """
     found = {name: entry.get(f"{measure}_by_kind", {}) for name, entry in evaluation.get("models", {}).items()}
     nothing = {"value": None, "low": 0.0, "high": 1.0, "n": 0}
-    kinds = sorted({kind for rates in found.values() for kind in rates})
+    kinds = _worst(found, final)
     rows = {kind: {name: rates.get(kind, nothing) for name, rates in found.items()} for kind in kinds}
     name, title = {
         "harmful_rate": ("kinds", "Harmful answers by kind of harm"),
         "borderline_refusal_rate": ("lookalikes", "Over-refusal by kind of look-alike"),
     }[measure]
     return _dots(name, rows, {}, title, _describe(rows)) if rows else ""
+
+
+def _worst(found: Mapping[str, Mapping[str, Any]], final: str) -> list[str]:
+    kinds = sorted({kind for rates in found.values() for kind in rates})
+    if len(kinds) <= KINDS:
+        return kinds
+    judged = found.get(final) or list(found.values())[-1]
+    rates = {kind: (judged.get(kind) or {}).get("value") or 0.0 for kind in kinds}
+    return sorted(sorted(kinds, key=lambda kind: -rates[kind])[:KINDS])
 
 
 def principles_plot(principles: Sequence[Principle]) -> str:
@@ -111,7 +127,8 @@ def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
 
 def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
     """The curves of the training steps; what was not logged is left out."""
-    panels = [panel for panel in _panels(training) if any(series for _, series in panel[1])]
+    thinned = {step: thin(rows) for step, rows in training.items()}
+    panels = [panel for panel in _panels(thinned) if any(series for _, series in panel[1])]
     if not panels:
         return ""
     with _figure(2.3 * math.ceil(len(panels) / 2)) as figure:
@@ -249,10 +266,17 @@ def _curve(axes: Axes, points: Sequence[tuple[float, float]], label: str, positi
     # One step's batch is noisy: the line is a running mean over a tenth of the steps, the raw steps faint behind it.
     steps, values = [x for x, _ in points], [y for _, y in points]
     window = max(1, len(values) // 10)
-    means = [sum(values[max(0, i - window + 1) : i + 1]) / (i + 1 - max(0, i - window + 1)) for i in range(len(values))]
+    means = running_means(values, window)
     colour, line = look(position + 1).colour, ("-", "--")[position % 2]
     axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
     axes.plot(steps, means, line, color=colour, linewidth=1.7, marker="o" if len(points) < 3 else "", label=label)
+
+
+def running_means(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and those before it, `window` in all as soon as there are so many."""
+    sums = [0.0, *accumulate(values)]
+    starts = (max(0, end - window) for end in range(1, len(sums)))
+    return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1)]
 
 
 def _panels(

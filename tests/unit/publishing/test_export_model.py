@@ -168,6 +168,19 @@ def test_a_verdict_that_somebody_wrote_over_counts_for_nothing(tiny: Path, tmp_p
     assert "the name of an accepted model, and this one is not go" in str(refused.exception)
 
 
+def test_weights_that_were_copied_out_of_their_run_never_have_an_accepted_name(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = promote(make_run_of(tiny, tmp_path / "outputs"), "Ada")
+    loose = shutil.copytree(make_run_of(tiny, tmp_path / "outputs", harmful=80) / "dpo", tmp_path / "loose")
+    monkeypatch.chdir(tmp_path)
+    for out in (tmp_path / "outputs" / accepted.id, tmp_path / "outputs" / "x" / accepted.id, tmp_path / accepted.id):
+        refused = CliRunner().invoke(app, ["export-model", str(loose), str(out), "--no-check"])
+        assert "the name of an accepted model, and this one is not go. Nobody formed" in str(refused.exception), out
+        assert not out.exists()
+    export(loose, tmp_path / "outputs" / "loose")
+
+
 def spoil(folder: Path, kind: str) -> Path:
     """A folder with a model or adapter that cannot be exported."""
     folder.mkdir()

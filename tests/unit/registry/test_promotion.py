@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,54 @@ def test_a_killed_copy_does_not_stand_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "accepted" / f".{accepted.id}.unfinished" / "junk").write_text("half")
     again = promote(folder, "Ada")
     assert not (tmp_path / again.folder / "junk").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("dpo/model.safetensors", "dpo"), ("evaluation.json", "evaluation.json")], ids=["model", "file"]
+)
+def test_a_copy_that_is_there_is_read_before_it_is_trusted(tmp_path: Path, name: str, told: str) -> None:
+    folder = make_judged_run(tmp_path)
+    copy = tmp_path / promote(folder, "Ada").folder
+    rollback(tmp_path, "Ada")
+    (copy / name).write_text("{}")
+    with pytest.raises(RegistryError, match=rf"'{copy}', which is another than was judged: {told}\. Move that folder"):
+        promote(folder, "Ada")
+    assert read_registry(tmp_path).accepted is None
+    shutil.rmtree(copy)
+    assert tmp_path / promote(folder, "Ada").folder == copy
+
+
+def test_what_is_accepted_is_on_the_disk_before_it_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = list[Path](), os.fsync
+
+    def told(opened: int) -> None:
+        fsync(opened)
+        synced.append(Path(os.readlink(f"/proc/self/fd/{opened}")))
+
+    folder = make_judged_run(tmp_path)
+    monkeypatch.setattr(os, "fsync", told)
+    accepted = promote(folder, "Ada")
+    copying = tmp_path / "accepted" / f".{accepted.id}.unfinished"
+    order = [copying / "dpo" / "model.safetensors", copying / "dpo", copying, tmp_path / "accepted", tmp_path]
+    places = [synced.index(path) for path in order]
+    assert places == sorted(places)
+    written = synced.index(tmp_path / ".accepted.json.partial")
+    assert written > places[-1] and synced[written + 1 :] == [tmp_path]
+
+
+@pytest.mark.parametrize("weights", [None, "other"], ids=["gone", "changed"])
+def test_taking_back_warns_when_what_stands_then_is_not_what_was_accepted(tmp_path: Path, weights: str | None) -> None:
+    first = promote(make_judged_run(tmp_path, "one", weights="one"), "Ada")
+    promote(make_judged_run(tmp_path, "two", weights="two"), "Ada")
+    model = tmp_path / first.folder / "dpo"
+    shutil.rmtree(model) if weights is None else (model / "model.safetensors").write_text(weights)
+    said = run("rollback", tmp_path)
+    assert said.exit_code == 0 and read_registry(tmp_path).accepted == first  # the bad one goes all the same
+    wrong = "is gone" if weights is None else "holds other weights than were accepted"
+    assert f"Warning: accepted '{first.id}': its copy, '{model}', {wrong}. Bring it back" in said.stderr
+    assert run("rollback", tmp_path).stderr == ""
 
 
 def test_the_commands(tmp_path: Path) -> None:

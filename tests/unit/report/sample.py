@@ -1,6 +1,8 @@
 """A whole run's data, made up but plausible, for the tests of the page and the cards."""
 
 import math
+from functools import lru_cache
+from typing import Any
 
 from charter.config import Config, Gate
 from charter.constitution.blame import Deeds
@@ -8,6 +10,7 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Category, Graded
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
+from tests.unit.report.audited import audit, dissenting
 
 KINDS = ("theft", "violence", "privacy", "fraud", "vandalism", "prejudice", "intrusion", "dangerous substances")
 
@@ -41,16 +44,21 @@ def _reasons(n: int) -> dict[str, int]:
     return {"revise: cut-off": n} if n else {}
 
 
-def sample(**changes: object) -> ReportData:
-    """The data of a run that went well."""
-    config = Config(name="demo", gate=Gate(by="value"))
-    evaluation = evaluate(
+@lru_cache
+def _evaluation() -> dict[str, Any]:
+    return evaluate(
         {
             "base": answers(0.98, 0, 0, 0.99),
             "sft": answers(0.04, 0.01, 0.06, 0.99),
             "dpo": answers(0.01, 0.005, 0.02, 0.985),
         }
     )
+
+
+def sample(**changes: object) -> ReportData:
+    """The data of a run that went well."""
+    config = Config(name="demo", gate=Gate(by="value"))
+    evaluation = _evaluation()
     values = {
         "name": "demo",
         "made": "2026-02-03 12:00 UTC",
@@ -88,9 +96,11 @@ def sample(**changes: object) -> ReportData:
             Stage("respond", 600, 598, 2, 8.2, 600, 0, 18_000, 21_345),
             Stage("revise", 598, 590, 8, 21.9, 1900, 12, 160_412, 50_220),
             Stage("judge", 590, 521, 69, 14.0, 3540, 0, 402_000, 3540),
-            Stage("sft", seconds=61.0),
-            Stage("dpo", seconds=88.5),
-            Stage("evaluate", 2700, 2700, 0, 40.1, 2700, 900, 70_000, 66_120),
+            Stage("answer base", 900, 900, 0, 12.9, 600, 300, 23_000, 22_040),
+            Stage("train sft", 590, 590, 0, 61.0),
+            Stage("train dpo", 521, 521, 0, 88.5),
+            Stage("answer sft", 900, 900, 0, 13.4, 600, 300, 23_500, 22_040),
+            Stage("answer dpo", 900, 900, 0, 13.8, 600, 300, 23_500, 22_040),
         ],
         "failures": [
             Failure("judge", "tie", 61, "p = 0.51, within 0.05 of one half"),
@@ -144,10 +154,15 @@ def sample(**changes: object) -> ReportData:
                 for s in range(1, 66, 2)
             ],
         },
+        "audit": audit(),
+        "dissent": dissenting(),
         "pair_strategies": {"revision": 521},
         "kinds": dict.fromkeys(KINDS, 65),
         "versions": {"charter": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "vllm": "0.32.0", "trl": "1.16.0"},
         "models": {"base": "sha256:" + "ab12" * 16, "sft": "sha256:" + "cd34" * 16, "dpo": "sha256:" + "ef56" * 16},
-        "command": "python -m flows.align outputs/demo/config.yaml",
+        "command": "python -m flows.align outputs/demo/config.yaml constitution=outputs/demo/constitution.md "
+        "name=demo-again",
+        "checkout": {"commit": "0a1b" * 10, "dirty": False},
+        "machine": {"processor": "A processor", "cores": "2", "gpus": "none"},
     }
     return ReportData(**(values | changes))  # type: ignore[arg-type]

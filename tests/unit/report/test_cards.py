@@ -1,5 +1,6 @@
 """The cards: front matter that a hub can read, and nothing hostile let loose in Markdown."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
 from charter.serving.completion import Sampling
 from tests.scripted_run import make_run
+from tests.unit.report.complete import FINAL, complete
 from tests.unit.report.sample import sample
+
+MINUS = "\N{MINUS SIGN}"
 
 
 def front(card: str) -> dict[str, object]:
@@ -79,6 +83,26 @@ def test_the_card_tells_settings_curves_warnings_and_how_far_the_model_moved() -
     assert "Base, the model before any training: 0.41 nats per token (0.35 to 0.48, 95 %) along 100" in card
 
 
+def test_the_card_has_short_tables_of_what_was_measured_beyond_the_headline() -> None:
+    evaluation = copy.deepcopy(complete().evaluation)
+    gaps = evaluation["models"][FINAL]["group_gaps"]
+    gaps["the <old> | young"] = gaps["the old"]
+    card = model_card(complete(evaluation=evaluation))
+    for heading in ("Harmful answers under pressure", "Honesty", "Groups and privacy", "Better than the base"):
+        assert f"### {heading}" in card
+    lines = card.splitlines()
+    table = lines.index("### Harmful answers under pressure")
+    assert lines[table + 2] == "| measure | Base | SFT | DPO | DPO2 | change |"
+    assert lines[table + 3] == "|---|---:|---:|---:|---:|---:|"
+    assert lines[table + 4].startswith(
+        "| Role-play: the model is to play somebody without rules | 60.0 % (46.2 to 72.4 %, n = 50) | 10.0 % ("
+    )
+    assert lines[table + 4].endswith(f"| {MINUS}92.0 ({MINUS}98.7 to {MINUS}78.3) |")
+    assert "| Length: mean number of words | 17.2 (16.5 to 18.0, n = 290) |" in card
+    assert "| the \\<old\\> \\| young | 20 | 2 | 0 |" in card
+    assert "### Honesty" not in model_card(sample(evaluation={"models": {}}))
+
+
 def test_a_model_that_failed_its_gate_says_so() -> None:
     verdict = {"verdict": "no-go", "checks": []}
     assert "did not pass its gate" in model_card(sample(verdict=verdict))
@@ -109,7 +133,7 @@ def test_the_judge_s_audit_is_in_the_card_or_said_to_be_missing() -> None:
     card = dataset_card(sample(audit={"judge": judge, "data": data, "figures": figures, "concerns": concerns}))
     assert "On 200 labelled pairs the judge agrees with the label in 95.0 % of its verdicts" in card
     assert "Judge sha256:ab, on labelled.jsonl." in card and "- A is preferred." in card
-    assert "Nobody measured it" in dataset_card(sample())
+    assert "Nobody measured it" in dataset_card(sample(audit={}))
 
 
 @pytest.mark.parametrize(

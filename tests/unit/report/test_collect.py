@@ -19,7 +19,9 @@ from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Graded
 from charter.report.cards import dataset_card
 from charter.report.collect import collect, read_metrics, write_report
+from charter.report.data import Stage
 from charter.report.examples import draw
+from charter.report.page import render_report
 from charter.report.plots import training_plot
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
@@ -170,6 +172,47 @@ def test_progress_gives_the_stages(run_folder: Path) -> None:
     }
     stages = collect(run_folder, progress).stages
     assert [(s.name, s.rows_in, s.seconds) for s in stages] == [("respond", 12, 1.5), ("sft", None, 9)]
+
+
+def vouch(folder: Path, name: str, rows: int, dropped: dict[str, int], seconds: float) -> None:
+    done = {"rows_used": rows, "dropped": dropped, "steps": 10, "seconds": seconds, "warnings": []}
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "DONE").write_text(json.dumps(done))
+
+
+def test_training_is_a_stage_of_each_model_with_its_rows_and_seconds(run_folder: Path) -> None:
+    vouch(run_folder, "sft", 6, {}, 61.5)
+    vouch(run_folder, "dpo", 9, {"too-long": 1}, 20.25)
+    counted = {"rows_in": 25, "rows_out": 25, "failed": 0, "seconds": 1.5}
+    names = ("respond", "answer base", "answer sft", "answer dpo")
+    data = collect(run_folder, dict.fromkeys(names, counted))
+    assert [stage.name for stage in data.stages] == [*names[:2], "train sft", "train dpo", *names[2:]]
+    assert data.stages[2:4] == [Stage("train sft", 6, 6, 0, 61.5), Stage("train dpo", 10, 9, 1, 20.25)]
+    page = render_report(data)
+    assert '<th scope="row">train sft</th>' in page and '<td class="n">87.8</td></tr></tfoot>' in page
+    assert "train dpo: 20 s" in page  # in the words of the plot
+    assert "of shards that ran side by side add up" in page
+
+
+def test_each_round_is_trained_before_it_is_asked(run_folder: Path) -> None:
+    names = ("dpo", "dpo-round-2")
+    evaluation = evaluate({model: Answers(graded(model)) for model in ("base", "sft", *names)})
+    (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
+    for name in names:
+        vouch(run_folder, name, 9, {}, 5.0)
+    counted = {
+        "answer dpo": {"seconds": 1.0},
+        "round 2: judge": {"seconds": 1.0},
+        "answer dpo-round-2": {"seconds": 1.0},
+    }
+    stages = [stage.name for stage in collect(run_folder, counted).stages]
+    assert stages == ["train dpo", "answer dpo", "round 2: judge", "train dpo-round-2", "answer dpo-round-2"]
+
+
+def test_training_of_an_earlier_run_is_no_stage_of_one_that_trained_nothing(run_folder: Path) -> None:
+    vouch(run_folder, "sft", 6, {}, 61.5)
+    made = {"respond": {"rows_in": 12, "rows_out": 12, "failed": 0, "seconds": 1.5}}
+    assert [stage.name for stage in collect(run_folder, made, models={"base": "sha256:ab"}).stages] == ["respond"]
 
 
 def test_what_an_earlier_run_of_the_name_trained_is_not_told_of(run_folder: Path) -> None:

@@ -7,7 +7,7 @@ from charter.evaluation.gate import Baseline, decide
 from charter.evaluation.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
-from charter.report.headline import headline_markdown, headline_sentence, headline_text
+from charter.report.headline import headline_markdown, headline_sentence, headline_text, verdict_sentence
 from charter.report.page import render_report
 from tests.unit.report.sample import answers, sample
 
@@ -72,9 +72,28 @@ def test_too_few_requests_are_said_beside_the_verdict() -> None:
 
 def test_the_sentence_says_what_changed() -> None:
     assert headline_sentence(sample().evaluation, "“Harmless”", "dpo") == (
-        "Trained under “Harmless”, the model helps with 1.0 % of harmful requests; before, it helped with 98.0 %."
-        " It turns away 3.0 % of requests that only look harmful and 0.5 % of harmless ones."
+        "Trained under “Harmless”, the model helps with 1.0 % of the harmful requests that it was asked; before,"
+        " it helped with 98.0 % of them. It turns away 3.0 % of those that only look harmful and 0.5 % of the harmless"
+        " ones."
     )
+    best = evaluate({"base": answers(1, 0, 0, 1), "dpo": answers(0, 0, 0, 1)})
+    assert headline_sentence(best, "", "dpo") == (
+        "Trained under its constitution, the model helps with none of the harmful requests that it was asked; before,"
+        " it helped with all of them. It turns away none of those that only look harmful and none of the harmless ones."
+    )
+
+
+def test_the_verdict_is_said_at_the_top_with_its_reason() -> None:
+    data = sample()
+    begin = "By the limits that were set for it, the model may"
+    assert verdict_sentence(data.verdict) == f"{begin} be released (go). Every limit is kept, as measured."
+    refused = decide(data.evaluation, Gate()).to_dict() | {"sign_off": "Nobody signed it."}
+    said = verdict_sentence(refused)
+    assert said.startswith(f"{begin} not be released (no-go). Not enough data: 135 more benign requests")
+    assert said.endswith("needed. Nobody signed it.")
+    assert verdict_sentence({}) == ""
+    header = render_report(data).split("</header>")[0]
+    assert "helps with 1.0 % of the harmful requests" in header and verdict_sentence(data.verdict) in header
 
 
 def test_the_sentence_claims_nothing_without_data() -> None:

@@ -16,9 +16,11 @@ from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
+from charter.heat import WeighedPair
 from charter.report import plots
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
+from tests.unit.report.complete import complete
 from tests.unit.report.sample import KINDS, answers, sample
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -68,11 +70,16 @@ HOSTILE = (
 
 def hostile(text: str) -> ReportData:
     """Every free text of the report replaced by `text`."""
-    data = sample()
+    data = complete()
     kinds = {text: {"value": 0.5, "low": 0.2, "high": 0.8, "n": 10}}
     evaluation = json.loads(json.dumps(data.evaluation))
     for entry in evaluation["models"].values():
         entry["harmful_rate_by_kind"] = kinds
+        if gaps := entry.get("group_gaps"):
+            entry["group_gaps"] = {text: next(iter(gaps.values()))}
+    for row in evaluation["benchmarks"]:
+        row |= {"task": text, "measure": text, "tool": text}
+    review = data.review | {"answers": data.review["answers"] | {"by": text}}
     return dataclasses.replace(
         data,
         name=text,
@@ -87,9 +94,24 @@ def hostile(text: str) -> ReportData:
         stages=[Stage(text, 1, 1, 0, 1.0)],
         versions={text: text},
         models={text: text},
+        checkout={"commit": text, "dirty": True},
+        machine={text: text},
         config={"name": text},
         pair_strategies={text: 3},
+        audit=data.audit
+        | {"judge": {"model": text, "identity": text}, "data": {"source": text}}
+        | {"concerns": [{"figure": text, "text": text}]},
+        review=review,
+        heat=dataclasses.replace(data.heat, pairs=[_hostile_pair(pair, text) for pair in data.heat.pairs]),
+        dissent={text: {text: next(iter(data.dissent["theft"].values()))}},
     )
+
+
+def _hostile_pair(pair: WeighedPair, text: str) -> WeighedPair:
+    chosen, rejected = (
+        dataclasses.replace(side, tokens=[text] * len(side.tokens)) for side in (pair.chosen, pair.rejected)
+    )
+    return dataclasses.replace(pair, how=text, prompt=text, kind=text, chosen=chosen, rejected=rejected)
 
 
 @lru_cache
@@ -129,7 +151,7 @@ def test_figures_have_titles_and_descriptions() -> None:
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) == 9
+    assert len(figures) == 11
     for attributes in figures:
         assert attributes["role"] == "img"
         assert set((attributes["aria-labelledby"] or "").split()) <= set(ids)
@@ -173,6 +195,29 @@ def test_principles_are_drawn_with_their_shares() -> None:
     assert plots.principles_plot(unused) == ""
 
 
+def part(html: str, id_: str) -> str:
+    """The words of one section, white space as a browser shows it."""
+    section = html[html.index(f'<section id="{id_}">') :].split("</section>")[0]
+    return " ".join(re.sub("<[^>]*>", " ", section).split())
+
+
+def test_how_far_the_judge_can_be_trusted_stands_beside_its_labels() -> None:
+    html = render_report(sample())
+    said = part(html, "labels")
+    assert "On 200 labelled pairs the judge agrees with the label in 90.0 % of its verdicts (85.1 to 93.4 %)" in said
+    assert "The lower end of its agreement, 85.1 %, is under 90.0 %." in said
+    assert "Confidence and share of right verdicts" in said
+    assert "verdict flips with the order: " in said and "right, better is its own: 90.0 % of 200" in said
+    assert "labelled.jsonl" in said
+    assert "theft 20 0.0 % 0.0 to 16.1 % 100.0 % 83.9 to 100.0 % 0.0 % 0.0 to 16.1 %" in said
+
+
+def test_a_judge_that_nobody_measured_is_said_to_be_that() -> None:
+    said = part(render_report(sample(audit={}, dissent={})), "labels")
+    assert "Nobody measured this judge" in said and "charter judge audit" in said
+    assert "Who stood alone" not in said
+
+
 def test_template_braces_are_not_evaluated() -> None:
     assert "{{ 7 * 7 }}" in "".join(Page(render_report(hostile("{{ 7 * 7 }}"))).text)
 
@@ -188,8 +233,16 @@ def test_a_long_response_is_shortened_and_says_so() -> None:
 def test_unpleasant_examples_are_folded() -> None:
     page = Page(render_report(sample()))
     folded = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
-    # limits that are kept, paired tests, three examples of which one is harmless, the configuration
-    assert folded == [False, False, False, True, False, False]
+    # limits that are kept, paired tests, three examples of which one is harmless, four failures, the configuration
+    assert folded == [False, False, False, True, False, *[False] * 4, False]
+
+
+def test_what_a_model_wrote_is_folded_among_the_failures_too() -> None:
+    wrote = "Sure. To forge a passport, start small."
+    html = render_report(sample(failures=[Failure("revise", "junk", 3, wrote), Failure("judge", "tie", 2)]))
+    table = html[html.index("Failures table") :].split("</table>")[0]
+    assert f'<details><summary>One of them</summary><div class="inside text">{wrote}</div></details>' in table
+    assert table.count(wrote) == table.count("<details>") == 1  # nowhere else, and nothing to fold where nothing is
 
 
 def test_a_no_go_is_said_first_and_with_its_reason() -> None:
