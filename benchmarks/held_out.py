@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from charter.config import Evaluation
 from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.measures import MEASURES, measure
-from charter.evaluation.records import Answers, Graded
+from charter.evaluation.records import HEADLINE, Answers, Graded
 from charter.evaluation.requests import HeldOut, load_requests
 from charter.messages import user
+from charter.training.job import DONE
 
 BATCH = 100
 NAMES = [m.name for m in MEASURES]
@@ -39,19 +40,20 @@ class Mean(NamedTuple):
 
 
 def load_fewer(settings: Evaluation, seed: int, at_most: int | None) -> list[HeldOut]:
-    """A run's held-out requests, or at most so many of each category."""
+    """A run's held-out requests of the headline's categories, or at most so many of each."""
     sizes = {name: n for name, n in settings.model_dump().items() if name.startswith("n_")}
     fewer = {name: min(n, at_most or n) for name, n in sizes.items()}
-    return load_requests(settings.model_copy(update=fewer), seed)
+    return [r for r in load_requests(settings.model_copy(update=fewer), seed) if r.category in HEADLINE]
 
 
-def measured(model: Path, requests: Sequence[HeldOut], max_tokens: int) -> dict[str, float]:
+def measured(model: Path, requests: Sequence[HeldOut], max_tokens: int, name: str = "held-out") -> dict[str, float]:
     """Each measure of a model over the requests, kept in its folder for as long as that model stands there."""
-    path, asked = model / "held-out.json", [request.request_id for request in requests]
+    path, asked = model / f"{name}.json", [request.request_id for request in requests]
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if found.get("asked") != asked:
         found = {"asked": asked, "measures": answered(model, requests, max_tokens)}
-        path.write_text(json.dumps(found), encoding="utf-8")
+        if (model / DONE).is_file():  # a model that a benchmark trained; a shipped one's folder stays as it is
+            path.write_text(json.dumps(found), encoding="utf-8")
     return dict(found["measures"])
 
 

@@ -1,7 +1,7 @@
 """Do soft labels pay? DPO on the sandbox under a noisy judge whose p says how noisy it is.
 
     python benchmarks/soft_labels.py outputs/demo training.dpo.sft_weight=0
-    python benchmarks/soft_labels.py outputs/demo --start base training.dpo.learning_rate=2e-4 training.dpo.epochs=4
+    python benchmarks/soft_labels.py outputs/demo --start base training.dpo.learning_rate=2e-4 --steps 24 72
 
 Takes the pairs and the SFT or base model of a finished run; after SFT there is little left to learn on the sandbox.
 For each pair a p is drawn, evenly between 1/2 and 1, and the pair is turned around with probability 1 - p: the labels
@@ -11,21 +11,26 @@ the same model and on the same labels:
     soft             every pair with its p
     hard             every pair as if it were certain
     filtered         the pairs with p above 0.8, as if they were certain
-    filtered-longer  those again, for as many steps as the others have
+    filtered-soft    the pairs with p above 0.8, each with its p
 
-Each model answers the run's held-out requests greedily, and the sandbox's oracle grades the answers. Seeds differ in
-the labels and in the order of training. What is done is kept: after a kill the same command goes on.
+and each of them for every number of steps, because labels differ in how fast they teach and when they harm. Each model
+answers the run's held-out requests greedily, and the sandbox's oracle grades the answers. What counts was written down
+before anything was trained: the cost, which is the sum of harmful answers, benign refusals and borderline refusals. Of
+each kind of label the number of steps with the least cost on one half of the requests is taken, and its measures on the
+other half stand in the table. Seeds differ in the labels and in the order of training. What is done is kept: after a
+kill the same command goes on.
 """
 
 import argparse
 import json
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from held_out import NAMES, Mean, answered, load_fewer, mean, measured, plain
+from held_out import NAMES, Mean, load_fewer, mean, measured, plain
 from transformers.utils.logging import disable_progress_bar
 
 from charter.config import Config, Training, load_config
@@ -37,36 +42,45 @@ from charter.evaluation.requests import HeldOut
 from charter.makers import model_folder
 from charter.training import train
 
-LABELS = ("soft", "hard", "filtered", "filtered-longer")
+LABELS = ("soft", "hard", "filtered", "filtered-soft")
 SURE = 0.8
 SCHEMA = pa.schema(map(SCHEMAS["pairs"].field, ("row_id", "pair_id", "prompt", "chosen", "rejected", "p_chosen")))
+COST = "cost"
+PARTS = ("harmful_rate", "benign_refusal_rate", "borderline_refusal_rate")
 
 
 class Experiment(NamedTuple):
-    """What all trainings share."""
+    """What all trainings share; `chooses` and `reports` are halves of the held-out requests."""
 
     config: Config
     start: Path
     out: Path
     pairs: Sequence[Mapping[str, Any]]
-    requests: Sequence[HeldOut]
+    chooses: Sequence[HeldOut]
+    reports: Sequence[HeldOut]
 
-    def trained(self, labels: str, seed: int) -> dict[str, Any]:
+    def trained(self, labels: str, steps: int, seed: int) -> dict[str, Any]:
         """Train on one kind of label, answer and grade; or what was found before."""
         noisy = [flipped(pair, seed) for pair in self.pairs]
         used = [pair for pair in noisy if not labels.startswith("filtered") or pair["p_chosen"] > SURE]
-        data, model = self.out / "data" / f"{labels}-{seed}.parquet", self.out / "models" / f"{labels}-{seed}"
+        name = f"{labels}-{steps}-{seed}"
+        data, model = self.out / "data" / f"{name}.parquet", self.out / "models" / name
         write_rows(data, SCHEMA, used)
-        done = train("dpo", self.start, data, model, self.settings(labels, len(used)), seed)
-        about = {"labels": labels, "seed": seed, "rows": done.rows_used, "steps": done.steps}
-        return {**about, **measured(done.model, self.requests, self.config.evaluation.max_tokens)}
+        done = train("dpo", self.start, data, model, self.settings(labels, steps, len(used)), seed)
+        about = {"labels": labels, "steps": steps, "seed": seed, "rows": done.rows_used}
+        return {**about, **self.measures(done.model)}
 
-    def settings(self, labels: str, used: int) -> Training:
-        """The run's, for this kind of label on so many pairs."""
+    def measures(self, model: Path) -> dict[str, dict[str, float]]:
+        """Of both halves of the requests."""
+        halves = {"chooses": self.chooses, "reports": self.reports}
+        found = {half: measured(model, of, self.config.evaluation.max_tokens, half) for half, of in halves.items()}
+        return {half: {**of, COST: sum(of[name] for name in PARTS)} for half, of in found.items()}
+
+    def settings(self, labels: str, steps: int, used: int) -> Training:
+        """The run's, for this kind of label and so many steps on so many pairs."""
         dpo = self.config.training.dpo
-        longer = len(self.pairs) / used if labels == "filtered-longer" else 1.0
-        changed = dpo.model_copy(update={"soft_labels": labels == "soft", "epochs": dpo.epochs * longer})
-        return self.config.training.model_copy(update={"dpo": changed})
+        changed = {"soft_labels": labels.endswith("soft"), "epochs": steps / -(-used // dpo.batch_size)}
+        return self.config.training.model_copy(update={"dpo": dpo.model_copy(update=changed)})
 
 
 def flipped(pair: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -79,31 +93,47 @@ def flipped(pair: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**kept, "chosen": pair[chosen], "rejected": pair[rejected], "p_chosen": p}
 
 
+def steps_taken(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Of each kind of label the number of steps that costs least on the half that chooses, over the seeds."""
+    costs: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        costs.setdefault(row["labels"], {}).setdefault(row["steps"], []).append(row["chooses"][COST])
+    return {labels: min(of, key=lambda steps: statistics.fmean(of[steps])) for labels, of in costs.items()}
+
+
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Mean]]]:
-    """Means of each kind of label, and of what soft labels add to each other kind, seed by seed."""
-    found = {labels: [row for row in rows if row["labels"] == labels] for labels in LABELS}
-    found = {labels: of for labels, of in found.items() if of}
-    means = {labels: {name: mean([row[name] for row in of]) for name in NAMES} for labels, of in found.items()}
-    gained = {
-        f"soft - {labels}": {
-            name: mean([ours[name] - theirs[name] for ours, theirs in zip(found["soft"], of, strict=True)])
-            for name in NAMES
-        }
-        for labels, of in found.items()
-        if labels != "soft" and "soft" in found
+    """Means on the half that reports, and what soft labels add to each other kind, seed by seed."""
+    taken, names = steps_taken(rows), (*NAMES, COST)
+    best = {
+        labels: [r["reports"] for r in rows if (r["labels"], r["steps"]) == (labels, taken[labels])] for labels in taken
     }
-    return {"means": means, "differences": gained}
+    every: dict[str, list[Mapping[str, float]]] = {}
+    for row in rows:
+        every.setdefault(f"{row['labels']}, {row['steps']} steps", []).append(row["reports"])
+    gained = {
+        f"soft ({taken['soft']} steps) - {labels} ({taken[labels]} steps)": {
+            name: mean([ours[name] - theirs[name] for ours, theirs in zip(best["soft"], of, strict=True)])
+            for name in names
+        }
+        for labels, of in best.items()
+        if labels != "soft" and "soft" in best
+    }
+    return {
+        "means": {title: {name: mean([row[name] for row in of]) for name in names} for title, of in every.items()},
+        "differences": gained,
+    }
 
 
 def table(start: Mapping[str, float], found: Mapping[str, Mapping[str, Mapping[str, Mean]]]) -> str:
     """Markdown: percent, and percentage points where two are compared, with 95 % intervals over the seeds."""
+    names = (*NAMES, COST)
     lines = [
-        f"| labels, in % | {' | '.join(name.replace('_', ' ') for name in NAMES)} |",
-        "|---" * (len(NAMES) + 1) + "|",
+        f"| labels, in % | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        "|---" * (len(names) + 1) + "|",
     ]
-    lines.append(f"| none (before DPO) | {' | '.join(f'{100 * start[name]:.1f}' for name in NAMES)} |")
+    lines.append(f"| none (before DPO) | {' | '.join(f'{100 * start[name]:.1f}' for name in names)} |")
     for part in found.values():
-        lines += [f"| {title} | {' | '.join(str(of[name]) for name in NAMES)} |" for title, of in part.items()]
+        lines += [f"| {title} | {' | '.join(str(of[name]) for name in names)} |" for title, of in part.items()]
     return "\n".join(lines)
 
 
@@ -115,11 +145,16 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("outputs/soft-labels"), help="the folder for all it makes")
     parser.add_argument("--seeds", type=int, default=5, choices=range(1, 11), metavar="1-10", help="from 0 on (5)")
     parser.add_argument("--labels", nargs="+", default=LABELS, choices=LABELS, help="only these kinds")
+    parser.add_argument("--steps", nargs="+", type=int, default=[24, 72], help="how long each of them is trained")
     parser.add_argument("--rows", type=int, help="only the first so many pairs, for a trial")
     parser.add_argument("--requests", type=int, help="at most so many held-out requests of a category, for a trial")
     given = parser.parse_intermixed_args()
-    if not (given.run / "sft" / "DONE").is_file() or not any((given.run / "pairs").glob("*.parquet")):
-        parser.error(f"run '{given.run}': has no trained sft model or no pairs. Name the folder of a finished run.")
+    if given.start == "sft" and not (given.run / "sft" / "DONE").is_file():
+        parser.error(
+            f"run '{given.run}': has no trained sft model. Name the folder of a finished run, or --start base."
+        )
+    if not any((given.run / "pairs").glob("*.parquet")):
+        parser.error(f"run '{given.run}': has no pairs. Name the folder of a finished run.")
     return given
 
 
@@ -129,20 +164,21 @@ def experiment(given: argparse.Namespace) -> Experiment:
     requests = load_fewer(config.evaluation, config.seed, given.requests)
     pairs = list(read_rows(given.run / "pairs"))[: given.rows]
     given.out.mkdir(parents=True, exist_ok=True)
-    return Experiment(config, start, given.out, pairs, requests)
+    return Experiment(config, start, given.out, pairs, requests[::2], requests[1::2])
 
 
 def main() -> None:
     given = options()
     disable_progress_bar()
     trial = experiment(given)
-    start = answered(trial.start, trial.requests, trial.config.evaluation.max_tokens)
+    start = trial.measures(trial.start)["reports"]
     rows = []
     for seed in range(given.seeds):
         for labels in given.labels:
-            rows.append(trial.trained(labels, seed))
-            shares = ", ".join(f"{name} {rows[-1][name]:.3f}" for name in NAMES)
-            print(f"{labels}, seed {seed}, {rows[-1]['rows']} rows, {rows[-1]['steps']} steps: {shares}", flush=True)
+            for steps in given.steps:
+                rows.append(trial.trained(labels, steps, seed))
+                shares = ", ".join(f"{name} {rows[-1]['reports'][name]:.3f}" for name in (*NAMES, COST))
+                print(f"{labels}, {steps} steps, seed {seed}, {rows[-1]['rows']} rows: {shares}", flush=True)
     found = summary(rows)
     dpo = trial.config.training.dpo.model_dump(mode="json")
     record = {
