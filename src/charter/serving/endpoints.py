@@ -1,9 +1,7 @@
-"""Servers that already run: are they up, what do they serve, and which of them to ask next."""
+"""Servers that already run: are they up, and what do they serve."""
 
-import hashlib
 import http.client
 import json
-import math
 import os
 import time
 import urllib.error
@@ -130,59 +128,3 @@ def _identity(url: str, card: dict[str, Any], settings: Serving) -> str:
         return model_identity(root)
     revision = f"#{settings.model_revision}" if settings.model_revision else ""
     return f"served:{card['id']}@{root or 'unknown'}{revision}"
-
-
-@dataclass
-class Endpoint:
-    """One server as the client sees it."""
-
-    url: str
-    busy: int = 0
-    """Calls in flight."""
-    failures: int = 0
-    """Connection failures since the last answer; those of calls in flight at the same time are one."""
-    left_out_at: float = -math.inf
-    """When it was last left out, in monotonic seconds."""
-    down_until: float = 0.0
-    """Left out until then, in monotonic seconds."""
-    constrained: bool = True
-    """Whether it takes `structured_outputs`."""
-    continues: bool = True
-    """Whether it takes `continue_final_message`."""
-
-    def succeeded(self) -> None:
-        """It answered."""
-        self.failures, self.down_until = 0, 0.0
-
-    def failed(self, now: float, began: float = math.inf) -> None:
-        """It could not be reached: leave it out, longer each time, at most half a minute.
-
-        A call that `began` before it was left out says nothing new: all calls in flight fail when a server dies.
-        """
-        if began < self.left_out_at:
-            return
-        self.failures, self.left_out_at = self.failures + 1, now
-        self.down_until = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
-
-
-@dataclass
-class Router:
-    """Least busy first, but a conversation stays where its beginning is in the prefix cache."""
-
-    endpoints: list[Endpoint]
-    slack: int = 8
-    """Calls that the preferred endpoint may have more in flight than the least busy one."""
-
-    def choose(self, affinity: str, now: float) -> Endpoint:
-        """The endpoint for a conversation that begins with `affinity`; one that is down only if all are."""
-        if len(self.endpoints) == 1:
-            return self.endpoints[0]
-        up = [e for e in self.endpoints if e.down_until <= now] or [min(self.endpoints, key=lambda e: e.down_until)]
-        preferred = max(up, key=lambda e: _weight(affinity, e.url))
-        idlest = min(up, key=lambda e: e.busy)
-        return preferred if preferred.busy <= idlest.busy + self.slack else idlest
-
-
-def _weight(affinity: str, url: str) -> bytes:
-    """Rendezvous hashing: when an endpoint leaves, only its own conversations move."""
-    return hashlib.blake2b(f"{url}\0{affinity}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -216,7 +216,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
     """
     store, drive = open_store(spec.store), current_drive()
     try:
-        async with _client(spec) as client, drive.gauge(spec.base_urls).watched():
+        async with _client(spec, drive) as client, drive.gauge(spec.base_urls).watched():
             engine = Engine(client, store, spec, drive)
             with drive.driving(engine):
                 try:
@@ -228,7 +228,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def _client(spec: EngineSpec) -> AsyncIterator[Client | NoServer]:
+async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | NoServer]:
     if not spec.base_urls:
         yield NoServer()
         return
@@ -239,5 +239,7 @@ async def _client(spec: EngineSpec) -> AsyncIterator[Client | NoServer]:
         timeout_s=spec.timeout_s,
         patience_s=spec.patience_s,
         server_log=Path(spec.server_log) if spec.server_log else None,
+        router=drive.router(spec.base_urls),
+        may_wait=drive.may_wait,
     ) as client:
         yield client

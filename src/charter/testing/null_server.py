@@ -43,6 +43,8 @@ class Misbehaviour:
     """Answered with a JSON that breaks off."""
     truncated_share: float = 0.0
     """Answered with fewer bytes than announced."""
+    lost_share: float = 0.0
+    """Not answered: the connection is closed, as by a server that crashes."""
     slow_share: float = 0.0
     """Answered `slow_s` later."""
     slow_s: float = 1.0
@@ -78,8 +80,8 @@ class NullServer:
     adapters: dict[str, str] = field(default_factory=dict)
     """The folders of those that were."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `most running`, `prompt_tokens`,
-    `tokens`."""
+    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `lost`, `running`, `most running`,
+    `prompt_tokens`, `tokens`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
@@ -152,6 +154,9 @@ class NullServer:
             after = self.misbehaviour.retry_after_s
             headers = None if after is None else {"Retry-After": str(after)}
             return _error(self.misbehaviour.error_status, "told to fail", headers)
+        if fault == "lost":
+            assert request.transport is not None
+            request.transport.close()
         if fault == "slow":
             await asyncio.sleep(self.misbehaviour.slow_s)
         answer = self._completion(body, digest)
@@ -190,6 +195,7 @@ class NullServer:
             ("malformed", wrong.malformed_share),
             ("truncated", wrong.truncated_share),
             ("slow", wrong.slow_share),
+            ("lost", wrong.lost_share),
         ):
             if draw < share:
                 self._met[digest] += 1

@@ -7,7 +7,7 @@ import pytest
 from charter.config import Serving
 from charter.errors import ServingError
 from charter.serving import connect
-from charter.serving.endpoints import Endpoint
+from charter.serving.routing import Endpoint
 from charter.testing.null_server import NullServer, run_null_server
 
 
