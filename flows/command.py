@@ -18,6 +18,7 @@ from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted, 
 from charter.evaluation.gate import Verdict
 from charter.inspection import check
 from charter.report.headline import headline_text
+from flows.keys import api_key
 from flows.temporary_server import start_server
 
 STATUS = (
@@ -59,7 +60,8 @@ def run_from_command_line(
         others = {name: settings.pop(name) for name in _others(flow) if name in settings}
         config = load_config(arguments.config, settings)
         given = _complete(flow, {"config": config, **others})
-        check(**given)
+        with api_key(config.serving):
+            check(**given)
         start_server()
         ended = asyncio.run(flow(**given))
     except CharterError as error:

@@ -64,4 +64,4 @@ def _serve(config: Config, places: Mapping[str, tuple[str, Serving]]) -> Iterato
 
 
 def _spec(config: Config, served: Served) -> EngineSpec:
-    return EngineSpec.of(served, config.store_url, config.generation.concurrency, config.serving.api_key_env)
+    return EngineSpec.of(served, config.store_url, config.generation.concurrency)

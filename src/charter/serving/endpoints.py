@@ -7,11 +7,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from charter.config import Serving
+from charter.config.section import refuse_login
 from charter.errors import ServingError
 from charter.serving.identity import model_identity
 from charter.serving.special_tokens import special_tokens
@@ -37,6 +38,8 @@ class Served:
     """The output of a server started here."""
     special_tokens: tuple[str, ...] = ()
     """Those of its tokenizer, where its files are at hand."""
+    settings: Serving = field(default_factory=Serving)
+    """By which key and with how much patience it is asked."""
     merged: str = ""
     """Of an adapter that is served beside its base: the identity of the folder with the merged weights."""
 
@@ -51,6 +54,7 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
 
     Raises:
         ServingError: one is down, needs another key, or does not serve the model; the URL and the fix are named.
+        ConfigError: a login stands in an address.
     """
     if not base_urls:
         raise ServingError("serving.base_urls '[]': no server named. Give one, such as http://127.0.0.1:8000/v1.")
@@ -65,11 +69,12 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
         )
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
-    return Served(urls, names.pop(), _identity(urls[0], cards[0], settings), special_tokens=tokens)
+    identity = _identity(urls[0], cards[0], settings)
+    return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings)
 
 
 def _normal(url: str) -> str:
-    url = url.rstrip("/")
+    url = refuse_login(url.rstrip("/"))
     if not url.startswith(("http://", "https://")):
         raise ServingError(f"base_url '{url}': not an address. Write it as http://HOST:PORT/v1.")
     return url if url.endswith("/v1") else url + "/v1"
@@ -92,7 +97,7 @@ def _model_card(url: str, settings: Serving, timeout_s: float) -> dict[str, Any]
 def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
     request = urllib.request.Request(url)
     if key := os.environ.get(api_key_env):
-        request.add_header("Authorization", f"Bearer {key}")
+        request.add_unredirected_header("Authorization", f"Bearer {key}")
     try:
         with DIRECT.open(request, timeout=timeout_s) as response:
             answer = json.load(response)
@@ -113,6 +118,10 @@ def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
 
 def http_problem(status: int, api_key_env: str) -> str:
     """What an HTTP status that asking again does not change means, and what to do."""
+    if status in (401, 403) and not api_key_env:
+        return (
+            f"status {status}: it wants an API key, and none is named for its host. Name the variable in api_key_env."
+        )
     if status in (401, 403):
         set_or_not = "is refused" if os.environ.get(api_key_env) else "is not set"
         return f"status {status}: it wants an API key, and ${api_key_env} {set_or_not}. Export that variable."

@@ -1,5 +1,8 @@
+import functools
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,43 @@ def test_a_key_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert connect([server.url], Serving(api_key_env="MY_KEY")).model_name == "null"
 
 
+def test_a_key_does_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it leads: to another host, or to another owner of a port."""
+    monkeypatch.setenv("CHARTER_API_KEY", "sk-secret")
+    keys = list[str | None]()
+
+    class Target(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data": [{"id": "elsewhere"}]}')
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    class Redirecting(Target):
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{target.server_port}/v1/models")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Target) as target, HTTPServer(("127.0.0.1", 0), Redirecting) as first:
+        for server in (target, first):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert connect([f"http://127.0.0.1:{first.server_port}/v1"], Serving()).model_name == "elsewhere"
+        first.shutdown()
+        target.shutdown()
+    assert keys == ["Bearer sk-secret", None]
+
+
+def test_a_server_whose_key_is_not_named() -> None:
+    refused = pytest.raises(ServingError, match=r"none is named for its host\. Name the variable in api_key_env")
+    with run_null_server(NullServer(api_key="k")) as server, refused:
+        connect([server.url], Serving(api_key_env=""))
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ServingError, match="Write it as http://HOST:PORT/v1"):
@@ -69,10 +109,6 @@ def test_what_is_no_address(url: str) -> None:
 
 
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
-    import functools
-    import threading
-    from http.server import HTTPServer, SimpleHTTPRequestHandler
-
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             pass
