@@ -25,7 +25,7 @@ from charter.errors import CompletionFailed, ServingError
 from charter.messages import Messages, user
 from charter.serving.autopsy import death_message
 from charter.serving.choices import choice_probabilities, positions_after
-from charter.serving.completion import Completion, Sampling
+from charter.serving.completion import Completion, Sampling, well_formed
 from charter.serving.endpoints import http_problem
 from charter.serving.group import pid_file
 from charter.serving.routing import Endpoint, Router
@@ -328,15 +328,15 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
     try:
         answer = json.loads(raw)
         choice, usage = answer["choices"][0], answer["usage"]
-        text = choice["message"]["content"] or ""
+        text = well_formed(str(choice["message"]["content"] or ""))
         reason = str(choice["finish_reason"])
         tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
         positions = (choice.get("logprobs") or {}).get("content") or []
         if not sampling.choices:
-            return Completion(str(text), reason, *tokens)
+            return Completion(text, reason, *tokens)
         if sampling.after:
             found = choice_probabilities(sampling.choices, positions_after(sampling.after, positions))
-            return Completion(str(text), reason, *tokens, choice_probs=found or ())
+            return Completion(text, reason, *tokens, choice_probs=found or ())
         probabilities = choice_probabilities(sampling.choices, positions)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
@@ -352,7 +352,7 @@ def _error_text(raw: bytes) -> str:
     try:
         answer = json.loads(raw)
         error = answer.get("error", answer)
-        return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
+        return well_formed(str(error.get("message", error) if isinstance(error, dict) else error)[:500])
     except (ValueError, AttributeError):
         return raw[:500].decode("utf-8", "replace")
 

@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import math
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -14,10 +16,13 @@ from typing import Any
 from charter.config import Serving
 from charter.config.section import refuse_login
 from charter.errors import ServingError
-from charter.serving.identity import model_identity
+from charter.serving.identity import identity_files, model_identity
 from charter.serving.special_tokens import special_tokens
 
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
+_METRICS_S = 10.0
+_CLOCK_S = 2.0
+"""A process's start is known to a second or so."""
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks without a proxy, as the client does: a proxy would not find this machine's own servers."""
 
@@ -53,7 +58,8 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
     """Look at servers that already run.
 
     Raises:
-        ServingError: one is down, needs another key, or does not serve the model; the URL and the fix are named.
+        ServingError: one is down, needs another key, does not serve the model, or has other weights than the files at
+            its place or than another one; the URL and the fix are named.
         ConfigError: a login stands in an address.
     """
     if not base_urls:
@@ -69,7 +75,7 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
         )
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
-    identity = _identity(urls[0], cards[0], settings)
+    identity = _one_identity(urls, cards, settings)
     return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings)
 
 
@@ -102,6 +108,7 @@ def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
         with DIRECT.open(request, timeout=timeout_s) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
+        error.close()  # it is the connection, too
         raise ServingError(f"base_url '{url}': {http_problem(error.code, api_key_env)}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
@@ -130,10 +137,48 @@ def http_problem(status: int, api_key_env: str) -> str:
     return f"status {status}. Look at the server's log."
 
 
+def _one_identity(urls: Sequence[str], cards: Sequence[dict[str, Any]], settings: Serving) -> str:
+    """Of all servers together. Where no files are at hand, a revision in the settings vouches for different places."""
+    found = dict.fromkeys(_identity(url, card, settings) for url, card in zip(urls, cards, strict=True))
+    if len(found) > 1 and (not settings.model_revision or any(one.startswith("sha256:") for one in found)):
+        raise ServingError(
+            f"serving.base_urls '{', '.join(urls)}': they have different weights ({', '.join(found)}). Start all of "
+            "them with the same. If these are, in other places of other machines, name them: serving.model_revision."
+        )
+    return next(iter(found))
+
+
 def _identity(url: str, card: dict[str, Any], settings: Serving) -> str:
     """By content when the server's weights are a folder here; else by what the server and the settings say."""
     root = card.get("root")
     if root and any(place in url for place in _LOOPBACK) and Path(root).is_dir():
+        _refuse_changed(url, Path(root))
         return model_identity(root)
     revision = f"#{settings.model_revision}" if settings.model_revision else ""
     return f"served:{card['id']}@{root or 'unknown'}{revision}"
+
+
+def _refuse_changed(url: str, folder: Path) -> None:
+    """Turn down a server that was started before its model's files changed: it has the weights of before in memory.
+
+    Their last change, and not modification, which copying tools set back; where the server does not tell when it was
+    started, nothing is known.
+    """
+    started = _started_at(url)
+    changed = [file.name for file in identity_files(folder) if file.stat().st_ctime > started + _CLOCK_S]
+    if changed:
+        raise ServingError(
+            f"base_url '{url}': its model's files changed after it was started ({', '.join(changed)} in '{folder}'), "
+            "and it answers with what was there before. Start it again."
+        )
+
+
+def _started_at(url: str) -> float:
+    """In seconds since 1970, from /metrics; infinity when it does not say."""
+    try:
+        with DIRECT.open(url.removesuffix("/v1") + "/metrics", timeout=_METRICS_S) as response:
+            text = response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return math.inf
+    found = re.search(r"^process_start_time_seconds\S* (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else math.inf

@@ -13,6 +13,7 @@ import json
 import math
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class NullServer:
     """Whether adapters can be loaded; a model of each one's name then answers as well."""
     adapters: dict[str, str] = field(default_factory=dict)
     """The folders of those that were."""
+    started: float = field(default_factory=time.time)
+    """When it says that it was started, in seconds since 1970."""
     counts: Counter[str] = field(default_factory=Counter)
     """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `lost`, `running`, `most running`,
     `prompt_tokens`, `tokens`."""
@@ -123,6 +126,7 @@ class NullServer:
             "vllm:prompt_tokens_total{}": self.counts["prompt_tokens"],
             "vllm:generation_tokens_total{}": self.counts["tokens"],
             "vllm:num_requests_running{}": self.counts["running"],
+            "process_start_time_seconds": self.started,
         }
         return web.Response(text="".join(f"{name} {float(value)}\n" for name, value in series.items()))
 

@@ -102,6 +102,39 @@ def test_a_server_whose_key_is_not_named() -> None:
         connect([server.url], Serving(api_key_env=""))
 
 
+def model_of(folder: Path, weights: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_a_server_that_is_older_than_its_models_files_is_refused(tmp_path: Path) -> None:
+    """It would answer with the old weights, and the answers be kept under the new."""
+    folder = model_of(tmp_path / "model", b"old")
+    with run_null_server(NullServer(root=str(folder))) as server:
+        assert connect([server.url], Serving()).identity.startswith("sha256:")
+    older = NullServer(root=str(folder), started=time.time() - 60)
+    refused = pytest.raises(ServingError, match=r"config\.json, model\.safetensors in .*Start it again")
+    with run_null_server(older) as server, refused:
+        connect([server.url], Serving())
+
+
+def connect_to_both(roots: tuple[str, str], revision: str | None) -> str:
+    one, two = (NullServer(root=root) for root in roots)
+    with run_null_server(one), run_null_server(two):
+        return connect([one.url, two.url], Serving(model_revision=revision)).identity
+
+
+def test_servers_of_one_name_have_the_same_weights(tmp_path: Path) -> None:
+    one, two = (str(model_of(tmp_path / name, name.encode())) for name in ("one", "two"))
+    for roots, revision in (((one, two), None), ((one, two), "r1"), (("/away/one", "/away/two"), None)):
+        with pytest.raises(ServingError, match="they have different weights"):
+            connect_to_both(roots, revision)
+    assert connect_to_both(("/away/one", "/away/two"), "r1") == "served:null@/away/one#r1"
+    assert connect_to_both((one, one), None).startswith("sha256:")
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ServingError, match="Write it as http://HOST:PORT/v1"):
