@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charter.config import Config
+from charter.disk import enough_room
 from charter.errors import CharterError, Stopped
 from charter.serving.drive import drive, interruptible
 from flows.keys import api_key
@@ -17,11 +18,12 @@ def driving(config: Config) -> Iterator[None]:
 
     Raises:
         ConfigError: the block that is to hold the servers' key cannot be used.
+        DataError: a disk is full.
     """
     loggers = [logging.getLogger(f"prefect.{name}") for name in ("task_runs", "flow_runs")]
     for logger in loggers:
         logger.addFilter(_is_news)
-    with api_key(config.serving), drive(config.budget) as driven, interruptible(driven, end_server):
+    with enough_room(), api_key(config.serving), drive(config.budget) as driven, interruptible(driven, end_server):
         yield
 
 

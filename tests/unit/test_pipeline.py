@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 from charter.config import Config, Generation, Serving
-from charter.errors import CharterError
+from charter.errors import CharterError, DataError
 from charter.serving import open_store
 from charter.testing.null_server import NullServer, run_null_server
 from tests.finished_run import answer, make_data, settings
@@ -180,6 +181,20 @@ async def test_a_run_whose_servers_are_all_down_for_a_while_waits_and_goes_on(
         assert all(server.counts["answered"] for server in after)
     assert tables(config) == undisturbed.tables
     gc.collect()  # connections that a server was about to accept when it ended
+
+
+def test_a_disk_that_is_full_before_the_first_shard_is_one_error(tmp_path: Path) -> None:
+    with run_null_server(NullServer(answer=answer)) as server:
+        config = config_of(tmp_path, "full", server.url)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            with pytest.raises(DataError, match=r"cannot be written: File too large\. Free some space on its disk"):
+                make_data(config)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        make_data(config)
+    assert (config.run_folder / "manifest.json").is_file()
 
 
 def test_a_run_on_a_disk_that_is_too_small_goes_on_when_there_is_room(undisturbed: Undisturbed) -> None:
