@@ -210,7 +210,10 @@ class Client:
             self._turned_down(endpoint, began, status, raw, retry_after)
         if endpoint.told:
             logger.warning("%s answers again", endpoint.url)
-        endpoint.succeeded()
+        if endpoint.ill:
+            self._router.well_again(endpoint)
+        else:
+            endpoint.succeeded()
         if status != 200:
             self._refused(endpoint, status, raw, request)
         completion = _read_answer(raw, sampling)

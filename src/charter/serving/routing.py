@@ -102,6 +102,12 @@ class Router:
         idlest = min(well, key=lambda e: e.busy)
         return preferred if preferred.busy <= idlest.busy + self.slack else idlest
 
+    def well_again(self, endpoint: Endpoint) -> None:
+        """Have the others looked at soon and often again: what kept all of them away may be over."""
+        endpoint.succeeded()
+        for other in self.endpoints:
+            other.failures, other.down_until = 0, 0.0
+
     def due(self, now: float) -> list[Endpoint]:
         """Those that are ill and were left alone for long enough, which is less when none is well."""
         ill = [e for e in self.endpoints if e.ill]

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import json
 import math
 import sys
@@ -307,9 +308,12 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=100_000, help="answers that are worked on at once")
     parser.add_argument("--error-share", type=float, default=0.0, help="share of requests that fail once")
     parser.add_argument("--malformed-share", type=float, default=0.0, help="share of answers that break off once")
+    parser.add_argument("--answer", help="who writes the answers, as MODULE:FUNCTION; drawn words when left out")
     options = parser.parse_args()
+    module, _, function = (options.answer or "").partition(":")
+    answer = getattr(importlib.import_module(module), function) if module else None
     misbehaviour = Misbehaviour(error_share=options.error_share, malformed_share=options.malformed_share)
-    server = NullServer(latency_s=options.latency, parallel=options.parallel, misbehaviour=misbehaviour)
+    server = NullServer(answer=answer, latency_s=options.latency, parallel=options.parallel, misbehaviour=misbehaviour)
     with run_null_server(server, options.port):
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()

@@ -403,3 +403,5 @@ def test_errors_are_the_endpoints_fault_when_they_come_in_a_row() -> None:
     assert (router.due(129.0), router.due(130.0)) == ([], [one])
     two.failed(100.0)
     assert router.due(105.0) == [one, two]  # none is well
+    router.well_again(two)
+    assert two.is_well(105.0) and router.due(105.0) == [one]

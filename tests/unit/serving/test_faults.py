@@ -78,8 +78,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(port: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "charter.testing.null_server", "--port", str(port), "--latency", "0.05"]
+def start_server(port: int, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "charter.testing.null_server", "--port", str(port), "--latency", "0.05", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert re.match("http://", process.stdout.readline())
