@@ -14,6 +14,7 @@ from charter.run import locked
 from charter.verdict import give_verdict
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import live
 from flows.reinforcement import train_preference
 from flows.review import conclude, review
@@ -25,7 +26,8 @@ from flows.tasks import answer_all, evaluate, look_at_tokens, make_dataset, trai
 @flow(name="align", flow_run_name="align-{config.name}")
 async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
-    check(config)
+    with api_key(config.serving):
+        check(config)
     with locked(config.run_folder), live(), driving(config):
         if signing := waiting(config, "sign-off"):  # suspended when all was done but the signature
             return await conclude(config, *signing, give_verdict(config))

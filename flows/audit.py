@@ -16,6 +16,7 @@ from charter.run import locked
 from flows.artifacts import publish_audit
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import current, live
 from flows.tasks import audit_pairs
 
@@ -27,7 +28,8 @@ async def audit(config: Config) -> Path:
     It is asked as a run with this config would ask it, under `constitution`. A run can insist on the audit that comes
     of it: `judge.audit` and `judge.min_agreement`.
     """
-    check(config)
+    with api_key(config.serving):
+        check(config)
     with locked(config.audit_folder), live(), driving(config):
         with serve_judge(config, current().say) as engine:
             path = await audit_pairs(config, engine)

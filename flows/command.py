@@ -14,10 +14,12 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
 from charter.config import Config, load_config, read_override
+from charter.disk import enough_room
 from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted, NotApproved, PeopleAsked
 from charter.evaluation.gate import Verdict
 from charter.inspection import check
 from charter.report.headline import headline_text
+from flows.keys import api_key
 from flows.temporary_server import start_server
 
 STATUS = (
@@ -59,9 +61,11 @@ def run_from_command_line(
         others = {name: settings.pop(name) for name in _others(flow) if name in settings}
         config = load_config(arguments.config, settings)
         given = _complete(flow, {"config": config, **others})
-        check(**given)
-        start_server()
-        ended = asyncio.run(flow(**given))
+        with enough_room():
+            with api_key(config.serving):
+                check(**given)
+            start_server()
+            ended = asyncio.run(flow(**given))
     except CharterError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 2)) from None

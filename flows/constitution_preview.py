@@ -19,6 +19,7 @@ from charter.run import locked
 from charter.serving.engine import open_engine
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import current, live
 from flows.serving import serve_base
 
@@ -30,7 +31,8 @@ async def constitution_preview(config: Config) -> None:
     Args:
         config: the constitution, the model and `prompts.n`, the number of prompts; neither judge nor training count.
     """
-    check(config)
+    with api_key(config.serving):
+        check(config)
     with locked(config.run_folder), live(), driving(config), serve_base(config) as base:
         prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
         async with (

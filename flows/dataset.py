@@ -13,6 +13,7 @@ from charter.run import locked
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import live
 from flows.review import review
 from flows.serving import serve_makers
@@ -22,7 +23,8 @@ from flows.tasks import make_dataset
 @flow(name="dataset", flow_run_name="dataset-{config.name}")
 async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
-    check(config)
+    with api_key(config.serving):
+        check(config)
     with locked(config.work_folder), live(), driving(config):
         if reviewed := waiting(config, "review"):  # suspended when the data was made
             counts, makers = reviewed

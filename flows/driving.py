@@ -1,22 +1,29 @@
-"""How a flow run is held: its budget, Ctrl-C, and errors of the user's that Prefect logs without a traceback."""
+"""How a flow run is held: its key, its budget, Ctrl-C, and mistakes that Prefect logs without a traceback."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charter.config import Config
+from charter.disk import enough_room
 from charter.errors import CharterError, Stopped
 from charter.serving.drive import drive, interruptible
+from flows.keys import api_key
 from flows.temporary_server import end_server
 
 
 @contextmanager
 def driving(config: Config) -> Iterator[None]:
-    """Hold every engine of the flow run in this context to its budget, and let Ctrl-C end it gently."""
+    """Hold every engine of the flow run in this context to its budget, and let Ctrl-C end it gently.
+
+    Raises:
+        ConfigError: the block that is to hold the servers' key cannot be used.
+        DataError: a disk is full.
+    """
     loggers = [logging.getLogger(f"prefect.{name}") for name in ("task_runs", "flow_runs")]
     for logger in loggers:
         logger.addFilter(_is_news)
-    with drive(config.budget) as driven, interruptible(driven, end_server):
+    with enough_room(), api_key(config.serving), drive(config.budget) as driven, interruptible(driven, end_server):
         yield
 
 

@@ -13,6 +13,7 @@ from charter.verdict import give_verdict
 from flows import tasks
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import live
 from flows.review import conclude
 from flows.serving import serve_contenders
@@ -30,7 +31,8 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
         config: the model, its evaluation and gate, and the run's name: a folder of its own.
         base: the model to compare it with: a folder, a hub id or an address; nothing is compared when empty.
     """
-    check_contenders(config, base)
+    with api_key(config.serving):
+        check_contenders(config, base)
     with locked(config.run_folder), live(), driving(config):
         begin(config)
         with serve_contenders(config, base) as served:

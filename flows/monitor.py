@@ -21,6 +21,7 @@ from charter.run import locked
 from charter.serving.engine import EngineSpec
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import current, live
 from flows.serving import serve_contenders
 
@@ -39,7 +40,8 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
         config: where the model answers, and the monitor's name: a folder of its own, for what probes counted.
         anew: begin the test anew, after a drift has been seen to; what was counted so far is kept under another name.
     """
-    check(config, anew)
+    with api_key(config.serving):
+        check(config, anew)
     with locked(config.run_folder), live(), driving(config):
         if anew:
             session.begin_anew(config)

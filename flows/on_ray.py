@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from charter.config import Runner
+from charter.config import Config, Runner, Serving
 from charter.counts import StageCount
 from charter.errors import ConfigError, ServingError
 from charter.pipeline import Stage, Steps, walk_shards
@@ -36,7 +36,7 @@ PROJECT = str(Path(__file__).resolve().parents[1])
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-async def walk_on_ray(runner: Runner, folder: Path, steps: Steps) -> list[StageCount]:
+async def walk_on_ray(config: Config, folder: Path, steps: Steps) -> list[StageCount]:
     """Each shard through all steps, on as many processes as the cluster has CPUs.
 
     Raises:
@@ -44,11 +44,11 @@ async def walk_on_ray(runner: Runner, folder: Path, steps: Steps) -> list[StageC
         ServingError: a shard's process ended several times.
         CharterError: what the first shard that failed met.
     """
-    live, api_url = current(), str(get_client(sync_client=True).api_url)
+    runner, live, api_url = config.runner, current(), str(get_client(sync_client=True).api_url)
     with _joined(runner) as (ray_runner, hosts, cpus), temporary_settings({PREFECT_API_URL: api_url}):
         if hosts > 1:
             check_shared([spec for _, spec in steps], api_url, hosts)
-        remote = [(_submitting(task, ray_runner, live), _placed(spec)) for task, spec in steps]
+        remote = [(_submitting(task, ray_runner, live), _placed(spec, config.serving)) for task, spec in steps]
         place = folder.resolve() if isinstance(folder, Path) else folder  # a node works in some other folder
         return await walk_shards(place, remote, runner.shards or cpus)
 
@@ -115,8 +115,10 @@ def _progress(count: StageCount) -> Progress:
     )
 
 
-def _placed(spec: EngineSpec) -> EngineSpec:
-    """The engine as it is opened in whatever folder a node works in."""
+def _placed(spec: EngineSpec, serving: Serving) -> EngineSpec:
+    """The engine as it is opened in whatever folder and environment a node works in."""
+    if spec.api_key_env == serving.api_key_env:  # the block is not for servers that have a key of their own
+        spec = replace(spec, api_key_block=serving.api_key_block)
     return spec if is_postgres(spec.store) else replace(spec, store=str(store_file(spec.store).resolve()))
 
 

@@ -22,6 +22,7 @@ from charter.serving.engine import EngineSpec
 from charter.verdict import has_oracle
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import current, live
 from flows.serving import serve_contenders
 
@@ -39,7 +40,8 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
         base: who invents, and grades where neither the oracle nor a judge does; the model itself when empty.
         run: an evaluated run, such as outputs/demo, whose failures are shown as examples.
     """
-    check(config, base, run)
+    with api_key(config.serving):
+        check(config, base, run)
     with locked(config.run_folder), live(), driving(config):
         session.begin(config)
         with serve_contenders(config, base) as served:

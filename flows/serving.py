@@ -67,4 +67,4 @@ def _serve(
 
 
 def _spec(config: Config, served: Served) -> EngineSpec:
-    return EngineSpec.of(served, config.store_url, config.generation.concurrency, config.serving.api_key_env)
+    return EngineSpec.of(served, config.store_url, config.generation.concurrency)

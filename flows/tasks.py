@@ -25,6 +25,7 @@ from charter.suites.asking import ask_suites
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.curves import LiveCurves
+from flows.keys import api_key
 from flows.on_ray import walk_on_ray
 from flows.progress import current, telling, undisturbed
 from flows.serving import serve_base
@@ -38,25 +39,29 @@ T = TypeVar("T")
 @task(task_run_name="respond-{shard:05d}", cache_policy=NO_CACHE)
 async def respond(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """First answers of one shard."""
-    return await run.respond_shard(folder, shard, engine, telling(shard))
+    with api_key(engine):
+        return await run.respond_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="revise-{shard:05d}", cache_policy=NO_CACHE)
 async def revise(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Critiques and revisions of one shard."""
-    return await run.revise_shard(folder, shard, engine, telling(shard))
+    with api_key(engine):
+        return await run.revise_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="sample-{shard:05d}", cache_policy=NO_CACHE)
 async def sample(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Further answers of one shard, where pairs are made of several."""
-    return await run.sample_shard(folder, shard, engine, telling(shard))
+    with api_key(engine):
+        return await run.sample_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="judge-{shard:05d}", cache_policy=NO_CACHE)
 async def judge(folder: Path, shard: int, engine: EngineSpec) -> StageCount:
     """Supervised rows and soft-labelled pairs of one shard."""
-    return await run.judge_shard(folder, shard, engine, telling(shard))
+    with api_key(engine):
+        return await run.judge_shard(folder, shard, engine, telling(shard))
 
 
 @task(task_run_name="mix", cache_policy=NO_CACHE)
@@ -79,7 +84,7 @@ async def make_dataset(
         current().expect(stage, sizes)
     steps = steps_of(config, makers, Stages(respond, revise, sample, judge))
     if config.runner.kind == "ray":
-        counted += await walk_on_ray(config.runner, folder, steps)
+        counted += await walk_on_ray(config, folder, steps)
     else:
         counted += await walk_shards(folder, steps, config.runner.shards or SHARDS_IN_FLIGHT)
     return [*counted, mix(folder)] if config.pairs.mixed else counted

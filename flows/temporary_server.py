@@ -14,8 +14,8 @@ _processes = list[subprocess.Popen[Any]]()
 
 
 def start_server() -> None:
-    """Start the server if the flow would; it ends with this process. Ctrl-C waits until it is up."""
-    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+    """Start the server if the flow would; it ends with this process. Ctrl-C waits until it is up. Twice is harmless."""
+    if _processes or PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
         return
     from prefect.server.api.server import SubprocessASGIServer  # the whole server, which takes seconds to import
 

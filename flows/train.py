@@ -15,6 +15,7 @@ from charter.run import locked
 from charter.verdict import give_verdict
 from flows.command import run_from_command_line
 from flows.driving import driving
+from flows.keys import api_key
 from flows.progress import live
 from flows.reinforcement import train_preference
 from flows.review import conclude
@@ -33,7 +34,8 @@ async def train(config: Config, dataset: Path) -> Verdict:
         config: the model, training, evaluation and gate of this run, and its name: a folder of its own.
         dataset: the folder of a finished run that made data, such as outputs/dataset.
     """
-    check_training(config, dataset)
+    with api_key(config.serving):
+        check_training(config, dataset)
     config = with_dataset(config, dataset)
     with locked(config.run_folder), live(), driving(config):
         take_dataset(config, dataset)

@@ -10,6 +10,7 @@ import typer
 from charter import __version__
 from charter.comparison.command import compare_command
 from charter.constitution.commands import app as constitution
+from charter.disk import enough_room
 from charter.doctor import examine
 from charter.errors import CharterError
 from charter.estimate.command import estimate_command
@@ -69,7 +70,8 @@ def version() -> None:
 def main() -> None:
     """Run the command; a user's mistake is one message without a traceback, and exit status 2."""
     try:
-        app()
+        with enough_room():
+            app()
     except CharterError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None

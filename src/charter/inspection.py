@@ -1,5 +1,6 @@
 """A look at everything a config names, in seconds, before anything is started."""
 
+import logging
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ from charter.serving.launch import plan
 from charter.stages.language import is_known
 from charter.store import open_store
 from charter.suites.inspection import check_suites
+
+logger = logging.getLogger(__name__)
 
 
 def check(config: Config) -> None:
@@ -65,7 +68,13 @@ def check_served(model: str, serving: Serving) -> None:
         ModelError, ServingError: no such model, port or server, and what to do.
     """
     if serving.base_urls:
-        connect(serving.base_urls, serving)
+        served = connect(serving.base_urls, serving)
+        if served.identity.startswith("served:") and not serving.model_revision:
+            logger.warning(
+                "base_url '%s': its weights cannot be seen from here. If they change under the same name, old answers "
+                "are taken for theirs: set serving.model_revision, and change it when they do.",
+                served.base_url,
+            )
     else:
         plan(model, serving, None)
 

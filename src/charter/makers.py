@@ -25,7 +25,7 @@ def makers(config: Config) -> dict[str, tuple[str, Serving]]:
     base, judge = config.serving, config.judge
     found = {"base": (model_folder(config.model), base)}
     if judge.base_urls:
-        own = base.model_copy(update={"base_urls": judge.base_urls, "model_name": judge.model})
+        own = base.at(judge.base_urls, judge.model, judge.api_key_env)
         found["judge"] = (judge.model or "", own)
     elif judge.model and (base.base_urls or judge.model != config.model):
         own = base.model_copy(update={"base_urls": (), "model_name": None})
@@ -56,8 +56,8 @@ def serve_for_a_moment(
         stack.callback(shutil.rmtree, logs, ignore_errors=True)
         try:
             with serve_each(places, config.serving, logs, say) as served:
-                settings = config.store_url, config.generation.concurrency, config.serving.api_key_env
-                specs = {name: EngineSpec.of(one, *settings) for name, one in served.items()}
+                where = config.store_url, config.generation.concurrency
+                specs = {name: EngineSpec.of(one, *where) for name, one in served.items()}
                 yield {name: replace(spec, patience_s=_PATIENCE_S) for name, spec in specs.items()}
         except ServingError:
             stack.pop_all()  # the logs stay: the message names one

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from charter import run
 from charter.config import Config
 from charter.counts import StageCount
+from charter.disk import enough_room
 from charter.errors import Stopped, one_of_many
 from charter.serving.drive import current_drive, drive
 from charter.serving.engine import EngineSpec
@@ -82,8 +83,8 @@ async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list
     Raises:
         CharterError: something that the config names cannot be used, the servers are gone, or the run was stopped.
     """
-    with drive(config.budget):
+    with enough_room(), drive(config.budget):
         counted = [run.prepare(config)]
         at_once = config.runner.shards or SHARDS_IN_FLIGHT
         counted += await walk_shards(config.run_folder, steps_of(config, makers), at_once)
-    return [*counted, run.mix_pairs(config.run_folder)] if config.pairs.mixed else counted
+        return [*counted, run.mix_pairs(config.run_folder)] if config.pairs.mixed else counted

@@ -113,10 +113,10 @@ def lay_out(config: Config, law: Constitution) -> Path:
 def begin(config: Config) -> Path:
     """The run's folder with its ``config.yaml``; what a run of the same name made goes, but for its trained models."""
     folder = config.run_folder
+    for name in (*RESULTS, AUDIT):  # the manifest before what it vouches for
+        (folder / name).unlink(missing_ok=True)
     for name in (*STAGE_FOLDERS, "answers", ROUNDS):
         _clear(folder / name)
-    for name in (*RESULTS, AUDIT):
-        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (folder / "config.yaml").write_text(settings, encoding="utf-8")

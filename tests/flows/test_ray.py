@@ -72,6 +72,10 @@ def config(outputs: Path | str, url: str, **changes: object) -> Config:
     )
 
 
+def on_ray(address: str) -> Config:
+    return Config(runner=Runner(kind="ray", address=address))
+
+
 def tables(outputs: Path) -> dict[str, bytes]:
     """The bytes of every Parquet file of the run."""
     folder = outputs / "run"
@@ -142,7 +146,7 @@ async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
     @flow
     async def walk() -> None:
         with live():
-            await walk_on_ray(Runner(kind="ray", address=cluster.address), tmp_path, [(respond, SPEC)])
+            await walk_on_ray(on_ray(cluster.address), tmp_path, [(respond, SPEC)])
 
     with pytest.raises(ConfigError, match=r"config\.yaml': no such file"):
         await walk()
@@ -151,7 +155,7 @@ async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
 async def test_an_address_without_a_cluster_is_one_error(prefect_server: None, cluster: RayCluster) -> None:
     @flow
     async def walk() -> None:
-        await walk_on_ray(Runner(kind="ray", address="127.0.0.1:9"), Path(), [])
+        await walk_on_ray(on_ray("127.0.0.1:9"), Path(), [])
 
     with pytest.raises(ConfigError, match=r"runner.address '127\.0\.0\.1:9': no Ray cluster .*\n.*ray start --head"):
         await walk()

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 N = 120
 CONCURRENCY = 16
+TABLES = ("prompts", "responses", "revisions", "pairs", "sft_data", "failures")
 
 
 def settings(outputs: Path, *more: str) -> list[str]:
@@ -66,9 +67,10 @@ def test_a_killed_run_asks_only_for_what_is_missing(
     assert needed <= asked + CONCURRENCY  # batches differ, and with them now and then the last bit of a logit
     assert asked <= needed + 2 * CONCURRENCY
 
-    for name in ("responses", "sft_data"):
-        whole, again = rows(tmp_path / "whole", name), rows(tmp_path / "killed", name)
-        assert set(whole["row_id"]) == set(again["row_id"])
+    whole, again = ({name: rows(tmp_path / run, name) for name in TABLES} for run in ("whole", "killed"))
+    assert {name: len(table) for name, table in again.items()} == {name: len(table) for name, table in whole.items()}
+    for name in TABLES:
+        assert list(again[name]["row_id"]) == list(whole[name]["row_id"]), name
 
     before = finished_requests(sandbox_server)
     assert run_flow("dataset", *settings(tmp_path / "killed", *use)).returncode == 0

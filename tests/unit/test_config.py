@@ -1,12 +1,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from charter.config import Config, Member, Selection, load_config
+from charter.config import Config, Judge, Member, Selection, Serving, load_config
+from charter.config.load import parse_config
 from charter.errors import ConfigError
+from charter.makers import judging
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 
@@ -34,6 +38,50 @@ def test_a_login_in_the_address_of_outputs_is_refused_and_not_repeated() -> None
     with pytest.raises(ConfigError, match="a login stands in its address") as error:
         Config.model_validate({"outputs": "ftp://me:secret-word@host/runs"})
     assert "secret-word" not in str(error.value)
+
+
+SECRET = "sk-charter-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"serving": {"base_urls": [f"http://me:{SECRET}@models:8000/v1"]}},
+        {"serving": {"base_urls": ["http://models:8000/v1", f"https://{SECRET}@models:8000"]}},
+        {"serving": {"extra_args": ["--api-key", SECRET]}},
+        {"serving": {"extra_args": [f"--api-key={SECRET}"]}},
+        {"serving": {"api_key": SECRET}},
+        {"serving": {"api_key_env": SECRET}},
+        {"judge": {"base_urls": [f"http://me:{SECRET}@models:8000/v1"]}},
+        {"judge": {"api_key_env": SECRET}},
+        {"judge": {"kind": "panel", "panel": [{"name": "a", "base_urls": [f"http://{SECRET}@models/v1"]}]}},
+        {"redteam": {"embeddings": {"base_url": f"http://me:{SECRET}@models:8000/v1"}}},
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(values)
+    assert SECRET not in str(caught.value) + repr(caught.value.__cause__)
+    with pytest.raises((ConfigError, ValidationError)) as plain:  # as Prefect checks a flow's parameters
+        Config.model_validate(values)
+    assert SECRET not in str(plain.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "named", "variable"),
+    [
+        ("http://models:9000/v1", None, "CHARTER_API_KEY"),
+        ("http://models:9000/v1", "JUDGE_KEY", "JUDGE_KEY"),
+        ("https://elsewhere/v1", None, ""),
+        ("https://elsewhere/v1", "JUDGE_KEY", "JUDGE_KEY"),
+    ],
+)
+def test_a_key_goes_to_its_own_hosts_alone(url: str, named: str | None, variable: str) -> None:
+    config = Config(
+        serving=Serving(base_urls=("http://models:8000/v1",)), judge=Judge(base_urls=(url,), api_key_env=named)
+    )
+    _, judge = judging(config)
+    assert (judge.api_key_env, judge.base_urls) == (variable, (url,))
 
 
 def test_overrides_reach_into_sections(tmp_path: Path) -> None:

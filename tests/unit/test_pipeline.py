@@ -1,16 +1,17 @@
 """Whole runs by the library alone: whatever happens to the driver, the servers or the disk, the files are the same."""
 
 import asyncio
-import gc
+import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +20,11 @@ import pytest
 import yaml
 
 from charter.config import Config, Generation, Serving
-from charter.errors import CharterError
-from charter.serving import open_store
+from charter.errors import CharterError, DataError
+from charter.serving import open_store, server_metrics
 from charter.testing.null_server import NullServer, run_null_server
 from tests.finished_run import answer, make_data, settings
-from tests.unit.serving.test_faults import free_port, until
+from tests.unit.serving.test_faults import free_port, start_server, until
 
 N, IN_FLIGHT, KILLS = 120, 8, 20
 # Imports take a second, a fork some milliseconds: each line of the input is one driver.
@@ -103,6 +104,15 @@ def start(process: "subprocess.Popen[str]") -> int:
     return int(process.stdout.readline())
 
 
+def killed(process: "subprocess.Popen[str]", driver: int) -> bool:
+    """Kill a driver; False if it had ended well before."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(driver, signal.SIGKILL)
+    status = int(process.stdout.readline())
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
 def wait_until(ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not ready():
@@ -112,7 +122,8 @@ def wait_until(ready: Callable[[], bool]) -> None:
 
 def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed: Undisturbed, tmp_path: Path) -> None:
     lot = random.Random(0)
-    goals = sorted(lot.sample(range(undisturbed.calls * 6 // 10), KILLS))
+    # Over the whole run, and some when all calls are made and the last files are written.
+    goals = [*sorted(lot.sample(range(undisturbed.calls), KILLS - 4)), *4 * [undisturbed.calls]]
     with run_null_server(NullServer(answer=answer, latency_s=0.01)) as server:
         config = config_of(undisturbed.folder, "killed", server.url)
         file = tmp_path / "config.yaml"
@@ -120,14 +131,16 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed:
         lost = 0
         with drivers(file) as process:
             for number, goal in enumerate(goals):
-                driver = start(process)
-                if number % 4:
-                    wait_until(lambda goal=goal: server.counts["requests"] >= goal)
-                    time.sleep(lot.uniform(0, 0.03))
-                else:  # wherever it is, often before it asks anything
-                    time.sleep(lot.uniform(0, 0.25))
-                os.kill(driver, signal.SIGKILL)
-                assert process.stdout.readline() == f"{-signal.SIGKILL}\n"
+                while True:
+                    driver = start(process)
+                    if number % 4:
+                        wait_until(lambda calls=goal + lost: server.counts["requests"] >= calls)
+                        time.sleep(lot.uniform(0, 1 if goal == undisturbed.calls else 0.03))
+                    else:  # wherever it is, often before it asks anything
+                        time.sleep(lot.uniform(0, 0.25))
+                    if killed(process, driver):
+                        break
+                    assert tables(config) == undisturbed.tables  # it had ended, and is begun anew
                 twice = settled(server) - entries(config) - lost
                 assert 0 <= twice <= IN_FLIGHT
                 lost += twice
@@ -153,33 +166,54 @@ def test_a_row_asks_again_before_the_servers_cache_has_lost_its_prefix(tmp_path:
     assert max(apart) < 5 * 4
 
 
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-async def test_a_run_whose_servers_are_all_down_for_a_while_waits_and_goes_on(
-    undisturbed: Undisturbed, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("down_s", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+async def test_a_run_whose_servers_are_all_killed_waits_and_goes_on(
+    undisturbed: Undisturbed, caplog: pytest.LogCaptureFixture, down_s: float
 ) -> None:
     ports = free_port(), free_port()
     urls = [f"http://127.0.0.1:{port}/v1" for port in ports]
-    config = config_of(undisturbed.folder, "down", *urls)
+    config = config_of(undisturbed.folder, f"down-{down_s:g}", *urls)
 
-    def begin(stack: ExitStack) -> list[NullServer]:
-        made = [NullServer(answer=answer, latency_s=0.005) for _ in ports]
-        return [stack.enter_context(run_null_server(one, port)) for one, port in zip(made, ports, strict=True)]
+    def begin() -> "list[subprocess.Popen[str]]":
+        return [start_server(port, "--latency", "0.01", "--answer", "tests.finished_run:answer") for port in ports]
 
-    with ExitStack() as stack:
-        before = begin(stack)
+    servers = begin()
+    try:
         making = asyncio.create_task(asyncio.to_thread(make_data, config))
-        await until(lambda: sum(server.counts["answered"] for server in before) > undisturbed.calls // 3)
-    await until(lambda: all(f"{url} cannot be reached" in caplog.text for url in urls))
-    await asyncio.sleep(1)
-    assert not making.done()
-    assert "waiting for it to come back" in caplog.text and "answers again" not in caplog.text
-    with ExitStack() as stack:
-        after = begin(stack)
+        await until(lambda: entries(config) > undisturbed.calls // 3)
+        kill(servers)
+        await until(lambda: all(f"{url} cannot be reached" in caplog.text for url in urls))
+        await asyncio.sleep(down_s)
+        assert not making.done()
+        assert "waiting for it to come back" in caplog.text and "answers again" not in caplog.text
+        servers = begin()
         await making
-        assert "answers again" in caplog.text
-        assert all(server.counts["answered"] for server in after)
+        assert all(f"{url} answers again" in caplog.text for url in urls)
+        assert all([(await server_metrics(url)).requests > 1 for url in urls])
+    finally:
+        kill(servers)
     assert tables(config) == undisturbed.tables
-    gc.collect()  # connections that a server was about to accept when it ended
+    assert entries(config) == undisturbed.calls
+
+
+def kill(servers: "Iterable[subprocess.Popen[str]]") -> None:
+    for server in servers:
+        server.kill()
+        server.communicate()
+
+
+def test_a_disk_that_is_full_before_the_first_shard_is_one_error(tmp_path: Path) -> None:
+    with run_null_server(NullServer(answer=answer)) as server:
+        config = config_of(tmp_path, "full", server.url)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            with pytest.raises(DataError, match=r"cannot be written: File too large\. Free some space on its disk"):
+                make_data(config)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        make_data(config)
+    assert (config.run_folder / "manifest.json").is_file()
 
 
 def test_a_run_on_a_disk_that_is_too_small_goes_on_when_there_is_room(undisturbed: Undisturbed) -> None:

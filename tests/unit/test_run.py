@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from charter import run
 from charter.config import Config, Filters, Generation, Judge, Pairs, Selection, Strategies
 from charter.constitution.blame import blame_run
 from charter.data.shards import read_rows
@@ -13,6 +14,9 @@ from charter.messages import Messages
 from charter.report.collect import collect
 from charter.run import mix_pairs
 from charter.serving.completion import Sampling
+from charter.testing.null_server import NullServer, run_null_server
+from tests.finished_run import answer, make_data
+from tests.finished_run import settings as settings_of
 from tests.scripted_run import make_run
 
 
@@ -87,3 +91,19 @@ def test_blame_and_report_count_every_pair_of_a_row(tmp_path: Path) -> None:
         ("duplicate", len(pairs)),
         ("identical", len(pairs)),
     }
+
+
+def test_a_manifest_goes_before_what_it_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed while it clears its folder leaves no manifest of shards that are gone."""
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with run_null_server(NullServer(answer=answer)) as server:
+        config = settings_of(tmp_path, server.url)
+        folder = make_data(config)
+    assert (folder / "manifest.json").is_file()
+    monkeypatch.setattr(run, "_clear", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.begin(config)
+    assert not (folder / "manifest.json").exists() and (folder / "pairs").is_dir()

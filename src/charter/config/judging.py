@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from charter.config.section import Count, Section, Share
+from charter.config.section import Address, Count, Section, Share, Variable
 
 JudgeKind = Literal["choice", "reasoned", "score", "critic"]
 
@@ -19,8 +19,11 @@ class Member(Section):
     """The Markdown file with its principles; the run's constitution when empty."""
     kind: JudgeKind = "choice"
     """How it judges; `judge.kind` says what each kind does."""
-    base_urls: tuple[str, ...] = ()
+    base_urls: tuple[Address, ...] = ()
     """Servers that already run and serve another model, which judges for this member; the judge's model when empty."""
+    api_key_env: Variable | None = None
+    """The environment variable with their key. When empty they get the judge's key if they are on its servers' hosts,
+    and none otherwise."""
     model: str | None = None
     """That model's name at `base_urls`; asked from the servers when empty."""
 
@@ -40,8 +43,11 @@ class Judge(Section):
     model: str | None = None
     """The judge's model: `sandbox`, a folder or a hub id, served beside `model`; with `base_urls` its name there.
     The run's own model judges when both are empty."""
-    base_urls: tuple[str, ...] = ()
-    """Servers that already run and serve the judge, when it is another model; the key is that of `serving`."""
+    base_urls: tuple[Address, ...] = ()
+    """Servers that already run and serve the judge, when it is another model."""
+    api_key_env: Variable | None = None
+    """The environment variable with their key. When empty they get that of `serving` if they are on the hosts of
+    `serving.base_urls`, and none otherwise."""
     principles: Count = 3
     """Principles asked about each pair, each in both orders; those that shaped the pair come first."""
     tags: tuple[str, ...] = ()

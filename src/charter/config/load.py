@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from charter.config.whole import Config
 from charter.errors import ConfigError
@@ -31,10 +32,15 @@ def parse_config(values: dict[str, Any], origin: str = "config") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()
-        ]
+        lines = [_line(one) for one in error.errors()]
         raise ConfigError(f"config '{origin}': {len(lines)} wrong value(s). Correct:\n" + "\n".join(lines)) from error
+
+
+def _line(error: ErrorDetails) -> str:
+    """Field, mistake and value; but not the value of a field that is none, nor of one about keys: it may be a key."""
+    field = ".".join(str(part) for part in error["loc"])
+    got = "" if error["type"] == "extra_forbidden" or "api_key" in field else f" (got {error['input']!r})"
+    return f"  {field}: {error['msg']}{got}"
 
 
 def read_override(text: str) -> tuple[str, Any]:

@@ -4,15 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from charter.config.section import Count, Section
+from charter.config.section import Address, Count, Section, Variable
 
 
 class Embeddings(Section):
     """A model that tells how near two requests are in meaning."""
 
-    base_url: str | None = None
-    """A server with `/v1/embeddings`, such as http://127.0.0.1:8001/v1; its key is that of `serving`. Requests are
-    compared by their words alone when empty."""
+    base_url: Address | None = None
+    """A server with `/v1/embeddings`, such as http://127.0.0.1:8001/v1. Requests are compared by their words alone when
+    empty."""
+    api_key_env: Variable | None = None
+    """The environment variable with its key. When empty it gets that of `serving` if it is on the hosts of
+    `serving.base_urls`, and none otherwise."""
     model: str | None = None
     """The model's name there; asked from the server when empty."""
     similarity: Annotated[float, Field(gt=0.0, le=1.0)] = 0.92

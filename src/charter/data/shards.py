@@ -1,6 +1,5 @@
 """Rows to Parquet and back, streaming; a shard is whole or absent."""
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from charter.disk import FULL
 from charter.errors import DataError
 
 ROW_GROUP = 1024
 """Rows held in memory at once, and per row group on disk."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -149,7 +147,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in _FULL
+        full = error.errno in FULL
         fix = "Free some space on its disk" if full else "Make its folder one that you may write to"
         raise DataError(
             f"shard '{path}': cannot be written: {error}. {fix} and run the same command again: all answers are kept."

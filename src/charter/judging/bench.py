@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from charter.config import Config, Judge, Member, Serving
 from charter.errors import ServingError
+from charter.makers import judging
 from charter.serving.completion import Ask
 from charter.serving.endpoints import Served, connect
 from charter.serving.engine import Engine, EngineSpec, EngineStats, open_engine
@@ -64,8 +65,9 @@ async def open_members(spec: EngineSpec, settings: Judge) -> AsyncIterator[dict[
     """
     async with AsyncExitStack() as stack:
         others = dict[str, tuple[Engine, str]]()
-        for name, served in served_members(settings, spec.api_key_env).items():
-            own = EngineSpec.of(served, spec.store, spec.concurrency, spec.api_key_env)
+        judge = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env)
+        for name, served in served_members(settings, judge).items():
+            own = EngineSpec.of(served, spec.store, spec.concurrency)
             own = replace(own, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
             others[name] = await stack.enter_async_context(open_engine(own)), served.identity
         yield others
@@ -77,21 +79,26 @@ def member_identities(config: Config) -> dict[str, str]:
     Raises:
         ServingError: a member's server is down, or does not serve its model.
     """
-    served = served_members(config.judge, config.serving.api_key_env)
+    _, judge = judging(config)
+    served = served_members(config.judge, judge)
     return {name: one.identity for name, one in served.items()}
 
 
-def served_members(settings: Judge, api_key_env: str) -> dict[str, Served]:
+def served_members(settings: Judge, judge: Serving) -> dict[str, Served]:
     """The servers of those members of a panel that have some of their own, by the member's name.
+
+    Args:
+        settings: name the members.
+        judge: how the judge's own model is served; members on the same hosts get its key.
 
     Raises:
         ServingError: one is down, needs another key, or does not serve the model.
     """
-    return {member.name: _connected(member, api_key_env) for member in settings.panel if member.base_urls}
+    return {member.name: _connected(member, judge) for member in settings.panel if member.base_urls}
 
 
-def _connected(member: Member, api_key_env: str) -> Served:
-    serving = Serving(base_urls=member.base_urls, model_name=member.model, api_key_env=api_key_env)
+def _connected(member: Member, judge: Serving) -> Served:
+    serving = judge.at(member.base_urls, member.model, member.api_key_env)
     try:
         return connect(member.base_urls, serving)
     except ServingError as error:

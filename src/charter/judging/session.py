@@ -61,7 +61,7 @@ def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSp
             name = "sandbox" if model == model_folder("sandbox") else None
             served = stack.enter_context(serve(model, serving, config.audit_folder / "vllm.log", name, say))
         store = str(config.audit_folder / "completions.sqlite")
-        yield EngineSpec.of(served, store, config.generation.concurrency, serving.api_key_env)
+        yield EngineSpec.of(served, store, config.generation.concurrency)
 
 
 async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress | None = None) -> Path:

@@ -24,9 +24,9 @@ def embedder(settings: Embeddings, serving: Serving) -> Embed | None:
     """
     if settings.base_url is None:
         return None
-    own = serving.model_copy(update={"model_name": settings.model})
+    own = serving.at((settings.base_url,), settings.model, settings.api_key_env)
     served = connect((settings.base_url,), own)
-    key = os.environ.get(serving.api_key_env)
+    key = os.environ.get(own.api_key_env)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def embed(texts: Sequence[str]) -> list[list[float]]:
@@ -34,7 +34,7 @@ def embedder(settings: Embeddings, serving: Serving) -> Embed | None:
         async with aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as session:
             for start in range(0, len(texts), _AT_ONCE):
                 asked = {"model": served.model_name, "input": list(texts[start : start + _AT_ONCE])}
-                vectors += await _ask(session, f"{served.base_url}/embeddings", asked, serving.api_key_env)
+                vectors += await _ask(session, f"{served.base_url}/embeddings", asked, own.api_key_env)
         return vectors
 
     return embed

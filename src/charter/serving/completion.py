@@ -61,7 +61,20 @@ class Completion:
         """What `to_bytes` wrote, marked as served from the store."""
         values: dict[str, Any] = json.loads(value)
         values["choice_probs"] = tuple(values["choice_probs"])
+        values["text"] = well_formed(values["text"])  # kept as it came, by earlier versions
         return cls(**values, stored=True)
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD in the place of each half of a surrogate pair, which no file and no column takes.
+
+    A server that cuts an answer between the two halves of an emoji's escape sends one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 Ask = Callable[[Messages, Sampling], Awaitable[Completion]]

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from charter.config import Budget
 from charter.errors import BudgetSpent, Interrupted, Stopped
 from charter.serving.gauge import Gauge
+from charter.serving.routing import Router
 from charter.serving.slots import Concurrency, Slots, slots
 
 GRACE_S = 5.0
@@ -37,6 +38,7 @@ class Drive:
         self._began = time.monotonic()
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._routers: dict[tuple[str, ...], Router] = {}
         self._engines = set[Driven]()
         self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
         self.calls = 0
@@ -67,6 +69,10 @@ class Drive:
         """The gauge of some servers, which all engines that ask them share."""
         return self._gauges.setdefault(tuple(base_urls), Gauge(base_urls))
 
+    def router(self, base_urls: Sequence[str]) -> Router:
+        """The router of some servers: all engines see each other's load, and which servers are ill."""
+        return self._routers.setdefault(tuple(base_urls), Router.of(base_urls))
+
     def begin_call(self) -> None:
         """Count one more call.
 
@@ -85,6 +91,19 @@ class Drive:
             Stopped: it was told to.
         """
         if self._reason is not None:
+            raise self.stopped()
+
+    def may_wait(self) -> None:
+        """Do nothing, or raise why a call that was begun is not made again: Ctrl-C, or the minutes are over.
+
+        A call that the other budgets let begin is paid for, and finished.
+
+        Raises:
+            Stopped: the run is to end.
+        """
+        if self._reason is None and self._limit() == "minutes":
+            self._reason = "minutes"
+        if self._reason in ("minutes", "Ctrl-C"):
             raise self.stopped()
 
     def stopped(self) -> Stopped:

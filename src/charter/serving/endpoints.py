@@ -1,24 +1,28 @@
-"""Servers that already run: are they up, what do they serve, and which of them to ask next."""
+"""Servers that already run: are they up, and what do they serve."""
 
-import hashlib
 import http.client
 import json
 import math
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from charter.config import Serving
+from charter.config.section import refuse_login
 from charter.errors import ServingError
-from charter.serving.identity import model_identity
+from charter.serving.identity import identity_files, model_identity
 from charter.serving.special_tokens import special_tokens
 
 _LOOPBACK = ("//127.", "//localhost", "//[::1]")
+_METRICS_S = 10.0
+_CLOCK_S = 2.0
+"""A process's start is known to a second or so."""
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks without a proxy, as the client does: a proxy would not find this machine's own servers."""
 
@@ -39,6 +43,8 @@ class Served:
     """The output of a server started here."""
     special_tokens: tuple[str, ...] = ()
     """Those of its tokenizer, where its files are at hand."""
+    settings: Serving = field(default_factory=Serving)
+    """By which key and with how much patience it is asked."""
     merged: str = ""
     """Of an adapter that is served beside its base: the identity of the folder with the merged weights."""
 
@@ -52,7 +58,9 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
     """Look at servers that already run.
 
     Raises:
-        ServingError: one is down, needs another key, or does not serve the model; the URL and the fix are named.
+        ServingError: one is down, needs another key, does not serve the model, or has other weights than the files at
+            its place or than another one; the URL and the fix are named.
+        ConfigError: a login stands in an address.
     """
     if not base_urls:
         raise ServingError("serving.base_urls '[]': no server named. Give one, such as http://127.0.0.1:8000/v1.")
@@ -67,11 +75,12 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
         )
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
-    return Served(urls, names.pop(), _identity(urls[0], cards[0], settings), special_tokens=tokens)
+    identity = _one_identity(urls, cards, settings)
+    return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings)
 
 
 def _normal(url: str) -> str:
-    url = url.rstrip("/")
+    url = refuse_login(url.rstrip("/"))
     if not url.startswith(("http://", "https://")):
         raise ServingError(f"base_url '{url}': not an address. Write it as http://HOST:PORT/v1.")
     return url if url.endswith("/v1") else url + "/v1"
@@ -94,11 +103,12 @@ def _model_card(url: str, settings: Serving, timeout_s: float) -> dict[str, Any]
 def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
     request = urllib.request.Request(url)
     if key := os.environ.get(api_key_env):
-        request.add_header("Authorization", f"Bearer {key}")
+        request.add_unredirected_header("Authorization", f"Bearer {key}")
     try:
         with DIRECT.open(request, timeout=timeout_s) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
+        error.close()  # it is the connection, too
         raise ServingError(f"base_url '{url}': {http_problem(error.code, api_key_env)}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
@@ -115,6 +125,10 @@ def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
 
 def http_problem(status: int, api_key_env: str) -> str:
     """What an HTTP status that asking again does not change means, and what to do."""
+    if status in (401, 403) and not api_key_env:
+        return (
+            f"status {status}: it wants an API key, and none is named for its host. Name the variable in api_key_env."
+        )
     if status in (401, 403):
         set_or_not = "is refused" if os.environ.get(api_key_env) else "is not set"
         return f"status {status}: it wants an API key, and ${api_key_env} {set_or_not}. Export that variable."
@@ -123,66 +137,48 @@ def http_problem(status: int, api_key_env: str) -> str:
     return f"status {status}. Look at the server's log."
 
 
+def _one_identity(urls: Sequence[str], cards: Sequence[dict[str, Any]], settings: Serving) -> str:
+    """Of all servers together. Where no files are at hand, a revision in the settings vouches for different places."""
+    found = dict.fromkeys(_identity(url, card, settings) for url, card in zip(urls, cards, strict=True))
+    if len(found) > 1 and (not settings.model_revision or any(one.startswith("sha256:") for one in found)):
+        raise ServingError(
+            f"serving.base_urls '{', '.join(urls)}': they have different weights ({', '.join(found)}). Start all of "
+            "them with the same. If these are, in other places of other machines, name them: serving.model_revision."
+        )
+    return next(iter(found))
+
+
 def _identity(url: str, card: dict[str, Any], settings: Serving) -> str:
     """By content when the server's weights are a folder here; else by what the server and the settings say."""
     root = card.get("root")
     if root and any(place in url for place in _LOOPBACK) and Path(root).is_dir():
+        _refuse_changed(url, Path(root))
         return model_identity(root)
     revision = f"#{settings.model_revision}" if settings.model_revision else ""
     return f"served:{card['id']}@{root or 'unknown'}{revision}"
 
 
-@dataclass
-class Endpoint:
-    """One server as the client sees it."""
+def _refuse_changed(url: str, folder: Path) -> None:
+    """Turn down a server that was started before its model's files changed: it has the weights of before in memory.
 
-    url: str
-    busy: int = 0
-    """Calls in flight."""
-    failures: int = 0
-    """Connection failures since the last answer; those of calls in flight at the same time are one."""
-    left_out_at: float = -math.inf
-    """When it was last left out, in monotonic seconds."""
-    down_until: float = 0.0
-    """Left out until then, in monotonic seconds."""
-    constrained: bool = True
-    """Whether it takes `structured_outputs`."""
-    continues: bool = True
-    """Whether it takes `continue_final_message`."""
-
-    def succeeded(self) -> None:
-        """It answered."""
-        self.failures, self.down_until = 0, 0.0
-
-    def failed(self, now: float, began: float = math.inf) -> None:
-        """It could not be reached: leave it out, longer each time, at most half a minute.
-
-        A call that `began` before it was left out says nothing new: all calls in flight fail when a server dies.
-        """
-        if began < self.left_out_at:
-            return
-        self.failures, self.left_out_at = self.failures + 1, now
-        self.down_until = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
+    Their last change, and not modification, which copying tools set back; where the server does not tell when it was
+    started, nothing is known.
+    """
+    started = _started_at(url)
+    changed = [file.name for file in identity_files(folder) if file.stat().st_ctime > started + _CLOCK_S]
+    if changed:
+        raise ServingError(
+            f"base_url '{url}': its model's files changed after it was started ({', '.join(changed)} in '{folder}'), "
+            "and it answers with what was there before. Start it again."
+        )
 
 
-@dataclass
-class Router:
-    """Least busy first, but a conversation stays where its beginning is in the prefix cache."""
-
-    endpoints: list[Endpoint]
-    slack: int = 8
-    """Calls that the preferred endpoint may have more in flight than the least busy one."""
-
-    def choose(self, affinity: str, now: float) -> Endpoint:
-        """The endpoint for a conversation that begins with `affinity`; one that is down only if all are."""
-        if len(self.endpoints) == 1:
-            return self.endpoints[0]
-        up = [e for e in self.endpoints if e.down_until <= now] or [min(self.endpoints, key=lambda e: e.down_until)]
-        preferred = max(up, key=lambda e: _weight(affinity, e.url))
-        idlest = min(up, key=lambda e: e.busy)
-        return preferred if preferred.busy <= idlest.busy + self.slack else idlest
-
-
-def _weight(affinity: str, url: str) -> bytes:
-    """Rendezvous hashing: when an endpoint leaves, only its own conversations move."""
-    return hashlib.blake2b(f"{url}\0{affinity}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _started_at(url: str) -> float:
+    """In seconds since 1970, from /metrics; infinity when it does not say."""
+    try:
+        with DIRECT.open(url.removesuffix("/v1") + "/metrics", timeout=_METRICS_S) as response:
+            text = response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return math.inf
+    found = re.search(r"^process_start_time_seconds\S* (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else math.inf

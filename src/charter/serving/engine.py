@@ -34,6 +34,8 @@ class EngineSpec:
     concurrency: Concurrency = "auto"
     """Calls in flight at once, over all endpoints and all engines of this drive."""
     api_key_env: str = "CHARTER_API_KEY"
+    api_key_block: str | None = None
+    """The Secret block with that key, for a process that does not have it in its environment yet."""
     timeout_s: float = 600.0
     """How long one call may take before it is made again."""
     patience_s: float = 300.0
@@ -51,9 +53,7 @@ class EngineSpec:
         return self.merged or self.identity
 
     @classmethod
-    def of(
-        cls, served: Served, store: str, concurrency: Concurrency = "auto", api_key_env: str = "CHARTER_API_KEY"
-    ) -> "EngineSpec":
+    def of(cls, served: Served, store: str, concurrency: Concurrency = "auto") -> "EngineSpec":
         """For what `serve` or `connect` gave."""
         return cls(
             served.base_urls,
@@ -61,7 +61,9 @@ class EngineSpec:
             served.identity,
             store,
             concurrency,
-            api_key_env,
+            api_key_env=served.settings.api_key_env,
+            timeout_s=served.settings.timeout_s,
+            patience_s=served.settings.patience_s,
             server_log=str(served.log) if served.log else None,
             special_tokens=served.special_tokens,
             merged=served.merged,
@@ -216,7 +218,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
     """
     store, drive = open_store(spec.store), current_drive()
     try:
-        async with _client(spec) as client, drive.gauge(spec.base_urls).watched():
+        async with _client(spec, drive) as client, drive.gauge(spec.base_urls).watched():
             engine = Engine(client, store, spec, drive)
             with drive.driving(engine):
                 try:
@@ -228,7 +230,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def _client(spec: EngineSpec) -> AsyncIterator[Client | NoServer]:
+async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | NoServer]:
     if not spec.base_urls:
         yield NoServer()
         return
@@ -239,5 +241,7 @@ async def _client(spec: EngineSpec) -> AsyncIterator[Client | NoServer]:
         timeout_s=spec.timeout_s,
         patience_s=spec.patience_s,
         server_log=Path(spec.server_log) if spec.server_log else None,
+        router=drive.router(spec.base_urls),
+        may_wait=drive.may_wait,
     ) as client:
         yield client

@@ -13,7 +13,7 @@ EVERY_S, AFTER_FAILURE_S = 5.0, 60.0
 
 
 class Reading(NamedTuple):
-    """Of all servers together."""
+    """Of all servers that tell, together."""
 
     waiting: int
     """Requests in their queues."""
@@ -22,11 +22,12 @@ class Reading(NamedTuple):
 
 
 class Gauge:
-    """Reads /metrics of some servers every few seconds; those without it are asked once a minute."""
+    """Reads /metrics of some servers every few seconds; if none has it they are asked once a minute."""
 
     def __init__(self, base_urls: Sequence[str]) -> None:
         self._base_urls = tuple(base_urls)
-        self._first: ServerMetrics | None = None
+        self._last = dict[str, ServerMetrics]()
+        self._asked = self._hits = 0
         self._next = 0.0
         self.latest: Reading | None = None
         """None as long as nothing is known."""
@@ -51,13 +52,25 @@ class Gauge:
             await asyncio.sleep(max(0.1, self._next - time.monotonic()))
 
     async def _read(self) -> None:
-        try:
-            each = await asyncio.gather(*map(server_metrics, self._base_urls))
-        except (ServingError, ValueError):  # no vLLM, or none that can be reached now: the client says more
+        each = await asyncio.gather(*map(_metrics, self._base_urls))
+        told = {url: now for url, now in zip(self._base_urls, each, strict=True) if now is not None}
+        if not told:
             self.latest, self._next = None, time.monotonic() + AFTER_FAILURE_S
             return
-        now = ServerMetrics._make(map(sum, zip(*each, strict=True)))
-        first = self._first = self._first or now
-        asked = now.prefix_cache_queries - first.prefix_cache_queries
-        hits = (now.prefix_cache_hits - first.prefix_cache_hits) / asked if asked > 0 else None
-        self.latest = Reading(now.waiting, hits)
+        for url, now in told.items():
+            before = self._last.get(url, now)
+            if now.prefix_cache_queries < before.prefix_cache_queries:  # started again, and counts from nothing
+                before = ServerMetrics(*(0 for _ in now))
+            self._asked += now.prefix_cache_queries - before.prefix_cache_queries
+            self._hits += now.prefix_cache_hits - before.prefix_cache_hits
+            self._last[url] = now
+        waiting = sum(now.waiting for now in told.values())
+        self.latest = Reading(waiting, self._hits / self._asked if self._asked else None)
+
+
+async def _metrics(base_url: str) -> ServerMetrics | None:
+    """None where there is no vLLM, or none that can be reached now: the client says more."""
+    try:
+        return await server_metrics(base_url)
+    except (ServingError, ValueError):
+        return None

@@ -67,7 +67,8 @@ def serve(
         identity = identity or model_identity(launch.model, revision)
         url = f"http://{HOST}:{launch.port}/v1"
         tokenizer = _option(settings.extra_args, "--tokenizer") or launch.model
-        yield Served((url,), launch.name, identity, group.pid, group.log, special_tokens(tokenizer, revision))
+        tokens = special_tokens(tokenizer, revision)
+        yield Served((url,), launch.name, identity, group.pid, group.log, tokens, settings)
     finally:
         group.end()
 

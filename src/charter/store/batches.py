@@ -41,10 +41,11 @@ class Batches(Generic[Item, Result]):
         self._queue.put(_Waiting(item, done, loop))
         return await done
 
-    def close(self) -> None:
-        """Do what still waits, then end the thread."""
+    def close(self, within_s: float | None = None) -> bool:
+        """Do what still waits, then end the thread; whether it has ended within so many seconds, if any are named."""
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:

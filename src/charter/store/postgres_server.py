@@ -1,6 +1,7 @@
 """A store's PostgreSQL server: reached, given its tables, reached again when it was away, and its errors."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ _CONNECT_S = 10
 _PATIENCE_S = 60.0
 """How long a server that went away, to restart or to fail over, is waited for."""
 _AGAIN_S = 0.5
+LAST_S = 2.0
+"""What a statement may still take when the store is closed."""
+_NO_PLACE = ("too many clients", "too many connections", "connection slots")
+"""SQLSTATE 53300, which psycopg does not give for a connection that was never made."""
 _PASSING = ("40", "57")
 """Classes of SQLSTATE that asking again mends: a lost race between transactions, a server on its way down or up."""
 _TABLES = """
@@ -56,6 +61,18 @@ def connect(url: str) -> Connection:
     return connection
 
 
+def _connect_in_time(url: str) -> Connection:
+    """A first connection: when many tasks begin at once, those of others that are ending make room for it."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return connect(url)
+        except StoreError as error:
+            if not any(sign in str(error) for sign in _NO_PLACE) or time.monotonic() > deadline:
+                raise
+        time.sleep(_AGAIN_S)
+
+
 def has_tables(connection: Connection) -> bool:
     """Whether a store was made in this database."""
     return connection.execute("SELECT to_regclass('charter.completions')").fetchone() != (None,)
@@ -72,12 +89,14 @@ class Link:
     """A connection that is made again, for a minute, when the server was away.
 
     Raises:
-        StoreError: the server cannot be reached now; the first connection is not waited for.
+        StoreError: the server cannot be reached now; the first connection is waited for only while the server has no
+            place for one more.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection = connect(url)
+        self._until = math.inf
+        self._connection = _connect_in_time(url)
 
     def run(self, work: Callable[[Connection], Result]) -> Result:
         """Do some work that may be done twice: what was cut off by a lost connection is begun again.
@@ -92,12 +111,16 @@ class Link:
                     self._connection = connect(self._url)
                 return work(self._connection)
             except (psycopg.Error, StoreError) as error:
-                if not self._will_pass(error) or time.monotonic() > deadline:
+                if not self._will_pass(error) or time.monotonic() > min(deadline, self._until):
                     raise error if isinstance(error, StoreError) else store_error(self._url, error) from error
                 if not told:
                     logger.warning("store '%s': the server is away; waiting for it to come back.", shown(self._url))
                     told = True
             time.sleep(_AGAIN_S)
+
+    def hurry(self) -> None:
+        """Begin nothing again from now on: the store is closed, and whoever pressed Ctrl-C waits for that."""
+        self._until = time.monotonic()
 
     def close(self) -> None:
         """Let go of the server."""

@@ -11,7 +11,7 @@ from charter.errors import StoreError
 from charter.store.address import shown
 from charter.store.batches import Batches
 from charter.store.packing import pack
-from charter.store.postgres_server import Connection, Link, make_tables
+from charter.store.postgres_server import LAST_S, Connection, Link, make_tables
 from charter.store.protocol import Put, StoreStats
 from charter.store.tally import Tally
 
@@ -75,14 +75,17 @@ class PostgresStore:
         return self._tally.stats(entries, size)
 
     def close(self) -> None:
-        """Commit what is waiting, then let go of the server. Twice is harmless."""
+        """Commit what is waiting, then let go of the server. Twice is harmless.
+
+        A server that is away is not waited for: nobody was told that what still waits is kept.
+        """
         if self._closed:
             return
         self._closed = True
-        self._gets.close()
-        self._puts.close()
-        self._reader.close()
-        self._writer.close()
+        for batches, link in ((self._gets, self._reader), (self._puts, self._writer)):
+            link.hurry()
+            if batches.close(LAST_S):  # else it is in the midst of the connection; the thread ends with the process
+                link.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,13 +5,13 @@ columns when it is opened, at once and without being rewritten; what is in it is
 """
 
 import contextlib
-import errno
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from charter.disk import FULL
 from charter.errors import StoreError
 
 FORMAT = 2
@@ -26,7 +26,6 @@ _COMPLETIONS = (
     "CREATE TABLE completions (key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, model INTEGER, created INTEGER)"
 )
 _MODELS = "CREATE TABLE IF NOT EXISTS models (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE)"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -93,7 +92,7 @@ def store_error(path: Path, error: Exception) -> StoreError:
 
 def _no_room(path: Path, error: Exception) -> bool:
     """SQLite says "full", or "I/O error" where a limit on files or the log's index met the disk's end."""
-    if getattr(error, "errno", None) in _FULL or any(sign in str(error).lower() for sign in ("full", "disk i/o")):
+    if getattr(error, "errno", None) in FULL or any(sign in str(error).lower() for sign in ("full", "disk i/o")):
         return True
     with contextlib.suppress(OSError):
         return shutil.disk_usage(path.parent).free < 2**16

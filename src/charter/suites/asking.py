@@ -130,7 +130,7 @@ def _judge(config: Config) -> EngineSpec | None:
     if not config.judge.base_urls:
         return None
     _, serving = judging(config)
-    return EngineSpec.of(connect(serving.base_urls, serving), "", api_key_env=serving.api_key_env)
+    return EngineSpec.of(connect(serving.base_urls, serving), "")
 
 
 def _folder(config: Config, tool: Literal["inspect", "harness"], model: str) -> Path:

@@ -9,10 +9,12 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import json
 import math
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +45,8 @@ class Misbehaviour:
     """Answered with a JSON that breaks off."""
     truncated_share: float = 0.0
     """Answered with fewer bytes than announced."""
+    lost_share: float = 0.0
+    """Not answered: the connection is closed, as by a server that crashes."""
     slow_share: float = 0.0
     """Answered `slow_s` later."""
     slow_s: float = 1.0
@@ -79,9 +83,11 @@ class NullServer:
     """Whether adapters can be loaded; a model of each one's name then answers as well."""
     adapters: dict[str, str] = field(default_factory=dict)
     """The folders of those that were."""
+    started: float = field(default_factory=time.time)
+    """When it says that it was started, in seconds since 1970."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `running`, `most running`, `prompt_tokens`,
-    `tokens`."""
+    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `lost`, `running`, `most running`,
+    `prompt_tokens`, `tokens`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
@@ -123,6 +129,7 @@ class NullServer:
             "vllm:prompt_tokens_total{}": self.counts["prompt_tokens"],
             "vllm:generation_tokens_total{}": self.counts["tokens"],
             "vllm:num_requests_running{}": self.counts["running"],
+            "process_start_time_seconds": self.started,
         }
         return web.Response(text="".join(f"{name} {float(value)}\n" for name, value in series.items()))
 
@@ -155,6 +162,9 @@ class NullServer:
             after = self.misbehaviour.retry_after_s
             headers = None if after is None else {"Retry-After": str(after)}
             return _error(self.misbehaviour.error_status, "told to fail", headers)
+        if fault == "lost":
+            assert request.transport is not None
+            request.transport.close()
         if fault == "slow":
             await asyncio.sleep(self.misbehaviour.slow_s)
         answer = self._completion(body, digest)
@@ -193,6 +203,7 @@ class NullServer:
             ("malformed", wrong.malformed_share),
             ("truncated", wrong.truncated_share),
             ("slow", wrong.slow_share),
+            ("lost", wrong.lost_share),
         ):
             if draw < share:
                 self._met[digest] += 1
@@ -300,9 +311,12 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, default=100_000, help="answers that are worked on at once")
     parser.add_argument("--error-share", type=float, default=0.0, help="share of requests that fail once")
     parser.add_argument("--malformed-share", type=float, default=0.0, help="share of answers that break off once")
+    parser.add_argument("--answer", help="who writes the answers, as MODULE:FUNCTION; drawn words when left out")
     options = parser.parse_args()
+    module, _, function = (options.answer or "").partition(":")
+    answer = getattr(importlib.import_module(module), function) if module else None
     misbehaviour = Misbehaviour(error_share=options.error_share, malformed_share=options.malformed_share)
-    server = NullServer(latency_s=options.latency, parallel=options.parallel, misbehaviour=misbehaviour)
+    server = NullServer(answer=answer, latency_s=options.latency, parallel=options.parallel, misbehaviour=misbehaviour)
     with run_null_server(server, options.port):
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()

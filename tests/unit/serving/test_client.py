@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import socket
 import time
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from charter.errors import CompletionFailed, ServingError
 from charter.messages import assistant, user
 from charter.serving import Client, Completion, Sampling
-from charter.serving.endpoints import Endpoint, Router
+from charter.serving.client import seconds_of
+from charter.serving.routing import Endpoint, Router
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 HELLO = [user("hello there")]
@@ -185,6 +188,140 @@ async def test_retry_after_is_honoured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("nan", None),
+        ("soon", None),
+        ("inf", math.inf),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_what_retry_after_says(header: str | None, seconds: float | None) -> None:
+    assert seconds_of(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    assert 28 < (seconds_of(formatdate(time.time() + 30, usegmt=True)) or 0) <= 30
+
+
+async def test_an_endpoint_that_asks_for_a_pause_is_asked_nothing_meanwhile() -> None:
+    busy = Misbehaviour(error_share=1, error_status=429, retry_after_s=1.5)
+    with run_null_server(NullServer(misbehaviour=busy)) as server:
+        async with Client([server.url], "null") as client:
+            began = time.monotonic()
+            first = asyncio.create_task(client.complete(HELLO, Sampling(4)))
+            await asyncio.sleep(0.5)
+            assert server.counts["requests"] == 1
+            server.misbehaviour = Misbehaviour()
+            others = [client.complete([user(f"question {i}")], Sampling(4)) for i in range(20)]
+            await asyncio.gather(first, *others)
+            assert time.monotonic() - began > 1.5
+            assert client.retries == 1
+
+
+async def test_a_pause_that_is_longer_than_the_patience_is_not_waited_for() -> None:
+    busy = Misbehaviour(error_share=1, error_status=503, retry_after_s=3600, times=math.inf)
+    with run_null_server(NullServer(misbehaviour=busy)) as server:
+        began = time.monotonic()
+        with pytest.raises(ServingError, match=r"no answer for .* Start the server again"):
+            await ask(server, Sampling(4), patience_s=1.0)
+    assert time.monotonic() - began < 15
+
+
+async def ask_both(one: NullServer, two: NullServer, n: int = 60, **options: float) -> list[Completion]:
+    async with Client([one.url, two.url], "null", **options) as client:  # type: ignore[arg-type]
+        asked = [client.complete([user(f"question {i}")], Sampling(8)) for i in range(n)]
+        return await asyncio.wait_for(asyncio.gather(*asked), 40)
+
+
+@pytest.mark.parametrize(
+    "misbehaviour",
+    [
+        Misbehaviour(error_share=1, error_status=500, times=math.inf),
+        Misbehaviour(error_share=1, error_status=503, times=math.inf),
+        Misbehaviour(error_share=1, error_status=429, retry_after_s=0.1, times=math.inf),
+        Misbehaviour(error_share=1, error_status=401, times=math.inf),
+        Misbehaviour(malformed_share=1, times=math.inf),
+        Misbehaviour(slow_share=1, slow_s=3600, times=math.inf),
+        Misbehaviour(lost_share=1, times=math.inf),
+    ],
+    ids=["500", "503", "429", "401", "malformed", "hangs", "crashes"],
+)
+async def test_one_of_two_endpoints_is_ill_for_ever_and_nothing_is_lost(misbehaviour: Misbehaviour) -> None:
+    with run_null_server() as server:
+        right = await ask(server, Sampling(8), n=60)
+    with run_null_server() as well, run_null_server(NullServer(misbehaviour=misbehaviour)) as ill:
+        assert await ask_both(well, ill, timeout_s=2.0) == right
+    assert well.counts["answered"] == 60
+    assert 10 < ill.counts["requests"] < 60
+
+
+async def test_an_endpoint_that_is_ill_is_left_out_until_it_answers(caplog: pytest.LogCaptureFixture) -> None:
+    ill = Misbehaviour(error_share=1, error_status=503, times=math.inf)
+    with run_null_server() as one, run_null_server(NullServer(misbehaviour=ill)) as two:
+        async with Client([one.url, two.url], "null") as client:
+
+            async def some(name: str) -> None:
+                await asyncio.gather(*(client.complete([user(f"{name} {i}")], Sampling(8)) for i in range(20)))
+
+            await some("ill")
+            retries = client.retries
+            for number in range(20):  # it is looked at meanwhile, and no call pays for that
+                await some(f"while {number}")
+                await asyncio.sleep(0.1)
+            assert client.retries == retries
+            two.misbehaviour = Misbehaviour()
+            while not two.counts["answered"]:
+                await some("again")
+                await asyncio.sleep(0.1)
+            await some("well")
+    assert two.counts["answered"] > 5
+    assert f"{two.url} does not answer (status 503: told to fail); waiting for it to come back" in caplog.text
+    assert f"{two.url} answers again" in caplog.text
+
+
+async def test_all_endpoints_say_502_for_a_while_and_nothing_is_lost() -> None:
+    """As a proxy does whose servers are gone; many calls began before that, and others were answered meanwhile."""
+    servers = [NullServer(latency_s=0.1) for _ in range(2)]
+    with run_null_server(servers[0]) as one, run_null_server(servers[1]) as two:
+        async with Client([one.url, two.url], "null") as client:
+
+            async def asked(number: int) -> Completion:
+                await asyncio.sleep(number * 0.005)
+                return await client.complete([user(f"question {number}")], Sampling(8))
+
+            asking = asyncio.gather(*(asked(i) for i in range(200)))
+            await asyncio.sleep(0.5)
+            for server in servers:
+                server.misbehaviour = Misbehaviour(error_share=1, error_status=502, times=math.inf)
+            await asyncio.sleep(20)
+            before = one.counts["answered"] + two.counts["answered"]
+            for server in servers:
+                server.misbehaviour = Misbehaviour()
+            assert len(await asyncio.wait_for(asking, 30)) == 200
+    assert 0 < before < 200
+
+
+@pytest.mark.slow
+async def test_requests_that_are_themselves_the_trouble_become_the_rows_failures() -> None:
+    """Those that a server always answers with 500 or crashes at, though nothing else is asked any more by then."""
+    troubled = Misbehaviour(error_share=0.05, error_status=500, lost_share=0.05, times=math.inf)
+    with run_null_server(NullServer(misbehaviour=troubled)) as server:
+        async with Client([server.url], "null", patience_s=60) as client:
+            asked = [client.complete([user(f"question {i}")], Sampling(8)) for i in range(100)]
+            ended = await asyncio.gather(*asked, return_exceptions=True)
+    lost = [one for one in ended if isinstance(one, BaseException)]
+    assert 2 <= len(lost) <= 20 and server.counts["answered"] >= 100 - len(lost)
+    assert {one.reason for one in lost if isinstance(one, CompletionFailed)} == {"endpoint-error", "unreachable"}
+
+
+@pytest.mark.parametrize(
     ("misbehaviour", "reason"),
     [
         (Misbehaviour(malformed_share=1, times=99), "malformed-answer"),
@@ -265,7 +402,39 @@ def test_busy_and_lost_endpoints_are_left_out() -> None:
     assert router.choose("hello", 0.0) is other
     home.busy = 0
     home.failed(10.0)
-    assert router.choose("hello", 10.1) is other
-    assert router.choose("hello", 11.0) is home
+    assert router.choose("hello", 10.1) is router.choose("hello", 11.0) is other
+    assert (router.due(10.1), router.due(10.5)) == ([], [home])
     other.failed(10.0)
-    assert router.choose("hello", 10.1) in router.endpoints
+    assert router.choose("hello", 10.1) is None
+    home.succeeded()
+    assert router.choose("hello", 11.0) is home
+    home.rests_until = 12.0
+    assert router.choose("hello", 11.0) is None
+    assert router.choose("hello", 12.0) is home
+
+
+def test_a_call_goes_where_it_has_failed_least() -> None:
+    router = Router.of([f"http://host{i}/v1" for i in range(3)])
+    failed = list[Endpoint | None]()
+    for _ in range(6):
+        failed.append(router.choose("hello", 0.0, [one for one in failed if one]))
+    assert {*failed[:3]} == {*failed[3:]} == {*router.endpoints}
+
+
+def test_errors_are_the_endpoints_fault_when_they_come_in_a_row() -> None:
+    router = Router.of(["http://one/v1", "http://two/v1"])
+    one, two = router.endpoints
+    for at in (1.0, 2.0):
+        one.failed(at, began=at, certain=False)
+    one.succeeded()
+    for at in (3.0, 4.0, 5.0):
+        assert one.is_well(at)
+        one.failed(at, began=at, certain=False)
+    assert not one.is_well(math.inf)
+    for _ in range(2000):
+        one.failed(100.0)
+    assert (router.due(129.0), router.due(130.0)) == ([], [one])
+    two.failed(100.0)
+    assert router.due(105.0) == [one, two]  # none is well
+    router.well_again(two)
+    assert two.is_well(105.0) and router.due(105.0) == [one]

@@ -1,8 +1,11 @@
 """A run that is told to stop: no call begins any more, those that began are kept."""
 
 import asyncio
+import math
 import os
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from charter.errors import BudgetSpent, Interrupted, Stopped
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine, open_store
 from charter.serving.drive import current_drive, drive, interruptible
-from charter.testing.null_server import NullServer, run_null_server
+from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 SAMPLING = Sampling(8)
 
@@ -69,6 +72,25 @@ async def test_tokens_and_minutes_are_budgets_too(tmp_path: Path) -> None:
         with drive(Budget(minutes=0.001)):
             await asyncio.sleep(0.07)
             assert {type(error) for error in await ask_all(spec, 5, "late")} == {BudgetSpent}
+
+
+async def test_a_call_that_waits_to_be_made_again_ends_with_the_minutes(tmp_path: Path) -> None:
+    ill = Misbehaviour(error_share=1, error_status=503, times=math.inf)
+    with run_null_server(NullServer(misbehaviour=ill)) as server, drive(Budget(minutes=0.02)):
+        began = time.monotonic()
+        assert {type(error) for error in await ask_all(spec_of(server, tmp_path), 20)} == {BudgetSpent}
+    assert time.monotonic() - began < 15
+
+
+async def test_what_one_engine_learnt_of_its_servers_the_others_know(tmp_path: Path) -> None:
+    with run_null_server() as server, drive() as driven:
+        spec = replace(spec_of(server, tmp_path), base_urls=(server.url, "http://127.0.0.1:9/v1"))
+        async with open_engine(spec) as one, open_engine(spec) as other:
+            await asyncio.gather(*(one.ask([user(f"row {i}")], SAMPLING) for i in range(40)))
+            assert one.stats.retries > 0
+            await asyncio.gather(*(other.ask([user(f"other {i}")], SAMPLING) for i in range(40)))
+            assert other.stats.retries == 0
+            assert [endpoint.busy for endpoint in driven.router(spec.base_urls).endpoints] == [0, 0]
 
 
 async def test_calls_in_flight_are_finished_after_an_interruption(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
+import functools
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from charter.config import Serving
 from charter.errors import ServingError
 from charter.serving import connect
-from charter.serving.endpoints import Endpoint
+from charter.serving.routing import Endpoint
 from charter.testing.null_server import NullServer, run_null_server
 
 
@@ -62,6 +65,76 @@ def test_a_key_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert connect([server.url], Serving(api_key_env="MY_KEY")).model_name == "null"
 
 
+def test_a_key_does_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it leads: to another host, or to another owner of a port."""
+    monkeypatch.setenv("CHARTER_API_KEY", "sk-secret")
+    keys = list[str | None]()
+
+    class Target(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data": [{"id": "elsewhere"}]}')
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    class Redirecting(Target):
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{target.server_port}/v1/models")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Target) as target, HTTPServer(("127.0.0.1", 0), Redirecting) as first:
+        for server in (target, first):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert connect([f"http://127.0.0.1:{first.server_port}/v1"], Serving()).model_name == "elsewhere"
+        first.shutdown()
+        target.shutdown()
+    assert keys == ["Bearer sk-secret", None]
+
+
+def test_a_server_whose_key_is_not_named() -> None:
+    refused = pytest.raises(ServingError, match=r"none is named for its host\. Name the variable in api_key_env")
+    with run_null_server(NullServer(api_key="k")) as server, refused:
+        connect([server.url], Serving(api_key_env=""))
+
+
+def model_of(folder: Path, weights: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_a_server_that_is_older_than_its_models_files_is_refused(tmp_path: Path) -> None:
+    """It would answer with the old weights, and the answers be kept under the new."""
+    folder = model_of(tmp_path / "model", b"old")
+    with run_null_server(NullServer(root=str(folder))) as server:
+        assert connect([server.url], Serving()).identity.startswith("sha256:")
+    older = NullServer(root=str(folder), started=time.time() - 60)
+    refused = pytest.raises(ServingError, match=r"config\.json, model\.safetensors in .*Start it again")
+    with run_null_server(older) as server, refused:
+        connect([server.url], Serving())
+
+
+def connect_to_both(roots: tuple[str, str], revision: str | None) -> str:
+    one, two = (NullServer(root=root) for root in roots)
+    with run_null_server(one), run_null_server(two):
+        return connect([one.url, two.url], Serving(model_revision=revision)).identity
+
+
+def test_servers_of_one_name_have_the_same_weights(tmp_path: Path) -> None:
+    one, two = (str(model_of(tmp_path / name, name.encode())) for name in ("one", "two"))
+    for roots, revision in (((one, two), None), ((one, two), "r1"), (("/away/one", "/away/two"), None)):
+        with pytest.raises(ServingError, match="they have different weights"):
+            connect_to_both(roots, revision)
+    assert connect_to_both(("/away/one", "/away/two"), "r1") == "served:null@/away/one#r1"
+    assert connect_to_both((one, one), None).startswith("sha256:")
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ServingError, match="Write it as http://HOST:PORT/v1"):
@@ -69,10 +142,6 @@ def test_what_is_no_address(url: str) -> None:
 
 
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
-    import functools
-    import threading
-    from http.server import HTTPServer, SimpleHTTPRequestHandler
-
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -20,6 +20,13 @@ from charter.serving import EngineSpec, Sampling, connect, open_engine
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 
+def test_how_long_a_call_and_a_server_are_waited_for_is_configured(tmp_path: Path) -> None:
+    settings = Serving(timeout_s=20, patience_s=30, api_key_env="MY_KEY")
+    with run_null_server() as server:
+        spec = EngineSpec.of(connect([server.url], settings), str(tmp_path / "store.sqlite"))
+    assert (spec.timeout_s, spec.patience_s, spec.api_key_env) == (20, 30, "MY_KEY")
+
+
 def spec_of(server: NullServer, folder: Path) -> EngineSpec:
     return EngineSpec.of(connect([server.url], Serving()), str(folder / "store.sqlite"), concurrency=16)
 

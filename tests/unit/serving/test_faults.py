@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 
 from charter.config import Serving
 from charter.data.shards import read_rows
-from charter.messages import user
-from charter.serving import EngineSpec, Sampling, connect, open_engine, server_metrics
+from charter.messages import Message, user
+from charter.serving import Completion, EngineSpec, Sampling, connect, open_engine, server_metrics
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 from tests.finished_run import answer, finish_run, settings
 
@@ -57,14 +57,29 @@ def test_faults_that_stay_are_kept_as_failures(tmp_path: Path) -> None:
         assert all(row in right[table] for row in wrong[table])
 
 
+def test_half_of_a_surrogate_pair_in_an_answer_stops_no_run(tmp_path: Path) -> None:
+    """It did: no column takes it, and the store gave it back at every start."""
+
+    def halved(messages: Sequence[Message]) -> str:
+        last = messages[-1]["content"]
+        return answer(messages) + ("\ud83d and \ud83d\ude00" if last == "Question number 3?" else "")
+
+    with run_null_server(NullServer(answer=halved)) as server:
+        first = made(tmp_path / "first", server.url)
+    (row,) = (row for row in first["responses"] if row["row_id"] == "r3")
+    assert row["response"].endswith("\ufffd and \U0001f600")
+    stored = Completion("cut \ud83d", "stop", 1, 1).to_bytes()
+    assert Completion.from_bytes(stored).text == "cut \ufffd"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def start_server(port: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "charter.testing.null_server", "--port", str(port), "--latency", "0.05"]
+def start_server(port: int, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "charter.testing.null_server", "--port", str(port), "--latency", "0.05", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert re.match("http://", process.stdout.readline())

@@ -66,6 +66,24 @@ async def test_it_sums_over_servers_and_counts_the_cache_from_its_first_reading(
             await until(lambda: own.latest == Reading(7, 0.3))
 
 
+async def test_a_server_that_is_started_again_or_gone_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauge, "EVERY_S", 0.05)
+    one, other = Counters(), Counters()
+    one.queries, one.hits = 1_000, 900
+    async with one.serving() as first:
+        async with other.serving() as second:
+            own = Gauge([first, second])
+            async with own.watched():
+                await until(lambda: own.latest == Reading(0, None))
+                one.queries, one.hits, other.queries, other.hits = 1_100, 950, 100, 100
+                await until(lambda: own.latest == Reading(0, 0.75))
+                one.queries, one.hits = 100, 0  # counted since it was started again
+                await until(lambda: own.latest == Reading(0, 0.5))
+        async with own.watched():
+            one.waiting = 2
+            await until(lambda: own.latest == Reading(2, 0.5))
+
+
 async def test_many_engines_read_no_more_often_than_one() -> None:
     one = Counters()
     async with one.serving() as url:

@@ -4,6 +4,8 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -57,6 +59,44 @@ async def test_a_commit_is_on_disk_even_where_the_server_is_set_otherwise(postgr
                 assert store._writer.run(lambda c: c.execute("SHOW synchronous_commit").fetchone()) == ("on",)
         finally:
             admin.execute("ALTER ROLE charter RESET synchronous_commit")
+
+
+def test_a_server_without_a_place_for_one_more_is_waited_for(postgres: str) -> None:
+    """As when the tasks of a large cluster begin at once, while others end."""
+    crowded = postgres.replace("//charter@", "//crowded@")
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE crowded LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 2")
+        admin.execute("GRANT CREATE, CONNECT ON DATABASE postgres TO crowded")
+        try:
+            before = [psycopg.connect(crowded) for _ in range(2)]
+            leaving = [threading.Timer(1.5, one.close) for one in before]
+            for timer in leaving:
+                timer.start()
+            began = time.monotonic()
+            with closing(open_store(crowded)) as store:
+                assert store.stats().entries == 0
+            assert 1.0 < time.monotonic() - began < 30
+        finally:
+            admin.execute("DROP OWNED BY crowded; DROP SCHEMA IF EXISTS charter CASCADE; DROP ROLE crowded")
+
+
+async def test_a_store_whose_server_is_away_is_closed_at_once(postgres: str, postgres_server: PostgresServer) -> None:
+    """What was acknowledged is kept; what waits is not, and after Ctrl-C nobody waits a minute for that."""
+    store = open_store(postgres)
+    await store.put(key(0), b"zero")
+    await asyncio.to_thread(postgres_server.stop, "immediate")
+    try:
+        waiting = [asyncio.create_task(store.put(key(i), b"late")) for i in range(1, 4)]
+        await asyncio.sleep(0.7)
+        began = time.monotonic()
+        await asyncio.to_thread(store.close)
+        assert time.monotonic() - began < 5
+        ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+        assert {type(error) for error in ended} == {StoreError}
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+    with closing(open_store(postgres)) as again:
+        assert await again.get(key(0)) == b"zero"
 
 
 def test_no_server(postgres_server: PostgresServer) -> None:
