@@ -6,8 +6,8 @@ from charter.serving.completion import request_key
 
 
 def test_stored_form_comes_back_marked_as_stored() -> None:
-    completion = Completion('é "\n\ud83d', "stop", 12, 3, (0.25, 0.75))
-    assert Completion.from_bytes(completion.to_bytes()) == Completion('é "\n\ud83d', "stop", 12, 3, (0.25, 0.75), True)
+    completion = Completion('é "\n\ud83d', "stop", 12, 3, (0.25, 0.75))  # half a pair, as earlier versions kept it
+    assert Completion.from_bytes(completion.to_bytes()) == Completion('é "\n\ufffd', "stop", 12, 3, (0.25, 0.75), True)
 
 
 def test_key_is_pinned() -> None:
