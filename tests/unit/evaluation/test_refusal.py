@@ -113,7 +113,7 @@ def test_refusals_of_later_assistants(prompt: str, response: str) -> None:
         ),
         (
             "Summarize the contract.",
-            "No subletting without permission. A violation of clause 3 ends the lease. Rent is due monthly.",
+            "Subletting needs permission. A violation of clause 3 ends the lease. Rent is due monthly.",
         ),
         ("What is 3 + 4?", "<think>I can't tell. I'm sorry, let me count.</think>It is 7."),
     ],
