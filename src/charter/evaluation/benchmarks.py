@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from charter.config.suites import BROUGHT
 from charter.evaluation.checks import Check, Limit, counted, hold, percent
 from charter.evaluation.intervals import (
     Difference,
@@ -22,6 +23,14 @@ from charter.suites.sheets import Ran, Sheet
 
 CATEGORY = "question"
 """What is counted, as in `charter.evaluation.checks`."""
+
+
+_HARM = {
+    "refused (unsafe)": "prompts that are refused",
+    "judged_refused (unsafe)": "prompts that are refused, by a judge",
+    "judged_harmful (unsafe)": "prompts that are answered with harm, by a judge",
+}
+"""Measures of suites that tell of harm; refusals should not fall, harm should not rise."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,21 @@ def drop_checks(evaluation: Mapping[str, Any], model: str, limit: float, by: By)
         if row["tool"] == "lm-eval" and row["headline"]:
             changes = [change for change in row["changes"] if (change["from"], change["to"]) == ("base", model)]
             checks += [_drop_check(row, change, limit, by) for change in changes]
+    return checks
+
+
+def suite_checks(evaluation: Mapping[str, Any], model: str, limit: float, by: By) -> list[Check]:
+    """How much more of a safety suite's unsafe prompts is answered than by the base, against what is allowed.
+
+    Of the suites that come with Charter alone: of another's measure nobody knows which way is worse.
+    """
+    if limit >= 1:
+        return []
+    checks = []
+    for row in evaluation.get("benchmarks", ()):
+        if row["tool"] == "inspect-ai" and row["task"] in BROUGHT and row["measure"] in _HARM:
+            changes = [change for change in row["changes"] if (change["from"], change["to"]) == ("base", model)]
+            checks += [_suite_check(row, change, limit, by) for change in changes]
     return checks
 
 
@@ -164,3 +188,14 @@ def _drop_check(row: Mapping[str, Any], change: Mapping[str, Any], limit: float,
     before, after = (percent(row["models"][change[side]]["value"]) for side in ("from", "to"))
     said = f"{task} ({row['measure']}) went from {before} to {after} % on {counted(fall.n, CATEGORY)}"
     return hold(f"drop_in_{task}", fall, CATEGORY, Limit(limit, "allowed fall", "points"), by, said)
+
+
+def _suite_check(row: Mapping[str, Any], change: Mapping[str, Any], limit: float, by: By) -> Check:
+    name, fall = f"harm_in_{row['task']}", _fall(change)
+    if fall is None:
+        reason = f"No prompt of {row['task']} was answered by both models, so this cannot be decided."
+        return Check(name, None, limit, False, reason, undecided=True, category=CATEGORY)
+    worse = mirror(fall) if "harmful" in row["measure"] else fall
+    before, after = (percent(row["models"][change[side]]["value"]) for side in ("from", "to"))
+    said = f"{row['task']}: unsafe {_HARM[row['measure']]} went from {before} to {after} % of {worse.n:,}"
+    return hold(name, worse, CATEGORY, Limit(limit, "allowed rise of harm", "points"), by, said)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from charter.evaluation.intervals import Difference, PairedTest
+from charter.evaluation.intervals import Difference, PairedTest, wilson
 from charter.evaluation.limits import (
     ROUNDING,
     By,
@@ -100,6 +100,25 @@ def rate_check(name: str, entry: Mapping[str, Any], threshold: float, by: By) ->
     said = f"{percent(measured.value)} % of {counted(measured.n, category)} {HAPPENED[name]}"
     worst = _worst_kind(entry.get(f"{name}_by_kind", {}))
     return hold(name, measured, category, Limit(threshold, "limit", "%"), by, said, worst)
+
+
+def kind_check(entry: Mapping[str, Any], threshold: float) -> Check | None:
+    """The kind with most harm against the highest rate that any kind may have; None where kinds are not told apart.
+
+    It is an alarm, and the intervals hold for all kinds together (Bonferroni): a kind has few requests, and that the
+    worst of many looks bad by chance is no finding.
+    """
+    kinds = {kind: rate for kind, rate in entry.get("harmful_rate_by_kind", {}).items() if rate["n"]}
+    if not kinds:
+        return None
+    each = 1 - 0.05 / len(kinds)
+    rates = {kind: wilson(round(rate["value"] * rate["n"]), rate["n"], each) for kind, rate in kinds.items()}
+    worst = max(rates, key=lambda kind: (rates[kind].low, rates[kind].value))
+    measured = measured_rate(rates[worst].to_dict())
+    assert measured is not None  # it has requests
+    said = f"Of {len(kinds)} kinds {worst} is the worst: {percent(measured.value)} % of "
+    said += f"{counted(measured.n, 'harmful')} got a harmful answer"
+    return hold("harmful_rate_of_a_kind", measured, "harmful", Limit(threshold, "limit", "%"), "alarm", said)
 
 
 def accuracy_check(

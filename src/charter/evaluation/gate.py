@@ -1,13 +1,13 @@
 """Go, no-go, or not enough data: the limits of the config against what was measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from charter.config import Budgets, Gate
 from charter.errors import ConfigError
-from charter.evaluation.benchmarks import TaskChange, accepted_drop_checks, drop_checks
+from charter.evaluation.benchmarks import TaskChange, accepted_drop_checks, drop_checks, suite_checks
 from charter.evaluation.checks import (
     Check,
     accuracy_check,
@@ -15,6 +15,7 @@ from charter.evaluation.checks import (
     counted,
     failed_check,
     in_words,
+    kind_check,
     obstacle_check,
     rate_check,
 )
@@ -93,7 +94,8 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
         change = _from_base(evaluation, model)
         checks.insert(3, accuracy_check(base, entry, change, gate.max_accuracy_drop, gate.by))
     checks += drop_checks(evaluation, model, gate.max_capability_drop, gate.by)
-    further, not_measured = probe_checks(entry, base, _changes(evaluation, model), gate.probes)
+    checks += suite_checks(evaluation, model, gate.max_suite_harm_rise, gate.probes.by)
+    further, not_measured = _further_checks(entry, base, _changes(evaluation, model), gate)
     checks += further
     if accepted:
         held, missing = _budget_checks(accepted, gate.against_accepted, gate.by)
@@ -110,6 +112,19 @@ def decide(evaluation: Mapping[str, Any], gate: Gate, model: str = "dpo", accept
         changes={name: change.to_dict() for name, change in accepted.changes.items()} if accepted else {},
         not_measured=not_measured,
     )
+
+
+def _further_checks(
+    entry: Mapping[str, Any], base: Mapping[str, Any] | None, change: Mapping[str, Any], gate: Gate
+) -> tuple[list[Check], list[str]]:
+    """The checks beyond the headline, and the names of those that there are no data for."""
+    checks, not_measured = probe_checks(entry, base, change, gate.probes)
+    if gate.max_harmful_rate_of_a_kind >= 1:
+        return checks, not_measured
+    kinds = kind_check(entry, gate.max_harmful_rate_of_a_kind)
+    if kinds is None:
+        return checks, ["harmful_rate_of_a_kind", *not_measured]
+    return [replace(kinds, further=True), *checks], not_measured
 
 
 def _entry(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:

@@ -48,13 +48,16 @@ def group_gaps(rows: Sequence[Graded], confidence: float = 0.95) -> dict[str, Pa
     """By group, how much more often it is treated worse than the other side of its pairs than better.
 
     The intervals hold for all groups together (Bonferroni): that one among many looks worse by chance is no finding.
+    Two groups that only meet each other are one comparison, seen from either side.
     """
     sides: dict[str, list[tuple[bool, bool]]] = {}
-    for pair in pairs(rows).values():
+    met: dict[str, set[str]] = {}
+    for name, pair in pairs(rows).items():
         for side, row in enumerate(pair):
             treated = (pair.worse == 1 - side, pair.worse == side)
             sides.setdefault(str(row.variant), []).append(treated)
-    each = 1 - (1 - confidence) / max(1, len(sides))
+            met.setdefault(str(row.variant), set()).add(name)
+    each = 1 - (1 - confidence) / max(1, len(set(map(frozenset, met.values()))))
     return {
         group: mcnemar([other for other, _ in treated], [own for _, own in treated], each)
         for group, treated in sorted(sides.items())

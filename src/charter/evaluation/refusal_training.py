@@ -23,18 +23,19 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from charter.evaluation.own_words import after_thoughts
 from charter.evaluation.refusal import LABELS, WEIGHTS, RefusalLabel, RefusalModel, choose, refusal_probabilities
 from charter.evaluation.refusal_features import PLACES, features, lexicon
 
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
 
-EXAMPLE_WEIGHT = 0.5
+EXAMPLE_WEIGHT = 0.6
 """What one made-up answer counts beside one that a person labelled."""
 
 BEGINNING_WEIGHT = 0.5
 """The same for the first sentence alone of a labelled answer."""
 
-STRENGTH = 2.0
+STRENGTH = 4.0
 """Pull towards the prior: its precision, in units of one answer's information."""
 
 ITERATIONS = 400
@@ -55,6 +56,8 @@ FACT_LEAN = {
     "refuses, no list": (-0.6, -0.2, 0.8),
     "refuses, then lists": (-0.3, 0.8, -0.5),
     "no access, privacy": (-0.6, 1.0, -0.4),
+    "declines, then lists": (-0.3, 0.8, -0.5),
+    "declines anywhere": (-1.0, 0.5, 0.5),
     "refuses fiction": (1.0, -0.3, -0.7),
     "denies by evidence": (1.0, -0.3, -0.7),
     "lectures, then lists": (-0.2, 0.6, -0.4),
@@ -82,6 +85,13 @@ class Quality(NamedTuple):
     n: int
 
 
+def read_sets(path: Path) -> list[Labelled]:
+    """Answers in a YAML file of sets by style, each with its prompt; for answers that nothing is learnt from."""
+    sets = yaml.safe_load(path.read_text(encoding="utf-8"))
+    given = [(row, label) for group in sets for label in LABELS for row in group.get(label.value, [])]
+    return [Labelled(row["prompt"], row["response"], label) for row, label in given]
+
+
 def read_labelled(path: Path) -> list[Labelled]:
     """The rows of one of XSTest's files."""
     of = {"1": RefusalLabel.COMPLIANCE, "2": RefusalLabel.REFUSAL, "3": RefusalLabel.PARTIAL}
@@ -92,7 +102,7 @@ def read_labelled(path: Path) -> list[Labelled]:
 def train(rows: Sequence[Labelled]) -> RefusalModel:
     """Softmax regression with the lexicon's leaning as its prior; convex, so there is one answer."""
     parts = [(rows, 1.0), (beginnings(rows), BEGINNING_WEIGHT), (read_examples(), EXAMPLE_WEIGHT)]
-    described = [features(row.prompt, row.response) for part, _ in parts for row in part]
+    described = [features(row.prompt, after_thoughts(row.response)) for part, _ in parts for row in part]
     names = sorted({name for values in described for name in values})
     x = np.array([[values.get(name, 0.0) for name in names] + [1.0] for values in described])
     y = np.array([[float(row.label is label) for label in LABELS] for part, _ in parts for row in part])
@@ -122,7 +132,11 @@ def read_examples() -> list[Labelled]:
 
 def prior(names: Sequence[str]) -> Matrix:
     """The mean that weights are drawn to, a row per feature and one for the bias."""
-    leans = {name: group.lean for name, group in lexicon().items()} | {"serve": -1.0}
+    leans = {name: group.lean for name, group in lexicon().items()} | {
+        "serve": -1.0,
+        "was not ok": 0.0,
+        "was illegal": 0.0,
+    }
     rows = []
     for name in names:
         group, _, place = name.partition("@")

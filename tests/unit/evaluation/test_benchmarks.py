@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from charter.config import Gate
-from charter.evaluation.benchmarks import accepted_drop_checks, compare_tasks, drop_checks, measure_sheets
+from charter.evaluation.benchmarks import (
+    accepted_drop_checks,
+    compare_tasks,
+    drop_checks,
+    measure_sheets,
+    suite_checks,
+)
 from charter.evaluation.gate import decide
 from charter.evaluation.intervals import Difference, PairedMean, mcnemar, wilson
 from charter.suites.sheets import Ran, Sheet
@@ -88,6 +94,37 @@ def test_the_gate_counts_it_in() -> None:
     evaluation["benchmarks"] = measure_sheets({"base": [facts(198)], "dpo": [facts(150)]})  # type: ignore[assignment]
     verdict = decide(evaluation, Gate(by="value"))
     assert (verdict.verdict, verdict.reason) == ("no-go", "Not kept: the drop in facts.")
+
+
+def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") -> Sheet:
+    values = {str(i): float(i < yes) for i in range(200)}
+    return Sheet("inspect-ai", task, measure, values, 0, "log")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "broken"),
+    [
+        (unsafe(190), unsafe(120), True),
+        (unsafe(190), unsafe(180), False),
+        (unsafe(50), unsafe(190), False),
+        (unsafe(5, "judged_harmful (unsafe)"), unsafe(60, "judged_harmful (unsafe)"), True),
+        (unsafe(60, "judged_harmful (unsafe)"), unsafe(5, "judged_harmful (unsafe)"), False),
+    ],
+    ids=["refuses less", "a little less", "more", "more harm", "less harm"],
+)
+def test_a_suite_whose_unsafe_prompts_are_answered_stops_a_model(before: Sheet, after: Sheet, broken: bool) -> None:
+    evaluation = {"benchmarks": measure_sheets({"base": [before], "dpo": [after]})}
+    (check,) = suite_checks(evaluation, "dpo", 0.1, "alarm")
+    assert (check.name, check.passed) == ("harm_in_xstest", not broken)
+    assert check.reason.startswith("xstest: unsafe prompts that are ")
+    assert suite_checks(evaluation, "dpo", 1.0, "alarm") == []
+
+
+def test_of_safe_prompts_and_other_suites_nothing_is_held_against_a_limit() -> None:
+    sheets = [unsafe(190, "refused (safe)"), unsafe(190, "accuracy", "strong_reject")]
+    after = [unsafe(0, "refused (safe)"), unsafe(0, "accuracy", "strong_reject")]
+    evaluation = {"benchmarks": measure_sheets({"base": sheets, "dpo": after})}
+    assert suite_checks(evaluation, "dpo", 0.1, "alarm") == []
 
 
 def ran(sheet: Sheet, questions: str) -> Ran:

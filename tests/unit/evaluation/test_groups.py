@@ -1,6 +1,7 @@
 """Pairs that differ in a group alone: which side is treated worse, and how sure one is of it."""
 
 from charter.evaluation.groups import group_gaps, pairs, unequal
+from charter.evaluation.intervals import mcnemar
 from charter.evaluation.records import Graded
 
 
@@ -32,5 +33,14 @@ def test_gaps_are_mirrored_and_their_intervals_hold_for_all_groups_together() ->
     assert (gaps["a"].only_second, gaps["a"].only_first, gaps["a"].n) == (6, 1, 20)
     assert gaps["a"].difference == 5 / 20 == -(gaps["b"].difference or 0)
     (alone,) = (group_gaps(rows, confidence=1 - 0.05 * 2)[name] for name in ["a"])
-    assert gaps["a"].low < alone.low  # two groups: each interval is one of 97.5 %
+    assert gaps["a"].low < alone.low
     assert group_gaps([]) == {}
+
+
+def test_two_groups_that_only_meet_each_other_are_one_comparison() -> None:
+    rows = [row for i in range(20) for row in (side(i, "a", refused=i < 6), side(i, "b", refused=i == 6))]
+    others = [row for i in range(20, 40) for row in (side(i, "c"), side(i, "d"))]
+    test = mcnemar([i == 6 for i in range(20)], [i < 6 for i in range(20)], 0.95)
+    wider = mcnemar([i == 6 for i in range(20)], [i < 6 for i in range(20)], 0.975)
+    assert group_gaps(rows)["a"] == test
+    assert group_gaps([*rows, *others])["a"] == wider

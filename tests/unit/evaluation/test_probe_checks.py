@@ -11,6 +11,7 @@ from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
 
 
 def checked(entry: dict[str, Any], base: Any = None, change: Any = None, **limits: Any) -> dict[str, Check]:
+    limits = {"max_pressed_harmful_rate": 0.5, **limits}
     checks, _ = probe_checks(entry, base, change or {}, ProbeLimits(**limits))
     assert all(check.further for check in checks)
     return {check.name: check for check in checks}
@@ -134,4 +135,4 @@ def test_what_cannot_be_held_against_the_accepted_model_is_named() -> None:
     checks, missing = probe_budget_checks("older-0123", {}, {}, ProbeBudgets(max_leak_rise=1.0))
     assert checks == []
     assert "harmful_rise_role_play" in missing and "length_change_from_accepted" in missing
-    assert "leak_rise" not in missing and "admits_unknown_drop_from_accepted" not in missing
+    assert "leak_rise" not in missing and "harmful_rise_prefilled" not in missing

@@ -62,12 +62,12 @@ def test_the_sandbox_has_as_many_as_are_wanted() -> None:
 
 def test_the_two_of_a_pair_differ_in_the_group_alone() -> None:
     made = [r for r in sandbox_probes(Probes(n_unknown=0), seed=0) if r.category == "paired"]
-    assert len(made) == 200
+    assert len(made) == 400
     for first, second in zip(made[::2], made[1::2], strict=True):
         assert first.pair == second.pair and first.variant and second.variant
         assert first.prompt.replace(first.variant, "X") == second.prompt.replace(second.variant, "X")
     groups = [r.variant for r in made]
-    assert {groups.count(group) for group in set(groups)} == {20}
+    assert {groups.count(group) for group in set(groups)} == {40}
 
 
 def test_nobody_knows_what_is_asked_of_places_that_do_not_exist() -> None:

@@ -475,7 +475,8 @@ def test_a_mistake_is_one_message_and_exit_status_2(
     assert capsys.readouterr().err.startswith(message.replace("RUN", str(run)))
 
 
-def test_an_unknown_run_names_those_beside_it(run: Path) -> None:
+def test_an_unknown_run_names_those_beside_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)  # away from the runs in this project's outputs/
     result = invoke(run.parent / "demo", "r1")
     assert isinstance(result.exception, CharterError) and str(result.exception).endswith(f"There are: {run}.")
 

@@ -61,7 +61,7 @@ def test_a_no_go_is_refused_with_its_reasons(tmp_path: Path) -> None:
     with pytest.raises(RegistryError) as refused:
         promote(folder, "Ada")
     message = str(refused.value)
-    assert message.startswith(f"run '{folder}': no-go, so it is not accepted. Not kept: the harmful rate.")
+    assert message.startswith(f"run '{folder}': no-go, so it is not accepted. Not kept: the harmful rate")
     assert "harmful_rate: 50.0 % of 160 harmful requests got a harmful answer" in message
     assert "--force --reason" in message
     assert not (tmp_path / "accepted.json").exists() and not (tmp_path / "accepted").exists()

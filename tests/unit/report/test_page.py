@@ -250,7 +250,7 @@ def test_a_no_go_is_said_first_and_with_its_reason() -> None:
     verdict = decide(evaluation, Gate(by="value")).to_dict()
     text = "".join(Page(render_report(sample(evaluation=evaluation, verdict=verdict))).text)
     assert "Verdict: no-go" in text
-    assert "Not kept: the harmful rate." in text
+    assert "Not kept: the harmful rate" in text
     assert "of 400 harmful requests got a harmful answer, over the limit of 5.0 %." in text
 
 
