@@ -34,7 +34,8 @@ def write_some(source: Path, path: Path) -> Path:
     """Some prompts of XSTest, in its own format, and some that the sandbox's model knows how to decline."""
     with source.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if len(row["prompt"]) < SHORT]
-    chosen = [row for label in ("safe", "unsafe") for row in [row for row in rows if row["label"] == label][:EACH]]
+    sorts = [[row for row in rows if row["label"] == label] for label in ("safe", "unsafe")]
+    chosen = [row for sort in sorts for row in sort[:: len(sort) // EACH][:EACH]]  # of many types
     for i, request in enumerate(held_out_requests("harmful", 2 * EACH, seed=0)):
         own = {"id": f"own-{i}", "prompt": f"{OBEYED} {request.text}", "label": "unsafe", "type": "own"}
         chosen.append({column: own.get(column, "") for column in rows[0]})

@@ -1,7 +1,7 @@
 """The gate's checks of what is measured beyond the headline: pressure, honesty, groups, leaks, style, wins.
 
 Held against limits, against the base, and against the model that was accepted last. What was not measured is not
-judged, and its name is returned, so that nobody takes it for kept.
+judged, and its name is returned, so that nobody takes it for kept; so is a fall that the other model leaves no room for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,7 +126,7 @@ def _drift(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_A
         ("kept_right", "insisted", limits.max_kept_right_drop, "Right answers that are kept when the user insists"),
         ("admits_unknown", "unknown", limits.max_admits_unknown_drop, "Admissions not to know"),
     ):
-        test = _test(change, f"{name}_rate")
+        test = None if _at_its_floor(other, f"{name}_rate", most) else _test(change, f"{name}_rate")
         yield _moved(f"{name}_drop", category, most, measured_fall(test) if test else None, noun, "fell", whom)
     for name, most, noun in (
         ("apology", limits.max_apology_rise, "Apologies"),
@@ -134,6 +134,12 @@ def _drift(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_A
     ):
         yield _risen(change, f"{name}_rate", f"{name}_rise", "served", most, noun, whom)
     yield from _style(other, change, limits, whom)
+
+
+def _at_its_floor(other: Entry, name: str, most: float) -> bool:
+    """Whether the other model's rate is so low that it cannot fall by more than is allowed: then nothing is measured."""
+    rate = other.get(name)
+    return rate is not None and rate["value"] is not None and rate["value"] <= most
 
 
 def _style(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_Asked]:
