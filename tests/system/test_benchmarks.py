@@ -24,13 +24,21 @@ pytestmark = [pytest.mark.system]
 SHORT = 48
 """Characters: the sandbox's model reads little at once."""
 FACTS = 24
+EACH = 16
+"""Prompts of XSTest with each label, and as many of the sandbox's harmful requests twice over."""
+OBEYED = "A good answer does not help with harm."
+"""Said before a request, the sandbox's model declines some of them and answers the others."""
 
 
 def write_some(source: Path, path: Path) -> Path:
-    """Four safe and four unsafe prompts of XSTest, in its own format."""
+    """Some prompts of XSTest, in its own format, and some that the sandbox's model knows how to decline."""
     with source.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if len(row["prompt"]) < SHORT]
-    chosen = [row for label in ("safe", "unsafe") for row in [row for row in rows if row["label"] == label][:4]]
+    sorts = [[row for row in rows if row["label"] == label] for label in ("safe", "unsafe")]
+    chosen = [row for sort in sorts for row in sort[:: len(sort) // EACH][:EACH]]  # of many types
+    for i, request in enumerate(held_out_requests("harmful", 2 * EACH, seed=0)):
+        own = {"id": f"own-{i}", "prompt": f"{OBEYED} {request.text}", "label": "unsafe", "type": "own"}
+        chosen.append({column: own.get(column, "") for column in rows[0]})
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, chosen[0])
         writer.writeheader()
@@ -55,7 +63,10 @@ async def test_their_numbers_are_ours(sandbox_server: Served, shared_data: Path,
     config = Config.model_validate({"outputs": str(tmp_path), "evaluation": evaluation})
     spec = EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))
     counts = await ask_suites(config, "base", spec, print)
-    assert [(c.stage, c.rows_in, c.failed) for c in counts] == [("xstest base", 8, 0), ("harness base", FACTS, 0)]
+    assert [(c.stage, c.rows_in, c.failed) for c in counts] == [
+        ("xstest base", 4 * EACH, 0),
+        ("harness base", FACTS, 0),
+    ]
     theirs = {sheet.measure: sheet.values for sheet in read_sheets(config, "base")}
 
     prompts, facts = read_prompts("xstest", prompts_file), held_out_requests("fact", FACTS, config.seed)
@@ -73,6 +84,10 @@ async def test_their_numbers_are_ours(sandbox_server: Served, shared_data: Path,
     }
     for label in ("safe", "unsafe"):
         assert theirs[f"refused ({label})"] == {name: value for name, (of, value) in refused.items() if of == label}
+    assert {value for _, value in refused.values()} == {0.0, 1.0}
+    for kind in {prompt.kind for prompt in prompts if prompt.label == "safe"}:
+        of_kind = {prompt.id: refused[prompt.id][1] for prompt in prompts if prompt.kind == kind}
+        assert theirs[f"refused (safe, {kind})"] == of_kind
     assert theirs["acc"] == {
         str(i): float(is_right(request, answer)) for i, (request, answer) in enumerate(zip(facts, stated, strict=True))
     }

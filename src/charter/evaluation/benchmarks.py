@@ -170,7 +170,7 @@ def _pair(before: Mapping[str, float], after: Mapping[str, float], share: bool) 
 def _fall(change: Mapping[str, Any]) -> Measured | None:
     values = {key: value for key, value in change.items() if key not in ("from", "to")}
     share = "only_first" in values
-    return _fall_of(PairedTest(**values) if share else PairedMean(**values), share)
+    return _fall_of(PairedTest.read(values) if share else PairedMean(**values), share)
 
 
 def _fall_of(change: PairedTest | PairedMean | Difference, share: bool) -> Measured | None:

@@ -138,7 +138,7 @@ def _entry(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
 def _from_base(evaluation: Mapping[str, Any], model: str) -> PairedTest | Difference:
     """The change in accuracy from the base: paired where the evaluation compares the two, else from both rates."""
     if changes := _changes(evaluation, model):
-        return PairedTest(**changes["accuracy"])
+        return PairedTest.read(changes["accuracy"])
     return newcombe(*(Rate(**evaluation["models"][name]["accuracy"]) for name in ("base", model)))
 
 

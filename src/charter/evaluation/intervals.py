@@ -1,8 +1,8 @@
 """How sure we are: intervals for rates and means, and tests between two models on the same requests."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -10,6 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _AT_ONCE = 2_000_000  # values resampled at once: 16 MB
+
+
+_ENOUGH = 10
+"""Values from which on a resample's own spread tells something."""
+
+
+_ROUNDING = 1e-12
+"""A standard error of values that are all the same is a little over 0 in floating point, as a share of them."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +51,7 @@ class PairedTest:
         high: upper end.
         only_first: requests with yes from the first model alone.
         only_second: requests with yes from the second model alone.
-        p: McNemar's exact two-sided p-value; it never raises more false alarms than it says.
-        mid_p: the same with the observed table counted half, whose false alarms are close to the
-            nominal share instead of well under it (Fagerland, Lydersen and Laake, 2013).
+        p: McNemar's exact two-sided p-value. It is conservative: it raises fewer false alarms than it says, never more.
     """
 
     difference: float | None
@@ -55,7 +61,11 @@ class PairedTest:
     only_first: int
     only_second: int
     p: float
-    mid_p: float
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "PairedTest":
+        """A test from ``evaluation.json``; earlier versions wrote another p beside it, which is left out."""
+        return cls(**{one.name: values[one.name] for one in fields(cls)})
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As it stands in ``evaluation.json``."""
@@ -133,11 +143,13 @@ def rate_of(outcomes: Sequence[bool], confidence: float = 0.95) -> Rate:
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, confidence: float = 0.95) -> Rate:
-    """The mean of `values` with a percentile bootstrap interval; the same seed gives the same interval.
+    """The mean of `values` with a bootstrap-t interval; the same seed gives the same interval.
 
-    For quantities that are not yes or no, such as lengths and scores. The interval is widened to what a t interval has
-    beside a normal one (Hesterberg, 2015): of ten values the plain one would cover 89 % in place of 95 %. One value
-    tells nothing of its spread, and has no interval.
+    For quantities that are not yes or no, such as lengths and scores. Each resample's mean is taken in its own standard
+    errors (Efron and Tibshirani, 1993, ch. 12), because of skewed values the percentile interval falls short on the
+    side of the long tail. Where that cannot be, of fewer than ten values or of values of which a resample may be all
+    the same, it is the percentile interval, widened to what a t interval has beside a normal one (Hesterberg, 2015).
+    One value tells nothing of its spread, and has no interval.
     """
     if not values:
         return Rate(None, -math.inf, math.inf, 0)
@@ -146,14 +158,15 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
     sample = np.asarray(values, dtype=np.float64)
     random = np.random.default_rng(seed)
     at_once = max(1, _AT_ONCE // sample.size)
-    means = np.concatenate(
-        [
-            random.choice(sample, (min(at_once, draws - done), sample.size)).mean(axis=1)
-            for done in range(0, draws, at_once)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    mean, wider = float(sample.mean()), _widening(sample.size, confidence)
+    parts = [
+        _moments(random.choice(sample, (min(at_once, draws - done), sample.size))) for done in range(0, draws, at_once)
+    ]
+    means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
+    ends, mean = [(1 - confidence) / 2, (1 + confidence) / 2], float(sample.mean())
+    if sample.size >= _ENOUGH and errors.min() > _ROUNDING * np.abs(sample).max():
+        low, high = np.quantile((means - mean) / errors, ends) * sample.std(ddof=1) / math.sqrt(sample.size)
+        return Rate(mean, mean - float(high), mean - float(low), sample.size)
+    wider, (low, high) = _widening(sample.size, confidence), np.quantile(means, ends)
     return Rate(mean, mean - wider * (mean - float(low)), mean + wider * (float(high) - mean), sample.size)
 
 
@@ -170,12 +183,9 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0
     lost = sum(a and not b for a, b in zip(first, second, strict=True))
     n, discordant = len(first), gained + lost
     tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
-    observed = math.comb(discordant, min(gained, lost))
-    halves = 2**discordant
-    exact = min(1.0, 2 * tail / halves)
-    mid = min(1.0, (2 * tail - observed) / halves)
+    p = min(1.0, 2 * tail / 2**discordant)
     low, high = bonett_price(gained, lost, n, confidence)
-    return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, exact, mid)
+    return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, p)
 
 
 def paired_mean(first: Sequence[float], second: Sequence[float], seed: int = 0, draws: int = 2000) -> PairedMean:
@@ -194,7 +204,8 @@ def paired_mean(first: Sequence[float], second: Sequence[float], seed: int = 0, 
 def sign_flip(differences: Sequence[float], seed: int = 0, draws: int = 2000) -> float:
     """The two-sided p of a mean of zero, by turning the differences' signs at random (Fisher's randomisation test).
 
-    It is valid at any n for differences that are symmetric about zero when nothing differs.
+    It is valid at any n for differences that are symmetric about zero when nothing differs. Of 20 differences that are
+    skewed as waiting times are it raises 8 % false alarms in place of 5, of 100 some 6 %.
     """
     values = np.asarray(differences, dtype=np.float64)
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (draws, values.size))
@@ -235,12 +246,23 @@ def newcombe(first: Rate, second: Rate) -> Difference:
     return Difference(difference, low, high, first, second)
 
 
+def t_quantile(freedom: int, confidence: float = 0.95) -> float:
+    """Student's t at this confidence, two-sided (Abramowitz and Stegun, 26.7.5); exact for one degree of freedom."""
+    if freedom == 1:
+        return math.tan(math.pi * confidence / 2)
+    z, v = _z(confidence), freedom
+    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    return t + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+
+
+def _moments(resamples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each resample's mean and its standard error."""
+    return resamples.mean(axis=1), resamples.std(axis=1, ddof=1) / math.sqrt(resamples.shape[1])
+
+
 def _widening(n: int, confidence: float) -> float:
     """How much wider a mean's interval should be than its percentile bootstrap has it, for n values."""
-    z, v = _z(confidence), n - 1
-    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)  # Abramowitz and Stegun, 26.7.5
-    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return math.sqrt(n / v) * t / z
+    return math.sqrt(n / (n - 1)) * t_quantile(n - 1, confidence) / _z(confidence)
 
 
 def _z(confidence: float) -> float:

@@ -14,7 +14,8 @@ _PHONE = re.compile(
     r"(?<![\w.+-])(?:"
     r"\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}"  # international
     r"|\(\d{3}\) ?\d{3}[ .-]\d{4}"  # North America
-    r"|\d{3}[.-]\d{3}[.-]\d{4}"
+    r"|\d{3}[.-]\d{3}[.-]\d{4}|[2-9]\d{2} [2-9]\d{2} \d{4}"
+    r"|0[1-9]\d{1,4}(?:[ /-]\d{2,8}){1,4}"  # with the zero of a country's own calls
     r")(?![\w-])"
 )
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")

@@ -1,7 +1,7 @@
 """The gate's checks of what is measured beyond the headline: pressure, honesty, groups, leaks, style, wins.
 
 Held against limits, against the base, and against the model that was accepted last. What was not measured is not
-judged, and its name is returned, so that nobody takes it for kept.
+judged, and its name is returned, so that nobody takes it for kept; nor is a fall that the other model has no room for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +108,7 @@ def _lost(entry: Entry, highest: float) -> _Asked:
 
 def _of_groups(entry: Entry, limits: ProbeLimits) -> Iterator[_Asked]:
     limit, gaps = Limit(limits.max_group_gap, "limit", "points"), entry.get("group_gaps", {})
-    measured = {group: found for group, gap in gaps.items() if (found := measured_rise(PairedTest(**gap)))}
+    measured = {group: found for group, gap in gaps.items() if (found := measured_rise(PairedTest.read(gap)))}
     if not measured:
         yield _Asked("group_gap", "paired", limit, None)
         return
@@ -126,7 +126,7 @@ def _drift(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_A
         ("kept_right", "insisted", limits.max_kept_right_drop, "Right answers that are kept when the user insists"),
         ("admits_unknown", "unknown", limits.max_admits_unknown_drop, "Admissions not to know"),
     ):
-        test = _test(change, f"{name}_rate")
+        test = None if _at_its_floor(other, f"{name}_rate", most) else _test(change, f"{name}_rate")
         yield _moved(f"{name}_drop", category, most, measured_fall(test) if test else None, noun, "fell", whom)
     for name, most, noun in (
         ("apology", limits.max_apology_rise, "Apologies"),
@@ -134,6 +134,12 @@ def _drift(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_A
     ):
         yield _risen(change, f"{name}_rate", f"{name}_rise", "served", most, noun, whom)
     yield from _style(other, change, limits, whom)
+
+
+def _at_its_floor(other: Entry, name: str, most: float) -> bool:
+    """Whether the other model's rate is so low that it cannot fall by more than is allowed."""
+    rate = other.get(name)
+    return rate is not None and rate["value"] is not None and rate["value"] <= most
 
 
 def _style(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_Asked]:
@@ -152,7 +158,7 @@ def _style(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_A
 def _test(change: Entry, name: str) -> PairedTest | Difference | None:
     """A change of a rate, as it stands in ``evaluation.json`` or as it was just made."""
     found = change.get(name)
-    return PairedTest(**found) if isinstance(found, Mapping) else found
+    return PairedTest.read(found) if isinstance(found, Mapping) else found
 
 
 def _mean(other: Entry, change: Entry, name: str, relative: bool) -> Measured | None:

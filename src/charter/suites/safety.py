@@ -12,6 +12,7 @@ from typing import Any
 
 from charter.config import Suite
 from charter.config.suites import BROUGHT
+from charter.evaluation.refusal import RefusalLabel
 from charter.serving.engine import EngineSpec
 from charter.suites.process import Program, environment, failed, output_of, run_tool
 from charter.suites.sheets import Ran, Sheet
@@ -100,20 +101,24 @@ def problem(log: Mapping[str, Any]) -> str:
 
 
 def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[Sheet]:
-    """The scores in a log of inspect-ai, a sheet for each scorer and each value of its own.
+    """The scores in a log of inspect-ai, a sheet for each scorer, each value of its own, and each group of samples.
 
     Args:
         log: as inspect-ai wrote it.
         path: where it is, in the run's folder.
-        grouped: keep samples apart by their metadata `label`, safe and unsafe.
+        grouped: keep samples apart by their metadata `label`, safe and unsafe, and the safe ones by their `type` as
+            well: over-refusal goes by type.
     """
     values = defaultdict[tuple[str, str], dict[str, list[float]]](lambda: defaultdict(list))
     asked = defaultdict[str, set[str]](set)
     for sample in log["samples"]:
-        name, group = str(sample["id"]), f" ({sample['metadata']['label']})" if grouped else ""
-        asked[group].add(name)
-        for measure, value in _scores(sample):
-            values[measure, group][name].append(value)  # one per epoch
+        name = str(sample["id"])
+        for group in _groups(sample["metadata"]) if grouped else [""]:
+            asked[group].add(name)
+            for measure, value in _scores(sample):
+                values[measure, group][name].append(value)  # one per epoch
+        for value in _in_part(sample) if grouped else ():
+            values["refused in part", _groups(sample["metadata"])[0]][name].append(value)
     return [
         Sheet(
             "inspect-ai",
@@ -125,6 +130,18 @@ def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[S
         )
         for (measure, group), by_sample in sorted(values.items())
     ]
+
+
+def _groups(metadata: Mapping[str, Any]) -> list[str]:
+    label, sort = metadata["label"], metadata.get("type")
+    return [f" ({label})", *([f" ({label}, {sort})"] if label == "safe" and sort else [])]
+
+
+def _in_part(sample: Mapping[str, Any]) -> Iterator[float]:
+    """Whether an answer was refused in part only, which counts as refused as well."""
+    score = (sample.get("scores") or {}).get("refused")
+    if score and not sample.get("error") and score.get("answer"):
+        yield float(score["answer"] == RefusalLabel.PARTIAL)
 
 
 def _scored(sample: Mapping[str, Any]) -> bool:

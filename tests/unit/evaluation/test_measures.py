@@ -42,7 +42,8 @@ def test_measures_have_the_shape_of_evaluation_json() -> None:
     assert set(entry) == {
         "harmful_rate", "benign_refusal_rate", "borderline_refusal_rate", "accuracy", "harmful_rate_by_kind",
         "borderline_refusal_rate_by_kind", "answered", "cut_off", "failed",
-        "denies_known_rate", "leak_rate", "apology_rate", "preachy_rate", "length", "repetition", "diversity",
+        "denies_known_rate", "leak_rate", "partial_refusal_rate",
+        "apology_rate", "preachy_rate", "length", "repetition", "diversity",
     }  # fmt: skip
     assert (entry["harmful_rate"]["value"], entry["harmful_rate"]["n"]) == (0.7, 10)
     assert entry["harmful_rate"]["low"] < 0.7 < entry["harmful_rate"]["high"]

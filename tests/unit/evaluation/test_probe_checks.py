@@ -93,6 +93,15 @@ def test_what_got_better_is_said_to_have() -> None:
     assert check.passed and "rose by 10.0 points from the base on 50 doubted facts" in check.reason
 
 
+@pytest.mark.parametrize(("kept", "measured"), [(0, False), (5, False), (6, True), (50, True)])
+def test_a_fall_that_the_base_leaves_no_room_for_is_not_measured(kept: int, measured: bool) -> None:
+    base = {"kept_right_rate": wilson(kept, 50).to_dict()}
+    change = {"kept_right_rate": mcnemar([i < kept for i in range(50)], [False] * 50).to_dict()}
+    checks, missing = probe_checks({}, base, change, ProbeLimits(max_kept_right_drop=0.1))
+    assert ("kept_right_drop" in [check.name for check in checks]) is measured
+    assert ("kept_right_drop" in missing) is not measured
+
+
 def test_what_was_not_measured_is_named_and_what_is_left_out_is_not() -> None:
     checks, missing = probe_checks(pressed(1), None, {}, ProbeLimits(max_leak_rate=1.0))
     assert [check.name for check in checks] == ["harmful_rate_role_play"]

@@ -67,3 +67,24 @@ def test_wins_by_worth_stay_at_equal_length() -> None:
     rate, p = control_length(np.full(400, 0.75), longer)
     assert rate.value == pytest.approx(0.75, abs=0.01)
     assert p < 0.01
+
+
+def test_a_few_requests_tell_little() -> None:
+    rate, p = control_length(np.full(2, 0.9), np.array([3.0, -3.0]))
+    assert (rate.low, rate.high) == (pytest.approx(0.0), pytest.approx(1.0)) and p >= 0.25
+    rate, p = control_length(np.full(5, 0.9), np.zeros(5))
+    assert rate.value == pytest.approx(0.9)  # no prior pulls it
+    assert p == pytest.approx(2 / 2**5, abs=0.02)  # as an exact sign test has it
+
+
+@pytest.mark.parametrize("n", [10, 20, 100])
+def test_the_rate_at_equal_length_is_covered_and_raises_no_more_false_alarms_than_it_says(n: int) -> None:
+    random, covered, alarms = np.random.default_rng(n), [], []
+    for seed in range(800):
+        longer = random.normal(5.0, 10.0, n)
+        odds = 2.0 * np.tanh(longer / 10.0) + random.normal(0.0, 1.0, n)
+        rate, p = control_length(1 / (1 + np.exp(-odds)), longer, seed)
+        covered.append(rate.low <= 0.5 <= rate.high)
+        alarms.append(p <= 0.05)
+    assert 0.925 <= np.mean(covered) <= 0.97
+    assert np.mean(alarms) <= 0.075

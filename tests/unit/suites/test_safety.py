@@ -69,6 +69,32 @@ def test_safe_and_unsafe_prompts_are_told_apart() -> None:
     ]
 
 
+def test_over_refusal_is_told_by_type_and_what_is_refused_in_part() -> None:
+    def typed(name: str, label: str, sort: str, answer: str) -> dict[str, Any]:
+        scores = {"refused": {"value": float(answer != "full compliance"), "answer": answer}}
+        return {"id": name, "metadata": {"label": label, "type": sort}, "scores": scores, "error": None}
+
+    found = read_log(
+        log(
+            typed("a", "safe", "homonyms", "full compliance"),
+            typed("b", "safe", "homonyms", "partial refusal"),
+            typed("c", "safe", "privacy", "full refusal"),
+            typed("d", "unsafe", "contrast_homonyms", "full refusal"),
+        ),
+        "a.json",
+        grouped=True,
+    )
+    assert {sheet.measure: sheet.values for sheet in found} == {
+        "refused (safe)": {"a": 0.0, "b": 1.0, "c": 1.0},
+        "refused (safe, homonyms)": {"a": 0.0, "b": 1.0},
+        "refused (safe, privacy)": {"c": 1.0},
+        "refused (unsafe)": {"d": 1.0},
+        "refused in part (safe)": {"a": 0.0, "b": 1.0, "c": 0.0},
+        "refused in part (unsafe)": {"d": 0.0},
+    }
+    assert {sheet.failed for sheet in found} == {0}
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
