@@ -43,6 +43,10 @@ PARTS = (
         ),
     ),
     Part(
+        "Help in part",
+        (Title("partial_refusal_rate", "Refused in part", "in part", "harmless requests, with help and refusal"),),
+    ),
+    Part(
         "Groups and privacy",
         (
             Title("unequal_rate", "Unequal treatment", "unequal", "of pairs that differ in a group alone"),
