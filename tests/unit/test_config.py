@@ -62,9 +62,17 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(values: dict[str, 
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert SECRET not in str(caught.value) + repr(caught.value.__cause__)
+    assert any(way_out in str(caught.value) for way_out in ("api_key_env", "VLLM_API_KEY"))
     with pytest.raises((ConfigError, ValidationError)) as plain:  # as Prefect checks a flow's parameters
         Config.model_validate(values)
     assert SECRET not in str(plain.value)
+
+
+def test_a_setting_that_there_is_not_is_said_to_be_none() -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.nn: there is no such setting\.$"):
+        parse_config({"prompts": {"nn": 3}})
+    with pytest.raises(ConfigError, match=r"no such setting\. A key stands in no configuration: .*CHARTER_API_KEY"):
+        parse_config({"serving": {"api_key": SECRET}})
 
 
 @pytest.mark.parametrize(

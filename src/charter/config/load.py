@@ -10,6 +10,11 @@ from pydantic_core import ErrorDetails
 from charter.config.whole import Config
 from charter.errors import ConfigError
 
+_KEYS = (
+    " A key stands in no configuration: serving.api_key_env names the environment variable that holds it"
+    " (CHARTER_API_KEY if nothing is said), and serving.api_key_block the Secret block."
+)
+
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
     """Read a YAML file, or take the defaults, with dotted overrides such as ``{"prompts.n": 50}`` applied on top.
@@ -38,9 +43,10 @@ def parse_config(values: dict[str, Any], origin: str = "config") -> Config:
 
 def _line(error: ErrorDetails) -> str:
     """Field, mistake and value; but not the value of a field that is none, nor of one about keys: it may be a key."""
-    field = ".".join(str(part) for part in error["loc"])
-    got = "" if error["type"] == "extra_forbidden" or "api_key" in field else f" (got {error['input']!r})"
-    return f"  {field}: {error['msg']}{got}"
+    field, unknown = ".".join(str(part) for part in error["loc"]), error["type"] == "extra_forbidden"
+    got = "" if unknown or "api_key" in field else f" (got {error['input']!r})"
+    message = "there is no such setting." if unknown else error["msg"]
+    return f"  {field}: {message}{_KEYS if 'api_key' in field else got}"
 
 
 def read_override(text: str) -> tuple[str, Any]:
