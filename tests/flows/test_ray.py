@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterStartTime
 
 from charter.config import Config, Runner
@@ -116,6 +117,18 @@ async def test_two_nodes_share_a_store_on_postgres(
     assert server.counts["requests"] == asked
     assert tables(tmp_path) == first
     assert not list(tmp_path.glob("*.sqlite"))
+
+
+@pytest.mark.slow
+async def test_nodes_take_the_servers_key_out_of_the_secret_block(
+    prefect_server: None, cluster: RayCluster, tmp_path: Path
+) -> None:
+    """The cluster was started without the key: each task reads the block."""
+    await Secret(value="a-key-for-ray").save("key-for-ray")
+    with run_null_server(NullServer(answer=answer, api_key="a-key-for-ray")) as server:
+        serving = {"base_urls": [server.url], "api_key_env": "RAY_MODEL_KEY", "api_key_block": "key-for-ray"}
+        await dataset(config(tmp_path, server.url, serving=serving, runner={"kind": "ray", "address": cluster.address}))
+    assert (tmp_path / "run" / "manifest.json").is_file() and "RAY_MODEL_KEY" not in os.environ
 
 
 @pytest.mark.slow
