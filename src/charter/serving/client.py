@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from charter.messages import Messages, user
 from charter.serving.autopsy import death_message
 from charter.serving.choices import choice_probabilities, leads_to, positions_after
 from charter.serving.completion import Completion, Sampling, well_formed
+from charter.serving.connections import Connections
 from charter.serving.endpoints import http_problem
 from charter.serving.group import pid_file
 from charter.serving.routing import Endpoint, Router
@@ -43,7 +45,6 @@ _TOO_LONG = (
 _NOT_KNOWN = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
 _UNCONSTRAINED = ("structured_outputs", *_NOT_KNOWN)
 _UNCONTINUED = ("continue_final_message", "add_generation_prompt", *_NOT_KNOWN)
-_KEEPALIVE_S = 4.0  # under the 5 s after which vLLM's server closes an idle connection
 _TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows, and vLLM unless --max-logprobs says otherwise
 _FREE_TOKENS = 32  # at least so many where nothing but a choice is asked for and anything may come
 _MOST_FAULTS = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8, "unreachable": 8, "busy": 100}
@@ -90,6 +91,7 @@ class Client:
             that is honoured to its end.
         server_log: of a server started by `serve`; when it has ended, nobody waits for it.
         router: what is known of the endpoints already, shared with other clients of the same ones.
+        connections: shared with other clients.
         may_wait: called while a call waits to be made again; what it raises ends the call.
     """
 
@@ -103,6 +105,7 @@ class Client:
         patience_s: float = 300.0,
         server_log: Path | None = None,
         router: Router | None = None,
+        connections: Connections | None = None,
         may_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self._router = router or Router.of(base_urls)
@@ -111,7 +114,9 @@ class Client:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._server_log = server_log
+        self._connections = connections or Connections()
         self._may_wait = may_wait
+        self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._looking = set[asyncio.Task[None]]()
         self._jitter = random.Random()
@@ -120,10 +125,10 @@ class Client:
     async def __aenter__(self) -> "Client":
         key = os.environ.get(self._api_key_env)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s, connect=30),
-            headers=headers,
+        connector = await self._open.enter_async_context(self._connections.shared())
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, connect=30)
+        self._session = await self._open.enter_async_context(
+            aiohttp.ClientSession(connector=connector, connector_owner=False, timeout=timeout, headers=headers)
         )
         return self
 
@@ -133,9 +138,8 @@ class Client:
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._open.aclose()
+        self._session = None
 
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
         """Ask until there is an answer.

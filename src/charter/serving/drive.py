@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from charter.config import Budget
 from charter.errors import BudgetSpent, Interrupted, Stopped
+from charter.serving.connections import Connections
 from charter.serving.gauge import Gauge
 from charter.serving.routing import Router
 from charter.serving.slots import Concurrency, Slots, slots
@@ -41,6 +42,8 @@ class Drive:
         self._routers: dict[tuple[str, ...], Router] = {}
         self._engines = set[Driven]()
         self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
+        self.connections = Connections()
+        """Of all engines."""
         self.calls = 0
         """Calls begun; what the store answered is none."""
         self.tokens = 0

@@ -242,6 +242,7 @@ async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | NoSe
         patience_s=spec.patience_s,
         server_log=Path(spec.server_log) if spec.server_log else None,
         router=drive.router(spec.base_urls),
+        connections=drive.connections,
         may_wait=drive.may_wait,
     ) as client:
         yield client

@@ -86,14 +86,15 @@ class NullServer:
     started: float = field(default_factory=time.time)
     """When it says that it was started, in seconds since 1970."""
     counts: Counter[str] = field(default_factory=Counter)
-    """`requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`, `lost`, `running`, `most running`,
-    `prompt_tokens`, `tokens`."""
+    """`connections` that asked for a completion, `requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`,
+    `lost`, `running`, `most running`, `prompt_tokens`, `tokens`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
     url: str = ""
     """The base URL, ending in ``/v1``, once it runs."""
     _met: Counter[str] = field(default_factory=Counter)
+    _asking: set[web.RequestHandler] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(self.parallel)
@@ -135,6 +136,9 @@ class NullServer:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.counts["requests"] += 1
+        if request.protocol not in self._asking:
+            self._asking.add(request.protocol)
+            self.counts["connections"] += 1
         self.counts["running"] += 1
         self.counts["most running"] = max(self.counts["most running"], self.counts["running"])
         try:

@@ -17,6 +17,7 @@ from charter.config import Serving
 from charter.errors import CompletionFailed, StoreError
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine
+from charter.serving.drive import drive
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 
@@ -43,6 +44,21 @@ async def test_asked_once_then_served_from_the_store(tmp_path: Path) -> None:
             assert await engine.ask([user("hello")], Sampling(8)) == again == replace(first, stored=True)
             assert engine.stats.asked == 0
         assert server.counts["requests"] == 1
+
+
+async def test_engines_of_one_run_share_connections(tmp_path: Path) -> None:
+    with run_null_server() as server, drive():
+        spec = spec_of(server, tmp_path)
+        async with open_engine(spec) as first, open_engine(replace(spec, api_key_env="OTHER_KEY")) as second:
+            await first.ask([user("one")], Sampling(8))
+            await second.ask([user("two")], Sampling(8))
+            async with open_engine(spec) as third:
+                await third.ask([user("three")], Sampling(8))
+            await second.ask([user("four")], Sampling(8))
+        assert (server.counts["requests"], server.counts["connections"]) == (4, 1)
+        async with open_engine(spec) as later:
+            await later.ask([user("five")], Sampling(8))
+        assert server.counts["connections"] == 2  # what nobody used any more was closed
 
 
 async def test_another_model_is_asked_anew(tmp_path: Path) -> None:
