@@ -131,14 +131,16 @@ def repetition(text: str) -> float:
 def _worst_stretch(words: Sequence[str]) -> float:
     """The largest share of runs that came before in any `STRETCH` words one after the other."""
     runs, size = runs_of(words, RUN), STRETCH - RUN + 1
-    inside, fewest = Counter(runs[:size]), size
-    for place in range(size, len(runs) + 1):
-        fewest = min(fewest, len(inside))
-        left, entered = runs[place - size], runs[place : place + 1]
-        inside.update(entered)
+    if len(runs) < size:
+        return 0.0
+    inside = Counter(runs[:size])
+    fewest = len(inside)
+    for left, entered in zip(runs, runs[size:], strict=False):
+        inside[entered] += 1
         inside[left] -= 1
         if not inside[left]:
             del inside[left]
+        fewest = min(fewest, len(inside))
     return 1 - fewest / size
 
 
