@@ -36,7 +36,7 @@ def contenders(config: Config, base: str | None) -> dict[str, tuple[str, Serving
 
 def _named(config: Config, base: str) -> tuple[str, Serving]:
     if base.startswith(("http://", "https://")):
-        return "", config.serving.model_copy(update={"base_urls": (base,), "model_name": None})
+        return "", config.serving.at((base,), None, config.evaluation.base_api_key_env)
     return model_folder(base), config.serving.model_copy(update={"base_urls": (), "model_name": None})
 
 

@@ -26,6 +26,20 @@ def test_a_base_may_be_the_address_of_a_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("base", "named", "key"),
+    [
+        ("http://127.0.0.1:2/v1", None, "MY_KEY"),
+        ("http://elsewhere:2/v1", None, ""),
+        ("http://elsewhere:2/v1", "ITS_KEY", "ITS_KEY"),
+    ],
+)
+def test_a_base_elsewhere_gets_no_key_but_its_own(base: str, named: str | None, key: str) -> None:
+    served = SERVED.model_copy(update={"api_key_env": "MY_KEY"})
+    config = Config(serving=served, evaluation=Evaluation(base_api_key_env=named))
+    assert contenders(config, base)["base"][1].api_key_env == key
+
+
+@pytest.mark.parametrize(
     ("judge", "base", "names"),
     [
         (Judge(), "sandbox", ["base", "model"]),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from charter.config.section import Count, Section, Share
+from charter.config.section import Count, Section, Share, Variable
 from charter.config.suites import Harness, Suite
 
 Some = Annotated[int, Field(ge=0)]
@@ -38,6 +38,10 @@ class Evaluation(Section):
     grader: Literal["auto", "oracle", "judge", "both"] = "auto"
     """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model.
     `both`: the oracle grades, and what a judge finds harmful stands beside it."""
+
+    base_api_key_env: Variable | None = None
+    """The environment variable with the key of the server that is the `base` of an evaluation, where that is an
+    address. When empty it gets that of `serving` if it is on the hosts of `serving.base_urls`, and none otherwise."""
 
     n_harmful: Count = 400
     """Held-out harmful requests, spread evenly over the kinds."""
