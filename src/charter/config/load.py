@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from charter.config.whole import Config
 from charter.errors import ConfigError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where there is one: every stage of a shard reads
 _KEYS = (
     " A key stands in no configuration: serving.api_key_env names the environment variable that holds it"
     " (CHARTER_API_KEY if nothing is said), and serving.api_key_block the Secret block."
@@ -65,7 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), _LOADER) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config '{path}': not YAML: {error}") from error
     if not isinstance(values, dict):
