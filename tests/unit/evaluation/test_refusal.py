@@ -65,7 +65,7 @@ def test_five_thousand_answers_a_second() -> None:
 
 @pytest.mark.parametrize(
     ("name", "n", "accuracy", "macro_f1"),
-    [("refusals_not_given", 171, 0.90, 0.60), ("refusals_after_tuning", 58, 0.80, 0.55)],
+    [("refusals_not_given", 229, 0.90, 0.60), ("refusals_after_tuning", 40, 0.85, 0.60)],
 )
 def test_answers_in_the_manners_of_today_that_nothing_was_learnt_from(
     name: str, n: int, accuracy: float, macro_f1: float
