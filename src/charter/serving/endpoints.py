@@ -127,7 +127,8 @@ def http_problem(status: int, api_key_env: str) -> str:
     """What an HTTP status that asking again does not change means, and what to do."""
     if status in (401, 403) and not api_key_env:
         return (
-            f"status {status}: it wants an API key, and none is named for its host. Name the variable in api_key_env."
+            f"status {status}: it wants an API key, and none is named for its host. Name the variable in api_key_env "
+            "beside its address; for the base of an evaluation that is evaluation.base_api_key_env."
         )
     if status in (401, 403):
         set_or_not = "is refused" if os.environ.get(api_key_env) else "is not set"

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -94,7 +95,7 @@ class NullServer:
     url: str = ""
     """The base URL, ending in ``/v1``, once it runs."""
     _met: Counter[str] = field(default_factory=Counter)
-    _asking: set[web.RequestHandler] = field(default_factory=set)
+    _asking: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
     def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(self.parallel)
@@ -136,8 +137,8 @@ class NullServer:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.counts["requests"] += 1
-        if request.protocol not in self._asking:
-            self._asking.add(request.protocol)
+        if request.transport and request.transport not in self._asking:
+            self._asking.add(request.transport)
             self.counts["connections"] += 1
         self.counts["running"] += 1
         self.counts["most running"] = max(self.counts["most running"], self.counts["running"])
