@@ -29,7 +29,7 @@ from typing import Any
 
 import aiohttp
 from null_run import LAW, null_server, spec_of
-from vllm_run import forget_prefixes, vllm
+from vllm_run import forget_prefixes, vllm, warm_up
 
 from charter.config import Config, Generation, Prompts, Selection, Serving
 from charter.constitution import draw, load_constitution
@@ -137,6 +137,7 @@ def server(kind: str) -> Iterator[str]:
             yield null.url
     else:
         with vllm("sandbox") as served:
+            warm_up(served)
             yield served.base_url
 
 

@@ -1,5 +1,6 @@
 """What benchmarks on vLLM share: a server of their own, whose cache of prefixes can be emptied between two runs."""
 
+import asyncio
 import json
 import os
 import tempfile
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from charter.config import Serving
+from null_run import LAW, ROOT
+
+from charter.config import Serving, load_config
 from charter.makers import model_folder
-from charter.serving import Served, serve
+from charter.pipeline import make_dataset
+from charter.serving import EngineSpec, Served, serve
 from charter.serving.endpoints import DIRECT
 
 
@@ -24,6 +28,14 @@ def vllm(model: str) -> Iterator[Served]:
         serve(model_folder(model), Serving(), Path(folder) / "vllm.log", Path(model).name) as served,
     ):
         yield served
+
+
+def warm_up(served: Served) -> None:
+    """A small run: a server's first requests of each kind take seconds longer, which whoever goes first would pay."""
+    with tempfile.TemporaryDirectory() as folder:
+        changes = {"prompts.n": 100, "seed": 1, "constitution": str(LAW), "outputs": folder}
+        config = load_config(ROOT / "configs" / "demo.yaml", changes)
+        asyncio.run(make_dataset(config, {"base": EngineSpec.of(served, config.store_url)}))
 
 
 def forget_prefixes(base_url: str) -> None:

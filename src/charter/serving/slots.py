@@ -79,7 +79,8 @@ class Climb:
     It doubles the level as long as that brings `GAIN` more, halves it where two looks in a row find that no slower,
     and then rests. After a rest it looks one way, after the next the other; looks that change nothing become rare.
     Another level is held against the present one before and after it, because a run's calls grow longer and shorter as
-    it goes on.
+    it goes on; a lower one against the better of these two, since a level that is too low costs more than one that is
+    too high.
     """
 
     level: int = FIRST
@@ -97,8 +98,9 @@ class Climb:
         if self.level != self._home:
             self._tried, self.level = (self.level, rate), self._home
         elif self._tried:
-            here, self._rate = (self._rate + rate) / 2, rate
-            self._decide(*self._tried, here)
+            before, self._rate = self._rate, rate
+            wanted = (before + rate) / 2 * (1 + GAIN) if self._upwards else max(before, rate)
+            self._decide(*self._tried, wanted)
         else:
             self._rate = rate
             self._rest -= 1
@@ -106,9 +108,9 @@ class Climb:
                 self._look()
         return self.level
 
-    def _decide(self, other: int, there: float, here: float) -> None:
+    def _decide(self, other: int, there: float, wanted: float) -> None:
         self._tried = None
-        if there < here * (1 + GAIN if self._upwards else 1):
+        if there < wanted:
             self._settle()
             return
         self._agreed += 1
