@@ -29,7 +29,7 @@ from typing import Any
 
 import aiohttp
 from null_run import LAW, null_server, spec_of
-from vllm_run import forget_prefixes, vllm, warm_up
+from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
 from charter.config import Config, Generation, Prompts, Selection, Serving
 from charter.constitution import draw, load_constitution
@@ -38,7 +38,7 @@ from charter.errors import CharterError
 from charter.messages import Message, assistant, user
 from charter.pipeline import walk_shards
 from charter.run import prepare, respond_shard, revise_shard
-from charter.serving import connect, server_metrics
+from charter.serving import Served, connect, server_metrics
 from charter.serving.drive import drive
 from charter.templates import render
 
@@ -130,15 +130,20 @@ def timed(runner: str, url: str, rows: Path, python: Path, given: argparse.Names
 
 
 @contextmanager
-def server(kind: str) -> Iterator[str]:
-    """The address of a server that ends with the block."""
+def server(kind: str) -> Iterator[tuple[str, Served | None]]:
+    """The address of a server that ends with the block; and of vLLM all that is known."""
     if kind == "null":
         with null_server() as null:
-            yield null.url
+            yield null.url, None
     else:
         with vllm("sandbox") as served:
             warm_up(served)
-            yield served.base_url
+            yield served.base_url, served
+
+
+def engine_of(served: Served | None) -> EngineTime:
+    """What vLLM's engine did so far; a null server has none."""
+    return engine_time(served) if served else EngineTime(0.0, 0.0)
 
 
 def options() -> argparse.Namespace:
@@ -170,19 +175,22 @@ def main() -> None:
         child(given)
         return
     python, speeds = environment(given.cache), dict[str, list[float]]()
-    print("| runner | rows | whole | calls | seconds | rows/s |\n|---|" + "---:|" * 5, flush=True)
-    with tempfile.TemporaryDirectory() as folder, server(given.server) as url:
+    columns = ("rows", "whole", "calls", "seconds", "engine at work, s", "waiting for a core, s", "rows/s")
+    print(f"| runner | {' | '.join(columns)} |\n|---|" + "---:|" * len(columns), flush=True)
+    with tempfile.TemporaryDirectory() as folder, server(given.server) as (url, served):
         rows = Path(folder) / "rows.jsonl"
         write_rows(rows, given.n)
         for turn in range(given.repeats):
             first = turn % len(RUNNERS)
             for runner in RUNNERS[first:] + RUNNERS[:first]:
-                if given.server == "vllm":
+                if served:
                     forget_prefixes(url)
+                before = engine_of(served)
                 took = timed(runner, url, rows, python, given)
+                times = " | ".join(f"{seconds:.1f}" for seconds in (took["seconds"], *engine_of(served).since(before)))
                 speeds.setdefault(runner, []).append(took["rows"] / took["seconds"])
-                counts = f"{took['rows']:,} | {took['whole']:,} | {took['calls']:,} | {took['seconds']:.1f}"
-                print(f"| {runner} | {counts} | {speeds[runner][-1]:.1f} |", flush=True)
+                counts = f"{took['rows']:,} | {took['whole']:,} | {took['calls']:,}"
+                print(f"| {runner} | {counts} | {times} | {speeds[runner][-1]:.1f} |", flush=True)
     print()
     for other in RUNNERS[1:]:
         ratio = statistics.median(a / b for a, b in zip(speeds["charter"], speeds[other], strict=True))

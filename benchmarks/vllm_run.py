@@ -1,14 +1,15 @@
 """What benchmarks on vLLM share: a server of their own, whose cache of prefixes can be emptied between two runs."""
 
 import asyncio
+import contextlib
 import json
 import os
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from null_run import LAW, ROOT
 
@@ -19,7 +20,7 @@ from charter.serving import EngineSpec, Served, serve
 from charter.serving.endpoints import DIRECT
 
 
-@contextmanager
+@contextlib.contextmanager
 def vllm(model: str) -> Iterator[Served]:
     """A model, or the sandbox's, on a server that ends with the block."""
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # has /reset_prefix_cache
@@ -36,6 +37,29 @@ def warm_up(served: Served) -> None:
         changes = {"prompts.n": 100, "seed": 1, "constitution": str(LAW), "outputs": folder}
         config = load_config(ROOT / "configs" / "demo.yaml", changes)
         asyncio.run(make_dataset(config, {"base": EngineSpec.of(served, config.store_url)}))
+
+
+class EngineTime(NamedTuple):
+    """What the main thread of a server's engine did so far, in seconds; the rest of the time it had nothing to do."""
+
+    at_work: float
+    waited: float
+    """For a core, while others had all of them."""
+
+    def since(self, before: "EngineTime") -> "EngineTime":
+        """The part after `before`."""
+        return EngineTime(self.at_work - before.at_work, self.waited - before.waited)
+
+
+def engine_time(served: Served) -> EngineTime:
+    """As Linux counts it; of a single engine, as `vllm` starts it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            name, _, fields = (process / "stat").read_text().partition("(")[2].rpartition(") ")
+            if name.startswith("VLLM::Engine") and int(fields.split()[2]) == served.pid:
+                at_work, waited, _ = (process / "schedstat").read_text().split()
+                return EngineTime(int(at_work) / 1e9, int(waited) / 1e9)
+    raise SystemExit("no engine of vLLM is among the processes of this machine.")
 
 
 def forget_prefixes(base_url: str) -> None:
