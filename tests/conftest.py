@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ os.environ.update(
     DO_NOT_TRACK="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A job in a shell's background ignores Ctrl-C, and so would all processes that the tests start."""
 
 IN_TURN = ("tests/unit/", "tests/system/test_align", "tests/browser/", "tests/flows/test_ui", "tests/system/")
 """Which tests come first; those of other flows come last."""
