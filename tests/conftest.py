@@ -24,8 +24,8 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 
+# A job in a shell's background ignores Ctrl-C, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-"""A job in a shell's background ignores Ctrl-C, and so would all processes that the tests start."""
 
 IN_TURN = ("tests/unit/", "tests/system/test_align", "tests/browser/", "tests/flows/test_ui", "tests/system/")
 """Which tests come first; those of other flows come last."""
