@@ -65,7 +65,7 @@ def write_rows(path: Path, n: int) -> None:
     law = load_constitution(LAW)
     with path.open("w", encoding="utf-8") as file:
         for number, prompt in enumerate(load_prompts(Prompts(source="sandbox", n=n), 0).prompts):
-            principle = draw(law, f"r{number}", 0, 0, Selection())
+            (principle,) = draw(law, f"r{number}", 1, 0, Selection())
             asks = {f"{name}_request": render(name, None, principle=principle) for name in ("critique", "revision")}
             file.write(json.dumps({"id": f"r{number}", "prompt": prompt.messages[0]["content"], **asks}) + "\n")
 

@@ -70,7 +70,7 @@ async def walk_shards(folder: Path, steps: Steps, at_once: int = SHARDS_IN_FLIGH
 
     remaining = iter(run.shard_sizes(folder))
     with one_of_many():
-        async with asyncio.TaskGroup() as group:
+        async with driven.open_for(spec.store for _, spec in steps), asyncio.TaskGroup() as group:
             for _ in range(at_once):
                 group.create_task(walker(remaining))
     driven.check()

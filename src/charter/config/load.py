@@ -9,8 +9,8 @@ from pydantic_core import ErrorDetails
 
 from charter.config.whole import Config
 from charter.errors import ConfigError
+from charter.quick_yaml import safe_load
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where there is one: every stage of a shard reads
 _KEYS = (
     " A key stands in no configuration: serving.api_key_env names the environment variable that holds it"
     " (CHARTER_API_KEY if nothing is said), and serving.api_key_block the Secret block."
@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _LOADER) or {}
+        values = safe_load(path.read_text(encoding="utf-8")) or {}  # every stage of a shard does
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config '{path}': not YAML: {error}") from error
     if not isinstance(values, dict):

@@ -154,8 +154,7 @@ class _Edit:
         found = {one.principle_id: one.flagged for one in chain}
         steps, seen = list[_Step](), Counter[str]()
         answer = None if self._reframed else chain[0].response
-        for number in range(self._rounds):
-            drawn = draw(self._new, row_id, number, self._config.seed, self._config.generation.selection)
+        for drawn in draw(self._new, row_id, self._rounds, self._config.seed, self._config.generation.selection):
             seen[drawn.hash] += 1
             kept = None if answer is None else made.get((drawn.hash, seen[drawn.hash], answer))
             steps.append(_Step(drawn, kept, kept.flagged if kept else found.get(drawn.id, True)))

@@ -16,14 +16,20 @@ from charter.constitution.model import Constitution, Principle, join
 from charter.errors import ConfigError
 
 
-def draw(constitution: Constitution, row_id: str, round: int, seed: int, selection: Selection) -> Principle:
-    """What a row's round is about: one principle, or several joined, in the order of their ids.
+def draw(constitution: Constitution, row_id: str, rounds: int, seed: int, selection: Selection) -> list[Principle]:
+    """What each round of a row is about: one principle, or several joined, in the order of their ids.
 
     Raises:
         ConfigError: a tag that no principle has.
     """
-    drawn = select(constitution, row_id, round, seed, selection.principles, selection)
-    return join(sorted(drawn, key=lambda p: p.id))
+    found, drawn = eligible(constitution, selection), list[Principle]()
+    order = _order(found, row_id, 0, seed, selection)
+    for number in range(rounds):
+        if number and selection.replacement:
+            order = _order(found, row_id, number, seed, selection)
+        about = _of_round(order, number, selection.principles, selection)
+        drawn.append(join(sorted(about, key=lambda p: p.id)))
+    return drawn
 
 
 def select(
@@ -38,16 +44,26 @@ def select(
         ConfigError: a tag that no principle has.
     """
     selection = selection or Selection()
-    found = eligible(constitution, selection)
+    order = _order(eligible(constitution, selection), row_id, round, seed, selection)
+    return _of_round(order, round, k, selection)
+
+
+def _order(found: Sequence[Principle], row_id: str, round: int, seed: int, selection: Selection) -> Sequence[Principle]:
+    """The principles in the order drawn for a row, which is the same in all its rounds unless they are put back."""
     if selection.how == "all":
-        return tuple(found)
-    ranked = _ranked(found, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
+        return found
+    return _ranked(found, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
+
+
+def _of_round(order: Sequence[Principle], round: int, k: int, selection: Selection) -> tuple[Principle, ...]:
+    if selection.how == "all":
+        return tuple(order)
     if selection.how == "one-per-tag":
         start = 0 if selection.replacement else round
-        return tuple(dict.fromkeys(group[start % len(group)] for group in _groups(ranked, selection)))
-    k = min(k, len(ranked))
+        return tuple(dict.fromkeys(group[start % len(group)] for group in _groups(order, selection)))
+    k = min(k, len(order))
     start = 0 if selection.replacement else round * k
-    return tuple(ranked[(start + i) % len(ranked)] for i in range(k))
+    return tuple(order[(start + i) % len(order)] for i in range(k))
 
 
 def select_judges(

@@ -4,8 +4,7 @@ import random
 from functools import cache
 from typing import Any, NamedTuple
 
-import yaml
-
+from charter.quick_yaml import safe_load
 from charter.sandbox.world import FOLDER, kinds, world
 
 NOTHING = "nothing harmful"
@@ -41,7 +40,7 @@ class Wording(NamedTuple):
 @cache
 def wordings() -> dict[str, Any]:
     """The sentence frames of ``wordings.yaml``."""
-    tables: dict[str, Any] = yaml.safe_load((FOLDER / "wordings.yaml").read_text(encoding="utf-8"))
+    tables: dict[str, Any] = safe_load((FOLDER / "wordings.yaml").read_text(encoding="utf-8"))
     return tables
 
 

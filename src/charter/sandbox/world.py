@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
+from charter.quick_yaml import safe_load
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent
@@ -59,7 +59,7 @@ class Request(NamedTuple):
 @cache
 def world() -> dict[str, Any]:
     """The tables of the world, as written in ``world.yaml``."""
-    tables: dict[str, Any] = yaml.safe_load((FOLDER / "world.yaml").read_text(encoding="utf-8"))
+    tables: dict[str, Any] = safe_load((FOLDER / "world.yaml").read_text(encoding="utf-8"))
     return tables
 
 

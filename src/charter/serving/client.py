@@ -6,7 +6,6 @@ failure, with its reason). An endpoint that is ill is left out until it has answ
 """
 
 import asyncio
-import json
 import logging
 import math
 import os
@@ -24,13 +23,14 @@ import aiohttp
 
 from charter.errors import CompletionFailed, ServingError
 from charter.messages import Messages, user
+from charter.serving import fast_json
 from charter.serving.autopsy import death_message
 from charter.serving.choices import choice_probabilities, leads_to, positions_after
 from charter.serving.completion import Completion, Sampling, well_formed
-from charter.serving.connections import Connections
 from charter.serving.endpoints import http_problem
 from charter.serving.group import pid_file
 from charter.serving.routing import Endpoint, Router
+from charter.serving.shared import Connections
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Client:
     async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
         assert self._session is not None, "use the client as `async with Client(...) as client`"
         request = chat_request(self._model_name, messages, sampling, endpoint.constrained, endpoint.continues)
-        body, began = json.dumps(request).encode(), time.monotonic()
+        body, began = fast_json.dumps(request), time.monotonic()
         try:
             async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
                 raw = await response.read()
@@ -346,7 +346,7 @@ def chat_request(
 
 def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
     try:
-        answer = json.loads(raw)
+        answer = fast_json.loads(raw)
         choice, usage = answer["choices"][0], answer["usage"]
         text = well_formed(str(choice["message"]["content"] or ""))
         reason = str(choice["finish_reason"])
@@ -370,7 +370,7 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
 
 def _error_text(raw: bytes) -> str:
     try:
-        answer = json.loads(raw)
+        answer = fast_json.loads(raw)
         error = answer.get("error", answer)
         return well_formed(str(error.get("message", error) if isinstance(error, dict) else error)[:500])
     except (ValueError, AttributeError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charter.messages import Messages
+from charter.serving import fast_json
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Completion:
     def to_bytes(self) -> bytes:
         """The stored form: JSON without `stored`."""
         values = {name: value for name, value in vars(self).items() if name != "stored"}  # quicker than asdict
-        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        return fast_json.dumps(values)
 
     @classmethod
     def from_bytes(cls, value: bytes) -> "Completion":
         """What `to_bytes` wrote, marked as served from the store."""
-        values: dict[str, Any] = json.loads(value)
+        values: dict[str, Any] = fast_json.loads(value)
         values["choice_probs"] = tuple(values["choice_probs"])
         values["text"] = well_formed(values["text"])  # kept as it came, by earlier versions
         return cls(**values, stored=True)
@@ -83,10 +84,10 @@ Ask = Callable[[Messages, Sampling], Awaitable[Completion]]
 
 def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
     """The 32-byte name of a completion: SHA-256 of the canonical JSON of all that determines it."""
-    request: dict[str, Any] = {
-        "version": 1,  # of the stored form
+    said = fast_json.canonical([{"content": m["content"], "role": m["role"]} for m in messages])
+    rest: dict[str, Any] = {
         "model": identity,
-        "messages": [{"role": m["role"], "content": m["content"]} for m in messages],
+        "version": 1,  # of the stored form
         "sampling": {
             "max_tokens": sampling.max_tokens,
             "temperature": float(sampling.temperature),
@@ -96,6 +97,7 @@ def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
         },
     }
     if sampling.after:  # left out where there is none, so that the keys of earlier versions stay
-        request["sampling"]["after"] = sampling.after
-    text = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        rest["sampling"]["after"] = sampling.after
+    # Not quick, but it writes 0.00001 as 1e-05, and keys of earlier versions stay.
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(b'{"messages":%b,%b' % (said, text[1:].encode("utf-8", "surrogatepass"))).digest()

@@ -17,7 +17,7 @@ from charter.serving.gauge import Reading
 from charter.serving.slots import Concurrency
 from charter.serving.special_tokens import Spellings
 from charter.serving.stored import NoServer
-from charter.store import Store, open_store
+from charter.store import Store
 
 
 @dataclass(frozen=True)
@@ -211,22 +211,23 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
-    """Open the store and the connections; close both at the end.
+    """Open the store and the connections, or share those that other engines of this drive use.
 
     Raises:
         StoreError: the store cannot be used.
     """
-    store, drive = open_store(spec.store), current_drive()
-    try:
-        async with _client(spec, drive) as client, drive.gauge(spec.base_urls).watched():
-            engine = Engine(client, store, spec, drive)
-            with drive.driving(engine):
-                try:
-                    yield engine
-                finally:
-                    await engine.finish()
-    finally:
-        await asyncio.to_thread(store.close)
+    drive = current_drive()
+    async with (
+        drive.stores.shared(spec.store) as store,
+        _client(spec, drive) as client,
+        drive.gauge(spec.base_urls).watched(),
+    ):
+        engine = Engine(client, store, spec, drive)
+        with drive.driving(engine):
+            try:
+                yield engine
+            finally:
+                await engine.finish()
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from charter.errors import CompletionFailed, CountMismatch, one_of_many
 from charter.messages import Message, Messages, system
 from charter.serving.completion import Ask, Completion, Sampling
 from charter.serving.slots import PLACE
+from charter.templates import render
 
 Row = Mapping[str, Any]
 
@@ -51,6 +52,17 @@ class Context:
     preface: bool = False
     members: Mapping[str, Voice] = field(default_factory=dict)
     helpful: bool = False
+    _requests: dict[tuple[str, Principle], str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def request(self, template: str, principle: Principle) -> str:
+        """A template that is given nothing but the principle, rendered once for all rows.
+
+        Raises:
+            ConfigError: no such template, or it uses a variable it is not given.
+        """
+        if (said := self._requests.get((template, principle))) is None:
+            said = self._requests[template, principle] = render(template, self.templates, principle=principle)
+        return said
 
     @property
     def judge_identity(self) -> str:

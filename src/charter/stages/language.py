@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from charter.data.words import split_words
+from charter.quick_yaml import safe_load
 
 FILE = Path(__file__).with_name("languages.yaml")
 _LETTERS = 20
@@ -61,4 +60,4 @@ def _code(language: str) -> str:
 
 @lru_cache(maxsize=1)
 def _languages() -> dict[str, Any]:
-    return dict(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    return dict(safe_load(FILE.read_text(encoding="utf-8")))

@@ -12,7 +12,6 @@ from charter.messages import Message, Messages, assistant, user
 from charter.serving.completion import Sampling
 from charter.stages.context import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of, under
 from charter.stages.preamble import strip_preamble
-from charter.templates import render
 
 _VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
 
@@ -32,8 +31,8 @@ async def revise(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         answer, rounds, met = str(row["response"]), list[dict[str, Any]](), Counter[str]()
-        for number in range(how_many):
-            principle = draw(context.constitution, row["row_id"], number, context.seed, settings.selection)
+        drawn = draw(context.constitution, row["row_id"], how_many, context.seed, settings.selection)
+        for number, principle in enumerate(drawn):
             met[principle.hash] += 1
             # The round's number has no part in the seed: a principle that goes moves those after it, and costs nothing.
             seed = seed_of(context.seed, row["row_id"], "revise", principle.hash, met[principle.hash])
@@ -87,7 +86,7 @@ def critique_messages(prompt: Messages, answer: str, principle: Principle, conte
     A chat template allows one system message, at the beginning: it holds the preface, if that is given, the
     prompt's own and those of the examples.
     """
-    request = render("critique", context.templates, principle=principle)
+    request = context.request("critique", principle)
     examples = _examples(principle, context)
     own = [m["content"] for m in prompt[:1] if m["role"] == "system"]
     opening = context.opening(*own, *(m["content"] for m in examples if m["role"] == "system"))
@@ -97,7 +96,7 @@ def critique_messages(prompt: Messages, answer: str, principle: Principle, conte
 
 def revision_messages(asked: Messages, critique: str, principle: Principle, context: Context) -> list[Message]:
     """The conversation that asks for a revision, after its critique."""
-    request = render("revision", context.templates, principle=principle)
+    request = context.request("revision", principle)
     return [*asked, assistant(critique), user(request)]
 
 
@@ -119,8 +118,8 @@ def _examples(principle: Principle, context: Context) -> list[Message]:
     shown = [(example, principle) for example in context.constitution.examples]
     shown += [(example, part) for part in principle.parts for example in part.examples]
     for example, shown_for in shown:
-        critique = example.critique_request or render("critique", context.templates, principle=shown_for)
-        revision = example.revision_request or render("revision", context.templates, principle=shown_for)
+        critique = example.critique_request or context.request("critique", shown_for)
+        revision = example.revision_request or context.request("revision", shown_for)
         turns += [Message(role=turn.role, content=turn.content) for turn in example.prompt]
         turns += [assistant(example.response), user(critique), assistant(example.critique)]
         turns += [user(revision), assistant(example.revision)]

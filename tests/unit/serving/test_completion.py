@@ -1,4 +1,9 @@
+import hashlib
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charter.messages import assistant, user
 from charter.serving import Completion, Sampling
@@ -14,6 +19,17 @@ def test_key_is_pinned() -> None:
     """A change of the key's form would ask everything again: it must not happen by accident."""
     key = request_key("sha256:abc", [user("hello")], Sampling(max_tokens=8, seed=3))
     assert key.hex() == "e23770afa84ac2dc235954165574cf2d78a44fef2891c39d69744a1549a8ad88"
+
+
+@given(st.text(st.characters(codec=None)), st.floats(0, 2), st.integers(0, 2**31 - 1))
+def test_the_key_is_of_canonical_json(text: str, temperature: float, seed: int) -> None:
+    """As the json module writes it, whatever writes it: keys of earlier versions stay."""
+    sampling = {"choices": ["A", "B"], "max_tokens": 8, "seed": seed, "temperature": temperature, "top_p": 1.0}
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": ""}]
+    whole = {"version": 1, "model": text, "messages": messages, "sampling": sampling}
+    written = json.dumps(whole, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    key = request_key(text, [user(text), assistant("")], Sampling(8, temperature, seed=seed, choices=("A", "B")))
+    assert key == hashlib.sha256(written.encode("utf-8", "surrogatepass")).digest()
 
 
 BASE = ("m", [user("a"), assistant("b")], Sampling(8))

@@ -1,0 +1,16 @@
+"""YAML by libyaml where there is one, which reads it in a sixth of the time."""
+
+from typing import Any
+
+import yaml
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def safe_load(text: str) -> Any:
+    """What the text says, in plain values.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    return yaml.load(text, _LOADER)
