@@ -5,21 +5,25 @@
     py-spy record -o profile.svg -- python benchmarks/efficiency.py --n 500 --repeats 1
 
 A run (prompts to Parquet: respond, critique, revise, judge; with store, routing and retries) waits for each answer
-before it can ask what follows from it. Then every request of the run, as it was sent, goes to the same server again,
-row by row in the same order and with nothing to wait for: what the engine can do at most. The two take turns at going
-first, after a small run that warms the server, and its cache of prefixes is emptied before each. Both send from this
-process, on the same cores as the server; what the engine's thread did meanwhile tells how much that costs. At least
-0.95 is wanted at 2,000 prompts.
+before it can ask what follows from it. Then every request of the run, as it was sent, goes to the same server again
+with nothing to wait for: what the engine can do at most. That is in two orders: that of the run's own answers, which
+tells what Charter costs; and row by row, which no run can have, since a row's calls follow from each other: there they
+are in the engine at once and read the same part of its cache. They take turns at going first, after a small run that
+warms the server, and its cache of prefixes is emptied before each. All send from this process, on the same cores as the
+server; what the engine's thread did meanwhile tells how much that costs. At least 0.95 is wanted at 2,000 prompts.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -33,12 +37,14 @@ from charter.constitution import load_constitution
 from charter.data.shards import read_rows
 from charter.errors import CharterError
 from charter.pipeline import make_dataset
-from charter.serving import EngineSpec, Served
+from charter.serving import EngineSpec, Served, fast_json
 from charter.serving.client import chat_request
+from charter.serving.completion import request_key
 from charter.serving.special_tokens import Spellings
 from charter.trace.calls import Recorder
 
 WANTED = 0.95
+ORDERS = ("all at once, in the run's order", "all at once, row by row")
 TOGETHER = 64
 """Rows whose requests are sent stage by stage before those of the next rows, as far as a run's rows drift apart."""
 
@@ -65,18 +71,30 @@ async def whole_run(config: Config, spec: EngineSpec) -> Speed:
     return Speed(sum(count.calls for count in counts), sum(count.completion_tokens for count in counts), seconds)
 
 
-async def bodies_of(config: Config, spec: EngineSpec) -> list[bytes]:
-    """Every request of a run as it was sent, once: the chain goes over its rows again, answered by the store."""
-    spellings, bodies = Spellings(spec.special_tokens), dict[bytes, None]()
+async def bodies_of(config: Config, spec: EngineSpec) -> dict[bytes, bytes]:
+    """Every request of a run as it was sent, row by row and once, under its key in the store.
+
+    The chain goes over its rows again, answered by the store.
+    """
+    spellings, bodies = Spellings(spec.special_tokens), dict[bytes, bytes]()
     law, rows = load_constitution(config.run_folder / "constitution.md"), read_rows(config.run_folder / "prompts")
     while some := list(islice(rows, TOGETHER)):
         recorder = Recorder()
         async with open_chain(config, law, {"base": replace(spec, base_urls=())}, recorder.watched) as chain:
             await walk(some, chain, recorder.at)
-        answered = (call for call in recorder.calls if call.answer is not None)
-        sent = (chat_request(spec.model_name, spellings.break_up(c.messages), c.sampling) for c in answered)
-        bodies |= dict.fromkeys(json.dumps(body).encode() for body in sent)
-    return list(bodies)
+        for call in recorder.calls:
+            if call.answer is not None:
+                sent = spellings.break_up(call.messages)
+                body = fast_json.dumps(chat_request(spec.model_name, sent, call.sampling))
+                bodies[request_key(spec.identity, sent, call.sampling)] = body
+    return bodies
+
+
+def as_answered(store: str, bodies: Mapping[bytes, bytes]) -> list[bytes]:
+    """The requests in the order in which their answers came into the run's store."""
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        keys = connection.execute("SELECT key FROM completions ORDER BY rowid").fetchall()
+    return [bodies[key] for (key,) in keys]
 
 
 async def all_at_once(url: str, bodies: Iterable[bytes], in_flight: int) -> Speed:
@@ -95,48 +113,58 @@ async def all_at_once(url: str, bodies: Iterable[bytes], in_flight: int) -> Spee
     return Speed(len(used), sum(used), time.monotonic() - began)
 
 
-def compare(served: Served, settings: dict[str, Any], given: argparse.Namespace) -> Iterator[tuple[Speed, Speed]]:
-    """A run, and its requests all at once; again and again, another one first each time."""
-    bodies = list[bytes]()
+def compare(served: Served, settings: dict[str, Any], given: argparse.Namespace) -> Iterator[dict[str, Speed]]:
+    """A run, and its requests all at once in both orders; again and again, another one first each time."""
+    orders = dict[str, list[bytes]]()
 
     def timed(work: Coroutine[None, None, Speed]) -> Speed:
         forget_prefixes(served.base_url)
         before = engine_time(served)
         return asyncio.run(work)._replace(engine=engine_time(served).since(before))
 
-    def at_once() -> Speed:
-        return timed(all_at_once(served.base_url, bodies, given.in_flight))
-
-    for turn in range(given.repeats):
-        engine = at_once() if turn % 2 else None
+    def run() -> Speed:
         with tempfile.TemporaryDirectory() as folder:
             config = load_config(ROOT / "configs" / "demo.yaml", {**settings, "outputs": folder})
             spec = EngineSpec.of(served, config.store_url, config.generation.concurrency)
-            ours = timed(whole_run(config, spec))
-            bodies = bodies or asyncio.run(bodies_of(config, spec))  # every run of these settings asks the same
-        yield ours, engine or at_once()
+            speed = timed(whole_run(config, spec))
+            if not orders:  # every run of these settings asks the same
+                bodies = asyncio.run(bodies_of(config, spec))
+                orders.update(zip(ORDERS, (as_answered(config.store_url, bodies), list(bodies.values())), strict=True))
+        return speed
+
+    def at_once(order: str) -> Speed:
+        return timed(all_at_once(served.base_url, orders[order], given.in_flight))
+
+    passes = {"run": run} | {order: partial(at_once, order) for order in ORDERS}
+    for turn in range(given.repeats):
+        first = turn % len(passes)
+        took = {name: passes[name]() for name in (*list(passes)[first:], *list(passes)[:first])}
+        yield {name: took[name] for name in passes}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Output tokens per second of a run and of its requests all at once.")
     parser.add_argument("--n", type=int, default=2_000, help="prompts")
-    parser.add_argument("--repeats", type=int, default=3, help="runs; the median of their ratios counts")
+    parser.add_argument("--repeats", type=int, default=3, help="runs; the medians of their ratios count")
     parser.add_argument("--in-flight", type=int, default=512, help="requests that are sent at once")
     parser.add_argument("--model", default="sandbox", help="a model folder or hub id")
     given = parser.parse_args()
     settings = {"prompts.n": given.n, "model": given.model, "constitution": str(LAW)}
     columns = ("calls", "output tokens", "seconds", "engine at work, s", "waiting for a core, s", "output tokens/s")
-    print(f"| | {' | '.join(columns)} | ratio |\n|---|" + "---:|" * (len(columns) + 1), flush=True)
-    ratios = []
+    print(f"| | {' | '.join(columns)} | run's share |\n|---|" + "---:|" * (len(columns) + 1), flush=True)
+    shares = dict[str, list[float]]()
     with vllm(given.model) as served:
         warm_up(served)
-        for ours, engine in compare(served, settings, given):
-            ratios.append(ours.per_second / engine.per_second)
-            for name, speed, ratio in (("run", ours, f"{ratios[-1]:.3f}"), ("all at once", engine, "")):
+        for speeds in compare(served, settings, given):
+            for name, speed in speeds.items():
+                share = speeds["run"].per_second / speed.per_second
+                shares.setdefault(name, []).append(share)
                 times = " | ".join(f"{seconds:.1f}" for seconds in (speed.seconds, *speed.engine))
                 figures = f"{speed.calls:,} | {speed.tokens:,} | {times} | {speed.per_second:,.0f}"
-                print(f"| {name} | {figures} | {ratio} |", flush=True)
-    print(f"\nEfficiency {statistics.median(ratios):.3f}, the median of {len(ratios)}; at least {WANTED} is wanted.")
+                print(f"| {name} | {figures} | {'' if name == 'run' else f'{share:.3f}'} |", flush=True)
+    print(f"\nMedians of {given.repeats}; at least {WANTED} is wanted:")
+    for order in ORDERS:
+        print(f"efficiency {statistics.median(shares[order]):.3f} of {order}")
 
 
 if __name__ == "__main__":

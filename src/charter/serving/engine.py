@@ -84,7 +84,7 @@ class EngineStats(NamedTuple):
     """Requests that will never succeed."""
     retries: int
     corrupted: int
-    """Stored entries that were damaged and asked again."""
+    """Stored entries that were damaged and asked again, by all engines that share the store."""
     in_flight: int
 
 

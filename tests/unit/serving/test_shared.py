@@ -1,0 +1,38 @@
+"""What engines of one run share is opened once, and closed by the last to leave."""
+
+import gc
+from pathlib import Path
+
+from charter.serving.drive import drive
+from charter.store import StoreStats
+
+
+async def test_engines_of_one_drive_share_a_store_until_the_last_has_left(tmp_path: Path) -> None:
+    url = str(tmp_path / "store.sqlite")
+    with drive() as driven:
+        async with driven.stores.shared(url) as first:
+            async with driven.stores.shared(url) as second, driven.stores.shared(f"{url}.other") as other:
+                assert first is second is not other
+                await second.put(b"k" * 32, b"value")
+            assert await first.get(b"k" * 32) == b"value"
+        async with driven.stores.shared(url) as again:
+            assert again is not first
+            assert isinstance(again.stats(), StoreStats) and again.stats().entries == 1
+
+
+async def test_what_is_open_for_a_run_stays_open_between_its_stages(tmp_path: Path) -> None:
+    url = str(tmp_path / "store.sqlite")
+    with drive() as driven:
+        async with driven.open_for([url, url]):
+            async with driven.stores.shared(url) as one, driven.connections.shared() as pool:
+                pass
+            async with driven.stores.shared(url) as two, driven.connections.shared() as same:
+                assert one is two and pool is same and not same.closed
+        assert pool.closed
+
+
+def test_the_collector_is_left_as_it_was_found() -> None:
+    before = gc.get_threshold()
+    with drive():
+        assert gc.get_threshold() != before and gc.get_freeze_count() > 0
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
