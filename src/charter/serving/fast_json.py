@@ -37,7 +37,7 @@ def canonical(value: Any) -> bytes:
 
 
 def loads(text: bytes) -> Any:
-    """What the JSON says.
+    """What the JSON says; a whole number of more than 64 bits, which no answer holds, comes as a fraction.
 
     Raises:
         ValueError: it is no JSON.
