@@ -36,7 +36,7 @@ from charter.constitution import draw, load_constitution
 from charter.data.sources import load_prompts
 from charter.errors import CharterError
 from charter.messages import Message, assistant, user
-from charter.pipeline import walk_shards
+from charter.pipeline import walk_here
 from charter.run import prepare, respond_shard, revise_shard
 from charter.serving import Served, connect, server_metrics
 from charter.serving.drive import drive
@@ -82,7 +82,7 @@ def by_charter(url: str, rows: Path, folder: Path, max_tokens: int) -> dict[str,
     spec, began = spec_of(config), time.monotonic()
     with drive():
         asked = prepare(config).rows_out
-        counts = asyncio.run(walk_shards(config.run_folder, [(respond_shard, spec), (revise_shard, spec)]))
+        counts = asyncio.run(walk_here(config.run_folder, [(respond_shard, spec), (revise_shard, spec)]))
     seconds = time.monotonic() - began
     return {"rows": asked, "whole": sum(c.rows_out for c in counts if c.stage == "revise"), "seconds": seconds}
 

@@ -17,7 +17,7 @@ from charter.config import Config
 from charter.counts import StageCount
 from charter.judging import session
 from charter.judging.reward import RewardJudge
-from charter.pipeline import SHARDS_IN_FLIGHT, Stages, steps_of, walk_shards
+from charter.pipeline import SHARDS_IN_FLIGHT, Stages, steps_of, walk_here
 from charter.rounds import Round
 from charter.serving.engine import EngineSpec
 from charter.stages.context import Progress
@@ -86,7 +86,7 @@ async def make_dataset(
     if config.runner.kind == "ray":
         counted += await walk_on_ray(config, folder, steps)
     else:
-        counted += await walk_shards(folder, steps, config.runner.shards or SHARDS_IN_FLIGHT)
+        counted += await walk_here(folder, steps, config.runner.shards or SHARDS_IN_FLIGHT)
     return [*counted, mix(folder)] if config.pairs.mixed else counted
 
 

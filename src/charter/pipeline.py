@@ -70,11 +70,21 @@ async def walk_shards(folder: Path, steps: Steps, at_once: int = SHARDS_IN_FLIGH
 
     remaining = iter(run.shard_sizes(folder))
     with one_of_many():
-        async with driven.open_for(spec.store for _, spec in steps), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
                 group.create_task(walker(remaining))
     driven.check()
     return [count for shard in sorted(counted) for count in counted[shard]]
+
+
+async def walk_here(folder: Path, steps: Steps, at_once: int = SHARDS_IN_FLIGHT) -> list[StageCount]:
+    """As `walk_shards`, for steps in this process: what they share stays open from one to the next.
+
+    Raises:
+        CharterError: as `walk_shards`.
+    """
+    async with current_drive().open_for(spec.store for _, spec in steps):
+        return await walk_shards(folder, steps, at_once)
 
 
 async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list[StageCount]:
@@ -86,5 +96,5 @@ async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list
     with enough_room(), drive(config.budget):
         counted = [run.prepare(config)]
         at_once = config.runner.shards or SHARDS_IN_FLIGHT
-        counted += await walk_shards(config.run_folder, steps_of(config, makers), at_once)
+        counted += await walk_here(config.run_folder, steps_of(config, makers), at_once)
         return [*counted, run.mix_pairs(config.run_folder)] if config.pairs.mixed else counted
