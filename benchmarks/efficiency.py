@@ -46,7 +46,7 @@ from charter.trace.calls import Recorder
 WANTED = 0.95
 ORDERS = ("all at once, in the run's order", "all at once, row by row")
 TOGETHER = 64
-"""Rows whose requests are sent stage by stage before those of the next rows, as far as a run's rows drift apart."""
+"""Rows whose requests go stage by stage, and in a stage row by row, before those of the next rows."""
 
 
 class Speed(NamedTuple):

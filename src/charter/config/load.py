@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"config '{path}': no such file. Name a YAML file, such as configs/demo.yaml.")
     try:
-        values = safe_load(path.read_text(encoding="utf-8")) or {}  # every stage of a shard does
+        values = safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config '{path}': not YAML: {error}") from error
     if not isinstance(values, dict):

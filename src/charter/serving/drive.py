@@ -183,6 +183,9 @@ def _collecting_seldom() -> Iterator[None]:
     leaves behind goes by itself.
     """
     before = gc.get_threshold()
+    if before == _COLLECT_AFTER:  # by another drive of this process, which sets it back
+        yield
+        return
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
     try:

@@ -1,7 +1,7 @@
 """JSON as it goes over the wire: by orjson, and by json what orjson turns down.
 
-That is half of a surrogate pair, which a cut answer may end with and a prompt may hold, and NaN or infinity, which some
-servers send.
+That is half of a surrogate pair, which a cut answer may end with and a prompt may hold, and NaN or infinity where some
+servers send it.
 """
 
 import json

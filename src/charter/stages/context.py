@@ -18,9 +18,6 @@ from charter.templates import render
 
 Row = Mapping[str, Any]
 
-_BEGUN_TOGETHER = 32
-"""Rows; to begin one takes a fraction of a millisecond, and servers wait for the first calls meanwhile."""
-
 PULSE_S = 1.0
 """From one word of progress to the next where no row comes out."""
 
@@ -199,11 +196,7 @@ async def each_row(
 
     with one_of_many():
         async with _pulse(tell if rows else None), asyncio.TaskGroup() as group:
-            tasks = list[asyncio.Task[list[dict[str, Any]] | dict[str, Any]]]()
-            for number, row in enumerate(rows):
-                tasks.append(group.create_task(walk(number, row)))
-                if number % _BEGUN_TOGETHER == 0:
-                    await asyncio.sleep(0)  # their calls go out before the next rows begin
+            tasks = [group.create_task(walk(number, row)) for number, row in enumerate(rows)]
     outcome = Outcome()
     for row, task in zip(rows, tasks, strict=True):
         result = task.result()

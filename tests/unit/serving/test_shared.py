@@ -36,3 +36,12 @@ def test_the_collector_is_left_as_it_was_found() -> None:
     with drive():
         assert gc.get_threshold() != before and gc.get_freeze_count() > 0
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
+
+
+def test_of_two_drives_at_once_neither_leaves_the_other_s_setting_behind() -> None:
+    before, one, other = gc.get_threshold(), drive(), drive()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    other.__exit__(None, None, None)
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
