@@ -1,4 +1,4 @@
-"""YAML by libyaml where there is one: a config, which every stage of a shard reads, took 28 ms without it and 6 with."""
+"""YAML by libyaml where there is one: a config, which each stage of a shard reads, takes 6 ms with it and 28 without."""
 
 from typing import Any
 
