@@ -1,4 +1,4 @@
-"""YAML by libyaml where there is one: a config, which each stage of a shard reads, takes 6 ms with it and 28 without."""
+"""YAML by libyaml where there is one: a config, which each stage of a shard reads, takes 6 ms then, not 28."""
 
 from typing import Any
 
