@@ -174,10 +174,11 @@ async def test_a_run_whose_servers_are_all_killed_waits_and_goes_on(
     urls = [f"http://127.0.0.1:{port}/v1" for port in ports]
     config = config_of(undisturbed.folder, f"down-{down_s:g}", *urls)
 
-    def begin() -> "list[subprocess.Popen[str]]":
-        return [start_server(port, "--latency", "0.01", "--answer", "tests.finished_run:answer") for port in ports]
+    def begin(latency_s: float) -> "list[subprocess.Popen[str]]":
+        options = "--latency", str(latency_s), "--answer", "tests.finished_run:answer"
+        return [start_server(port, *options) for port in ports]
 
-    servers = begin()
+    servers = begin(0.01)
     try:
         making = asyncio.create_task(asyncio.to_thread(make_data, config))
         await until(lambda: entries(config) > undisturbed.calls // 3)
@@ -186,7 +187,7 @@ async def test_a_run_whose_servers_are_all_killed_waits_and_goes_on(
         await asyncio.sleep(down_s)
         assert not making.done()
         assert "waiting for it to come back" in caplog.text and "answers again" not in caplog.text
-        servers = begin()
+        servers = begin(0.1)  # so that one of them does not finish the run before the other one is up
         await making
         assert all(f"{url} answers again" in caplog.text for url in urls)
         assert all([(await server_metrics(url)).requests > 1 for url in urls])
