@@ -25,7 +25,8 @@ pytestmark = pytest.mark.system
 
 ROWS, BATCH = 30, 4
 STEPS = 16  # two epochs of eight batches, the last of two rows
-LONG = {"epochs": 6, "save_steps": 3}
+LONG = {"epochs": 9, "save_steps": 3}
+LONG_STEPS = 9 * STEPS // 2
 
 
 def settings(**changes: Any) -> Training:
@@ -97,7 +98,7 @@ def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(world
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # noqa: T201 # shown only where the test fails
     draw = random.Random(seed)
-    steps = sorted(draw.sample(range(2, 6 * STEPS // 2 - 10), 3))
+    steps = sorted(draw.sample(range(2, LONG_STEPS // 2), 3))
     ways = draw.sample([_kill_worker, _kill_launcher, _kill_group], 3)
     whole, out = world.dpo_again(tmp_path / "whole", dpo=LONG), tmp_path / "dpo"
     for step, kill in zip(steps, ways, strict=True):
@@ -105,7 +106,7 @@ def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(world
         assert not (out / "DONE").exists()
     lines: list[dict[str, Any]] = []
     result = world.dpo_again(out, lines.append, dpo=LONG)
-    assert result.steps == whole.steps == 6 * STEPS // 2
+    assert result.steps == whole.steps == LONG_STEPS
     assert lines[0]["step"] > steps[-1] - LONG["save_steps"] or lines[0]["step"] == 1
     assert weights(out) == weights(whole.model)
     assert "read from reference.parquet" in (out / "training.log").read_text()
