@@ -69,7 +69,8 @@ class Drive:
 
     def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> Slots:
         """The slots of some servers, which all engines that ask them share."""
-        return self._slots.setdefault(tuple(base_urls), slots(concurrency))
+        gauge = self.gauge(base_urls)
+        return self._slots.setdefault(tuple(base_urls), slots(concurrency, lambda: gauge.load))
 
     def gauge(self, base_urls: Sequence[str]) -> Gauge:
         """The gauge of some servers, which all engines that ask them share."""

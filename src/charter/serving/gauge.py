@@ -21,6 +21,13 @@ class Reading(NamedTuple):
     """Share of the prompt tokens since the first reading that the prefix cache had; None where none were asked."""
 
 
+class Load(NamedTuple):
+    """What servers have to do, of all that tell, together."""
+
+    running: int
+    waiting: int
+
+
 class Gauge:
     """Reads /metrics of some servers every few seconds; if none has it they are asked once a minute."""
 
@@ -31,6 +38,8 @@ class Gauge:
         self._next = 0.0
         self.latest: Reading | None = None
         """None as long as nothing is known."""
+        self.load: Load | None = None
+        """None also where they were at rest, or do not tell what they run."""
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -55,7 +64,8 @@ class Gauge:
         each = await asyncio.gather(*map(_metrics, self._base_urls))
         told = {url: now for url, now in zip(self._base_urls, each, strict=True) if now is not None}
         if not told:
-            self.latest, self._next = None, time.monotonic() + AFTER_FAILURE_S
+            self.latest = self.load = None
+            self._next = time.monotonic() + AFTER_FAILURE_S
             return
         for url, now in told.items():
             before = self._last.get(url, now)
@@ -64,7 +74,8 @@ class Gauge:
             self._asked += now.prefix_cache_queries - before.prefix_cache_queries
             self._hits += now.prefix_cache_hits - before.prefix_cache_hits
             self._last[url] = now
-        waiting = sum(now.waiting for now in told.values())
+        running, waiting = (sum(getattr(now, what) for now in told.values()) for what in ("running", "waiting"))
+        self.load = Load(running, waiting) if running else None
         self.latest = Reading(waiting, self._hits / self._asked if self._asked else None)
 
 

@@ -4,10 +4,13 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
+
+from charter.serving.gauge import Load
 
 Concurrency = int | Literal["auto"]
 
@@ -80,7 +83,7 @@ class Climb:
     and then rests. After a rest it looks one way, after the next the other; looks that change nothing become rare.
     Another level is held against the present one before and after it, because a run's calls grow longer and shorter as
     it goes on; a lower one against the better of these two, since a level that is too low costs more than one that is
-    too high.
+    too high. Where the servers say what they run and what waits there, it does not look where nothing can be found.
     """
 
     level: int = FIRST
@@ -93,7 +96,7 @@ class Climb:
     _rest: int = 0
     _pause: int = _REST
 
-    def next(self, rate: float) -> int:
+    def next(self, rate: float, load: Load | None = None) -> int:
         """The level to go on with, after a measurement of `rate` (tokens per second) at the present level."""
         if self.level != self._home:
             self._tried, self.level = (self.level, rate), self._home
@@ -105,7 +108,7 @@ class Climb:
             self._rate = rate
             self._rest -= 1
             if self._rest < 0:
-                self._look()
+                self._look(load)
         return self.level
 
     def _decide(self, other: int, there: float, wanted: float) -> None:
@@ -119,10 +122,17 @@ class Climb:
             self._home, self._agreed = other, 0
             self._rest, self._pause = 0, _REST
 
-    def _look(self) -> None:
+    def _look(self, load: Load | None) -> None:
+        if load and self._is_vain(load):
+            self._upwards, self._rest = not self._upwards, _REST
+            return
         self.level = min(self._home * 2, HIGHEST) if self._upwards else max(self._home // 2, LOWEST)
         if self.level == self._home:
             self._settle()
+
+    def _is_vain(self, load: Load) -> bool:
+        """More calls would wait as well; half of them would be fewer than the servers run at once."""
+        return load.waiting > GAIN * load.running if self._upwards else self._home // 2 < load.running
 
     def _settle(self) -> None:
         self._upwards, self._agreed = not self._upwards, 0
@@ -140,8 +150,8 @@ class ClimbingSlots(Slots):
     measured while no call waits says nothing about the level and is thrown away.
     """
 
-    def __init__(self) -> None:
-        self._climb = Climb()
+    def __init__(self, load: Callable[[], Load | None] = lambda: None) -> None:
+        self._climb, self._load = Climb(), load
         super().__init__(self._climb.level)
         self._settling = 1  # rounds to be left out
         self._restart()
@@ -160,7 +170,7 @@ class ClimbingSlots(Slots):
             self._settling -= 1
             self._restart()
         elif seconds >= _MEASURE_S:
-            level = self._climb.next(self._tokens / seconds)
+            level = self._climb.next(self._tokens / seconds, self._load())
             self._settling = 2 if level < self.level else int(level > self.level)
             self.level = level
             self._restart()
@@ -170,6 +180,6 @@ class ClimbingSlots(Slots):
         self._began, self._calls, self._tokens = time.monotonic(), 0, 0
 
 
-def slots(concurrency: Concurrency) -> Slots:
-    """For a configured number, or ``auto``."""
-    return ClimbingSlots() if concurrency == "auto" else Slots(concurrency)
+def slots(concurrency: Concurrency, load: Callable[[], Load | None] = lambda: None) -> Slots:
+    """For a configured number, or ``auto``, which heeds what the servers say of their load."""
+    return ClimbingSlots(load) if concurrency == "auto" else Slots(concurrency)

@@ -126,11 +126,13 @@ class NullServer:
         return web.Response(text=f"Success: LoRA adapter '{asked['lora_name']}' added successfully.")
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        waiting = max(0, self.counts["running"] - self.parallel) if self.latency_s else 0
         series = {
             'vllm:request_success_total{finished_reason="stop"}': self.counts["answered"],
             "vllm:prompt_tokens_total{}": self.counts["prompt_tokens"],
             "vllm:generation_tokens_total{}": self.counts["tokens"],
-            "vllm:num_requests_running{}": self.counts["running"],
+            "vllm:num_requests_running{}": self.counts["running"] - waiting,
+            "vllm:num_requests_waiting{}": waiting,
             "process_start_time_seconds": self.started,
         }
         return web.Response(text="".join(f"{name} {float(value)}\n" for name, value in series.items()))

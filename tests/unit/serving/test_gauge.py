@@ -11,7 +11,7 @@ from aiohttp import web
 from charter.config import Serving
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, gauge, open_engine
-from charter.serving.gauge import Gauge, Reading
+from charter.serving.gauge import Gauge, Load, Reading
 from charter.testing.null_server import run_null_server
 
 
@@ -19,13 +19,14 @@ class Counters:
     """A server that has nothing but /metrics."""
 
     def __init__(self) -> None:
-        self.queries = self.hits = self.waiting = self.reads = 0
+        self.queries = self.hits = self.running = self.waiting = self.reads = 0
 
     async def page(self, _: web.Request) -> web.Response:
         self.reads += 1
         lines = {
             "vllm:prefix_cache_queries_total": self.queries,
             "vllm:prefix_cache_hits_total": self.hits,
+            "vllm:num_requests_running": self.running,
             "vllm:num_requests_waiting": self.waiting,
         }
         return web.Response(text="".join(f'{name}{{engine="0"}} {value}\n' for name, value in lines.items()))
@@ -64,6 +65,20 @@ async def test_it_sums_over_servers_and_counts_the_cache_from_its_first_reading(
             assert own.latest == Reading(3, None)
             one.queries, one.hits, other.queries, one.waiting = 1_060, 1_030, 40, 4
             await until(lambda: own.latest == Reading(7, 0.3))
+
+
+async def test_the_load_of_servers_is_known_while_they_have_something_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauge, "EVERY_S", 0.05)
+    one, other = Counters(), Counters()
+    async with one.serving() as first, other.serving() as second:
+        own = Gauge([first, second])
+        async with own.watched():
+            await until(lambda: own.latest is not None)
+            assert own.load is None
+            one.running, other.running, other.waiting = 5, 7, 2
+            await until(lambda: own.load == Load(12, 2))
+            one.running = other.running = other.waiting = 0
+            await until(lambda: own.load is None)
 
 
 async def test_a_server_that_is_started_again_or_gone_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from charter.config import Serving
 from charter.messages import user
 from charter.serving import EngineSpec, Sampling, connect, open_engine
 from charter.serving.drive import drive
+from charter.serving.gauge import Load
 from charter.serving.slots import HIGHEST, LOWEST, PLACE, Climb, ClimbingSlots, Slots
 from charter.testing.null_server import NullServer, run_null_server
 
@@ -79,6 +80,28 @@ def test_a_new_stage_of_longer_calls_does_not_halve_the_level(when: int) -> None
     climb = Climb()
     rate = (min(0.6 + 0.4 * climb.level / 128, 1.0) * (3 if window >= when else 1) for window in range(30))
     assert sum(climb.next(now) < 128 for now in rate) <= 2
+
+
+@pytest.mark.parametrize(
+    ("load", "looked_at"),
+    [
+        (None, {64, 128, 256}),
+        (Load(running=128, waiting=0), {128, 256}),  # half the calls would leave it short
+        (Load(running=128, waiting=128), {128}),  # nor can it take more; told while 256 were in flight
+        (Load(running=40, waiting=88), {64, 128}),
+    ],
+)
+def test_what_servers_say_of_their_load_spares_looks_in_vain(load: Load | None, looked_at: set[int]) -> None:
+    climb = Climb()
+    assert {climb.next(min(climb.level, 128.0), load) for _ in range(100)} == looked_at
+
+
+def test_a_server_that_can_take_more_again_is_found() -> None:
+    climb, visited = Climb(), list[int]()
+    for limit in [100] * 500 + [1000] * 60:
+        load = Load(min(climb.level, limit), max(0, climb.level - limit))
+        visited.append(climb.next(float(min(climb.level, limit)), load))
+    assert set(visited[10:500]) == {128} and visited[-1] == 1024
 
 
 async def test_a_level_is_kept() -> None:
