@@ -1,8 +1,10 @@
 """What the engines of one run share in one process: calls in flight, the budget, and the word to stop."""
 
+import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -170,7 +172,7 @@ def drive(budget: Budget | None = None) -> Iterator[Drive]:
     """The drive of all engines that are opened in this context, which tasks started here inherit."""
     token = _DRIVE.set(Drive(budget))
     try:
-        with _collecting_seldom():
+        with _collecting_seldom(), _giving_way():
             yield current_drive()
     finally:
         _DRIVE.reset(token)
@@ -194,6 +196,28 @@ def _collecting_seldom() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+@contextmanager
+def _giving_way() -> Iterator[None]:
+    """Have Linux not take a core from a model beside the driver each time that an answer comes.
+
+    Some milliseconds later the driver finds several, and sends what follows them at once. It goes for this thread and
+    those it starts; whoever chose another way to be scheduled keeps it.
+    """
+    if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    _schedule(os.SCHED_BATCH)
+    try:
+        yield
+    finally:
+        _schedule(os.SCHED_OTHER)
+
+
+def _schedule(policy: int) -> None:
+    with contextlib.suppress(OSError):  # forbidden in some containers
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def current_drive() -> Drive:

@@ -1,7 +1,12 @@
 """What engines of one run share is opened once, and closed by the last to leave."""
 
 import gc
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from charter.serving.drive import drive
 from charter.store import StoreStats
@@ -45,3 +50,25 @@ def test_of_two_drives_at_once_neither_leaves_the_other_s_setting_behind() -> No
     one.__exit__(None, None, None)
     other.__exit__(None, None, None)
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux schedules by these policies")
+def test_a_drive_gives_way_and_leaves_its_thread_scheduled_as_it_found_it() -> None:
+    def policy() -> int:
+        return os.sched_getscheduler(0)
+
+    with drive():
+        assert policy() == os.SCHED_BATCH
+        with drive():
+            pass
+        assert policy() == os.SCHED_BATCH
+    assert policy() == os.SCHED_OTHER
+
+    def chosen() -> tuple[int, int]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with drive():
+            return policy(), os.SCHED_IDLE
+
+    with ThreadPoolExecutor(1) as thread:
+        kept, wanted = thread.submit(chosen).result()
+    assert kept == wanted
