@@ -1,14 +1,15 @@
-"""Rows per second of respond, critique, revise: Charter, distilabel 1.5.3, and a plain asyncio script.
+"""Rows per second of respond, critique, revise: Charter, distilabel 1.5.3, and two asyncio scripts.
 
     python benchmarks/distilabel_chain.py                   # on vLLM with the sandbox's model
     python benchmarks/distilabel_chain.py --server null     # against a server that needs no model
 
-All three send the same greedy requests for the same prompts: a first answer, a critique under the principle that
+All four send the same greedy requests for the same prompts: a first answer, a critique under the principle that
 Charter draws for the row, and a revision whatever the critique says. They take turns, five times, another one first
 each time and with the server's cache of prefixes emptied before each. The clock runs from the prompts to the finished
 rows, within a process that has imported everything: in distilabel's case with the start of its steps, each a process;
-in Charter's with its store, in which every answer is durable, and Parquet. The plain script, in the manner of
-llm-swarm, keeps a fixed number of rows in flight and writes one file of JSON lines.
+in Charter's with its store, in which every answer is durable, and Parquet. The scripts have neither, nor retries, and
+write one file of JSON lines. `llm-swarm` is written as that project's example is: Hugging Face's client, all rows at
+once, so many calls in flight. `plain` is as fast as one can make it: aiohttp by itself, so many rows in flight.
 
 distilabel is installed in an environment of its own, under --cache, when it is not there.
 """
@@ -22,12 +23,13 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from huggingface_hub import AsyncInferenceClient
 from null_run import LAW, null_server, spec_of
 from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
@@ -43,8 +45,8 @@ from charter.serving.drive import drive
 from charter.templates import render
 
 VERSION = "1.5.3"
-RUNNERS = ("charter", "distilabel", "plain")
-WANTED = {"vllm": {"distilabel": 1.45, "plain": 1.0}, "null": {"distilabel": 5.0}}
+RUNNERS = ("charter", "distilabel", "llm-swarm", "plain")
+WANTED = {"vllm": {"distilabel": 1.45, "llm-swarm": 1.0, "plain": 1.0}, "null": {"distilabel": 5.0}}
 """How many times another runner's rows per second Charter's shall be."""
 
 
@@ -87,8 +89,12 @@ def by_charter(url: str, rows: Path, folder: Path, max_tokens: int) -> dict[str,
     return {"rows": asked, "whole": sum(c.rows_out for c in counts if c.stage == "revise"), "seconds": seconds}
 
 
+Ask = Callable[[list[Message]], Awaitable[Message]]
+"""The model's turn after a conversation."""
+
+
 async def by_plain_script(url: str, rows: Path, folder: Path, max_tokens: int, in_flight: int) -> dict[str, Any]:
-    """What one writes first: a semaphore and a gather."""
+    """As fast as one can write it: aiohttp by itself, and a semaphore that a row holds until it is whole."""
     gate, model, began = asyncio.Semaphore(in_flight), connect([url], Serving()).model_name, time.monotonic()
     timeout, connector = aiohttp.ClientTimeout(total=600), aiohttp.TCPConnector(limit=0)
 
@@ -99,14 +105,47 @@ async def by_plain_script(url: str, rows: Path, folder: Path, max_tokens: int, i
 
     async def walk(row: dict[str, Any]) -> dict[str, Any]:
         async with gate:
-            messages = [user(row["prompt"])]
-            for request in ("critique_request", "revision_request"):
-                messages += [await ask(messages), user(row[request])]
-            return {"id": row["id"], "messages": [*messages, await ask(messages)]}
+            return await chain(row, ask)
 
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        lines = rows.read_text(encoding="utf-8").splitlines()
-        made = await asyncio.gather(*(walk(json.loads(line)) for line in lines))
+        made = await asyncio.gather(*map(walk, rows_of(rows)))
+    return written(made, folder, began)
+
+
+async def by_llm_swarm(url: str, rows: Path, folder: Path, max_tokens: int, in_flight: int) -> dict[str, Any]:
+    """As llm-swarm's ``examples/constitutional-ai/generate_dataset.py``: a call, and not a row, holds the semaphore.
+
+    So every row is answered before the first one is criticised. Here the server renders the chat template; there it is
+    rendered by the script.
+    """
+    gate, model, began = asyncio.Semaphore(in_flight), connect([url], Serving()).model_name, time.monotonic()
+    client = AsyncInferenceClient(base_url=url, api_key="-", timeout=600)
+
+    async def ask(messages: list[Message]) -> Message:
+        async with gate:
+            turns = [dict(message) for message in messages]
+            said = await client.chat_completion(turns, model=model, max_tokens=max_tokens, temperature=0.0)
+        return assistant(said.choices[0].message.content or "-")
+
+    made = await asyncio.gather(*(chain(row, ask) for row in rows_of(rows)))
+    return written(made, folder, began)
+
+
+async def chain(row: dict[str, Any], ask: Ask) -> dict[str, Any]:
+    """Answer, critique and revision of a row."""
+    messages = [user(row["prompt"])]
+    for request in ("critique_request", "revision_request"):
+        messages += [await ask(messages), user(row[request])]
+    return {"id": row["id"], "messages": [*messages, await ask(messages)]}
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """What `write_rows` wrote."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def written(made: Sequence[dict[str, Any]], folder: Path, began: float) -> dict[str, Any]:
+    """What a script says, once its rows are in a file."""
     with (folder / "made.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in made)
     return {"rows": len(made), "whole": len(made), "seconds": time.monotonic() - began}
@@ -147,12 +186,12 @@ def engine_of(served: Served | None) -> EngineTime:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Charter, distilabel and a plain script on the same chain.")
+    parser = argparse.ArgumentParser(description="Charter, distilabel and two scripts on the same chain.")
     parser.add_argument("--n", type=int, default=2_000, help="prompts")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each; the medians of their ratios count")
     parser.add_argument("--server", choices=("vllm", "null"), default="vllm")
     parser.add_argument("--max-tokens", type=int, default=96, help="the longest answer")
-    parser.add_argument("--in-flight", type=int, default=128, help="rows that the plain script has in flight")
+    parser.add_argument("--in-flight", type=int, default=128, help="rows of the plain script, calls of llm-swarm's")
     parser.add_argument("--batch", type=int, default=50, help="rows in a batch of distilabel, whose default this is")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "charter", help="for its environment")
     parser.add_argument("--child", nargs=4, metavar=("RUNNER", "URL", "ROWS", "FOLDER"), help=argparse.SUPPRESS)
@@ -160,13 +199,13 @@ def options() -> argparse.Namespace:
 
 
 def child(given: argparse.Namespace) -> None:
-    """Run one of Charter and the plain script, and print what it took."""
+    """Run one of Charter and the scripts, and print what it took."""
     runner, url, rows, folder = given.child
     if runner == "charter":
         print(json.dumps(by_charter(url, Path(rows), Path(folder), given.max_tokens)))
     else:
-        script = by_plain_script(url, Path(rows), Path(folder), given.max_tokens, given.in_flight)
-        print(json.dumps(asyncio.run(script)))
+        script = by_plain_script if runner == "plain" else by_llm_swarm
+        print(json.dumps(asyncio.run(script(url, Path(rows), Path(folder), given.max_tokens, given.in_flight))))
 
 
 def main() -> None:
