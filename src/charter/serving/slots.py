@@ -180,6 +180,6 @@ class ClimbingSlots(Slots):
         self._began, self._calls, self._tokens = time.monotonic(), 0, 0
 
 
-def slots(concurrency: Concurrency, load: Callable[[], Load | None] = lambda: None) -> Slots:
+def slots(concurrency: Concurrency, load: Callable[[], Load | None]) -> Slots:
     """For a configured number, or ``auto``, which heeds what the servers say of their load."""
     return ClimbingSlots(load) if concurrency == "auto" else Slots(concurrency)
