@@ -205,7 +205,11 @@ def _giving_way() -> Iterator[None]:
     Some milliseconds later the driver finds several, and sends what follows them at once. It goes for this thread and
     those it starts; whoever chose another way to be scheduled keeps it.
     """
-    if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    usual = False
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # forbidden in some containers
+            usual = os.sched_getscheduler(0) == os.SCHED_OTHER
+    if not usual:
         yield
         return
     _schedule(os.SCHED_BATCH)
@@ -216,7 +220,7 @@ def _giving_way() -> Iterator[None]:
 
 
 def _schedule(policy: int) -> None:
-    with contextlib.suppress(OSError):  # forbidden in some containers
+    with contextlib.suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
