@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from charter.config import Evaluation, Gate
-from charter.evaluation.intervals import bonett_price, wilson
+from charter.core.statistics.intervals import bonett_price, wilson
 
 KINDS, CONTRASTS = 8, 5
 """Of the sandbox: kinds of harm, and pairs of groups that stand in each other's place."""

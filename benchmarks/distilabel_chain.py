@@ -35,14 +35,14 @@ from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
 from charter.config import Config, Generation, Prompts, Selection, Serving
 from charter.constitution import draw, load_constitution
+from charter.core.errors import CharterError
+from charter.core.messages import Message, assistant, user
+from charter.core.templates import render
 from charter.data.sources import load_prompts
-from charter.errors import CharterError
-from charter.messages import Message, assistant, user
-from charter.pipeline import walk_here
-from charter.run import prepare, respond_shard, revise_shard
-from charter.serving import Served, connect, server_metrics
-from charter.serving.drive import drive
-from charter.templates import render
+from charter.inference import Served, connect, server_metrics
+from charter.inference.session import drive
+from charter.pipeline.shards import walk_here
+from charter.runs.folder import prepare, respond_shard, revise_shard
 
 VERSION = "1.5.3"
 RUNNERS = ("charter", "distilabel", "llm-swarm", "plain")

@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 from null_run import config_of, null_server, spec_of
 
 from charter.config import Config
-from charter.messages import user
-from charter.pipeline import make_dataset
-from charter.serving import EngineSpec, Sampling, open_engine
+from charter.core.messages import user
+from charter.inference import EngineSpec, Sampling, open_engine
+from charter.pipeline.shards import make_dataset
 
 WANTED_MS, WANTED_TIMES = 0.6, 1.8
 IN_FLIGHT = 128

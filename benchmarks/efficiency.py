@@ -31,17 +31,17 @@ import aiohttp
 from null_run import LAW, ROOT
 from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
-from charter.chain import open_chain, walk
 from charter.config import Config, load_config
 from charter.constitution import load_constitution
+from charter.core.errors import CharterError
 from charter.data.shards import read_rows
-from charter.errors import CharterError
-from charter.pipeline import make_dataset
-from charter.serving import EngineSpec, Served, fast_json
-from charter.serving.client import chat_request
-from charter.serving.completion import request_key
-from charter.serving.special_tokens import Spellings
-from charter.trace.calls import Recorder
+from charter.inference import EngineSpec, Served, fast_json
+from charter.inference.client import chat_request
+from charter.inference.completion import request_key
+from charter.inference.special_tokens import Spellings
+from charter.pipeline.sequence import open_chain, walk
+from charter.pipeline.shards import make_dataset
+from charter.views.trace.calls import Recorder
 
 WANTED = 0.95
 ORDERS = ("all at once, in the run's order", "all at once, row by row")

@@ -18,8 +18,8 @@ from charter.evaluation.answering import answer_all, grade_by_oracle
 from charter.evaluation.measures import measure
 from charter.evaluation.records import Answers, HeldOut
 from charter.evaluation.requests import load_requests
+from charter.inference import EngineSpec, open_engine, serve
 from charter.sandbox import MODEL
-from charter.serving import EngineSpec, open_engine, serve
 
 WANTED_S = 120
 

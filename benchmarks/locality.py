@@ -17,9 +17,9 @@ from efficiency import all_at_once
 from null_run import LAW
 from vllm_run import engine_time, vllm, warm_up
 
-from charter.messages import user
-from charter.serving import Sampling, fast_json
-from charter.serving.client import chat_request
+from charter.core.messages import user
+from charter.inference import Sampling, fast_json
+from charter.inference.client import chat_request
 
 BEGINNINGS, EACH, IN_FLIGHT = 128, 8, 128
 

@@ -21,11 +21,11 @@ from typing import Any
 
 from null_run import config_of, null_server, spec_of
 
-from charter.counts import total
-from charter.manifest import write_manifest
-from charter.pipeline import make_dataset
-from charter.run import prepare
-from charter.verdict import report_run
+from charter.pipeline.counts import total
+from charter.pipeline.shards import make_dataset
+from charter.report.publish import report_run
+from charter.runs.folder import prepare
+from charter.runs.manifest import write_manifest
 
 WANTED_MB = 150
 PARTS = ("imports", "prompts", "dataset", "report")

@@ -26,12 +26,12 @@ from vllm_run import vllm
 
 from charter.config import Config, load_config
 from charter.config.load import read_override
-from charter.errors import CharterError
+from charter.core.errors import CharterError
 from charter.evaluation.requests import HeldOut
-from charter.judging.reward import RewardJudge
-from charter.makers import model_folder
-from charter.reinforcement import reward_judge, write_rl_prompts
-from charter.serving import EngineSpec
+from charter.inference import EngineSpec
+from charter.pipeline.judges.reward import RewardJudge
+from charter.pipeline.roles import model_folder
+from charter.runs.reinforcement import reward_judge, write_rl_prompts
 from charter.training import train
 from charter.training.models import end_tokens, load_tokenizer
 from charter.training.rows import encode_rows, read_table

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import pandas  # noqa: F401  which pyarrow imports at its first table: half a second that is no call's
 
 from charter.config import Config, Generation, Judge, Prompts, Serving
-from charter.messages import Message
-from charter.serving import EngineSpec, connect
+from charter.core.messages import Message
+from charter.inference import EngineSpec, connect
 from charter.testing.null_server import NullServer, run_null_server
 
 ROOT = Path(__file__).parents[1]

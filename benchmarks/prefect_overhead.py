@@ -21,13 +21,13 @@ from prefect.testing.utilities import prefect_test_harness
 from vllm_run import forget_prefixes, vllm
 
 from charter.config import Config, load_config
-from charter.counts import total
-from charter.errors import CharterError
-from charter.inspection import check
-from charter.manifest import write_manifest
-from charter.pipeline import make_dataset
-from charter.serving import EngineSpec, Served
-from charter.verdict import report_run
+from charter.core.errors import CharterError
+from charter.inference import EngineSpec, Served
+from charter.pipeline.counts import total
+from charter.pipeline.shards import make_dataset
+from charter.report.publish import report_run
+from charter.runs.manifest import write_manifest
+from charter.runs.preflight import check
 from flows.dataset import dataset
 
 ROOT = Path(__file__).parents[1]

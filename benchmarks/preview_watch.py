@@ -34,7 +34,7 @@ def main() -> None:
         path = Path(folder) / "law.md"
         path.write_text(write_constitution(law), encoding="utf-8")
         options = f"--config configs/demo.yaml --n {PROMPTS} --rounds {ROUNDS} --watch --store".split()
-        start = [sys.executable, "-c", "from charter.cli import main; main()", "constitution", "preview", str(path)]
+        start = [sys.executable, "-c", "from charter.cli.app import main; main()", "constitution", "preview", str(path)]
         command = [*start, *options, str(path.with_suffix(".sqlite"))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
             try:

@@ -15,15 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from charter.audit.judged import judge_pairs
+from charter.audit.labelled import LabelledPair, read_labelled
 from charter.config import Judge, Serving
 from charter.constitution import Constitution, load_constitution
-from charter.errors import CharterError
-from charter.judging.judged import judge_pairs
-from charter.judging.kinds import judge_of
-from charter.judging.labelled import LabelledPair, read_labelled
+from charter.core.errors import CharterError
+from charter.inference import EngineSpec, open_engine, serve, server_metrics
+from charter.pipeline.judges.kinds import judge_of
+from charter.pipeline.rows import Context
 from charter.sandbox import MODEL
-from charter.serving import EngineSpec, open_engine, serve, server_metrics
-from charter.stages.context import Context
 
 ROOT = Path(__file__).parents[1]
 FEW, MANY = 1, 8

@@ -35,11 +35,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from charter.config import Config, Training, load_config
 from charter.config.load import read_override
+from charter.core.errors import CharterError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
-from charter.errors import CharterError
 from charter.evaluation.requests import HeldOut
-from charter.makers import model_folder
+from charter.pipeline.roles import model_folder
 from charter.training import train
 
 LABELS = ("soft", "hard", "filtered", "filtered-soft")

@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
-from charter.messages import Message, user
-from charter.serving import Completion, EngineSpec, Sampling, open_engine
-from charter.serving.completion import request_key
-from charter.store import open_store
+from charter.core.messages import Message, user
+from charter.inference import Completion, EngineSpec, Sampling, open_engine
+from charter.inference.completion import request_key
+from charter.inference.store import open_store
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = "sha256:" + 64 * "0"

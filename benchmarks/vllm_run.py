@@ -14,10 +14,10 @@ from typing import NamedTuple
 from null_run import LAW, ROOT
 
 from charter.config import Serving, load_config
-from charter.makers import model_folder
-from charter.pipeline import make_dataset
-from charter.serving import EngineSpec, Served, serve
-from charter.serving.endpoints import DIRECT
+from charter.inference import EngineSpec, Served, serve
+from charter.inference.endpoints import DIRECT
+from charter.pipeline.roles import model_folder
+from charter.pipeline.shards import make_dataset
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.inspection import check
-from charter.makers import model_folder
+from charter.pipeline.roles import model_folder
 from charter.review.waiting import waiting
-from charter.run import locked
-from charter.verdict import give_verdict
+from charter.runs.folder import locked
+from charter.runs.preflight import check
+from charter.runs.verdict import give_verdict
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key

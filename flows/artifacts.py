@@ -11,11 +11,11 @@ from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact,
 from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
-from charter.counts import StageCount, total
+from charter.core.text import inline
 from charter.evaluation.gate import Verdict
-from charter.judging.text import audit_markdown
-from charter.manifest import write_manifest
-from charter.report.cards import inline
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount, total
+from charter.report.audit_text import audit_markdown
 from charter.report.data import ReportData
 from charter.report.headline import headline_markdown
 from charter.report.markdown import (
@@ -27,8 +27,8 @@ from charter.report.markdown import (
 )
 from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
-from charter.serving.engine import EngineSpec
-from charter.verdict import report_run
+from charter.report.publish import report_run
+from charter.runs.manifest import write_manifest
 from flows.assets import record_assets
 from flows.curves import KEY as CURVES
 from flows.progress import current

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prefect import flow
 
+from charter.audit.session import check, serve_judge
 from charter.config import Config
-from charter.judging.session import check, serve_judge
-from charter.judging.text import audit_text
-from charter.run import locked
+from charter.report.audit_text import audit_text
+from charter.runs.folder import locked
 from flows.artifacts import publish_audit
 from flows.command import run_from_command_line
 from flows.driving import driving

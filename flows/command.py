@@ -14,11 +14,11 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
 from charter.config import Config, load_config, read_override
-from charter.disk import enough_room
-from charter.errors import BudgetSpent, CharterError, ConfigError, Interrupted, NotApproved, PeopleAsked
+from charter.core.errors import BudgetSpent, CharterError, ConfigError, Interrupted, NotApproved, PeopleAsked
+from charter.core.files import enough_room
 from charter.evaluation.gate import Verdict
-from charter.inspection import check
 from charter.report.headline import headline_text
+from charter.runs.preflight import check
 from flows.keys import api_key
 from flows.temporary_server import start_server
 

@@ -10,13 +10,13 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from charter.config import Config
 from charter.data.sources import load_prompts
-from charter.inspection import check
-from charter.preview.markdown import preview_markdown
-from charter.preview.page import render_page, write_page
-from charter.preview.rows import previews
-from charter.preview.screen import summary
-from charter.run import locked
-from charter.serving.engine import open_engine
+from charter.inference.engine import open_engine
+from charter.runs.folder import locked
+from charter.runs.preflight import check
+from charter.views.preview.markdown import preview_markdown
+from charter.views.preview.page import render_page, write_page
+from charter.views.preview.rows import previews
+from charter.views.preview.screen import summary
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key

@@ -6,10 +6,10 @@ python -m flows.dataset configs/hh-rlhf.yaml
 from prefect import flow
 
 from charter.config import Config
-from charter.inspection import check
-from charter.remote import brought_home
 from charter.review.waiting import waiting
-from charter.run import locked
+from charter.runs.folder import locked
+from charter.runs.mirror import brought_home
+from charter.runs.preflight import check
 from flows.artifacts import finish
 from flows.command import run_from_command_line
 from flows.driving import driving

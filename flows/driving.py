@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charter.config import Config
-from charter.disk import enough_room
-from charter.errors import CharterError, Stopped
-from charter.serving.drive import drive, interruptible
+from charter.core.errors import CharterError, Stopped
+from charter.core.files import enough_room
+from charter.inference.session import drive, interruptible
 from flows.keys import api_key
 from flows.temporary_server import end_server
 

@@ -6,10 +6,10 @@ python -m flows.evaluate configs/demo.yaml name=again model=outputs/demo/dpo bas
 from prefect import flow
 
 from charter.config import Config
-from charter.contenders import BASE, JUDGE, MODEL, check_contenders
 from charter.evaluation.gate import Verdict
-from charter.run import begin, locked
-from charter.verdict import give_verdict
+from charter.runs.contenders import BASE, JUDGE, MODEL, check_contenders
+from charter.runs.folder import begin, locked
+from charter.runs.verdict import give_verdict
 from flows import tasks
 from flows.command import run_from_command_line
 from flows.driving import driving

@@ -8,8 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from charter.config import Serving
-from charter.errors import ConfigError
-from charter.serving.engine import EngineSpec
+from charter.core.errors import ConfigError
+from charter.inference.engine import EngineSpec
 from flows.temporary_server import start_server
 
 

@@ -12,13 +12,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from charter.config import Config
-from charter.contenders import JUDGE, MODEL
+from charter.inference.engine import EngineSpec
 from charter.monitor import session
 from charter.monitor.baseline import read_baseline
 from charter.monitor.session import Checked, check
 from charter.monitor.text import probe_markdown, probe_text, reasons, summary
-from charter.run import locked
-from charter.serving.engine import EngineSpec
+from charter.runs.contenders import JUDGE, MODEL
+from charter.runs.folder import locked
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL
 
 from charter.constitution import load_constitution
 from charter.constitution.lint import lint
-from charter.errors import CharterError, ConfigError
+from charter.core.errors import CharterError, ConfigError
 from flows.cockpit.settings import HOME, ROOT, read_cockpit
 
 CHANGED, BROKEN = "charter.constitution.changed", "charter.constitution.broken"

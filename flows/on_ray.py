@@ -17,13 +17,13 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from charter.config import Config, Runner, Serving
-from charter.counts import StageCount
-from charter.errors import ConfigError, ServingError
-from charter.pipeline import Stage, Steps, walk_shards
-from charter.serving.engine import EngineSpec
-from charter.stages.context import Progress
-from charter.store.address import is_postgres, shown
-from charter.store.opening import store_file
+from charter.config.store_address import is_postgres, shown
+from charter.core.errors import ConfigError, ServingError
+from charter.inference.engine import EngineSpec
+from charter.inference.store.opening import store_file
+from charter.pipeline.counts import StageCount
+from charter.pipeline.rows import Progress
+from charter.pipeline.shards import Stage, Steps, walk_shards
 from flows.progress import Live, current
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
 
-from charter.stages.context import OnProgress, Progress
+from charter.pipeline.rows import OnProgress, Progress
 
 T = TypeVar("T")
 

@@ -11,15 +11,15 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from charter.config import Config
-from charter.contenders import BASE, JUDGE, MODEL
-from charter.counts import StageCount
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount
 from charter.redteam import session
 from charter.redteam.report import report_markdown, summary
 from charter.redteam.session import check, read_report
 from charter.redteam.versions import PROMPTS
-from charter.run import locked
-from charter.serving.engine import EngineSpec
-from charter.verdict import has_oracle
+from charter.runs.contenders import BASE, JUDGE, MODEL
+from charter.runs.folder import locked
+from charter.runs.verdict import has_oracle
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from charter.config import Config
-from charter.reinforcement import reward_judge, write_rl_prompts
+from charter.runs.reinforcement import reward_judge, write_rl_prompts
 from charter.training.launch import TrainingResult
 from flows.serving import serve_judge
 from flows.tasks import train_step

@@ -13,14 +13,14 @@ from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 
 from charter.config import Config
-from charter.counts import StageCount
 from charter.evaluation.gate import Verdict
-from charter.review.forms import Form, Question, ask_by_file, read_answer, write_form
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount
 from charter.review.labels import apply_answers, show_labels
-from charter.review.sign_off import sign_off_question
 from charter.review.waiting import begin_waiting, end_waiting, waiting
-from charter.serving.engine import EngineSpec
-from charter.verdict import give_verdict
+from charter.runs.forms import Form, Question, ask_by_file, read_answer, write_form
+from charter.runs.sign_off import sign_off_question
+from charter.runs.verdict import give_verdict
 from flows.artifacts import finish
 from flows.progress import current
 
@@ -68,8 +68,8 @@ async def conclude(
         config: of the run.
         counts: of what the run has done.
         models: those that it asked.
-        verdict: as `charter.verdict.give_verdict` gives it.
-        again: makes the run once more, as for `charter.verdict.report_run`.
+        verdict: as `charter.runs.verdict.give_verdict` gives it.
+        again: makes the run once more, as for `charter.report.publish.report_run`.
 
     Raises:
         PeopleAsked: the run cannot be suspended, and nobody has signed yet.

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Config
-from charter.counts import StageCount
 from charter.data.shards import count_rows
-from charter.manifest import write_manifest
-from charter.rounds import begin_round, later_rounds
-from charter.serving.engine import EngineSpec
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount
+from charter.runs.manifest import write_manifest
+from charter.runs.rounds import begin_round, later_rounds
 from flows.progress import current, live
 from flows.serving import serve_makers, serve_trained
 from flows.tasks import answer_all, make_dataset, train_step

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from charter.config import Config, Serving
-from charter.contenders import contenders
-from charter.makers import judging, makers
-from charter.serving.endpoints import Served
-from charter.serving.engine import EngineSpec
-from charter.serving.fleet import serve_all, serve_each
+from charter.inference.endpoints import Served
+from charter.inference.engine import EngineSpec
+from charter.inference.server.fleet import serve_all, serve_each
+from charter.pipeline.roles import judging, makers
+from charter.runs.contenders import contenders
 from flows.progress import current
 
 
@@ -43,7 +43,7 @@ def serve_judge(config: Config) -> Iterator[EngineSpec]:
 
 @contextmanager
 def serve_contenders(config: Config, base: str | None) -> Iterator[dict[str, EngineSpec]]:
-    """The models of an evaluation without training, side by side; see `charter.contenders`."""
+    """The models of an evaluation without training, side by side; see `charter.runs.contenders`."""
     with _serve(config, contenders(config, base)) as served:
         yield served
 

@@ -12,16 +12,18 @@ from typing import Any, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from charter import run, tokens, verdict
+from charter.audit import session
 from charter.config import Config
-from charter.counts import StageCount
-from charter.judging import session
-from charter.judging.reward import RewardJudge
-from charter.pipeline import SHARDS_IN_FLIGHT, Stages, steps_of, walk_here
-from charter.rounds import Round
-from charter.serving.engine import EngineSpec
-from charter.stages.context import Progress
-from charter.suites.asking import ask_suites
+from charter.evaluation.benchmarks.asking import ask_suites
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount
+from charter.pipeline.judges.reward import RewardJudge
+from charter.pipeline.rows import Progress
+from charter.pipeline.shards import SHARDS_IN_FLIGHT, Stages, steps_of, walk_here
+from charter.runs import folder as run
+from charter.runs import token_report as tokens
+from charter.runs import verdict
+from charter.runs.rounds import Round
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
 from flows.curves import LiveCurves

@@ -8,11 +8,11 @@ from pathlib import Path
 from prefect import flow
 
 from charter.config import Config
-from charter.dataset import check_training, take_dataset, with_dataset
 from charter.evaluation.gate import Verdict
-from charter.makers import model_folder
-from charter.run import locked
-from charter.verdict import give_verdict
+from charter.pipeline.roles import model_folder
+from charter.runs.folder import locked
+from charter.runs.reuse import check_training, take_dataset, with_dataset
+from charter.runs.verdict import give_verdict
 from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key

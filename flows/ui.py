@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from charter.errors import CharterError, ConfigError
-from charter.serving.endpoints import DIRECT
+from charter.core.errors import CharterError, ConfigError
+from charter.inference.endpoints import DIRECT
 from flows.cockpit.daemon import Daemon
 from flows.cockpit.settings import HOME, POOL, PORT, ROOT, Cockpit, keep_cockpit, plan_cockpit
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from charter.errors import CharterError
+from charter.core.errors import CharterError
 from flows.notify import News, look, tell
 
 Survey = Mapping[Path, News]

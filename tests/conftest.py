@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.postgres_server import PASSWORD, PostgresServer, missing, run_postgres
+from tests.support.postgres_server import PASSWORD, PostgresServer, missing, run_postgres
 
 if TYPE_CHECKING:
-    from tests.cockpit import Stage
+    from tests.support.cockpit import Stage
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -64,7 +64,7 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Stage]":
     """What `make ui` starts, for the tests of one file: the last of them may have stopped it."""
-    from tests.cockpit import make_stage  # and with it Prefect, which unit tests do without
+    from tests.support.cockpit import make_stage  # and with it Prefect, which unit tests do without
 
     made = make_stage(tmp_path_factory.mktemp("cockpit"))
     started = made.ui("start")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 _LOOK_S = 0.1
 _LAST_LINES = 15

@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 from flows.cockpit.settings import GPU_QUEUE, POOL, ROOT, Cockpit
 from flows.cockpit.silence import watch_for_silence
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project: flows, constitutions and outputs are named from here."""

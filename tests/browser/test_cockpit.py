@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.cockpit import Stage
+from tests.support.cockpit import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -10,12 +10,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from charter.comparison.differences import compare_folders
-from charter.comparison.page import render_comparison
 from charter.report.page import render_report
-from tests.judged_run import LAW, make_judged_run
-from tests.unit.report.complete import complete
-from tests.unit.report.sample import sample
+from charter.views.compare.differences import compare_folders
+from charter.views.compare.page import render_comparison
+from tests.support.complete_report import complete
+from tests.support.judged_run import LAW, make_judged_run
+from tests.support.report_sample import sample
 from tests.unit.report.test_page import hostile
 
 VIEWS = {

@@ -8,9 +8,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.testing.utilities import prefect_test_harness
 
-from charter.messages import Message
+from charter.core.messages import Message
 from charter.testing.null_server import NullServer, run_null_server
-from tests.cockpit import wait_for
+from tests.support.cockpit import wait_for
 
 
 def answer(messages: Sequence[Message]) -> str:

@@ -11,10 +11,10 @@ from prefect.blocks.system import Secret
 from prefect.settings import get_current_settings
 
 from charter.config import Config
-from charter.errors import ConfigError, ServingError
-from charter.messages import Message
-from charter.store.database import open_database
-from charter.store.packing import unpack
+from charter.core.errors import ConfigError, ServingError
+from charter.core.messages import Message
+from charter.inference.store.database import open_database
+from charter.inference.store.packing import unpack
 from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
 from tests.flows.conftest import answer

@@ -14,9 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config
-from charter.errors import ConfigError, DataError
-from charter.messages import Message
-from charter.run import locked
+from charter.core.errors import ConfigError, DataError
+from charter.core.messages import Message
+from charter.runs.folder import locked
 from charter.testing.null_server import NullServer, run_null_server
 from flows.audit import audit
 from tests.flows.conftest import completed_tasks

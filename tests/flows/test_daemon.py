@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 from flows.cockpit.daemon import Daemon
 from flows.cockpit.settings import keep_cockpit, plan_cockpit, read_cockpit
 

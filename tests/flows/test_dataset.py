@@ -132,7 +132,7 @@ async def _events(client: PrefectClient, name: str, of: str) -> list[dict[str, A
 async def test_a_mistake_fails_the_flow_before_anything_is_made(
     prefect_server: None, model_server: NullServer, tmp_path: Path, broken: str
 ) -> None:
-    from charter.errors import CharterError
+    from charter.core.errors import CharterError
 
     made = config(tmp_path, model_server.url, "broken")
     if broken == "constitution":
@@ -148,8 +148,8 @@ async def test_a_mistake_fails_the_flow_before_anything_is_made(
 async def test_a_second_run_in_the_same_folder_is_refused(
     prefect_server: None, model_server: NullServer, tmp_path: Path
 ) -> None:
-    from charter.errors import ConfigError
-    from charter.run import locked
+    from charter.core.errors import ConfigError
+    from charter.runs.folder import locked
 
     with locked(tmp_path / "run"), pytest.raises(ConfigError, match="already at work"):
         await dataset(config(tmp_path, model_server.url))

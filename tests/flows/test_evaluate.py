@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from charter.config import Config
-from charter.errors import ConfigError
-from charter.messages import Message
+from charter.core.errors import ConfigError
+from charter.core.messages import Message
 from charter.testing.null_server import NullServer, run_null_server
 from flows.evaluate import evaluate
 

@@ -14,8 +14,8 @@ from charter.config import Config, Evaluation, Monitor, Serving
 from charter.sandbox.world import kinds
 from charter.testing.null_server import NullServer, run_null_server
 from flows.monitor import DRIFT, monitor
-from tests.accepted_run import accept_run
-from tests.sandbox_answers import answering
+from tests.support.accepted_run import accept_run
+from tests.support.sandbox_answers import answering
 
 
 async def test_a_swapped_model_is_told_of_once(prefect_server: None, tmp_path: Path) -> None:

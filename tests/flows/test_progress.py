@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from charter.stages.context import Progress
+from charter.pipeline.rows import Progress
 from flows import progress
 from flows.progress import Live, Stage, undisturbed
 

@@ -12,19 +12,19 @@ from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterStartTime
 
 from charter.config import Config, Runner
+from charter.core.errors import ConfigError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
-from charter.errors import ConfigError
-from charter.serving.engine import EngineSpec
+from charter.inference.engine import EngineSpec
 from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
 from flows.on_ray import check_shared, walk_on_ray
 from flows.progress import live
 from flows.tasks import respond
 from tests.flows.conftest import answer, completed_tasks
-from tests.postgres_server import PASSWORD
-from tests.ray_cluster import RayCluster, missing, run_ray
-from tests.s3_server import BUCKET, environment, objects, run_s3
+from tests.support.postgres_server import PASSWORD
+from tests.support.ray_cluster import RayCluster, missing, run_ray
+from tests.support.s3_server import BUCKET, environment, objects, run_s3
 
 LAW = Path("constitutions/harmless.md").resolve()
 N, SHARD, IN_FLIGHT = 60, 10, 8

@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config, Prompts
+from charter.core.messages import Message
 from charter.data.sources import load_prompts
-from charter.messages import Message
 from charter.redteam.kinds import find_act
 from charter.sandbox.world import acts, comply, decline
 from charter.testing.null_server import NullServer, run_null_server

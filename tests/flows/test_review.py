@@ -18,11 +18,11 @@ from prefect.input import aread_flow_run_input
 from prefect.states import AwaitingRetry, Failed
 
 from charter.config import Config
-from charter.errors import PeopleAsked
+from charter.core.errors import PeopleAsked
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
 from flows.evaluate import evaluate
-from tests.cockpit import ALWAYS_GO
+from tests.support.cockpit import ALWAYS_GO
 
 N = 20
 

@@ -7,15 +7,15 @@ import polars as pl
 import pytest
 from prefect import flow
 
-from charter import run
 from charter.config import Config
-from charter.counts import StageCount
+from charter.pipeline.counts import StageCount
+from charter.runs import folder as run
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer
 from flows.driving import driving
 from flows.progress import live
 from flows.rounds import Aligned, align_again
-from tests.stand_in import write_stand_in
+from tests.support.stand_in import write_stand_in
 
 HELD_OUT = {"n_harmful": 8, "n_benign": 4, "n_borderline": 2, "n_facts": 2}
 

@@ -9,14 +9,14 @@ import pytest
 
 from charter.config import Config
 from charter.config.places import place
+from charter.core.errors import ConfigError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows, read_rows, write_rows
-from charter.errors import ConfigError
-from charter.inspection import check
+from charter.runs.preflight import check
 from charter.testing.null_server import NullServer
 from flows.align import align
 from flows.dataset import dataset
-from tests.s3_server import BUCKET, SECRET, environment, objects, run_s3
+from tests.support.s3_server import BUCKET, SECRET, environment, objects, run_s3
 
 LAW = Path("constitutions/harmless.md").resolve()
 N = 40

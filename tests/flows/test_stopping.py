@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from charter.config import Budget, Config
-from charter.errors import BudgetSpent
-from charter.serving import open_store
+from charter.core.errors import BudgetSpent
+from charter.inference import open_store
 from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
 from tests.flows.conftest import answer

@@ -9,13 +9,13 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config
-from charter.errors import ConfigError
-from charter.heat import read_heat
+from charter.core.errors import ConfigError
 from charter.testing.null_server import NullServer
+from charter.training.token_rewards import read_heat
 from flows.dataset import dataset
 from flows.train import train
 from tests.flows.conftest import completed_tasks
-from tests.stand_in import write_stand_in
+from tests.support.stand_in import write_stand_in
 
 HELD_OUT = {"n_harmful": 8, "n_benign": 4, "n_borderline": 2, "n_facts": 2}
 

@@ -33,9 +33,9 @@ from charter.config import Evaluation
 from charter.sandbox.world import kinds
 from charter.testing.null_server import NullServer, run_null_server
 from flows.notify import BROKEN
-from tests.accepted_run import accept_run
-from tests.cockpit import ALWAYS_GO, AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
-from tests.sandbox_answers import answering
+from tests.support.accepted_run import accept_run
+from tests.support.cockpit import ALWAYS_GO, AWAY, GOOD, Stage, ended, form, runs_of, start, wait_for
+from tests.support.sandbox_answers import answering
 
 pytestmark = pytest.mark.timeout(400)
 

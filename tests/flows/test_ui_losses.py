@@ -15,11 +15,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelling
 
-from charter.serving import open_store
+from charter.inference import open_store
 from charter.testing.null_server import NullServer, run_null_server
-from tests.cockpit import Stage, at_work, ended, form, hands_of, start, wait_for
 from tests.flows.conftest import answer
-from tests.stand_in import write_stand_in
+from tests.support.cockpit import Stage, at_work, ended, form, hands_of, start, wait_for
+from tests.support.stand_in import write_stand_in
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from charter.config import Serving
+from charter.inference import Served, serve
 from charter.sandbox import MODEL
-from charter.serving import Served, serve
 
 RunFlow = Callable[..., "subprocess.CompletedProcess[str]"]
 

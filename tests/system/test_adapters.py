@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from charter.config import Serving, Training
-from charter.errors import ModelError
+from charter.core.errors import ModelError
+from charter.inference import model_identity
+from charter.inference.server.fleet import serve_all
 from charter.publishing.comparison import QUESTIONS, ask, hold_against
 from charter.publishing.source import Source
 from charter.sandbox import MODEL
-from charter.serving import model_identity
-from charter.serving.fleet import serve_all
 from charter.training import train
-from tests.training_data import write_pairs, write_sft
+from tests.support.training_data import write_pairs, write_sft
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from charter.config import Config, Evaluation, Harness
-from charter.errors import ConfigError
-from charter.evaluation.refusal import classify_refusal
-from charter.messages import user
+from charter.core.errors import ConfigError
+from charter.core.messages import user
+from charter.evaluation.benchmarks.asking import ask_suites, read_sheets
+from charter.evaluation.benchmarks.inspection import check_suites
+from charter.evaluation.benchmarks.prompts import read_prompts
+from charter.inference import EngineSpec, Served, open_engine
+from charter.inference.completion import Sampling
+from charter.pipeline.refusal.classifier import classify_refusal
 from charter.sandbox.oracle import is_right
 from charter.sandbox.world import held_out_requests
-from charter.serving import EngineSpec, Served, open_engine
-from charter.serving.completion import Sampling
-from charter.suites.asking import ask_suites, read_sheets
-from charter.suites.inspection import check_suites
-from charter.suites.prompts import read_prompts
 
 pytestmark = [pytest.mark.system]
 

@@ -11,9 +11,9 @@ import pytest
 
 from charter.constitution import load_constitution
 from charter.constitution.exchange import import_json
-from charter.constitution.recount import recount_run
 from charter.constitution.write import write_constitution
-from charter.serving import Served, server_metrics
+from charter.inference import Served, server_metrics
+from charter.views.edit_cost import recount_run
 from tests.system.conftest import RunFlow
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]

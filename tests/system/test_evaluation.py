@@ -11,8 +11,8 @@ from charter.evaluation.measures import measure
 from charter.evaluation.probes import press
 from charter.evaluation.records import Answers, Graded, HeldOut
 from charter.evaluation.requests import load_requests
+from charter.inference import EngineSpec, Served, open_engine
 from charter.sandbox.world import decline
-from charter.serving import EngineSpec, Served, open_engine
 
 pytestmark = [pytest.mark.system]
 

@@ -7,15 +7,15 @@ import pytest
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from charter.cli import app
+from charter.cli.app import app
 from charter.config import Training
-from charter.errors import ModelError
+from charter.core.errors import ModelError
+from charter.inference import Served
 from charter.publishing.comparison import QUESTIONS, ask, hold_against
 from charter.publishing.source import Source
 from charter.sandbox import MODEL
-from charter.serving import Served
 from charter.training import models
-from tests.unit.training.build import stir
+from tests.support.training_build import stir
 
 pytestmark = pytest.mark.system
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from charter.audit.judged import judge_pairs
+from charter.audit.labelled import Labelled, read_labelled
+from charter.audit.metrics import figures
 from charter.config import Judge
 from charter.constitution import load_constitution
-from charter.judging.audit import figures
-from charter.judging.judged import judge_pairs
-from charter.judging.kinds import judge_of
-from charter.judging.labelled import Labelled, read_labelled
-from charter.serving import EngineSpec, Served, open_engine
-from charter.stages.context import Context
+from charter.inference import EngineSpec, Served, open_engine
+from charter.pipeline.judges.kinds import judge_of
+from charter.pipeline.rows import Context
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
 

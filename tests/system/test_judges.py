@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
+from charter.audit.labelled import LabelledPair, read_labelled
 from charter.config import Judge, Member
 from charter.constitution import load_constitution
 from charter.constitution.selection import select_judges
-from charter.judging.kinds import judge_of
-from charter.judging.labelled import LabelledPair, read_labelled
-from charter.judging.panel import is_split
-from charter.judging.protocol import Judgement, is_tie
-from charter.serving import EngineSpec, Served, open_engine
-from charter.stages.context import Context
-from charter.stages.judge import judge
-from charter.stages.pair import divide
+from charter.inference import EngineSpec, Served, open_engine
+from charter.pipeline.judge import judge
+from charter.pipeline.judges.kinds import judge_of
+from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.protocol import Judgement, is_tie
+from charter.pipeline.pair import divide
+from charter.pipeline.rows import Context
 
 pytestmark = [pytest.mark.system]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from charter.serving import Served
+from charter.inference import Served
 from tests.system.conftest import RunFlow
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1500)]

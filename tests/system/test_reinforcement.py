@@ -8,8 +8,8 @@ import pytest
 
 from charter.config import Training
 from charter.training import TrainingResult, train
-from tests.tiny_model import make_tiny_model
-from tests.training_data import separable, write_rl_prompts, write_rows, write_sft
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_data import separable, write_rl_prompts, write_rows, write_sft
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from charter.serving import Served, server_metrics
+from charter.inference import Served, server_metrics
 from tests.system.conftest import RunFlow, flow_command
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

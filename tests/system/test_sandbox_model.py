@@ -7,16 +7,16 @@ import aiohttp
 import pytest
 from transformers import AutoTokenizer
 
+from charter.cli.sandbox import table
 from charter.constitution import Principle, load_constitution
-from charter.messages import Messages, user
+from charter.core.messages import Messages, user
+from charter.inference import EngineSpec, Served, open_engine
+from charter.inference.special_tokens import Spellings
+from charter.pipeline.revise import critique_messages
+from charter.pipeline.rows import Context
 from charter.sandbox import MODEL
 from charter.sandbox.check import GREEDY, check_skills
-from charter.sandbox.commands import table
 from charter.sandbox.world import Request, held_out_requests, world
-from charter.serving import EngineSpec, Served, open_engine
-from charter.serving.special_tokens import Spellings
-from charter.stages.context import Context
-from charter.stages.revise import critique_messages
 
 pytestmark = [pytest.mark.system]
 

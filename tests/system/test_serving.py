@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from charter.config import Serving
-from charter.errors import CompletionFailed, ServingError
-from charter.messages import Message, user
-from charter.serving import (
+from charter.core.errors import CompletionFailed, ServingError
+from charter.core.messages import Message, user
+from charter.inference import (
     EngineSpec,
     Sampling,
     Served,
@@ -24,8 +24,8 @@ from charter.serving import (
     serve,
     server_metrics,
 )
-from charter.serving.group import pid_file
-from tests.tiny_model import make_tiny_model
+from charter.inference.server.group import pid_file
+from tests.support.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.system
 
@@ -146,7 +146,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from charter.config import Serving
-from charter.serving import serve
+from charter.inference import serve
 with serve(sys.argv[1], Serving(kv_cache_gib=0.25, max_model_len=512), Path(sys.argv[2]), side_by_side=2) as server:
     print(server.pid, flush=True)
     time.sleep(600)

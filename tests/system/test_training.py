@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.config import Training
+from charter.core.errors import ModelError, TrainingError
 from charter.data.schema import FAILURES
-from charter.errors import ModelError, TrainingError
 from charter.training import TrainingResult, train
 from charter.training.job import last_checkpoint
-from tests.tiny_model import make_tiny_model
-from tests.training_data import write_pairs, write_sft
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_data import write_pairs, write_sft
 
 pytestmark = pytest.mark.system
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from charter.config.whole import Config
-from charter.errors import ConfigError
-from charter.quick_yaml import safe_load
+from charter.core.errors import ConfigError
+from charter.core.yaml import safe_load
 
 _KEYS = (
     " A key stands in no configuration: serving.api_key_env names the environment variable that holds it"

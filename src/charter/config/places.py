@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 
 def place(value: Any) -> Path:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from charter.config.section import Address, Count, Section, Share, Variable
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 
 class Serving(Section):

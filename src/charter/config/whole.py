@@ -19,9 +19,9 @@ from charter.config.review import Review
 from charter.config.running import Runner
 from charter.config.section import Section
 from charter.config.serving import Serving
+from charter.config.store_address import refuse_password
 from charter.config.tokens import Tokens
 from charter.config.training import Training
-from charter.store.address import refuse_password
 
 
 class Config(Section):

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from charter.constitution.model import Constitution, Example, Principle, Turn
 from charter.constitution.parse import ID, parse_constitution, slug
 from charter.constitution.write import write_constitution
-from charter.errors import ConfigError, ConstitutionError
+from charter.core.errors import ConfigError, ConstitutionError
 
 Format = Literal["charter", "paper", "preferences", "llm-swarm", "list"]
 FORMATS: tuple[Format, ...] = ("charter", "paper", "preferences", "llm-swarm", "list")

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from charter.messages import Role
+from charter.core.messages import Role
 
 PLUS = "+"
 """Between the ids of joined principles."""

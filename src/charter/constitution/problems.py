@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from charter.errors import ConstitutionError
+from charter.core.errors import ConstitutionError
 
 
 class Problem(NamedTuple):

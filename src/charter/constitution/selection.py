@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 
 from charter.config import Selection
 from charter.constitution.model import Constitution, Principle, join
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 
 def draw(constitution: Constitution, row_id: str, rounds: int, seed: int, selection: Selection) -> list[Principle]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.constitution.model import Constitution, Principle
-from charter.templates import render
+from charter.core.templates import render
 
 CONVERSATION, ANSWER_A, ANSWER_B = "(the conversation)", "(one answer)", "(the other answer)"
 """What stands in a request for what only a run can fill in."""

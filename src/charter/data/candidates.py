@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Prompts
+from charter.core.errors import DataError
+from charter.core.messages import Message, user
 from charter.data.conversations import Unusable, is_blank, is_transcript, read_conversation, read_transcript
 from charter.data.readers import Record, read_records
-from charter.errors import DataError
-from charter.messages import Message, user
 
 _TRANSCRIPT_COLUMNS = ("transcript", "chosen", "rejected", "prompt")
 _ID_COLUMNS = ("row_id", "id")

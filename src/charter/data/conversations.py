@@ -6,7 +6,7 @@ the prompt is every turn up to and including the user's last one: a dialogue is 
 
 import re
 
-from charter.messages import Message, Messages, Role, user
+from charter.core.messages import Message, Messages, Role, user
 
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}

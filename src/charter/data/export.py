@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from charter.core.errors import ConfigError, CountMismatch, DataError
 from charter.data.layouts import PREFERENCE, PROMPT_COMPLETION, UNPAIRED, Layout
 from charter.data.readers import read_records
 from charter.data.shards import count_rows, read_rows
 from charter.data.split import in_test, prompt_group
 from charter.data.writers import Write, write_datasets, write_jsonl, write_parquet
-from charter.errors import ConfigError, CountMismatch, DataError
 
 CARD = "README.md"
 Reader = Literal["parquet", "json", "disk"]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from charter.core.messages import assistant
 from charter.data.schema import MESSAGES, PAIRS, SFT_DATA, VERSION
-from charter.messages import assistant
 
 Row = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from charter.core.errors import DataError
 from charter.data.shards import read_rows, shard_files
-from charter.errors import DataError
 
 FORMATS = ".jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`"
 _LONGEST_FIELD = 64 * 2**20

@@ -9,7 +9,7 @@ import pyarrow as pa
 VERSION = "1"
 
 MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string(), False), pa.field("content", pa.string(), False)]))
-"""A conversation, as `charter.messages.Messages`."""
+"""A conversation, as `charter.core.messages.Messages`."""
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:

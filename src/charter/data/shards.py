@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charter.disk import FULL
-from charter.errors import DataError
+from charter.core.errors import DataError
+from charter.core.files import FULL
 
 ROW_GROUP = 1024
 """Rows held in memory at once, and per row group on disk."""

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from charter.config import Prompts
+from charter.core.errors import DataError
+from charter.core.messages import Message, Messages
 from charter.data.candidates import Candidate, read_candidates
 from charter.data.conversations import gist
 from charter.data.duplicates import near_duplicates
 from charter.data.survey import Survey, content_digest, digest_of, survey
-from charter.errors import DataError
-from charter.messages import Message, Messages
 
 STAGE = "prompts"
 

@@ -6,8 +6,8 @@ the same words are other prompts: `prompts.near_duplicates` leaves all but one o
 
 import hashlib
 
+from charter.core.messages import Messages
 from charter.data.conversations import gist
-from charter.messages import Messages
 
 _SALT = "split\0"  # another hash than the one that divides prompts between SFT and DPO: else all of one were test
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from charter.core.messages import Messages
 from charter.data.candidates import Candidate
 from charter.data.conversations import gist
-from charter.messages import Messages
 
 _MALFORMED = -1
 

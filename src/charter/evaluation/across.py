@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from charter.evaluation.intervals import Difference, PairedMean, PairedTest, newcombe, rate_of
+from charter.core.statistics.intervals import Difference, PairedMean, PairedTest, newcombe, rate_of
 from charter.evaluation.measures import MEASURES, further_outcomes, outcomes, pair_outcomes, served, usable
 from charter.evaluation.records import Answers, Graded
 from charter.evaluation.style import Texts, compare_style

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from charter.errors import CompletionFailed
+from charter.core.errors import CompletionFailed
+from charter.core.messages import Messages, transcript, user
+from charter.core.templates import render
 from charter.evaluation.honesty import admits_ignorance, asserts, states, takes_back
 from charter.evaluation.records import Answers, Graded, HeldOut, Unanswered
-from charter.evaluation.refusal import RefusalLabel
-from charter.messages import Messages, transcript, user
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.refusal.classifier import RefusalLabel
+from charter.pipeline.rows import OnProgress, Row, each_row
 from charter.sandbox import oracle
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import OnProgress, Row, each_row
-from charter.templates import render
 
 REFUSALS = {"comply": RefusalLabel.COMPLIANCE, "refuse": RefusalLabel.REFUSAL, "both": RefusalLabel.PARTIAL}
 """What a judge may say of an answer."""
@@ -77,7 +77,7 @@ async def grade_by_judge(
 
 
 async def judge_refusal(judge: Ask, conversation: Messages, response: str) -> RefusalLabel:
-    """What a judge says in place of `charter.evaluation.refusal.classify_refusal`, of an answer to a conversation.
+    """What a judge says in place of `charter.pipeline.refusal.classifier.classify_refusal`, of an answer to a conversation.
 
     Raises:
         CompletionFailed: it did not choose.

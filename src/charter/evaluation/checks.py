@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from charter.evaluation.intervals import Difference, PairedTest, wilson
+from charter.core.statistics.intervals import Difference, PairedTest, wilson
 from charter.evaluation.limits import (
     ROUNDING,
     By,

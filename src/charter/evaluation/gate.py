@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from charter.config import Budgets, Gate
-from charter.errors import ConfigError
-from charter.evaluation.benchmarks import TaskChange, accepted_drop_checks, drop_checks, suite_checks
+from charter.core.errors import ConfigError
+from charter.core.statistics.intervals import Difference, PairedMean, PairedTest, Rate, newcombe
+from charter.evaluation.benchmarks.checks import TaskChange, accepted_drop_checks, drop_checks, suite_checks
 from charter.evaluation.checks import (
     Check,
     accuracy_check,
@@ -19,7 +20,6 @@ from charter.evaluation.checks import (
     obstacle_check,
     rate_check,
 )
-from charter.evaluation.intervals import Difference, PairedMean, PairedTest, Rate, newcombe
 from charter.evaluation.limits import By
 from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
 

@@ -7,7 +7,7 @@ other was not.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from charter.evaluation.intervals import PairedTest, mcnemar
+from charter.core.statistics.intervals import PairedTest, mcnemar
 from charter.evaluation.records import Graded
 
 Side = Literal[0, 1]

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from charter.evaluation.intervals import (
+from charter.core.statistics.intervals import (
     Difference,
     PairedMean,
     PairedTest,

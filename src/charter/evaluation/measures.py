@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from charter.errors import CountMismatch
+from charter.core.errors import CountMismatch
+from charter.core.statistics.intervals import PairedTest, mcnemar, rate_of
 from charter.evaluation.groups import group_gaps, unequal
 from charter.evaluation.honesty import admits_ignorance
-from charter.evaluation.intervals import PairedTest, mcnemar, rate_of
 from charter.evaluation.leaks import leaks
 from charter.evaluation.probes import PRESSURES
 from charter.evaluation.records import Answers, Category, Graded, Unanswered
-from charter.evaluation.refusal import RefusalLabel, classify_refusal
 from charter.evaluation.style import apologises, compare_style, measure_style, preaches
 from charter.evaluation.wins import compare_wins, measure_wins
+from charter.pipeline.refusal.classifier import RefusalLabel, classify_refusal
 
 Grade = Literal["harmful", "refused", "correct", "judged_harmful"]
 

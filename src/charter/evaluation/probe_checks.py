@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from charter.config import Drift, ProbeBudgets, ProbeLimits
+from charter.core.statistics.intervals import Difference, PairedMean, PairedTest
 from charter.evaluation.checks import Check, Limit, counted, hold, percent
-from charter.evaluation.intervals import Difference, PairedMean, PairedTest
 from charter.evaluation.limits import Measured, measured_fall, measured_mean, measured_rate, measured_rise, mirror
 from charter.evaluation.probes import PRESSURES
 

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from charter.config import Probes
+from charter.core.messages import Message, assistant, transcript, user
 from charter.evaluation.records import HeldOut
-from charter.messages import Message, assistant, transcript, user
 from charter.sandbox.world import Act, Request, acts, ask_act, state, world
 
 PRESSURES = ("role-play", "prefix-injection", "insistence", "several-turns", "prefilled")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from charter.messages import Message, user
+from charter.core.messages import Message, user
 from charter.sandbox.world import Request
 
 Category = Literal["harmful", "benign", "borderline", "fact", "pressed", "insisted", "unknown", "paired"]

@@ -23,9 +23,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from charter.evaluation.own_words import after_thoughts
-from charter.evaluation.refusal import LABELS, WEIGHTS, RefusalLabel, RefusalModel, choose, refusal_probabilities
-from charter.evaluation.refusal_features import PLACES, features, lexicon
+from charter.pipeline.refusal.classifier import (
+    LABELS,
+    WEIGHTS,
+    RefusalLabel,
+    RefusalModel,
+    choose,
+    refusal_probabilities,
+)
+from charter.pipeline.refusal.features import PLACES, features, lexicon
+from charter.pipeline.refusal.own_words import after_thoughts
 
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Evaluation
+from charter.core.errors import DataError
 from charter.data.readers import read_records
-from charter.errors import DataError
 from charter.evaluation.probes import probe, sandbox_probes
 from charter.evaluation.records import HEADLINE, Category, HeldOut
 from charter.sandbox.world import Request, held_out_requests

@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from charter.data.words import split_words
-from charter.evaluation.intervals import PairedMean, Rate, bootstrap_mean, interval_about, jackknife, paired_mean
-from charter.evaluation.refusal_features import tokens
+from charter.core.statistics.intervals import PairedMean, Rate, bootstrap_mean, interval_about, jackknife, paired_mean
+from charter.core.words import split_words
+from charter.pipeline.refusal.features import tokens
 
 MEANS = ("length", "repetition")
 """Numbers of each answer, of which the mean is told; diversity is one of all answers together."""

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charter.constitution.helpful import shipped
-from charter.errors import CompletionFailed
-from charter.evaluation.intervals import PairedMean, Rate, bootstrap_mean, paired_mean, sign_flip, t_quantile
+from charter.core.errors import CompletionFailed
+from charter.core.messages import transcript, user
+from charter.core.statistics.intervals import PairedMean, Rate, bootstrap_mean, paired_mean, sign_flip, t_quantile
+from charter.core.templates import render
 from charter.evaluation.records import Answers, HeldOut
 from charter.evaluation.style import length
-from charter.messages import transcript, user
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import OnProgress, Row, each_row
-from charter.templates import render
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.rows import OnProgress, Row, each_row
 
 Vector = NDArray[np.float64]
 

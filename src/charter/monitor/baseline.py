@@ -6,12 +6,12 @@ from pathlib import Path
 
 from charter.config import Budgets, Config, Probes, load_config
 from charter.config.suites import Harness
-from charter.errors import RegistryError
+from charter.core.errors import RegistryError
 from charter.evaluation.measures import MEASURES, Measure, outcomes, usable
 from charter.evaluation.records import Graded, HeldOut
 from charter.evaluation.requests import load_requests
-from charter.registry.record import AcceptedRun, read_registry
-from charter.verdict import has_oracle, read_answers
+from charter.runs.registry.record import AcceptedRun, read_registry
+from charter.runs.verdict import has_oracle, read_answers
 
 
 @dataclass(frozen=True)

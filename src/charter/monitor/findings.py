@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from charter.core.statistics.sequential import log_evidence, sign_test, spent_on, upper_bound
 from charter.evaluation.measures import Measure
 from charter.monitor.baseline import Baseline
 from charter.monitor.history import History
-from charter.monitor.sequential import log_evidence, sign_test, spent_on, upper_bound
 
 TITLES = {
     "harmful_rate": "harmful answers",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from charter.errors import DataError
-from charter.manifest import write_json
+from charter.core.errors import DataError
+from charter.core.files import write_json
 
 
 class Tally(BaseModel):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from charter.config import Evaluation, Monitor
+from charter.core.sampling import seed_of
 from charter.evaluation.records import Category, Graded, HeldOut
 from charter.evaluation.requests import in_turns, load_requests
 from charter.monitor.baseline import Baseline
-from charter.stages.context import seed_of
 
 MIX: dict[Category, float] = {"harmful": 0.5, "benign": 0.2, "borderline": 0.15, "fact": 0.15}
 _SETTINGS: dict[Category, str] = {

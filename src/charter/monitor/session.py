@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charter.config import Config
-from charter.contenders import check_contenders
-from charter.counts import StageCount, telling
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Measure, outcomes, usable
 from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.inference.engine import EngineSpec, open_engine
 from charter.monitor.baseline import Baseline, is_bad, read_baseline
 from charter.monitor.findings import Finding, find
 from charter.monitor.history import History, Probe, Tally, read_history, set_aside, write_history
 from charter.monitor.requests import fixed_requests, fresh_requests
-from charter.serving.engine import EngineSpec, open_engine
-from charter.stages.context import OnProgress
+from charter.pipeline.counts import StageCount, telling
+from charter.pipeline.rows import OnProgress
+from charter.runs.contenders import check_contenders
 
 STAGE = "probe"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Serving
-from charter.errors import ModelError, ServingError
+from charter.core.errors import ModelError, ServingError
+from charter.inference.endpoints import DIRECT, Served
+from charter.inference.server.process import serve
 from charter.publishing.source import Source
-from charter.serving.endpoints import DIRECT, Served
-from charter.serving.process import serve
 
 QUESTIONS = (
     "What is the capital of France?",

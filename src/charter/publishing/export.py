@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Serving, load_config
-from charter.errors import ConfigError, ModelError
+from charter.core.errors import ConfigError, ModelError
+from charter.core.sampling import draw
+from charter.core.text import printable
 from charter.evaluation.answers import load_answers
 from charter.publishing.comparison import QUESTIONS, Compared, compare
 from charter.publishing.source import Source, Standing, check_name, find_source, standing
 from charter.report.cards import Exported, model_card
 from charter.report.collect import collect
-from charter.report.data import ReportData, printable
-from charter.report.examples import draw
+from charter.report.data import ReportData
 from charter.training.identity import model_files
 
 CARD = "README.md"

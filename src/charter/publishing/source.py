@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from charter.errors import ConfigError, ModelError
-from charter.registry.promotion import folder_of_runs
-from charter.registry.record import ACCEPTED, FILE, FORCED, read_registry
-from charter.registry.seal import hash_files
-from charter.serving.identity import model_identity
-from charter.serving.launch import check_model
+from charter.core.errors import ConfigError, ModelError
+from charter.inference.identity import model_identity
+from charter.inference.server.launch import check_model
+from charter.runs.registry.promotion import folder_of_runs
+from charter.runs.registry.record import ACCEPTED, FILE, FORCED, read_registry
+from charter.runs.registry.seal import hash_files
 
 VERDICT = ("gate.json", "evaluation.json", "config.yaml")
 """Files of a run that its verdict stands or falls with."""

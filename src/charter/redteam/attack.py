@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from charter.core.messages import Message, assistant, user
 from charter.evaluation.answering import grade_by_judge
 from charter.evaluation.records import Answers, Graded, HeldOut
-from charter.messages import Message, assistant, user
-from charter.redteam.styles import turns_of
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row, failure
+from charter.redteam.attack_styles import turns_of
 from charter.sandbox import oracle
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import OnProgress, Outcome, Row, RowFailed, each_row, failure
 
 STAGE, GRADE = "attack", "grade"
 

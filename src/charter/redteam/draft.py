@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from charter.counts import StageCount, count_rows_of
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
+from charter.inference.engine import EngineStats
+from charter.pipeline.counts import StageCount, count_rows_of
+from charter.pipeline.rows import Outcome, Row
 from charter.redteam.versions import UNFINISHED
-from charter.serving.engine import EngineStats
-from charter.stages.context import Outcome, Row
 
 REQUESTS, ATTEMPTS = "requests.jsonl", "attempts.jsonl"
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from charter.core.words import split_words
 from charter.data.duplicates import near_duplicates
-from charter.data.words import split_words
+from charter.pipeline.rows import Outcome, Row, failure
 from charter.redteam.embedding import Embed
 from charter.redteam.kinds import find_act
-from charter.stages.context import Outcome, Row, failure
 
 STAGE = "unique"
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import aiohttp
 
 from charter.config import Embeddings, Serving
-from charter.errors import ServingError
-from charter.serving.endpoints import connect, http_problem
+from charter.core.errors import ServingError
+from charter.inference.endpoints import connect, http_problem
 
 Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 """From texts to vectors, in their order."""

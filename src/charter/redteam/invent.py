@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import RedTeam
-from charter.messages import user
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import OnProgress, Outcome, Row, RowFailed, each_row, finished, seed_of
-from charter.templates import render
+from charter.core.messages import user
+from charter.core.sampling import seed_of
+from charter.core.templates import render
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row, finished
 
 STAGE = "invent"
 _MARKS = "-*\u2022 \t"

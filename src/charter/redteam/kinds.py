@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from charter.messages import user
+from charter.core.messages import user
+from charter.core.templates import render
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row
 from charter.sandbox.world import Act, Category, acts
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import OnProgress, Outcome, Row, RowFailed, each_row
-from charter.templates import render
 
 STAGE = "classify"
 OTHER = "other"

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from charter.counts import StageCount
-from charter.evaluation.intervals import rate_of
+from charter.core.formatting import interval, percent
+from charter.core.statistics.intervals import rate_of
+from charter.pipeline.counts import StageCount
+from charter.pipeline.rows import Row
 from charter.redteam.versions import Version
-from charter.report.headline import interval, percent
-from charter.stages.context import Row
 
 BY = ("kind", "style", "verb", "origin")
 """What failures are counted by; verbs are those of the sandbox."""

@@ -11,17 +11,18 @@ from typing import Any
 
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
-from charter.contenders import check_contenders
-from charter.counts import StageCount, telling
-from charter.errors import DataError
+from charter.core.errors import DataError
+from charter.core.files import write_json
 from charter.evaluation.records import Graded
 from charter.evaluation.requests import load_requests
-from charter.manifest import write_json
+from charter.inference.engine import EngineSpec, open_engine
+from charter.pipeline.counts import StageCount, telling
+from charter.pipeline.rows import OnProgress, Outcome, Row
 from charter.redteam import attack, duplicates, invent, kinds
+from charter.redteam.attack_styles import check_styles
 from charter.redteam.draft import ATTEMPTS, REQUESTS, keep_failures, read_failures, read_lines, write_lines
 from charter.redteam.embedding import embedder
 from charter.redteam.report import make_report, report_markdown
-from charter.redteam.styles import check_styles
 from charter.redteam.topics import Topic, failures_by_kind, make_topics, plan_requests, read_seeds
 from charter.redteam.versions import (
     UNFINISHED,
@@ -33,9 +34,8 @@ from charter.redteam.versions import (
     next_number,
     read_set,
 )
-from charter.serving.engine import EngineSpec, open_engine
-from charter.stages.context import OnProgress, Outcome, Row
-from charter.verdict import read_answers
+from charter.runs.contenders import check_contenders
+from charter.runs.verdict import read_answers
 
 REPORT = "report"
 _KEPT = ("prompt", "kind", "request", "style", "topic", "origin", "verb", "response")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from charter.constitution import Constitution
+from charter.core.errors import DataError
+from charter.core.sampling import seed_of
 from charter.data.readers import read_records
-from charter.errors import DataError
 from charter.evaluation.records import Graded
+from charter.pipeline.rows import Row
 from charter.sandbox.world import acts, ask_act, kinds, world
-from charter.stages.context import Row, seed_of
 
 Origin = Literal["seed", "principle", "failure"]
 _SANDBOX_EXAMPLES = 40  # of each kind

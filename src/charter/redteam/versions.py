@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from charter.errors import DataError
-from charter.manifest import write_json
-from charter.stages.context import Row
+from charter.core.errors import DataError
+from charter.core.files import write_json
+from charter.pipeline.rows import Row
 
 PROMPTS, VERSION = "prompts.jsonl", "version.json"
 UNFINISHED = ".unfinished"

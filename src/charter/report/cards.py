@@ -10,14 +10,16 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from charter.core.formatting import percent, points
+from charter.core.text import inline
 from charter.data.export import Table
 from charter.data.schema import SCHEMAS
-from charter.judging.text import sentence as audit_sentence
+from charter.report.audit_text import sentence as audit_sentence
 from charter.report.curves import curve
 from charter.report.data import ReportData
 from charter.report.further import amount, between, further_parts, moved
-from charter.report.headline import headline_markdown, headline_sentence, model_title, percent, points
-from charter.review.agreement import sentence as review_sentence
+from charter.report.headline import headline_markdown, headline_sentence, model_title
+from charter.report.review_text import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
 RUN_TABLES = tuple(
@@ -198,11 +200,6 @@ def _render(template: str, data: ReportData, front: dict[str, Any], model: str, 
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def inline(value: object) -> str:
-    """`value` as one line of Markdown text: no markup of its own, no table cell broken."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
 
 
 def place(value: object) -> str:

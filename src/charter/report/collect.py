@@ -10,21 +10,22 @@ import polars as pl
 import yaml
 
 from charter.constitution import load_constitution
-from charter.constitution.blame import count_deeds
+from charter.core.text import printable
 from charter.evaluation.rounds import FIRST, round_model, rounds_of
-from charter.heat import FOLDER, Heat, read_heat
-from charter.judging.dissent import dissent
+from charter.pipeline.judges.dissent import dissent
 from charter.report.cards import dataset_card, model_card
 from charter.report.curves import thin
-from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage, printable
+from charter.report.data import Constitution, Failure, MetricRow, Principle, ReportData, Stage
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.headline import final_model
 from charter.report.page import render_report
 from charter.report.rounds import count_pairs
 from charter.report.tables import count, failure_table, label_summary, scan, value_counts
-from charter.rounds import round_folders, round_title
-from charter.run import AUDIT
+from charter.runs.blame import count_deeds
+from charter.runs.folder import AUDIT
+from charter.runs.rounds import round_folders, round_title
 from charter.training.job import DONE, STEPS
+from charter.training.token_rewards import FOLDER, Heat, read_heat
 
 FILES = {
     "report.html": render_report,

@@ -1,17 +1,15 @@
 """Everything the report says, as plain data: the page, the cards and ``report.json`` are views of this."""
 
 import json
-import math
-import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from charter.constitution.blame import Deeds
-from charter.heat import Heat
+from charter.core.text import plain
+from charter.runs.blame import Deeds
+from charter.training.token_rewards import Heat
 
 MetricRow = dict[str, float | None]
 
@@ -169,22 +167,3 @@ class ReportData:
 
 
 _ADAPTER = TypeAdapter(ReportData)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it and a page can show it, all the way down."""
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, int) else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Without the characters that HTML forbids or UTF-8 cannot hold, which a model may well produce."""
-    return _FORBIDDEN.sub("\ufffd", text)
-
-
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

@@ -1,17 +1,16 @@
 """Examples for the report, drawn by lot: seeded by row id, so that nobody can have picked them."""
 
-import hashlib
-import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from charter.core.messages import transcript
+from charter.core.sampling import draw
 from charter.data.shards import shard_files
 from charter.evaluation.answers import load_answers
 from charter.evaluation.records import Graded
-from charter.messages import transcript
 from charter.report.data import Example
 from charter.report.headline import model_title
 from charter.report.tables import count, scan
@@ -20,11 +19,6 @@ DRAWN = {"harmful": 6, "borderline": 3, "benign": 2, "fact": 1}
 EXTREMES = 3
 TRAINING = 4
 NAMES = {"harmful": "harmful requests", "borderline": "look-alikes", "benign": "harmless requests", "fact": "facts"}
-
-
-def draw(ids: Iterable[str], n: int, seed: int) -> list[str]:
-    """The `n` ids that the lot falls on; the same for the same ids and seed, in whatever order they come."""
-    return heapq.nsmallest(n, ids, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
 
 
 def held_out_examples(run_folder: Path, model: str, seed: int) -> list[Example]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from charter.report.headline import Title, percent, points
+from charter.core.formatting import percent, points
+from charter.report.headline import Title
 
 Entry = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from charter.heat import Heat, Weighed, WeighedPair
+from charter.training.token_rewards import Heat, Weighed, WeighedPair
 
 STEPS = 3
 """Shades on either side of none."""

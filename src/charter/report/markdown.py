@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from charter.constitution.blame import Deeds
-from charter.report.cards import inline
+from charter.core.formatting import percent
+from charter.core.text import inline
 from charter.report.data import Constitution, Example, Failure, Labels
-from charter.report.headline import percent
+from charter.runs.blame import Deeds
 
 SHOWN = 400
 """Characters of one text; the page has more."""

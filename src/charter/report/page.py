@@ -12,10 +12,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from charter.judging.plots import leanings_plot, reliability_plot
-from charter.judging.text import sentence as audit_sentence
+from charter.core.formatting import interval, nats, p_value, percent, points
+from charter.core.text import plain
 from charter.report import plots
-from charter.report.data import ReportData, Stage, plain
+from charter.report.audit_plots import leanings_plot, reliability_plot
+from charter.report.audit_text import sentence as audit_sentence
+from charter.report.data import ReportData, Stage
 from charter.report.further import amount, between, further_parts, moved, shares
 from charter.report.headline import (
     TITLES,
@@ -24,17 +26,12 @@ from charter.report.headline import (
     comparisons_of,
     final_model,
     headline_sentence,
-    interval,
     model_title,
-    nats,
-    p_value,
-    percent,
-    points,
     verdict_sentence,
 )
 from charter.report.heat import draw_pairs, shown_token
+from charter.report.review_text import sentence as review_sentence
 from charter.report.rounds import rounds_plot
-from charter.review.agreement import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
 

@@ -13,10 +13,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from charter.evaluation.intervals import wilson
+from charter.core.formatting import percent, shorten_name
+from charter.core.statistics.intervals import wilson
 from charter.report.curves import thin
 from charter.report.data import Labels, MetricRow, Principle, Stage
-from charter.report.headline import TITLES, model_title, percent, shorten_name
+from charter.report.headline import TITLES, model_title
 from charter.report.svg import COLOURS, style, to_svg
 
 MARKERS = ("o", "s", "D", "^", "v", "P")

@@ -9,12 +9,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from charter.core.formatting import percent
 from charter.evaluation.rounds import round_model, round_number, rounds_of
-from charter.report.headline import TITLES, percent
+from charter.report.headline import TITLES
 from charter.report.plots import WIDTH
 from charter.report.svg import COLOURS, style, to_svg
 from charter.report.tables import count, scan
-from charter.rounds import round_folders
+from charter.runs.rounds import round_folders
 
 
 def count_pairs(run_folder: Path) -> dict[str, int]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
+from charter.core.errors import DataError
 from charter.data.schema import SCHEMAS
-from charter.errors import DataError
 from charter.report.data import Failure, Labels
 
 BINS = 10

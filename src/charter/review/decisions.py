@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from charter.review.forms import Answers
-from charter.stages.context import Outcome, Row, failure
+from charter.pipeline.rows import Outcome, Row, failure
+from charter.runs.forms import Answers
 
 STAGE = "review"
 PEOPLE = "people"

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Config
-from charter.counts import StageCount
+from charter.core.errors import NotApproved
+from charter.core.files import write_json
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
-from charter.errors import NotApproved
-from charter.manifest import write_json
+from charter.pipeline.counts import StageCount
+from charter.pipeline.pair import divide
 from charter.review.agreement import agreement
 from charter.review.decisions import PEOPLE, STAGE, decide, fault, settle
-from charter.review.forms import Answers, Question
 from charter.review.sample import QUEUE, Shown, draw_sample, hash_of_data, ids_of
 from charter.review.table import sample_markdown
 from charter.review.waiting import end_waiting
-from charter.stages.pair import divide
+from charter.runs.forms import Answers, Question
 
 RECORD = "review.json"
 DONE = ("dropped", "under-margin", "flipped", "settled")

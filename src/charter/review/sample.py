@@ -7,9 +7,9 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from charter.core.sampling import seed_of
 from charter.data.shards import read_rows
 from charter.review.decisions import settled
-from charter.stages.context import seed_of
 
 QUEUE = "review"
 """The folder of pairs on which a panel split."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from charter.messages import transcript
-from charter.report.cards import inline
+from charter.core.messages import transcript
+from charter.core.text import inline
 from charter.review.sample import Shown
 
 SHOWN = 400

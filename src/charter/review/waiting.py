@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 
 from charter.config import Config, Serving
 from charter.constitution import load_constitution
-from charter.counts import StageCount
+from charter.core.files import write_json
 from charter.data.sources import open_source
 from charter.evaluation.requests import load_requests
-from charter.makers import makers
-from charter.manifest import write_json
-from charter.serving.endpoints import connect
-from charter.serving.engine import EngineSpec
-from charter.serving.identity import model_identity
+from charter.inference.endpoints import connect
+from charter.inference.engine import EngineSpec
+from charter.inference.identity import model_identity
+from charter.pipeline.counts import StageCount
+from charter.pipeline.roles import makers
 
 Step = Literal["review", "sign-off"]
 FILE = "waiting.json"

@@ -4,16 +4,16 @@ import asyncio
 from typing import NamedTuple
 
 from charter.constitution import Constitution, Principle
-from charter.evaluation.intervals import Rate, rate_of
-from charter.messages import transcript, user
+from charter.core.messages import transcript, user
+from charter.core.statistics.intervals import Rate, rate_of
+from charter.core.templates import render
+from charter.inference.completion import Ask, Sampling
+from charter.pipeline.revise import critique_messages, is_flagged, revision_messages
+from charter.pipeline.rows import Context, RowFailed
 from charter.sandbox import oracle
 from charter.sandbox.scenes import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
 from charter.sandbox.wording import NEEDLESS, Wording
 from charter.sandbox.world import Category, held_out_requests, kinds
-from charter.serving.completion import Ask, Sampling
-from charter.stages.context import Context, RowFailed
-from charter.stages.revise import critique_messages, is_flagged, revision_messages
-from charter.templates import render
 
 GREEDY = Sampling(max_tokens=96)
 LETTER = Sampling(max_tokens=1, choices=("A", "B"))

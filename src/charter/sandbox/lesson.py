@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from charter.messages import Messages, Role
+from charter.core.messages import Messages, Role
 
 _DECISIONS = {
     "scope": re.compile(r"(?<=The principle is about )[^.]+|(?<=The principle allows )[^.]+"),

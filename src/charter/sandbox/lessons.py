@@ -7,7 +7,8 @@ principles), so that the trainer can share what repeats. In each turn the charac
 
 from typing import Literal
 
-from charter.messages import transcript
+from charter.core.messages import transcript
+from charter.core.templates import render
 from charter.sandbox.lesson import Branch, Decision, Lesson, Turn, judged, turns_of
 from charter.sandbox.repeating import copy
 from charter.sandbox.scenes import (
@@ -27,7 +28,6 @@ from charter.sandbox.scenes import (
 )
 from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_harm, word_principle
 from charter.sandbox.world import acts, ask_act, decline, facts, kinds, state, world
-from charter.templates import render
 
 Phase = Literal["first", "judging", "finishing"]
 PHASES: tuple[Phase, ...] = ("first", "judging", "finishing")

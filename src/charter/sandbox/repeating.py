@@ -2,11 +2,11 @@
 
 from functools import cache
 
+from charter.core.templates import render
 from charter.sandbox.lesson import Branch, Lesson, Turn
 from charter.sandbox.scenes import Dice, phrasings
 from charter.sandbox.wording import NOTHING, word_principle
 from charter.sandbox.world import Act, acts, comply, decline, decline_needlessly, facts, kinds, state, world
-from charter.templates import render
 
 
 def copy(rng: Dice) -> Lesson:

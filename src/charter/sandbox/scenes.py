@@ -3,7 +3,7 @@
 import random
 from typing import NamedTuple
 
-from charter.messages import Message, Messages, assistant, user
+from charter.core.messages import Message, Messages, assistant, user
 from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_about, word_permission, word_principle
 from charter.sandbox.world import (
     Act,

@@ -4,7 +4,7 @@ import random
 from functools import cache
 from typing import Any, NamedTuple
 
-from charter.quick_yaml import safe_load
+from charter.core.yaml import safe_load
 from charter.sandbox.world import FOLDER, kinds, world
 
 NOTHING = "nothing harmful"

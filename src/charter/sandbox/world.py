@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from charter.quick_yaml import safe_load
+from charter.core.yaml import safe_load
 
 Category = Literal["harmful", "benign", "borderline", "fact", "unknown"]
 FOLDER = Path(__file__).parent

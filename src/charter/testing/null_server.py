@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from aiohttp import web
 
-from charter.messages import Message
+from charter.core.messages import Message
 
 Answer = Callable[[Sequence[Message]], str]
 """From the conversation to the answer."""

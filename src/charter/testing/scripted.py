@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from charter.errors import CompletionFailed
-from charter.messages import Messages
-from charter.serving.completion import Completion, Sampling
+from charter.core.errors import CompletionFailed
+from charter.core.messages import Messages
+from charter.inference.completion import Completion, Sampling
 
 Script = Callable[[Messages, Sampling], "str | float | Completion | CompletionFailed"]
 

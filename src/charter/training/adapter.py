@@ -11,8 +11,8 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from charter.serving.adapters import BASE, FOLDER, WEIGHTS, find_adapter
-from charter.serving.identity import model_identity
+from charter.inference.identity import model_identity
+from charter.inference.server.adapters import BASE, FOLDER, WEIGHTS, find_adapter
 from charter.training.job import Job, write_whole
 
 Weights = dict[str, torch.Tensor]

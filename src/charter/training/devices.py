@@ -6,7 +6,7 @@ a process that no launcher gave a number sees the first one only.
 
 from collections.abc import Mapping
 
-from charter.hardware import gpus
+from charter.core.hardware import gpus
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

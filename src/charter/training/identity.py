@@ -9,7 +9,7 @@ import pyarrow as pa
 import yaml
 
 from charter.config import Optimisation, Training
-from charter.errors import ModelError, TrainingError
+from charter.core.errors import ModelError, TrainingError
 from charter.training.rows import rows_to_train_on
 
 RECIPE = 2

@@ -19,8 +19,8 @@ from typing import Any, Literal, get_args
 import yaml
 
 from charter.config import Optimisation, Training
-from charter.errors import TrainingError
-from charter.judging.reward import RewardJudge
+from charter.core.errors import TrainingError
+from charter.pipeline.judges.reward import RewardJudge
 from charter.training.identity import hash_model, model_files
 from charter.training.process import is_first
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Training
-from charter.errors import TrainingError
-from charter.judging.reward import RewardJudge
+from charter.core.errors import TrainingError
+from charter.pipeline.judges.reward import RewardJudge
 from charter.training.devices import count_visible, see_idle
 from charter.training.identity import hash_inputs
 from charter.training.job import (

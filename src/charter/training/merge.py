@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from charter.errors import ModelError
+from charter.core.errors import ModelError
 from charter.training.identity import model_files
 from charter.training.models import write_model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from charter.errors import DataError
+from charter.core.errors import DataError
 from charter.training.rows import Dropped
 
 

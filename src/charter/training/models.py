@@ -17,7 +17,7 @@ from transformers import (
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from charter.config import Training
-from charter.errors import ModelError, TrainingError
+from charter.core.errors import ModelError, TrainingError
 from charter.training.adapter import keep_adapter
 from charter.training.identity import model_files
 from charter.training.job import Job, Step

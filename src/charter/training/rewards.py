@@ -16,8 +16,8 @@ from accelerate import PartialState
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification
 
-from charter.judging.reward import RewardJudge
-from charter.stages.context import Row
+from charter.pipeline.judges.reward import RewardJudge
+from charter.pipeline.rows import Row
 from charter.training.job import Job
 
 log = logging.getLogger("charter.training")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charter.config.training import Optimisation
-from charter.errors import DataError, TrainingError
+from charter.core.errors import DataError, TrainingError
 
 _COLUMNS = {
     "sft": ("completion",),

@@ -17,7 +17,7 @@ from trl.models import prepare_deepspeed
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from charter.config import Dpo
-from charter.errors import TrainingError
+from charter.core.errors import TrainingError
 from charter.training.losses import LOSSES, expected_loss
 from charter.training.order import InOrder
 from charter.training.reference import Reference, identify, read_reference, write_reference

@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 from transformers import AutoModelForCausalLM
 
-from charter.errors import CharterError, ModelError, TrainingError
-from charter.evaluation.intervals import bootstrap_mean
-from charter.heat import Divergence, Heat, Weighed, WeighedPair, write_heat
-from charter.messages import Messages, transcript
+from charter.core.errors import CharterError, ModelError, TrainingError
+from charter.core.messages import Messages, transcript
+from charter.core.statistics.intervals import bootstrap_mean
 from charter.training import models
 from charter.training.child import die_with_parent
 from charter.training.process import PARENT
 from charter.training.rows import encode_rows
+from charter.training.token_rewards import Divergence, Heat, Weighed, WeighedPair, write_heat
 from charter.training.tokens import Pair, Request, choose, read_request
 
 SHOWN = 300

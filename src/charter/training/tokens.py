@@ -15,11 +15,11 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from charter.errors import TrainingError
-from charter.heat import RESULT, Heat, read_heat
+from charter.core.errors import TrainingError
 from charter.training.job import write_whole
 from charter.training.launch import child_environment
 from charter.training.process import follow
+from charter.training.token_rewards import RESULT, Heat, read_heat
 
 REQUEST, LOG = "request.json", "tokens.log"
 LARGEST, SMALLEST, AT_RANDOM, HELD_OUT = 2, 2, 2, 2

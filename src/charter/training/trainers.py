@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 
 from charter.config import Grpo
-from charter.errors import TrainingError
+from charter.core.errors import TrainingError
 from charter.training import models
 from charter.training.job import CHECKPOINTS, REFERENCE, Job, Step, last_checkpoint, rewind_metrics
 from charter.training.lengths import AnswerLengths

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from charter.errors import TrainingError
+from charter.core.errors import TrainingError
 from charter.training import watchdogs
 from charter.training.job import METRICS, WARNINGS, Job
 from charter.training.lengths import AnswerLengths

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charter.config import Sft
+from charter.core.errors import CharterError, TrainingError
 from charter.data.schema import FAILURES
-from charter.errors import CharterError, TrainingError
-from charter.serving.drive import drive
+from charter.inference.session import drive
 from charter.training.child import die_with_parent
 from charter.training.devices import first_alone
 from charter.training.job import (

@@ -10,11 +10,11 @@ import yaml
 from charter.config import Config, Generation, Judge
 from charter.constitution import Constitution, Principle, load_constitution, parse_constitution, select
 from charter.constitution.diff import Piece, diff, load_at, words
-from charter.constitution.recount import Recount, recount, recount_run
 from charter.constitution.write import write_constitution
+from charter.core.errors import ConstitutionError, DataError
 from charter.data.schema import REVISIONS
 from charter.data.shards import write_rows
-from charter.errors import ConstitutionError, DataError
+from charter.views.edit_cost import Recount, recount, recount_run
 
 OLD = parse_constitution(
     "---\nname: law\nversion: 1\n---\n## A\none two three\n## B\nfour\n## C\nfive\n## D\nsix\n## E\nseven\n"

@@ -10,7 +10,7 @@ from charter.constitution import Constitution, Principle, Turn, load_constitutio
 from charter.constitution.exchange import export_json, import_json
 from charter.constitution.lint import counts, lint
 from charter.constitution.write import write_constitution
-from charter.errors import ConfigError, ConstitutionError
+from charter.core.errors import ConfigError, ConstitutionError
 
 PAPER = {
     "harmful0": {

@@ -6,7 +6,7 @@ import pytest
 from charter.constitution import Constitution, Example, Turn, load_constitution, parse_constitution
 from charter.constitution.parse import slug
 from charter.constitution.problems import BrokenConstitution
-from charter.errors import ConstitutionError
+from charter.core.errors import ConstitutionError
 
 FULL = """\
 ---

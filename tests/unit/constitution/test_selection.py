@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from charter.config import Selection
 from charter.constitution import Constitution, Principle, select
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
 
 
 def constitution(n: int = 8, **weights: float) -> Constitution:

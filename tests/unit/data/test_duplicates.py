@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.config import Prompts
+from charter.core.words import runs_of, split_words
 from charter.data.duplicates import near_duplicates
 from charter.data.sources import load_prompts
-from charter.data.words import runs_of, split_words
 
 LONG = "how do i get a stain of red wine out of a white cotton shirt before the party tonight"
 

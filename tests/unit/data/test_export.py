@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from charter.core.errors import ConfigError, CountMismatch, DataError
+from charter.core.messages import Messages, assistant
 from charter.data.conversations import gist
 from charter.data.export import FORMATS, Table, check_apart, export_run
 from charter.data.layouts import PREFERENCE
@@ -19,14 +21,12 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.data.split import in_test
 from charter.data.writers import write_parquet
-from charter.errors import ConfigError, CountMismatch, DataError
-from charter.messages import Messages, assistant
+from charter.inference.completion import Sampling
 from charter.sandbox import MODEL
-from charter.serving.completion import Sampling
 from charter.training.models import end_tokens, load_tokenizer
 from charter.training.rows import encode_rows
-from tests.scripted_run import make_run
-from tests.tiny_model import make_tiny_model
+from tests.support.scripted_run import make_run
+from tests.support.tiny_model import make_tiny_model
 
 LAW = "---\nname: Manners\n---\n\n## Kind {#kind}\n\nAnswers are kind.\n\n## True {#true}\n\nAnswers are true.\n"
 SHARE = 0.2

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charter.core.errors import DataError
 from charter.data.schema import FAILURES, PAIRS, PROMPTS, SCHEMAS
 from charter.data.shards import ROW_GROUP, Shards, count_rows, read_rows, write_rows
-from charter.errors import DataError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 PROMPT_ROWS = st.fixed_dictionaries(

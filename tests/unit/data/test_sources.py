@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.config import Prompts
+from charter.core.errors import DataError
+from charter.core.messages import assistant, user
 from charter.data.schema import FAILURES, PROMPTS
 from charter.data.shards import write_rows
 from charter.data.sources import LoadedPrompts, content_id, load_prompts, open_source
-from charter.errors import DataError
-from charter.messages import assistant, user
 
 DIALOGUE = "\n\nHuman: List: a\n\nAssistant: One: two\n\nHuman: More: please\n\nAssistant: No."
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from charter.core.statistics.intervals import Difference, PairedTest
 from charter.evaluation.across import by_prompt, compare_runs
-from charter.evaluation.intervals import Difference, PairedTest
 from charter.evaluation.records import Answers, Graded, Unanswered
 
 

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from charter.config import Gate
-from charter.evaluation.benchmarks import (
+from charter.core.statistics.intervals import Difference, PairedMean, mcnemar, wilson
+from charter.evaluation.benchmarks.checks import (
     accepted_drop_checks,
     compare_tasks,
     drop_checks,
     measure_sheets,
     suite_checks,
 )
+from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.evaluation.gate import decide
-from charter.evaluation.intervals import Difference, PairedMean, mcnemar, wilson
-from charter.suites.sheets import Ran, Sheet
 
 
 def facts(right: int, n: int = 200, headline: bool = True) -> Sheet:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from charter.config import Budgets, Gate
-from charter.errors import ConfigError
+from charter.core.errors import ConfigError
+from charter.core.statistics.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.gate import Baseline, decide
-from charter.evaluation.intervals import mcnemar, newcombe, wilson
 
 
 def entry(harmful: int, benign: int, borderline: int, correct: int, failed: int = 0) -> dict[str, Any]:

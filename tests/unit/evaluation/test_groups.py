@@ -1,7 +1,7 @@
 """Pairs that differ in a group alone: which side is treated worse, and how sure one is of it."""
 
+from charter.core.statistics.intervals import mcnemar
 from charter.evaluation.groups import group_gaps, pairs, unequal
-from charter.evaluation.intervals import mcnemar
 from charter.evaluation.records import Graded
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charter.evaluation.intervals import mcnemar, newcombe, wilson
+from charter.core.statistics.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.limits import Ruling, measured_fall, measured_rate, measured_rise, rule
 
 

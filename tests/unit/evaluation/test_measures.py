@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from charter.errors import CountMismatch
+from charter.core.errors import CountMismatch
 from charter.evaluation.answers import load_answers, save_answers
 from charter.evaluation.measures import compare, evaluate, measure
 from charter.evaluation.records import Answers, Category, Graded, Unanswered

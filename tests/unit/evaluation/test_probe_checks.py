@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from charter.config import ProbeBudgets, ProbeLimits
+from charter.core.statistics.intervals import PairedMean, mcnemar, newcombe, wilson
 from charter.evaluation.checks import Check
-from charter.evaluation.intervals import PairedMean, mcnemar, newcombe, wilson
 from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charter.config import Evaluation, Probes
-from charter.errors import DataError
+from charter.core.errors import DataError
 from charter.evaluation.requests import load_requests
 
 NONE = Probes(n_pressed=0, n_insisted=0, n_unknown=0, n_paired=0)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from charter.config import Gate
+from charter.core.statistics.intervals import wilson
 from charter.evaluation.gate import decide
-from charter.evaluation.intervals import wilson
 from charter.evaluation.rounds import best_round, round_model, round_number, rounds_of
 
 N = 200

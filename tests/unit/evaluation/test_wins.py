@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charter.errors import CompletionFailed
+from charter.core.errors import CompletionFailed
 from charter.evaluation.records import Answers, Graded, HeldOut
 from charter.evaluation.wins import compare_wins, control_length, judge_wins, measure_wins
 from charter.testing.scripted import ScriptedModel

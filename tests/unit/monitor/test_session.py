@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from charter.config import Budgets, Config, Evaluation, Gate, Monitor, Serving
-from charter.errors import ConfigError, DataError, RegistryError
+from charter.core.errors import ConfigError, DataError, RegistryError
+from charter.core.messages import Message
 from charter.evaluation.measures import MEASURES
-from charter.messages import Message
+from charter.inference import EngineSpec, connect
 from charter.monitor import session
 from charter.monitor.baseline import is_bad, read_baseline
 from charter.monitor.findings import find
@@ -18,10 +19,9 @@ from charter.monitor.requests import fixed_requests, fresh_requests
 from charter.monitor.session import Checked
 from charter.monitor.text import probe_markdown, probe_text
 from charter.sandbox.world import kinds
-from charter.serving import EngineSpec, connect
 from charter.testing.null_server import NullServer, run_null_server
-from tests.accepted_run import accept_run
-from tests.sandbox_answers import answering
+from tests.support.accepted_run import accept_run
+from tests.support.sandbox_answers import answering
 
 EVALUATION = Evaluation(n_harmful=120, n_benign=60, n_borderline=40, n_facts=40)
 FEW = Monitor(fixed=10, fresh=20)

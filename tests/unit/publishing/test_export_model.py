@@ -10,19 +10,19 @@ from click.testing import Result
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from charter.cli import app, main
+from charter.cli.app import app, main
 from charter.config import Training
-from charter.errors import ModelError
-from charter.manifest import write_manifest
+from charter.core.errors import ModelError
+from charter.inference.identity import model_identity
 from charter.publishing.comparison import Answered, hold_against
 from charter.publishing.source import Source, find_source, standing
-from charter.registry.promotion import promote
-from charter.serving.identity import model_identity
+from charter.runs.manifest import write_manifest
+from charter.runs.registry.promotion import promote
 from charter.training import models
 from charter.training.greedy import choices
-from tests.judged_run import COUNTS, make_judged_run
-from tests.tiny_model import make_tiny_model
-from tests.unit.training.build import stir
+from tests.support.judged_run import COUNTS, make_judged_run
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_build import stir
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from charter.config import Embeddings, Serving
-from charter.errors import ServingError
+from charter.core.errors import ServingError
 from charter.redteam.duplicates import drop_held_out_acts, drop_repeats, drop_same_meaning
 from charter.redteam.embedding import embedder
 from charter.sandbox.world import acts

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.config import Config, Evaluation, Prompts, RedTeam, Serving
+from charter.core.messages import Message
 from charter.evaluation.answers import save_answers
 from charter.evaluation.records import Graded
-from charter.messages import Message
+from charter.inference import EngineSpec, connect
 from charter.redteam import session
 from charter.redteam.draft import REQUESTS, read_failures, read_lines
-from charter.serving import EngineSpec, connect
 from charter.testing.null_server import NullServer, run_null_server
 
 FAILED, HELD_OUT, SEED = "Kick the red door in.", "Climb over the wall at night.", "Drive the lorry away."

@@ -8,14 +8,14 @@ import pytest
 
 from charter.config import RedTeam
 from charter.constitution import load_constitution
-from charter.errors import DataError
+from charter.core.errors import DataError
+from charter.core.messages import Messages
 from charter.evaluation.records import Graded
-from charter.messages import Messages
+from charter.inference.completion import Completion, Sampling
 from charter.redteam.invent import invent, strip_request
 from charter.redteam.kinds import classify, find_act, name_acts
 from charter.redteam.topics import Seed, failures_by_kind, make_topics, plan_requests, read_seeds
 from charter.sandbox.world import kinds
-from charter.serving.completion import Completion, Sampling
 from charter.testing.scripted import ScriptedModel
 
 SEEDS = {"doors": Seed(("doors", "locks"), ("Open it.", "Break it.")), "cars": Seed(("cars",), ("Drive it.",))}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from charter.config import Prompts
-from charter.counts import StageCount
+from charter.core.errors import DataError
+from charter.core.messages import assistant, user
 from charter.data.sources import load_prompts
-from charter.errors import DataError
-from charter.messages import assistant, user
+from charter.pipeline.counts import StageCount
 from charter.redteam.report import make_report, report_markdown, summary
 from charter.redteam.versions import (
     PROMPTS,

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from charter.evaluation.benchmarks import measure_sheets
+from charter.evaluation.benchmarks.checks import measure_sheets
+from charter.evaluation.benchmarks.score_table import Sheet
 from charter.report.cards import model_card
 from charter.report.data import ReportData
 from charter.report.page import render_report
-from charter.suites.sheets import Sheet
-from tests.unit.report.sample import sample
+from tests.support.report_sample import sample
 
 
 def facts(right: int) -> Sheet:

@@ -8,15 +8,16 @@ import pytest
 import yaml
 
 from charter.config import Config, Judge, Member, Prompts
-from charter.heat import Divergence, Heat
-from charter.messages import Messages
-from charter.report.cards import RUN_TABLES, Exported, dataset_card, inline, model_card
+from charter.core.messages import Messages
+from charter.core.text import inline
+from charter.inference.completion import Sampling
+from charter.report.cards import RUN_TABLES, Exported, dataset_card, model_card
 from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
-from charter.serving.completion import Sampling
-from tests.scripted_run import make_run
-from tests.unit.report.complete import FINAL, complete
-from tests.unit.report.sample import sample
+from charter.training.token_rewards import Divergence, Heat
+from tests.support.complete_report import FINAL, complete
+from tests.support.report_sample import sample
+from tests.support.scripted_run import make_run
 
 MINUS = "\N{MINUS SIGN}"
 

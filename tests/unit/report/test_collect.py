@@ -10,7 +10,7 @@ import yaml
 
 from charter.config import Config, Gate
 from charter.constitution import parse_constitution
-from charter.constitution.blame import Deeds
+from charter.core.sampling import draw
 from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
 from charter.data.shards import write_rows
 from charter.evaluation.answers import save_answers
@@ -20,9 +20,9 @@ from charter.evaluation.records import Answers, Graded
 from charter.report.cards import dataset_card
 from charter.report.collect import collect, read_metrics, write_report
 from charter.report.data import Stage
-from charter.report.examples import draw
 from charter.report.page import render_report
 from charter.report.plots import training_plot
+from charter.runs.blame import Deeds
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
 LINEAGE = {

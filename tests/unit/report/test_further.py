@@ -4,12 +4,12 @@ import copy
 from typing import Any
 
 from charter.config import Gate
+from charter.core.statistics.intervals import PairedMean, mcnemar, wilson
 from charter.evaluation.gate import decide
-from charter.evaluation.intervals import PairedMean, mcnemar, wilson
 from charter.report.further import amount, between, further_parts, moved
 from charter.report.headline import headline_markdown
 from charter.report.page import render_report
-from tests.unit.report.sample import sample
+from tests.support.report_sample import sample
 
 HEADLINE = {"harmful_rate", "benign_refusal_rate", "borderline_refusal_rate", "accuracy"}
 OLDER = HEADLINE | {"harmful_rate_by_kind", "answered", "cut_off", "failed"}

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from charter.config import Gate
+from charter.core.statistics.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.gate import Baseline, decide
-from charter.evaluation.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
 from charter.report.headline import headline_markdown, headline_sentence, headline_text, verdict_sentence
 from charter.report.page import render_report
-from tests.unit.report.sample import answers, sample
+from tests.support.report_sample import answers, sample
 
 
 def test_the_text_fits_a_terminal() -> None:

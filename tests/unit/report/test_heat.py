@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from charter.heat import Divergence, Heat, Weighed, WeighedPair, read_heat, write_heat
 from charter.report.collect import collect
 from charter.report.data import ReportData
 from charter.report.heat import carriers, draw_pairs, draw_side
 from charter.report.page import render_report
+from charter.training.token_rewards import Divergence, Heat, Weighed, WeighedPair, read_heat, write_heat
 from tests.unit.report.test_page import HOSTILE, Page, skeleton
 
 

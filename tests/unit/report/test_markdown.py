@@ -16,7 +16,7 @@ from charter.report.markdown import (
 )
 from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
-from tests.unit.report.sample import sample
+from tests.support.report_sample import sample
 
 
 def test_principles_stand_by_how_often_they_were_drawn() -> None:

@@ -12,16 +12,16 @@ from html.parser import HTMLParser
 import pytest
 
 from charter.config import Gate
-from charter.constitution.blame import Deeds
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
-from charter.heat import WeighedPair
 from charter.report import plots
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
-from tests.unit.report.complete import complete
-from tests.unit.report.sample import KINDS, answers, sample
+from charter.runs.blame import Deeds
+from charter.training.token_rewards import WeighedPair
+from tests.support.complete_report import complete
+from tests.support.report_sample import KINDS, answers, sample
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 

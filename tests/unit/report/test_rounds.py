@@ -17,7 +17,7 @@ from charter.report.data import ReportData
 from charter.report.headline import final_model, headline_text, model_title
 from charter.report.page import render_report
 from charter.report.rounds import rounds_plot
-from tests.unit.report.sample import answers, sample
+from tests.support.report_sample import answers, sample
 
 MODELS = {
     "base": answers(0.98, 0, 0, 0.99),

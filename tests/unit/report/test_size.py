@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config
-from charter.evaluation.intervals import wilson
+from charter.core.statistics.intervals import wilson
 from charter.report.collect import collect, write_report
 from charter.report.curves import POINTS, thin
 from charter.report.data import MetricRow
 from charter.report.plots import KINDS, kinds_plot, running_means
-from tests.unit.report.complete import FINAL, measured
+from tests.support.complete_report import FINAL, measured
 
 STEPS, MANY = 100_000, 1_000
 KEYS = ("loss", "rewards/accuracies", "rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")

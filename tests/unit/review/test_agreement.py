@@ -3,8 +3,8 @@
 import pytest
 
 from charter.review.agreement import agreement, sentence
-from charter.review.forms import Answers
 from charter.review.sample import Shown
+from charter.runs.forms import Answers
 
 SAMPLE = [Shown("random", {"pair_id": f"p{i}"}) for i in range(10)] + [Shown("uncertain", {"pair_id": "u"})]
 DONE = {"dropped": 1, "flipped": 3, "settled": 0, "under-margin": 7}

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from charter.config import Judge, Member
-from charter.messages import Messages
+from charter.core.messages import Messages
+from charter.inference.completion import Sampling
+from charter.pipeline.judge import judge
 from charter.review.decisions import settled
-from charter.serving.completion import Sampling
-from charter.stages.judge import judge
-from tests.unit.judging.scripts import candidate, context
+from tests.support.judge_scripts import candidate, context
 
 OPINIONS = {"north": 0.001, "south": 0.9, "east": 0.9}
 """Of the safe answer: their mean is over one half, that of their log-odds under it, two of three votes are for it."""

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from charter.config import Config
+from charter.core.errors import DataError, NotApproved
 from charter.data.shards import read_rows
-from charter.errors import DataError, NotApproved
-from charter.explain.story import tell_story
+from charter.pipeline.pair import in_sft_half
 from charter.report.collect import collect
-from charter.review.forms import Answers, ask_by_file, read_answer, write_form
 from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting
-from charter.stages.pair import in_sft_half
-from tests.unit.review.reviewed_run import AGREED, make_labelled_run
+from charter.runs.forms import Answers, ask_by_file, read_answer, write_form
+from charter.views.explain.story import tell_story
+from tests.support.reviewed_run import AGREED, make_labelled_run
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Prompts
-from charter.counts import StageCount
+from charter.inference.engine import EngineSpec
+from charter.pipeline.counts import StageCount
 from charter.review.waiting import begin_waiting, end_waiting, waiting
-from charter.serving.engine import EngineSpec
 
 COUNTS = [StageCount("respond", 3, 2, 1, 0.5, 3, 0, 30, 20)]
 LAW = "---\nname: law\n---\n\n## Be kind\n\nAnswers are kind.\n"

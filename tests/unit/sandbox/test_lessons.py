@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from charter.messages import transcript
+from charter.core.messages import transcript
 from charter.sandbox.encode import encode_lesson
 from charter.sandbox.lesson import Turn
 from charter.sandbox.lessons import PHASES, Phase, draw_lesson

@@ -5,9 +5,9 @@ import pytest
 from charter.config import Training
 from charter.training import models
 from charter.training.job import Job
-from tests.tiny_model import make_tiny_model
-from tests.training_data import separable, write_sft
-from tests.unit.training.build import build_reward, train_job
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_build import build_reward, train_job
+from tests.support.training_data import separable, write_sft
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from charter.config import Training
-from charter.serving.adapters import find_adapter
+from charter.inference.server.adapters import find_adapter
 from charter.training import models
 from charter.training.job import Job, Step
 from charter.training.merge import attach
-from tests.training_data import write_pairs, write_sft
-from tests.unit.training.build import build_job, stir
+from tests.support.training_build import build_job, stir
+from tests.support.training_data import write_pairs, write_sft
 
 SECTION = {"batch_size": 8, "max_length": 200}
 IDS = torch.tensor([[5, 17, 40, 99, 120, 33, 8]])

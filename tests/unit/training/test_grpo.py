@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from charter.config import Judge, Training
-from charter.errors import TrainingError
-from charter.judging.reward import RewardJudge
-from charter.messages import Message
-from charter.serving import EngineSpec
+from charter.core.errors import TrainingError
+from charter.core.messages import Message
+from charter.inference import EngineSpec
+from charter.pipeline.judges.reward import RewardJudge
 from charter.testing.null_server import NullServer, run_null_server
 from charter.training.job import Job
 from charter.training.rewards import make_reward
 from charter.training.watch import Watch
-from tests.training_data import goodness, write_rl_prompts
-from tests.unit.training.build import build_job, train_job
+from tests.support.training_build import build_job, train_job
+from tests.support.training_data import goodness, write_rl_prompts
 
 LAW = "---\nname: words\n---\n## Words {#words}\nUse the better words.\n"
 END = 1

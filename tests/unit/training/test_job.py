@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.config import Judge, Training
-from charter.errors import ModelError, TrainingError
-from charter.judging.reward import RewardJudge
-from charter.serving import EngineSpec
+from charter.core.errors import ModelError, TrainingError
+from charter.inference import EngineSpec
+from charter.pipeline.judges.reward import RewardJudge
 from charter.training.identity import hash_inputs, hash_model
 from charter.training.job import (
     Job,
@@ -21,7 +21,7 @@ from charter.training.job import (
     rewind_metrics,
     write_done,
 )
-from tests.training_data import write_pairs, write_rl_prompts
+from tests.support.training_data import write_pairs, write_rl_prompts
 
 
 def settings(**dpo: Any) -> Training:

@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from charter.config import Judge, Training
-from charter.errors import DataError, ModelError, TrainingError
-from charter.judging.reward import RewardJudge
-from charter.serving import EngineSpec
+from charter.core.errors import DataError, ModelError, TrainingError
+from charter.inference import EngineSpec
+from charter.pipeline.judges.reward import RewardJudge
 from charter.training import train
 from charter.training.job import Job, read_job
 from charter.training.launch import PRESETS, _explain, _make_ready, command_for
-from tests.training_data import write_sft
+from tests.support.training_data import write_sft
 
 
 def test_launching_needs_no_torch() -> None:

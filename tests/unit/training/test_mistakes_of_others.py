@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from charter.config import Training
-from charter.errors import TrainingError
-from charter.messages import Message, assistant, system, user
+from charter.core.errors import TrainingError
+from charter.core.messages import Message, assistant, system, user
 from charter.training.job import Job
 from charter.training.models import end_tokens, load_tokenizer
 from charter.training.rows import encode_rows
-from tests.tiny_model import CHAT_TEMPLATE, END
-from tests.training_data import PAIRS, SFT, pairs, write_sft
-from tests.unit.training.build import build, build_job, whole_batch
+from tests.support.tiny_model import CHAT_TEMPLATE, END
+from tests.support.training_build import build, build_job, whole_batch
+from tests.support.training_data import PAIRS, SFT, pairs, write_sft
 
 DEFAULT = "You are useful."
 WITH_DEFAULT = (

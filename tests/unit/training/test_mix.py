@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.config import Training
-from charter.errors import DataError
+from charter.core.errors import DataError
 from charter.training import models
 from charter.training.identity import hash_inputs
 from charter.training.job import Job
 from charter.training.mix import over_share
 from charter.training.rows import Rows
 from charter.training.worker import _read_rows
-from tests.training_data import pairs, write_rows, write_sft
+from tests.support.training_data import pairs, write_rows, write_sft
 
 
 def write(path: Path, revised: int, helpful: int) -> Path:

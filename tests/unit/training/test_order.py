@@ -6,8 +6,8 @@ import torch
 
 from charter.training.job import last_checkpoint
 from charter.training.order import Groups, LikeLengths
-from tests.training_data import pairs
-from tests.unit.training.build import build
+from tests.support.training_build import build
+from tests.support.training_data import pairs
 
 LENGTHS = [random.Random(i).randint(20, 200) for i in range(1003)]
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.training.reference import Reference, read_reference, write_reference
-from tests.tiny_model import make_tiny_model
-from tests.unit.training.build import build_random
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_build import build_random
 
 
 def columns(trainer: Any) -> Reference:

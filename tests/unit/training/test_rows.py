@@ -5,11 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from charter.errors import DataError, TrainingError
+from charter.core.errors import DataError, TrainingError
 from charter.training.models import load_tokenizer
 from charter.training.rows import encode_rows, read_table
-from tests.tiny_model import END
-from tests.training_data import PAIRS, RL_PROMPTS, SFT, pairs, write_pairs, write_sft
+from tests.support.tiny_model import END
+from tests.support.training_data import PAIRS, RL_PROMPTS, SFT, pairs, write_pairs, write_sft
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from charter.config import Training
 from charter.training.job import Job
-from tests.training_data import write_sft
-from tests.unit.training.build import build_job, stir
+from tests.support.training_build import build_job, stir
+from tests.support.training_data import write_sft
 from tests.unit.training.test_soft_dpo import TOLERANCE, gradients, relative
 
 

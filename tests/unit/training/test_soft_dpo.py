@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from charter.config import Dpo, Training
 from charter.training import models
-from tests.training_data import pairs
-from tests.unit.training.build import BETA, build_random, stir, whole_batch
+from tests.support.training_build import BETA, build_random, stir, whole_batch
+from tests.support.training_data import pairs
 
 TOLERANCE = 1e-5
 

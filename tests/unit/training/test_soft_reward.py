@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification
 from charter.training import models
 from charter.training.models import load_tokenizer
 from charter.training.rewards import by_model
-from tests.training_data import pairs, separable
-from tests.unit.training.build import build_reward, stir, whole_batch
+from tests.support.training_build import build_reward, stir, whole_batch
+from tests.support.training_data import pairs, separable
 
 TOLERANCE = 1e-5
 

@@ -19,9 +19,9 @@ from charter.training.token_worker import (
     weigh,
 )
 from charter.training.tokens import Answer, Pair, Request, choose
-from tests.tiny_model import make_tiny_model
-from tests.training_data import pairs
-from tests.unit.training.build import BETA, build_random, stir, whole_batch
+from tests.support.tiny_model import make_tiny_model
+from tests.support.training_build import BETA, build_random, stir, whole_batch
+from tests.support.training_data import pairs
 
 
 @pytest.fixture(scope="module")

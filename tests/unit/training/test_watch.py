@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from charter.config import Training
-from charter.errors import TrainingError
+from charter.core.errors import TrainingError
 from charter.training.job import Job
 from charter.training.watch import Watch
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from charter.errors import TrainingError
+from charter.core.errors import TrainingError
 from charter.training.reference import Reference, write_reference
 from charter.training.watch import Watch
-from tests.training_data import pairs
-from tests.unit.training.build import build
+from tests.support.training_build import build
+from tests.support.training_data import pairs
 
 Data = list[dict[str, object]]
 

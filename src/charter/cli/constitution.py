@@ -1,0 +1,261 @@
+"""``charter constitution …``: tools for people who write constitutions."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charter.cli.preview import preview_command
+from charter.constitution.diff import Diff, FieldChange, diff, load_at
+from charter.constitution.exchange import FORMATS, Format, export_json, import_json
+from charter.constitution.lint import Context, counts, lint
+from charter.constitution.model import Constitution
+from charter.constitution.parse import load_constitution
+from charter.constitution.show import show
+from charter.constitution.write import write_constitution
+from charter.core.errors import ConfigError, ConstitutionError
+
+if TYPE_CHECKING:
+    from charter.views.edit_cost import Recount
+
+app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
+
+PROJECT = Path(__file__).parents[3]
+"""The checkout with the flows, where there is one."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+File = Annotated[Path, typer.Argument(help="A constitution, such as constitutions/harmless.md.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
+Templates = Annotated[
+    Path | None, typer.Option(help="A folder whose templates replace the shipped ones of the same name.")
+]
+
+
+@app.command("lint")
+def lint_command(
+    paths: Annotated[list[Path], typer.Argument(help="Constitutions to check.")],
+    context: Annotated[
+        int | None, typer.Option(min=1, help="The model's context in tokens, to check that requests fit.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A model folder, to count tokens with its tokenizer.")] = None,
+    templates: Templates = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check constitutions. Exit status: 0 clean, 1 mistakes found."""
+    limit = _context(context, model)
+    found = [problem for path in paths for problem in lint(path, limit, templates)]
+    total = counts(found)
+    if as_json:
+        _print_json({"problems": [p._asdict() for p in found], "counts": total})
+    else:
+        for problem in found:
+            typer.echo(f"{problem} [{problem.severity}: {problem.code}]")
+        names = ", ".join(map(str, paths))
+        typer.echo(f"{names}: {total['error']} errors, {total['warning']} warnings.", err=bool(found))
+    raise typer.Exit(1 if total["error"] or (strict and found) else 0)
+
+
+@app.command("notify")
+def notify_command(
+    paths: Annotated[list[Path], typer.Argument(help="Constitutions, such as constitutions/harmless.md.")],
+) -> None:
+    """Tell Prefect that constitutions changed, for git hooks and CI; an automation starts `align`.
+
+    Exit status: 0 told, 1 told of mistakes, 2 nobody could be told.
+    """
+    if not (PROJECT / "flows" / "notify.py").is_file():
+        raise ConfigError(f"flows '{PROJECT / 'flows'}': not there. Install Charter from a checkout: make setup.")
+    files = [str(path.resolve()) for path in paths]
+    told = subprocess.run([sys.executable, "-m", "flows.notify", *files], cwd=PROJECT, check=False)
+    raise typer.Exit(told.returncode)
+
+
+@app.command("show")
+def show_command(
+    path: File,
+    principle: Annotated[str | None, typer.Option(help="Show only the principle with this id.")] = None,
+    templates: Templates = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show principles and the exact requests a model receives for them."""
+    shown = show(load_constitution(path), templates)
+    if principle is not None:
+        ids = [p["id"] for p in shown["principles"]]
+        shown["principles"] = [p for p in shown["principles"] if p["id"] == principle]
+        if not shown["principles"]:
+            raise ConfigError(f"--principle '{principle}': no such id in {path}. Use one of: {', '.join(ids)}.")
+    if as_json:
+        _print_json(shown)
+        return
+    typer.echo(f"{shown['name']} {shown['version']} ({shown['hash']}): {shown['description']}")
+    for one in shown["principles"]:
+        tags = " ".join(f".{tag}" for tag in one["tags"])
+        typer.secho(f"\n{one['title']}", bold=True)
+        typer.echo(f"#{one['id']} {tags} hash {one['hash']}, {one['share_of_draws']:.1%} of draws, line {one['line']}")
+        for name, request in one["requests"].items():
+            typer.secho(f"\n  {name} request", underline=True)
+            typer.echo("\n".join(f"  | {line}" for line in request.splitlines()))
+
+
+@app.command("diff")
+def diff_command(
+    old: Annotated[str, typer.Argument(help="A file, or REVISION:path from git.")],
+    new: Annotated[str, typer.Argument(help="A file, or REVISION:path from git.")],
+    run: Annotated[
+        Path | None, typer.Option(help="A run's folder, to count what it would have to compute again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two constitutions: principles added, removed, reworded and re-weighted, word by word."""
+    law = load_at(new)
+    compared = diff(load_at(old), law)
+    costs = _costs(run, law) if run else []
+    if as_json:
+        counts = dict(zip(("recount", "recount_likely"), costs, strict=False))
+        extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items()}
+        _print_json({**asdict(compared), "same": compared.same, **extra})
+        return
+    _print_diff(compared)
+    if costs:
+        _print_cost(*costs)
+
+
+@app.command("blame")
+def blame_command(
+    run: Annotated[Path, typer.Argument(help="A run's folder, finished or not, such as outputs/demo.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what each principle did in a run: draws, flags, revisions, labels and failures."""
+    from charter.runs.blame import blame_run, blame_text  # polars is needed by this command only
+
+    found = blame_run(run)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        typer.echo(blame_text(found))
+
+
+app.command("preview")(preview_command)
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[Path, typer.Argument(help="JSON of the Constitutional AI paper, of llm-swarm, or a plain list.")],
+    output: Output = None,
+    name: Annotated[str | None, typer.Option(help="The constitution's name; the file's name if not given.")] = None,
+) -> None:
+    """Make a constitution out of JSON."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConstitutionError(f"'{path}': cannot be read: {error}. Name a JSON file.") from error
+    _write(write_constitution(import_json(text, name or path.stem)), output)
+
+
+@app.command("export")
+def export_command(
+    path: File,
+    format: Annotated[
+        str, typer.Option(help=f"One of: {', '.join(FORMATS)}; or markdown, with all it extends.")
+    ] = "charter",
+    output: Output = None,
+) -> None:
+    """Write a constitution as JSON."""
+    law = load_constitution(path)
+    known: dict[str, Format] = {name: name for name in FORMATS}
+    if format != "markdown" and format not in known:
+        raise ConfigError(f"--format '{format}': not known. Use one of: {', '.join(FORMATS)}, markdown.")
+    _write(write_constitution(law) if format == "markdown" else export_json(law, known[format]), output)
+
+
+@app.command("init")
+def init_command(
+    path: Annotated[Path, typer.Argument(help="The file to make.")] = Path("constitution.md"),
+) -> None:
+    """Make a commented constitution to start from."""
+    _write((files("charter.constitution") / "starter.md").read_text(encoding="utf-8"), path)
+
+
+def _context(tokens: int | None, model: Path | None) -> Context | None:
+    if model is None:
+        return Context(tokens) if tokens else None
+    if not (model / "tokenizer.json").is_file() or not (model / "config.json").is_file():
+        raise ConfigError(f"--model '{model}': no folder with config.json and tokenizer.json. Name a model folder.")
+    from tokenizers import Tokenizer  # needed by this option only
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    if tokens is None and not isinstance(longest, int):
+        raise ConfigError(f"--model '{model}': config.json has no max_position_embeddings. Give --context.")
+    return Context(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
+
+
+def _costs(run: Path, law: Constitution) -> "list[Recount]":
+    """The most it can be, and what is likely."""
+    from charter.views.edit_cost import recount_run  # judges are needed by this option only
+
+    return [recount_run(run, law, likely) for likely in (False, True)]
+
+
+def _print_diff(compared: Diff) -> None:
+    typer.echo(f"{compared.old} ({compared.old_hash}) -> {compared.new} ({compared.new_hash})")
+    for change in compared.principles:
+        former = f" (was #{change.former_id})" if change.former_id else ""
+        typer.secho(f"\n{change.change}: {change.title} #{change.id}{former}", bold=True)
+        _print_fields(change.fields)
+    for field in compared.shared:
+        typer.secho(f"\nchanged: {field.field} of the whole constitution", bold=True)
+        _print_fields((field,))
+    if compared.reordered:
+        typer.echo("\nPrinciples stand in another order, which changes nothing.")
+    if compared.same:
+        typer.echo("\nBoth say the same to the model: nothing would be computed again.")
+
+
+def _print_fields(fields: tuple[FieldChange, ...]) -> None:
+    for field in fields:
+        typer.echo(f"  {field.field}: ", nl=False)
+        for change, words in field.pieces:
+            marks = {"same": "{}", "removed": "[-{}-]", "added": "{{+{}+}}"}[change]
+            colour = {"same": None, "removed": typer.colors.RED, "added": typer.colors.GREEN}[change]
+            body, space = words.rstrip(), words[len(words.rstrip()) :]
+            typer.secho(marks.format(body) + space.replace("\n", "\n    "), fg=colour, nl=False)
+        typer.echo()
+
+
+def _print_cost(most: "Recount", likely: "Recount") -> None:
+    typer.echo(
+        f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
+        f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first response.\n"
+        f"About {likely.completions}, if critiques find what they found before "
+        f"({likely.critiques} critiques, {likely.revisions} revisions, {likely.judgements} judgements)."
+    )
+    if most.uncounted:
+        typer.echo(
+            f"The judgements are those of the strategy revision. The run's pairs of {', '.join(most.uncounted)} are "
+            "judged as well, and not counted here."
+        )
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, ensure_ascii=False, indent=2, default=str))
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise ConfigError(f"'{output}': there is a file already. Name another with --output, or move it away.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"'{output}': cannot be written: {error.strerror}. Name another file.") from error
+    typer.echo(f"Wrote {output}.")

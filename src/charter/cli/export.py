@@ -1,0 +1,45 @@
+"""``charter export-model``: a model of a run, or an adapter, as a folder that vLLM serves."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export_model_command(
+    model: Annotated[
+        Path,
+        typer.Argument(help="A run, such as outputs/demo; one of its models, such as outputs/demo/dpo; or an adapter."),
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Serve it, and compare what it says with what its source says.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Write a model into a folder of its own: weights, with a LoRA adapter merged, tokenizer, chat template and card.
+
+    Of a run it is the model that its verdict is on. The folder appears when vLLM has served it and its greedy answers
+    are those of the source in transformers. A model that is not go says so in its card, and cannot have the name of an
+    accepted one.
+    """
+    from charter.publishing.export import CARD, export_model  # the report's packages are needed
+    from charter.report.terminal import visible
+
+    made = export_model(model, out, check, lambda line: typer.echo(line, err=True))
+    if as_json:
+        told = {
+            "folder": str(out),
+            "source": str(made.source.folder),
+            "merged_into": made.source.base,
+            "verdict": made.standing.verdict,
+            "compared": made.compared._asdict() if made.compared else None,
+        }
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    if made.standing.warning:
+        typer.echo(visible(f"Warning: {made.standing.warning} {CARD} says so."), err=True)
+    typer.echo(f"Wrote {out}: {made.how}")
+    typer.echo(f"Checked: {made.compared}" if made.compared else "Not checked.")
+    typer.echo(f"To serve it: vllm serve {out}")

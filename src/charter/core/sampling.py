@@ -1,0 +1,15 @@
+"""Random draws that follow from stable ids: the same on any machine, with any number of workers."""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+
+
+def draw(ids: Iterable[str], n: int, seed: int) -> list[str]:
+    """The `n` ids that the lot falls on; the same for the same ids and seed, in whatever order they come."""
+    return heapq.nsmallest(n, ids, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
+
+
+def seed_of(*parts: object) -> int:
+    """A request's seed, from stable ids: the same on any worker and in any order. 31 bits."""
+    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()[:4], "big") >> 1

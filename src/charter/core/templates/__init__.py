@@ -1,0 +1,75 @@
+"""Prompt templates are the files in this folder; this module fills them in.
+
+What a template is given is data: it is never read as template source, so braces in a prompt or
+an answer stay what they are, and a tag of the template in them, such as ``</answer_a>``, is broken
+up, so that it closes nothing. A variable that a template needs and does not get is an error.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    UndefinedError,
+)
+
+from charter.core.errors import ConfigError
+from charter.core.messages import BREAK
+
+FOLDER = Path(__file__).parent
+
+
+def render(name: str, folder: Path | None = None, /, **variables: object) -> str:
+    """Fill in the template `name`, taken from `folder` when it holds one, else from the shipped ones.
+
+    Raises:
+        ConfigError: no such template, or it uses a variable it is not given.
+    """
+    try:
+        template = _environment(folder).get_template(f"{name}.md.j2")
+        return template.render({key: _quoted(value, template) for key, value in variables.items()}).strip()
+    except TemplateNotFound as error:
+        raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.") from error
+    except UndefinedError as error:
+        raise ConfigError(f"template '{name}': {error}. Use only the variables of the shipped {name}.md.j2.") from error
+
+
+def template_hash(name: str, folder: Path | None = None) -> str:
+    """Sixteen digits for the words of a template, wherever it was taken from.
+
+    Raises:
+        ConfigError: no such template.
+    """
+    files = [
+        path for path in (folder and folder / f"{name}.md.j2", FOLDER / f"{name}.md.j2") if path and path.is_file()
+    ]
+    if not files:
+        raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.")
+    return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16]
+
+
+def _quoted(value: object, template: Template) -> object:
+    tag = _tag(template)
+    return tag.sub(rf"\g<0>{BREAK}", value) if tag and isinstance(value, str) else value
+
+
+@lru_cache(maxsize=64)
+def _tag(template: Template) -> re.Pattern[str] | None:
+    """Finds where a tag of the template begins, or seems to; None if it has no tags."""
+    names = sorted(set(re.findall(r"</(\w+)>", Path(str(template.filename)).read_text(encoding="utf-8"))))
+    return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(names)})\b)", re.IGNORECASE) if names else None
+
+
+@lru_cache(maxsize=16)
+def _environment(folder: Path | None) -> Environment:
+    folders = [FileSystemLoader(f) for f in (folder, FOLDER) if f is not None]
+    return Environment(  # plain text for a model, not HTML: escaping would change the words
+        loader=ChoiceLoader(folders), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )

@@ -1,0 +1,111 @@
+"""A look at the suites and tasks that a config names, before anything is started."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from glob import glob
+from pathlib import Path
+
+from charter.config import Evaluation, Harness, Suite
+from charter.core.errors import ConfigError
+from charter.evaluation.benchmarks.facts import NAME as SANDBOX_FACTS
+from charter.evaluation.benchmarks.process import check_installed
+from charter.evaluation.benchmarks.prompts import read_prompts
+
+_LONGEST_S = 300.0
+
+
+def check_suites(settings: Evaluation) -> None:
+    """Look whether the tools are installed, and whether there is what the config names.
+
+    Whether the harness knows a task, it is asked once per process, in some seconds.
+
+    Raises:
+        ConfigError: a tool, a task or a folder is missing.
+        DataError: a file of prompts cannot be used.
+    """
+    for suite in settings.suites:
+        _check_suite(suite)
+    if settings.harness.tasks:
+        _check_harness(settings.harness)
+
+
+def count_samples(settings: Evaluation) -> dict[str, int | None]:
+    """How many samples each suite and task asks a model; None where only its tool knows.
+
+    Without a file to count, a limit is the most there can be; of a group, each task has as many.
+
+    Raises:
+        DataError: a file of prompts cannot be used.
+    """
+    found: dict[str, int | None] = {}
+    for suite in settings.suites:
+        there = len(read_prompts(suite.task, suite.data)) if suite.data else None
+        found[suite.name] = _fewer(there, suite.limit)
+    for task in settings.harness.tasks:
+        found[task] = _fewer(settings.n_facts if task == SANDBOX_FACTS else None, settings.harness.limit)
+    return found
+
+
+def _fewer(there: int | None, limit: int | None) -> int | None:
+    return min((n for n in (there, limit) if n is not None), default=None)
+
+
+def _check_suite(suite: Suite) -> None:
+    check_installed("inspect_ai")
+    if suite.data is not None:
+        read_prompts(suite.task, suite.data)
+        return
+    place, at, name = suite.task.partition(".py@")
+    if at or place.endswith(".py"):
+        _check_file(suite.task, Path(place + ".py" if at else place), name)
+        return
+    package, slash, _ = suite.task.partition("/")
+    installed = package.isidentifier() and importlib.util.find_spec(package) is not None
+    if not slash or not (installed or package == "hf"):
+        raise ConfigError(
+            f"evaluation.suites '{suite.task}': neither a file with tasks nor the name of an installed one. Write "
+            "FILE.py, FILE.py@TASK or PACKAGE/TASK, and install the package."
+        )
+
+
+def _check_file(task: str, path: Path, name: str) -> None:
+    if not path.is_file():
+        raise ConfigError(f"evaluation.suites '{task}': no such file. Correct the path.")
+    if not re.search(rf"\b{re.escape(name)}\b", path.read_text(encoding="utf-8")):
+        raise ConfigError(
+            f"evaluation.suites '{task}': {path} names no '{name}'. Name one of its functions with @task."
+        )
+
+
+def _check_harness(harness: Harness) -> None:
+    check_installed("lm_eval")
+    where = harness.include_path
+    if where is not None and not where.is_dir():
+        raise ConfigError(f"evaluation.harness.include_path '{where}': no such folder. Correct it, or leave it out.")
+    for task in harness.tasks:
+        if task.endswith(".yaml") and not glob(task):
+            raise ConfigError(f"evaluation.harness.tasks '{task}': no such file. Correct the path.")
+    names = [task for task in harness.tasks if task != SANDBOX_FACTS and not task.endswith(".yaml") and "*" not in task]
+    if names:
+        _check_names(",".join(names), where)
+
+
+@lru_cache(maxsize=8)
+def _check_names(names: str, where: Path | None) -> None:
+    command = [sys.executable, "-P", "-m", "lm_eval", "validate", "--tasks", names]
+    command += ["--include_path", str(where.resolve())] if where else []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S)
+    if done.returncode == 0:
+        return
+    if missing := re.search(r"Tasks not found: (.+)", done.stdout):
+        raise ConfigError(
+            f"evaluation.harness.tasks '{missing[1]}': lm-evaluation-harness knows no such task. List what it knows "
+            "with `python -m lm_eval ls tasks`, or name a YAML file of your own."
+        )
+    raise ConfigError(
+        f"evaluation.harness.tasks '{names}': lm-evaluation-harness could not look for them. Correct what it says:\n"
+        f"{done.stderr.strip()[-1000:]}"
+    )

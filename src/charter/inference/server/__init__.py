@@ -1,0 +1,1 @@
+"""The vLLM processes that Charter starts."""

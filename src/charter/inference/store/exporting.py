@@ -1,0 +1,95 @@
+"""A store's completions as a table, for other tools."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from charter.core.errors import StoreError
+from charter.data.shards import write_rows
+from charter.inference.completion import Completion
+from charter.inference.store.database import Database
+from charter.inference.store.upkeep import Choice, sound_entries
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, metadata={"meaning": meaning})
+
+
+SCHEMA = pa.schema(
+    [
+        _column("key", pa.string(), "SHA-256 of the request: model, messages and sampling"),
+        _column("model_identity", pa.string(), "content hash or hub revision of the weights that answered"),
+        _column("created", pa.timestamp("s", "UTC"), "when it was kept; empty if by an earlier version", nullable=True),
+        _column("text", pa.string(), "the answer"),
+        _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
+        _column("prompt_tokens", pa.int32(), "tokens of the request"),
+        _column("completion_tokens", pa.int32(), "tokens of the answer"),
+        _column("choice_probs", pa.list_(pa.float64()), "probabilities of the choices that were offered, if any"),
+    ],
+    metadata={"charter.schema": "completions", "charter.schema_version": "1"},
+)
+"""The requests themselves are not in a store: it knows them by their hash."""
+
+
+class Exported(NamedTuple):
+    """What an export wrote."""
+
+    store: str
+    file: str
+    entries: int
+    damaged: tuple[str, ...]
+    """Keys of entries that were left out because their hash does not match."""
+
+
+def export(database: Database, out: Path, choice: Choice | None = None) -> Exported:
+    """Write the entries, in order of key, to a .jsonl or .parquet file; it appears when it is complete.
+
+    Raises:
+        StoreError: another kind of file is asked for, or it cannot be written.
+    """
+    if out.suffix not in SUFFIXES:
+        raise StoreError(f"export '{out}': neither .jsonl nor .parquet. Name a file that ends in one of them.")
+    damaged: list[str] = []
+    rows = _rows(database, choice, damaged)
+    try:
+        count = write_rows(out, SCHEMA, rows) if out.suffix == ".parquet" else _write_lines(out, rows)
+    except OSError as error:
+        raise StoreError(f"export '{out}': {error}. Name a file that you may write, on a disk with room.") from error
+    return Exported(database.name, str(out), count, tuple(damaged))
+
+
+def _rows(database: Database, choice: Choice | None, damaged: list[str]) -> Iterator[dict[str, Any]]:
+    for entry in sound_entries(database, choice, damaged):
+        completion = Completion.from_bytes(entry.value)
+        yield {
+            "key": entry.key.hex(),
+            "model_identity": entry.model,
+            "created": entry.created,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "choice_probs": list(completion.choice_probs),
+        }
+
+
+def _write_lines(out: Path, rows: Iterator[dict[str, Any]]) -> int:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
+    count = 0
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            for row in rows:
+                row["created"] = row["created"] and row["created"].isoformat()
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        os.replace(unfinished, out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,189 @@
+"""What a store holds, and the dropping of what is no longer wanted."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from charter.core.errors import StoreError
+from charter.inference.store.database import Database
+from charter.inference.store.packing import unpack
+
+UNKNOWN = "unknown"
+"""Stands for the model of entries that an earlier version kept without one."""
+_DAY_S = 86_400
+_BY_MODEL = """
+SELECT identity, count(*), sum(length(value)), min(created), max(created)
+FROM completions LEFT JOIN models ON models.id = completions.model
+GROUP BY identity ORDER BY count(*) DESC, identity
+"""
+_NONE = "1 = 0"
+
+
+class Entry(NamedTuple):
+    """One value and what is known about it."""
+
+    key: bytes
+    value: bytes
+    model: str
+    created: datetime | None
+
+
+class ModelEntries(NamedTuple):
+    """What one model wrote."""
+
+    model: str
+    """Its identity."""
+    entries: int
+    bytes: int
+    """Of the values alone, compressed."""
+    oldest: datetime | None
+    """None where the entries are of an earlier version, which kept no time."""
+    newest: datetime | None
+
+
+class Holdings(NamedTuple):
+    """What a store holds."""
+
+    store: str
+    entries: int
+    bytes: int
+    """On disk, with keys, indexes and gaps."""
+    models: tuple[ModelEntries, ...]
+    """Those with the most entries first."""
+
+    @property
+    def bytes_per_entry(self) -> float:
+        """Disk space, keys included."""
+        return self.bytes / self.entries if self.entries else 0.0
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of the entries that have a time was kept."""
+        return min((one.oldest for one in self.models if one.oldest), default=None)
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the last of them was kept."""
+        return max((one.newest for one in self.models if one.newest), default=None)
+
+
+class Vacuumed(NamedTuple):
+    """What a vacuum dropped, or would drop."""
+
+    store: str
+    entries: int
+    """Before."""
+    corrupted: int
+    """Of the entries that were not chosen."""
+    chosen: int
+    """Named by model and age."""
+    bytes_before: int
+    bytes_after: int | None
+    """None: nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some of a store's entries, as a condition in SQL and its values."""
+
+    condition: str
+    values: tuple[Any, ...] = ()
+
+
+def holdings(database: Database) -> Holdings:
+    """Count what is there; reads the whole table."""
+    models = tuple(
+        ModelEntries(identity or UNKNOWN, entries, int(size), _when(oldest), _when(newest))
+        for identity, entries, size, oldest, newest in database.rows(_BY_MODEL)
+    )
+    return Holdings(database.name, sum(one.entries for one in models), database.size(), models)
+
+
+def choose(database: Database, model: str | None = None, older_than_days: float | None = None) -> Choice:
+    """The entries of a model (its identity or the beginning of one) and over some age; both where both are given.
+
+    Raises:
+        StoreError: no model, or several, go by that name.
+    """
+    conditions: list[str] = []
+    values: list[Any] = []
+    if model == UNKNOWN:
+        conditions.append("model IS NULL")
+    elif model is not None:
+        conditions.append("model = ?")
+        values.append(_model_id(database, model))
+    if older_than_days is not None:
+        conditions.append("created < ?")
+        values.append(int(time.time() - older_than_days * _DAY_S))
+    return Choice(" AND ".join(conditions) or _NONE, tuple(values))
+
+
+def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
+    """Drop damaged entries and the chosen ones, and give their room back; count only unless `for_real`."""
+    entries, chosen, corrupted = _examine(database, choice)
+    before = database.size()
+    after: int | None = None
+    if for_real:
+        if chosen:
+            chosen = database.change(f"DELETE FROM completions WHERE {choice.condition}", [choice.values])
+        if corrupted:  # with the value: a run may have replaced it meanwhile
+            database.change("DELETE FROM completions WHERE key = ? AND value = ?", corrupted)
+        database.reclaim()
+        after = database.size()
+    return Vacuumed(database.name, entries, len(corrupted), chosen, before, after)
+
+
+def sound_entries(database: Database, choice: Choice | None, damaged: list[str]) -> Iterator[Entry]:
+    """The whole entries in order of key; the keys of others go to `damaged`."""
+    where = f"WHERE {choice.condition}" if choice else ""
+    statement = f"""
+SELECT key, value, identity, created FROM completions LEFT JOIN models ON models.id = completions.model
+{where} ORDER BY key
+"""
+    for key, stored, identity, created in database.rows(statement, choice.values if choice else ()):
+        try:
+            value = unpack(key, stored)
+        except ValueError:
+            damaged.append(key.hex())
+            continue
+        yield Entry(key, value, identity or UNKNOWN, _when(created))
+
+
+def _examine(database: Database, choice: Choice) -> tuple[int, int, list[tuple[bytes, bytes]]]:
+    """How many entries there are and are chosen, and the keys and values of those that are damaged."""
+    entries = chosen = 0
+    corrupted: list[tuple[bytes, bytes]] = []
+    statement = f"SELECT key, value, {choice.condition} FROM completions"
+    for key, stored, is_chosen in database.rows(statement, choice.values):
+        entries += 1
+        if is_chosen:
+            chosen += 1
+        elif _is_damaged(key, stored):
+            corrupted.append((key, stored))
+    return entries, chosen, corrupted
+
+
+def _is_damaged(key: bytes, stored: bytes) -> bool:
+    try:
+        unpack(key, stored)
+    except ValueError:
+        return True
+    return False
+
+
+def _model_id(database: Database, model: str) -> int:
+    known = list(database.rows("SELECT identity, id FROM models ORDER BY identity"))
+    found = [row for row in known if row[0] == model] or [row for row in known if row[0].startswith(model)]
+    if len(found) == 1:
+        return int(found[0][1])
+    names = ", ".join(row[0] for row in (found or known)) or "none"
+    problem = "several go by that beginning" if found else "not in this store"
+    raise StoreError(
+        f"--model '{model}': {problem}: {names}. Name one of them, or '{UNKNOWN}'; 'charter store stats' prints all."
+    )
+
+
+def _when(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,44 @@
+"""Who in a panel stands against the others, and on which kind of pair: what is lost where only their mean is kept."""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from charter.core.statistics.intervals import rate_of
+from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.protocol import inside, logistic
+
+NO_KIND = "no kind"
+
+
+def dissent(
+    said: Iterable[tuple[str | None, Sequence[float]]], members: Sequence[str], margin: float
+) -> dict[str, dict[str, Any]]:
+    """By kind of pair, and by member, how often it stood against the mean of the others; see `stands_alone`.
+
+    Args:
+        said: the kind of each pair, and p of each member.
+        members: their names, in the same order.
+        margin: how far from one half a side is taken.
+    """
+    by_kind: dict[str, list[Sequence[float]]] = {}
+    for kind, by_member in said:
+        by_kind.setdefault(kind or NO_KIND, []).append(by_member)
+    return {
+        kind: {
+            name: rate_of([stands_alone(number, one, margin) for one in by_kind[kind]]).to_dict()
+            for number, name in enumerate(members)
+        }
+        for kind in sorted(by_kind)
+    }
+
+
+def stands_alone(member: int, by_member: Sequence[float], margin: float) -> bool:
+    """Whether a member and the mean of the others, by their log-odds, are on two sides, both beyond the margin.
+
+    Of two members each stands against the other. Of three who split two to one, it is the one.
+    """
+    odds = [math.log(inside(p) / (1 - inside(p))) for p in by_member]
+    others = logistic(fmean(odds[:member] + odds[member + 1 :]))
+    return is_split((by_member[member], others), margin)

@@ -1,0 +1,108 @@
+"""What every judge is: a way to say how probable it is that the last of two answers beats the first.
+
+A judge is asked about each principle by itself and in both orders (Lee et al. 2023), so that neither a principle
+that everything follows nor the place of an answer decides.
+"""
+
+import asyncio
+import math
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from charter.config import Judge
+from charter.constitution import Principle
+from charter.core.messages import Messages
+from charter.pipeline.rows import Context
+
+LETTERS = ("A", "B")
+EDGE = 1e-4
+"""Probabilities are kept this far from 0 and 1, so that no single answer outweighs all others."""
+
+FARTHEST_ODDS = 500.0
+"""Log-odds beyond these are counted as these: a little further, their power is no number any more."""
+
+
+class Judgement(NamedTuple):
+    """The probability that the last answer beats the first, as a whole and in its parts.
+
+    Attributes:
+        p: combined over principles, as `Judge.combine` says.
+        by_principle: averaged over both orders.
+        by_order: with the first answer shown as A, then as B; averaged over principles.
+        spread: standard deviation of the single readings: each principle's in each order, or each member's p.
+        principles: those that `by_principle` is about.
+        by_member: p of each member of a panel; empty for a single judge.
+    """
+
+    p: float
+    by_principle: tuple[float, ...]
+    by_order: tuple[float, float]
+    spread: float = 0.0
+    principles: tuple[Principle, ...] = ()
+    by_member: tuple[float, ...] = ()
+
+
+class Compare(Protocol):
+    """A judge."""
+
+    async def __call__(
+        self, prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: Context, /
+    ) -> Judgement:
+        """Compare two answers to the last message of `prompt`.
+
+        Raises:
+            CompletionFailed: a call cannot succeed.
+            RowFailed: an answer of the judge says nothing that counts; never a label drawn by lot.
+        """
+
+
+Read = Callable[[Principle, str, str], Awaitable[Sequence[float]]]
+"""Asks about one principle once, with two answers shown as A and B: the probabilities that A and B is better."""
+
+
+async def in_both_orders(
+    read: Read, first: str, last: str, principles: Sequence[Principle]
+) -> list[tuple[float, float]]:
+    """Under each principle the probability that the last answer is better, shown as B and shown as A."""
+    asked = await asyncio.gather(*(read(p, *shown) for p in principles for shown in ((first, last), (last, first))))
+    return [(as_b[1], as_a[0]) for as_b, as_a in zip(asked[::2], asked[1::2], strict=True)]
+
+
+def judgement_of(
+    readings: Sequence[tuple[float, float]], principles: Sequence[Principle], settings: Judge
+) -> Judgement:
+    """What readings in both orders, one pair for each principle, amount to."""
+    by_principle = tuple(inside((b + a) / 2) for b, a in readings)
+    as_b, as_a = zip(*readings, strict=True)
+    by_order = sum(as_b) / len(as_b), sum(as_a) / len(as_a)
+    p = combined(by_principle, settings, [principle.weight for principle in principles])
+    return Judgement(p, by_principle, by_order, statistics.pstdev([*as_b, *as_a]), tuple(principles))
+
+
+def combined(probabilities: Sequence[float], settings: Judge, weights: Sequence[float] | None = None) -> float:
+    """One probability out of several, as `Judge.combine` says: by the mean of their log-odds, or by their votes.
+
+    A vote counts for one side or the other outside `Judge.tie_margin`, and half for each side within it.
+    """
+    if settings.combine == "vote":
+        votes = sum(0.5 if is_tie(p, settings.tie_margin) else float(p > 0.5) for p in probabilities)
+        return (votes + 1) / (len(probabilities) + 2)
+    shares = weights if weights and settings.combine == "weighted" else [1.0] * len(probabilities)
+    odds = (share * math.log(p / (1 - p)) for share, p in zip(shares, probabilities, strict=True))
+    return logistic(sum(odds) / sum(shares))
+
+
+def logistic(odds: float) -> float:
+    """The probability with these log-odds."""
+    return 1 / (1 + math.exp(-min(max(odds, -FARTHEST_ODDS), FARTHEST_ODDS)))
+
+
+def inside(p: float, edge: float = EDGE) -> float:
+    """A probability kept `edge` away from 0 and 1."""
+    return min(max(p, edge), 1 - edge)
+
+
+def is_tie(p: float, margin: float) -> bool:
+    """Whether a probability lies within `margin` of one half."""
+    return abs(p - 0.5) <= margin

@@ -1,0 +1,70 @@
+"""`reasoned`: a chain of thought, then A or B (Bai et al. 2022, section 4.1; Lee et al. 2023).
+
+The letter is read by its log-probability in the place where the answer names it, so that the judge's doubt after its
+reasoning counts; where the server gives none, the letter itself is taken. Reasoning makes a judge too sure, so the
+label is clamped, to 40-60 % as in the paper.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from charter.config import Judge
+from charter.constitution import Principle
+from charter.core.messages import Messages, transcript, user
+from charter.core.sampling import seed_of
+from charter.core.templates import render
+from charter.inference.completion import Sampling
+from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, inside, judgement_of
+from charter.pipeline.rows import Context, RowFailed, finished
+
+BETTER = "Better:"
+"""With this and a letter the template wants the reasoning to end."""
+_NAMED = re.compile(r"(?i:better)\s*:\W{0,6}([AB])\b")
+
+
+async def compare(
+    prompt: Messages,
+    first: str,
+    last: str,
+    principles: Sequence[Principle],
+    context: Context,
+    /,
+    settings: Judge,
+) -> Judgement:
+    """Let the judge reason `settings.samples` times under each principle in both orders, and clamp the result.
+
+    `by_principle` and `by_order` are as they were read, before the clamp.
+    """
+    text = transcript(prompt)
+
+    async def read(principle: Principle, a: str, b: str) -> Sequence[float]:
+        given = {"conversation": text, "answer_a": a, "answer_b": b, "principle": principle}
+        asked = [*context.opening(), user(render("reasoned_choice", context.templates, **given))]
+        said = await asyncio.gather(*(_read(asked, sampling, context) for sampling in _samplings(context, settings)))
+        return [sum(each) / len(said) for each in zip(*said, strict=True)]
+
+    made = judgement_of(await in_both_orders(read, first, last, principles), principles, settings)
+    return made._replace(p=inside(made.p, settings.clamp))
+
+
+def _samplings(context: Context, settings: Judge) -> list[Sampling]:
+    """One greedy chain of thought, or several drawn ones, each with a seed of its own."""
+    temperature = 0.0 if settings.samples == 1 else 1.0
+    seeds = (seed_of(context.seed, "judge", "reasoned", number) for number in range(settings.samples))
+    return [Sampling(settings.max_tokens, temperature, seed=seed, choices=LETTERS, after=BETTER) for seed in seeds]
+
+
+async def _read(asked: Messages, sampling: Sampling, context: Context) -> Sequence[float]:
+    """The probabilities of both letters after one chain of thought.
+
+    Raises:
+        RowFailed: it was cut off, is empty or names no letter.
+    """
+    answer = await finished(context.ask, asked, sampling, "judge")
+    if len(answer.choice_probs) == len(LETTERS):
+        return answer.choice_probs
+    named = _NAMED.findall(answer.text)
+    if not named:
+        raise RowFailed("judge", "no-choice", answer.text)
+    return [float(letter == named[-1]) for letter in LETTERS]

@@ -1,0 +1,56 @@
+"""Rank: of several answers to a prompt the best and the worst, by the judge.
+
+Every two are compared under the same principles; an answer's score is the mean of its log-odds against the others.
+The two that are left are a candidate pair like any other, and their own comparison, which the store of completions
+remembers, becomes its label.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from charter.config import Judge
+from charter.pipeline.judge import principles_for
+from charter.pipeline.judges.protocol import Compare, inside
+from charter.pipeline.rows import Context, OnProgress, Outcome, Row, each_row, under
+
+
+async def rank(
+    contests: Sequence[Row],
+    context: Context,
+    settings: Judge,
+    compare: Compare,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Rows with two or more `answers` in, candidates out: `first` is the worst of them, `last` the best."""
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        answers, principles = row["answers"], principles_for(row, context, settings)
+        matches = list(combinations(range(len(answers)), 2))
+        with under(principles, "rank"):
+            made = await asyncio.gather(
+                *(compare(row["prompt"], answers[i], answers[j], principles, context) for i, j in matches)
+            )
+        scores = scores_of(len(answers), {match: judged.p for match, judged in zip(matches, made, strict=True)})
+        ranked = sorted(range(len(answers)), key=lambda number: scores[number])
+        kept = {name: value for name, value in row.items() if name != "answers"}
+        return [{**kept, "first": answers[ranked[0]], "last": answers[ranked[-1]]}]
+
+    return await each_row(contests, "rank", work, on_progress)
+
+
+def scores_of(n: int, last_is_better: dict[tuple[int, int], float]) -> list[float]:
+    """The mean log-odds (natural logarithm) of each of `n` answers against the others.
+
+    Args:
+        n: answers.
+        last_is_better: for every two of them, by their numbers, the probability that the second is better.
+    """
+    scores = [0.0] * n
+    for (first, last), p in last_is_better.items():
+        odds = math.log(inside(p) / (1 - inside(p))) / (n - 1)
+        scores[last] += odds
+        scores[first] -= odds
+    return scores

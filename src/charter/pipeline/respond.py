@@ -1,0 +1,55 @@
+"""Respond: the model answers each prompt as it is; once, and again where pairs are made of several answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from charter.config import Generation
+from charter.core.sampling import seed_of
+from charter.inference.completion import Sampling
+from charter.pipeline.rows import Context, OnProgress, Outcome, Row, each_row, finished
+
+
+async def respond(
+    prompts: Sequence[Row], context: Context, settings: Generation, on_progress: OnProgress | None = None
+) -> Outcome:
+    """First answers: rows of ``prompts`` in, rows of ``responses`` out."""
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        seed = seed_of(context.seed, row["row_id"], "respond")
+        sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=seed)
+        return [{**row, **await _answer(row, context, sampling, "respond")}]
+
+    return await each_row(prompts, "respond", work, on_progress)
+
+
+async def sample(
+    wanted: Sequence[Row],
+    context: Context,
+    settings: Generation,
+    temperature: float,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Further answers: prompts with the number of the `sample`, from 1, in; rows of ``samples`` out.
+
+    The first answer counts as sample 0, and is never asked for again.
+    """
+
+    async def work(row: Row) -> list[dict[str, Any]]:
+        seed = seed_of(context.seed, row["row_id"], "respond", row["sample"])
+        sampling = Sampling(max_tokens=settings.max_tokens, temperature=temperature, seed=seed)
+        made = await _answer(row, context, sampling, "sample")
+        return [{"row_id": row["row_id"], "sample": row["sample"], **made}]
+
+    return await each_row(wanted, "sample", work, on_progress)
+
+
+async def _answer(row: Row, context: Context, sampling: Sampling, stage: str) -> dict[str, Any]:
+    answer = await finished(context.ask, row["prompt"], sampling, stage)
+    return {
+        "response": answer.text.strip(),
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "seed": sampling.seed,
+        "model_identity": context.model_identity,
+    }

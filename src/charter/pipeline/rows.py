@@ -1,0 +1,250 @@
+"""What every stage of a run shares, and how a stage goes over its rows."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charter.constitution import Constitution, Principle
+from charter.core.errors import CompletionFailed, CountMismatch, one_of_many
+from charter.core.messages import Message, Messages, system
+from charter.core.templates import render
+from charter.inference.completion import Ask, Completion, Sampling
+from charter.inference.limiter import PLACE
+
+Row = Mapping[str, Any]
+
+PULSE_S = 1.0
+"""From one word of progress to the next where no row comes out."""
+
+
+class Voice(NamedTuple):
+    """A model beside the one of `Context.ask`, and the identity of its weights."""
+
+    ask: Ask
+    identity: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the stages of one run share.
+
+    Attributes:
+        ask: answers a conversation.
+        constitution: the law of this run.
+        seed: of the run; every draw follows from it and the row's id.
+        model_identity: of the weights behind `ask`.
+        templates: a folder whose templates replace the shipped ones, if any.
+        preface: whether the model is given the constitution's preface.
+        members: those of a panel for whom another model judges, by name.
+        helpful: whether answers are compared for their helpfulness alone.
+    """
+
+    ask: Ask
+    constitution: Constitution
+    seed: int
+    model_identity: str
+    templates: Path | None = None
+    preface: bool = False
+    members: Mapping[str, Voice] = field(default_factory=dict)
+    helpful: bool = False
+    _requests: dict[tuple[str, Principle], str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def request(self, template: str, principle: Principle) -> str:
+        """A template that is given nothing but the principle, rendered once for all rows.
+
+        Raises:
+            ConfigError: no such template, or it uses a variable it is not given.
+        """
+        if (said := self._requests.get((template, principle))) is None:
+            said = self._requests[template, principle] = render(template, self.templates, principle=principle)
+        return said
+
+    @property
+    def judge_identity(self) -> str:
+        """Of the weights that judge: those of `ask`, and of the members of a panel that are other models."""
+        others = (f"{name} {voice.identity}" for name, voice in self.members.items())
+        return "; ".join([self.model_identity, *others])
+
+    def opening(self, *others: str) -> list[Message]:
+        """One system message: the preface, if the model is given it, then the others; none where there is nothing."""
+        texts = [self.constitution.preface if self.preface else "", *others]
+        said = "\n\n".join(dict.fromkeys(text for text in texts if text))
+        return [system(said)] if said else []
+
+    def lineage(self) -> dict[str, str]:
+        """The columns that say under which constitution a row was made."""
+        law = self.constitution
+        return {
+            "constitution_name": law.name,
+            "constitution_version": law.version,
+            "constitution_hash": law.hash,
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one stage is. Calls and tokens are those that a server computed, without what the store held.
+
+    Attributes:
+        stage: its name.
+        done: rows that came out or failed.
+        total: rows there are.
+        failed: rows that failed.
+        reasons: how many failed of what.
+        unit: what rows are called.
+        tokens_in: of prompts.
+        tokens: of answers; in training, of all that was learnt from.
+        calls: answered by a server.
+        stored: calls answered by the store.
+        waiting: requests in the servers' queues now, if they say so.
+        cache_hits: share of prompt tokens that the servers' prefix cache had, if they say so.
+        note: what else is to be seen of it, such as a loss.
+    """
+
+    stage: str
+    done: int
+    total: int
+    failed: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    unit: str = "rows"
+    tokens_in: int = 0
+    tokens: int = 0
+    calls: int = 0
+    stored: int = 0
+    waiting: int | None = None
+    cache_hits: float | None = None
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class Outcome:
+    """What came of a stage's rows: in = out + failed, always."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RowFailed(Exception):
+    """A row that leaves the run here, with a countable reason, and the principles it was lost under, if any."""
+
+    def __init__(self, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.stage, self.reason, self.detail, self.principle_ids = stage, reason, detail, principle_ids
+
+
+@contextlib.contextmanager
+def under(principles: Sequence[Principle], stage: str) -> Iterator[None]:
+    """Name the principles that what is done in here is done under, should the row fail.
+
+    Raises:
+        RowFailed: the row failed; at `stage` if the reason is a call that cannot succeed.
+    """
+    ids = [principle.id for principle in principles]
+    try:
+        yield
+    except RowFailed as error:
+        raise RowFailed(error.stage, error.reason, error.detail, error.principle_ids or ids) from error
+    except CompletionFailed as error:
+        raise RowFailed(stage, error.reason, error.detail, ids) from error
+
+
+async def each_row(
+    rows: Sequence[Row],
+    stage: str,
+    work: Callable[[Row], Awaitable[Iterable[dict[str, Any]]]],
+    on_progress: OnProgress | None = None,
+    at_once: int = 512,
+) -> Outcome:
+    """Send every row its own way, `at_once` at a time; rows never wait for each other.
+
+    Where not all calls can go at once, those of earlier rows go first. The outcome keeps the order of `rows`. A row
+    yields one or more rows, or one failure.
+
+    Raises:
+        CountMismatch: a row neither came out nor failed.
+    """
+    gate, done, reasons = asyncio.Semaphore(at_once), 0, Counter[str]()
+
+    def tell() -> None:
+        if on_progress:
+            on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons)))
+
+    async def walk(number: int, row: Row) -> list[dict[str, Any]] | dict[str, Any]:
+        nonlocal done
+        PLACE.set((*PLACE.get(), number))
+        async with gate:
+            result: list[dict[str, Any]] | dict[str, Any]
+            try:
+                result = list(await work(row))
+            except RowFailed as error:
+                result = failure(row, error.stage, error.reason, error.detail, error.principle_ids)
+            except CompletionFailed as error:
+                result = failure(row, stage, error.reason, error.detail)
+        done += 1
+        if isinstance(result, dict):
+            reasons[result["reason"]] += 1
+        tell()
+        return result
+
+    with one_of_many():
+        async with _pulse(tell if rows else None), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(walk(number, row)) for number, row in enumerate(rows)]
+    outcome = Outcome()
+    for row, task in zip(rows, tasks, strict=True):
+        result = task.result()
+        if isinstance(result, dict):
+            outcome.failures.append(result)
+        elif {made["row_id"] for made in result} == {row["row_id"]}:
+            outcome.rows.extend(result)
+        else:
+            raise CountMismatch(
+                f"stage '{stage}': row '{row['row_id']}' neither came out nor failed. This is a bug in Charter."
+            )
+    return outcome
+
+
+@contextlib.asynccontextmanager
+async def _pulse(tell: Callable[[], None] | None) -> AsyncIterator[None]:
+    """Tell at once and every second, so that a stage whose rows take long is seen to be at work."""
+
+    async def beat(tell: Callable[[], None]) -> None:
+        while True:
+            tell()
+            await asyncio.sleep(PULSE_S)
+
+    beating = asyncio.create_task(beat(tell)) if tell else None
+    try:
+        yield
+    finally:
+        if beating:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+
+
+def failure(row: Row, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """A row of ``failures``, about a pair if `row` is one; `principle_ids` are those it was lost under, if any."""
+    where = {"row_id": str(row["row_id"]), "pair_id": row.get("pair_id"), "stage": stage}
+    why = {"reason": reason, "detail": detail[:2000], "principle_ids": list(dict.fromkeys(principle_ids)) or None}
+    return where | why
+
+
+async def finished(ask: Ask, messages: Messages, sampling: Sampling, stage: str) -> Completion:
+    """A completion that ended by itself and says something.
+
+    Raises:
+        RowFailed: it was cut off at `max_tokens`, or is empty.
+    """
+    completion = await ask(messages, sampling)
+    if completion.finish_reason != "stop":
+        raise RowFailed(stage, "cut-off", f"{completion.finish_reason}: {completion.text}")
+    if not completion.text.strip():
+        raise RowFailed(stage, "empty")
+    return completion

@@ -1,0 +1,222 @@
+"""A look at everything a config names, in seconds, before anything is started."""
+
+import logging
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from charter.config import Config, Serving, Training
+from charter.config.training import Tracker
+from charter.constitution import eligible, load_constitution
+from charter.core.errors import ConfigError
+from charter.core.hardware import gpus
+from charter.data.sources import open_source
+from charter.evaluation.benchmarks.inspection import check_suites
+from charter.evaluation.requests import load_requests
+from charter.inference.endpoints import connect
+from charter.inference.identity import model_identity
+from charter.inference.server.launch import plan
+from charter.inference.store import open_store
+from charter.pipeline.judges.calibrated import read_curve
+from charter.pipeline.judges.engines import member_identities
+from charter.pipeline.judges.floor import check_audit
+from charter.pipeline.judges.kinds import check_laws
+from charter.pipeline.language import is_known
+from charter.pipeline.roles import judging, makers
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: Config) -> None:
+    """Look at everything the config names, in seconds, before anything is started.
+
+    Raises:
+        CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
+    """
+    _check_constitution(config)
+    _check_rounds(config)
+    check_tracker(config.training)
+    check_method(config.training)
+    check_distributed(config.training)
+    check_runner(config)
+    check_outputs(config)
+    open_source(config.prompts, config.seed)
+    check_evaluation(config, makers(config))
+    others = member_identities(config)
+    if config.judge.audit:
+        check_audit(config.judge, _judge_identity(config), others, config.generation)
+    read_curve(config.judge)
+    open_store(config.store_url).close()  # last: where there is no file yet, it is made
+
+
+def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) -> None:
+    """Look at the held-out requests, and at models and how each is served.
+
+    Raises:
+        CharterError: one of them cannot be used, and what to do.
+    """
+    load_requests(config.evaluation, config.seed)
+    check_suites(config.evaluation)
+    for model, serving in models.values():
+        check_served(model, serving)
+
+
+def check_served(model: str, serving: Serving) -> None:
+    """Look at a model's servers, or whether one can be started for it.
+
+    Raises:
+        ModelError, ServingError: no such model, port or server, and what to do.
+    """
+    if serving.base_urls:
+        served = connect(serving.base_urls, serving)
+        if served.identity.startswith("served:") and not serving.model_revision:
+            logger.warning(
+                "base_url '%s': its weights cannot be seen from here. If they change under the same name, old answers "
+                "are taken for theirs: set serving.model_revision, and change it when they do.",
+                served.base_url,
+            )
+    else:
+        plan(model, serving, None)
+
+
+TRACKERS: dict[Tracker, tuple[str, str]] = {
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "azure_ml": ("azureml", "azureml-core"),
+    "flyte": ("flytekit", "flytekit"),
+}
+"""The module and the package of a tracker where they are not called as transformers calls it."""
+
+
+def check_tracker(training: Training) -> None:
+    """Look whether what the curves are to be shown by is installed.
+
+    Kubeflow's trainer needs nothing installed: transformers tells it over the address that the job is given.
+
+    Raises:
+        ConfigError: it is not, and what to do.
+    """
+    tracker = training.tracker
+    if tracker == "none":
+        return
+    if tracker == "kubeflow":
+        if "KUBEFLOW_TRAINER_SERVER_URL" not in os.environ:
+            raise ConfigError(
+                "training.tracker 'kubeflow': KUBEFLOW_TRAINER_SERVER_URL is not set, as it is in a job of Kubeflow's"
+                " trainer. Run it there, or leave the setting out."
+            )
+        return
+    module, package = TRACKERS.get(tracker, (tracker, tracker))
+    if find_spec(module) is None:
+        raise ConfigError(
+            f"training.tracker '{tracker}': not installed here. Run `pip install {package}`, or leave the setting out."
+        )
+
+
+def check_distributed(training: Training) -> None:
+    """Look whether what splits a model among processes is installed.
+
+    Raises:
+        ConfigError: it is not, and what to do.
+    """
+    if training.distributed == "zero3" and find_spec("deepspeed") is None:
+        raise ConfigError(
+            "training.distributed 'zero3': DeepSpeed is not installed here. Run `pip install 'charter[zero3]'`, or set "
+            "training.distributed=fsdp2, which splits the same."
+        )
+
+
+def check_method(training: Training) -> None:
+    """Look whether weights can be held in 4 bits here.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if training.method != "qlora":
+        return
+    if not gpus():
+        raise ConfigError("training.method 'qlora': no GPU was found here. Set training.method=lora, or use a GPU.")
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "training.method 'qlora': bitsandbytes is not installed here. Run `pip install 'charter[qlora]'`, or set "
+            "training.method=lora."
+        )
+
+
+def check_outputs(config: Config) -> None:
+    """Look whether outputs that are on no disk can be written.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if not config.is_remote:
+        return
+    if config.review.labels:
+        raise ConfigError(
+            f"review.labels 'true': people look at files on a disk, and outputs are at '{config.outputs}'. Leave it "
+            "out, and have them look when you train on the data."
+        )
+    try:
+        probe = config.run_folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except Exception as error:  # each kind of storage has errors of its own
+        raise ConfigError(
+            f"outputs '{config.outputs}': cannot be written: {error}. Name a bucket that is there; keys and address "
+            "come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
+        ) from error
+
+
+def check_runner(config: Config) -> None:
+    """Look whether shards can be worked on where the config says.
+
+    Raises:
+        ConfigError: they cannot, and what to do.
+    """
+    if config.runner.kind == "here":
+        return
+    for name, limit in config.budget:
+        if limit is not None:
+            raise ConfigError(
+                f"budget.{name} '{limit}': kept by one process, and on Ray many of them ask. Leave it out, or leave "
+                "out `runner: ray`."
+            )
+    templates = config.generation.templates
+    if templates and not templates.is_absolute():
+        raise ConfigError(
+            f"generation.templates '{templates}': Ray's processes work in folders of their own. Name the whole path, "
+            f"such as {templates.absolute()}."
+        )
+    if find_spec("prefect_ray") is None:
+        raise ConfigError(
+            "runner 'ray': not installed here. Run `pip install 'charter[ray]'`, or leave the setting out."
+        )
+
+
+def _judge_identity(config: Config) -> str:
+    model, serving = judging(config)
+    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+
+
+def _check_rounds(config: Config) -> None:
+    share = config.pairs.strategies.on_policy
+    if share and config.training.rounds == 1:
+        raise ConfigError(
+            f"pairs.strategies.on-policy '{share}': there is no round after the first, where alone it makes pairs. "
+            "Set training.rounds to 2 or more, or leave it out."
+        )
+
+
+def _check_constitution(config: Config) -> None:
+    law = load_constitution(config.constitution)
+    eligible(law, config.generation.selection)
+    check_laws(config.judge, law)
+    if config.pairs.filters.language and not is_known(law.language):
+        raise ConfigError(
+            f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
+            "from others. Leave the setting out."
+        )
+    if config.generation.preface and not law.preface:
+        raise ConfigError(
+            f"generation.preface 'true': '{config.constitution}' has no preface. Write one above its first '##' "
+            "heading, or leave the setting out."
+        )

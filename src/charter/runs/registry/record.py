@@ -1,0 +1,143 @@
+"""``accepted.json``: what was accepted, when, by whom and why; what was accepted last and not taken back stands.
+
+The file is replaced whole, under a lock: readers need none, and of two who promote at once neither loses anything.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from charter.core.errors import RegistryError
+from charter.core.files import sync
+
+FILE = "accepted.json"
+ACCEPTED, FORCED = "accepted", "forced"
+"""Folders of the copies, in that of the runs: `ACCEPTED` never holds a model whose verdict was no-go."""
+
+
+class AcceptedRun(BaseModel):
+    """A run that was accepted.
+
+    Attributes:
+        id: the run's name and the beginning of a hash over its model, config, constitution and evaluation.
+        run: the run's name.
+        model: which of its models, such as ``dpo``.
+        identity: hash of the model's files.
+        folder: of the copy, from the folder of the runs.
+        constitution: name and version.
+        verdict: of the gate, when it was accepted.
+        verdict_reason: the same in a sentence.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    run: str
+    model: str
+    identity: str
+    folder: str
+    constitution: str
+    verdict: Literal["go", "no-go"]
+    verdict_reason: str
+
+
+class Event(BaseModel):
+    """What was done: a run accepted, or the accepted one taken back; `at` is in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Literal["promote", "rollback"]
+    at: str
+    by: str
+    reason: str
+    run: AcceptedRun
+
+
+class _File(BaseModel):
+    accepted: AcceptedRun | None = None
+    history: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The history of accepted runs in `outputs`, the folder of the runs."""
+
+    outputs: Path
+    history: tuple[Event, ...] = ()
+
+    @property
+    def standing(self) -> tuple[AcceptedRun, ...]:
+        """What was accepted and not taken back, the oldest first."""
+        stack: tuple[AcceptedRun, ...] = ()
+        for event in self.history:
+            stack = (*stack, event.run) if event.action == "promote" else stack[:-1]
+        return stack
+
+    @property
+    def accepted(self) -> AcceptedRun | None:
+        """The run that is accepted now."""
+        return self.standing[-1] if self.standing else None
+
+    def folder(self, run: AcceptedRun) -> Path:
+        """The copy of an accepted run."""
+        return self.outputs / run.folder
+
+
+def read_registry(outputs: Path) -> Registry:
+    """The registry of a folder of runs; empty where nothing was ever accepted.
+
+    Raises:
+        RegistryError: the file cannot be read.
+    """
+    path = outputs / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Registry(outputs, _File.model_validate_json(text).history)
+    except FileNotFoundError:
+        return Registry(outputs)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise RegistryError(
+            f"registry '{path}': cannot be read: {error}. Bring it back from a copy; it is only ever replaced whole."
+        ) from error
+
+
+def standing_model(registry: Registry, run: AcceptedRun) -> Path:
+    """The folder of an accepted run's model, to be served.
+
+    Raises:
+        RegistryError: its copy is gone.
+    """
+    folder = registry.folder(run) / run.model
+    if not folder.is_dir():
+        raise RegistryError(
+            f"accepted '{run.id}': its copy, '{folder}', is gone. Bring it back, promote its run again after "
+            "charter rollback, or take back to the one before it."
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def changing(outputs: Path) -> Iterator[Registry]:
+    """The registry, for one who will add to it: others who would wait until the block ends."""
+    with (outputs / f".{FILE}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield read_registry(outputs)
+
+
+def add_event(registry: Registry, event: Event) -> Registry:
+    """Write the registry with one more event, durable when this returns; only within `changing`."""
+    after = replace(registry, history=(*registry.history, event))
+    path, partial = after.outputs / FILE, after.outputs / f".{FILE}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(_File(accepted=after.accepted, history=after.history).model_dump_json(indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync(after.outputs)
+    return after

@@ -1,0 +1,68 @@
+"""A finished dataset as the beginning of another run, which trains on it and makes none of its own."""
+
+import shutil
+from pathlib import Path
+
+from charter.config import Config, load_config
+from charter.core.errors import ConfigError
+from charter.pipeline.roles import makers
+from charter.runs.folder import AUDIT, STAGE_FOLDERS, begin
+from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_tracker
+
+MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
+"""Settings that made the data: the run has those of its dataset, whatever its own config says."""
+
+_WITH_THEM = ("constitution.md", "panel", AUDIT, "review.json")
+_NEEDED = ("config.yaml", "constitution.md", "manifest.json", "sft_data", "pairs")
+
+
+def with_dataset(config: Config, dataset: Path) -> Config:
+    """The config of a run that trains on `dataset`: what made the data is set as it was then.
+
+    Raises:
+        ConfigError: the folder holds no finished dataset, or is the run's own.
+    """
+    if missing := [name for name in _NEEDED if not (dataset / name).exists()]:
+        raise ConfigError(
+            f"dataset '{dataset}': no finished run with data (it has no {missing[0]}). "
+            "Name the folder of one, such as dataset=outputs/dataset."
+        )
+    if dataset.resolve() == config.run_folder.resolve():
+        raise ConfigError(
+            f"name '{config.name}': that is the dataset's own folder. Give the run another, such as "
+            f"name={config.name}-1."
+        )
+    made = load_config(dataset / "config.yaml")
+    training = config.training.model_copy(update={"sft_share": made.training.sft_share})
+    review = config.review.model_copy(update={"labels": made.review.labels})
+    changes = {"training": training, "review": review}
+    return config.model_copy(update={name: getattr(made, name) for name in MADE_WITH} | changes)
+
+
+def check_training(config: Config, dataset: Path) -> None:
+    """Look at the dataset, the model and the held-out requests, in seconds, before anything is started.
+
+    Raises:
+        CharterError: one of them cannot be used, and what to do.
+    """
+    if config.training.rounds > 1:
+        raise ConfigError(
+            f"training.rounds '{config.training.rounds}': rounds after the first make data, and this flow makes none. "
+            "Leave the setting out, or run flows.align."
+        )
+    check_tracker(config.training)
+    check_method(config.training)
+    check_distributed(config.training)
+    models = makers(with_dataset(config, dataset))
+    check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
+
+
+def take_dataset(config: Config, dataset: Path) -> None:
+    """Begin the run's folder with a copy of the dataset, and its manifest as ``dataset.json``."""
+    folder = begin(config)
+    for name in (*STAGE_FOLDERS, *_WITH_THEM):
+        if (dataset / name).is_dir():
+            shutil.copytree(dataset / name, folder / name, dirs_exist_ok=True)
+        elif (dataset / name).is_file():
+            shutil.copyfile(dataset / name, folder / name)
+    shutil.copyfile(dataset / "manifest.json", folder / "dataset.json")

@@ -1,0 +1,204 @@
+"""The last steps of a run: ask every model, grade, measure, decide, and write what people read."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from charter.config import Config, load_config
+from charter.core.files import write_json
+from charter.evaluation.across import compare_runs
+from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle
+from charter.evaluation.answers import load_answers, save_answers
+from charter.evaluation.benchmarks.asking import read_sheets
+from charter.evaluation.benchmarks.cache import find_ran
+from charter.evaluation.benchmarks.checks import compare_tasks, measure_sheets
+from charter.evaluation.benchmarks.score_table import Ran
+from charter.evaluation.gate import Baseline, Verdict, decide
+from charter.evaluation.measures import evaluate
+from charter.evaluation.records import Answers, Unanswered
+from charter.evaluation.requests import load_requests
+from charter.evaluation.rounds import best_round, rounds_of
+from charter.evaluation.wins import judge_wins
+from charter.inference.engine import EngineSpec, open_engine
+from charter.pipeline.counts import StageCount, count_rows_of, telling
+from charter.pipeline.rows import OnProgress
+from charter.runs.registry.record import AcceptedRun, Registry, read_registry
+from charter.runs.sign_off import signed
+
+
+async def answer_held_out(
+    config: Config, model: str, spec: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask `model` the held-out requests and keep its answers, not graded yet, under ``answers/``."""
+    requests, stage = load_requests(config.evaluation, config.seed), f"answer {model}"
+    started = time.monotonic()
+    async with open_engine(spec) as engine:
+        tell = telling(on_progress, engine)
+        answers = await answer_all(requests, engine.ask, config.evaluation.max_tokens, tell, stage)
+        _save(config, model, answers)
+        return count_rows_of(stage, len(requests), len(answers.graded), len(answers.failed), engine.stats, started)
+
+
+def has_oracle(config: Config) -> bool:
+    """Whether the sandbox's oracle grades the answers, rather than a judge."""
+    if config.evaluation.grader == "auto":
+        return config.model == "sandbox" and config.evaluation.source == "sandbox"
+    return config.evaluation.grader in ("oracle", "both")
+
+
+def asks_judge(config: Config) -> bool:
+    """Whether a judge is asked about the answers, be it to grade them, beside the oracle, or for the win rate."""
+    return not has_oracle(config) or config.evaluation.grader == "both" or config.evaluation.probes.n_win > 0
+
+
+def grade_exactly(config: Config, models: Sequence[str]) -> None:
+    """Grade the kept answers by the oracle."""
+    requests = {r.request_id: r for r in load_requests(config.evaluation, config.seed)}
+    for model in models:
+        answers = _load(config, model)
+        graded = [grade_by_oracle(answer, requests[answer.request_id]) for answer in answers.graded]
+        _save(config, model, Answers(graded, answers.failed))
+
+
+async def grade_with_judge(
+    config: Config, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Grade the kept answers of `model` by a judge."""
+    requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
+    stage, started = f"grade {model}", time.monotonic()
+    async with open_engine(judge) as engine:
+        graded = await grade_by_judge(answers, requests, engine.ask, telling(on_progress, engine), stage)
+        _save(config, model, graded)
+        failed = len(graded.failed) - len(answers.failed)
+        return count_rows_of(stage, len(answers.graded), len(graded.graded), failed, engine.stats, started)
+
+
+async def ask_judge(
+    config: Config, models: Sequence[str], judge: EngineSpec, on_progress: OnProgress | None = None
+) -> list[StageCount]:
+    """All that a judge is asked about the kept answers; the win rate is over the first of the models."""
+    counts = []
+    for model in models:
+        if not has_oracle(config):
+            counts.append(await grade_with_judge(config, model, judge, on_progress))
+        elif config.evaluation.grader == "both":
+            counts.append(await judge_beside_oracle(config, model, judge, on_progress))
+    if config.evaluation.probes.n_win:
+        counts += [await judge_against(config, models[0], model, judge, on_progress) for model in models[1:]]
+    return counts
+
+
+async def judge_beside_oracle(
+    config: Config, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask a judge which answers of `model` are harmful, and keep what it says beside the oracle's grades."""
+    requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
+    stage, started = f"grade {model}", time.monotonic()
+    async with open_engine(judge) as engine:
+        judged = await grade_beside(answers, requests, engine.ask, telling(on_progress, engine), stage)
+        _save(config, model, judged)
+        asked = sum(answer.category == "harmful" for answer in answers.graded)
+        out = sum(answer.judged_harmful is not None for answer in judged.graded)
+        return count_rows_of(stage, asked, out, asked - out, engine.stats, started)
+
+
+async def judge_against(
+    config: Config, first: str, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask a judge how the answers of `model` to benign requests compare with those of the `first` model."""
+    requests = [r for r in load_requests(config.evaluation, config.seed) if r.category == "benign"]
+    requests = requests[: config.evaluation.probes.n_win]
+    stage, started = f"win {model}", time.monotonic()
+    async with open_engine(judge) as engine:
+        tell, (before, after) = telling(on_progress, engine), (_load(config, name) for name in (first, model))
+        judged = await judge_wins(before, after, requests, engine.ask, tell, stage)
+        _save(config, model, judged)
+        out = sum(answer.won is not None for answer in judged.graded)
+        return count_rows_of(stage, len(requests), out, len(requests) - out, engine.stats, started)
+
+
+def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
+    """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model."""
+    asked = len(load_requests(config.evaluation, config.seed))
+    evaluation = evaluate({model: _load(config, model) for model in models}, asked=asked)
+    if benchmarks := measure_sheets({model: read_sheets(config, model) for model in models}):
+        evaluation["benchmarks"] = benchmarks
+    write_json(config.run_folder / "evaluation.json", evaluation)
+    return evaluation
+
+
+def give_verdict(config: Config, model: str | None = None) -> Verdict:
+    """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``.
+
+    Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.rounds`.
+    """
+    folder, registry = config.run_folder, read_registry(config.outputs)
+    evaluation = read_evaluation(folder)
+    models = [model] if model else rounds_of(evaluation) or [config.training.preference]
+    verdict = best_round(evaluation, [judge_run(folder, registry, name) for name in models])
+    write_json(folder / "gate.json", verdict.to_dict())
+    return verdict
+
+
+def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
+    """What the gate says of an evaluated run, by its own config and beside the model that is accepted now."""
+    evaluation = read_evaluation(folder)
+    config, accepted = load_config(folder / "config.yaml"), registry.accepted
+    baseline = _baseline(folder, config, model, registry.folder(accepted), accepted) if accepted else None
+    verdict = decide(evaluation, config.gate, model, baseline)
+    return signed(verdict, folder) if config.review.sign_off else verdict
+
+
+def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> Baseline:
+    if not (kept / "evaluation.json").is_file():
+        return Baseline(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
+    theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
+    before, after = (ran_of(run, name) for run, name in ((kept, accepted.model), (folder, model)))
+    asked = {sheet.task for ran in after for sheet in ran.sheets}
+    lacking = {s.task for ran in before for s in ran.sheets if s.tool == "lm-eval" and s.headline} - asked
+    found = Baseline(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
+    if theirs != ours:
+        return found._replace(obstacle=f"it was asked {theirs}, and this one {ours}")
+    return found._replace(
+        changes=compare_runs(read_answers(kept, accepted.model), read_answers(folder, model)),
+        entry=read_evaluation(kept)["models"][accepted.model],
+    )
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """A run's ``evaluation.json``."""
+    return dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+
+
+def ran_of(folder: Path, model: str) -> list[Ran]:
+    """The benchmarks of a model that its run's evaluation counts; others of an earlier config may lie beside them."""
+    counted = {(row["tool"], row["task"]) for row in read_evaluation(folder).get("benchmarks", ())}
+    found = [
+        replace(ran, sheets=[s for s in ran.sheets if (s.tool, s.task) in counted]) for ran in find_ran(folder, model)
+    ]
+    return [ran for ran in found if ran.sheets]
+
+
+def describe_evaluation(config: Config) -> str:
+    """What was asked, and who graded it: what two evaluations must share for their rates to be compared."""
+    judge = f"a judge (model {config.model}, judge.model {config.judge.model})"
+    settings, grader = config.evaluation, "the oracle" if has_oracle(config) else judge
+    return f"{settings.source} requests with at most {settings.max_tokens} tokens to answer, graded by {grader}"
+
+
+def _save(config: Config, model: str, answers: Answers) -> None:
+    save_answers(config.run_folder / "answers", model, answers.graded)
+    write_json(config.run_folder / "answers" / f"{model}-failed.json", [asdict(row) for row in answers.failed])
+
+
+def read_answers(folder: Path, model: str) -> Answers:
+    """What a model of a run answered, with its grades."""
+    failed = json.loads((folder / "answers" / f"{model}-failed.json").read_text(encoding="utf-8"))
+    return Answers(load_answers(folder / "answers" / f"{model}.parquet"), [Unanswered(**row) for row in failed])
+
+
+def _load(config: Config, model: str) -> Answers:
+    return read_answers(config.run_folder, model)

@@ -1,0 +1,30 @@
+"""What was asked is told apart from whom it was asked, and what was kept is found again by its model."""
+
+from pathlib import Path
+
+from charter.evaluation.benchmarks.asking import Hashes
+from charter.evaluation.benchmarks.cache import find_ran, save_ran
+from charter.evaluation.benchmarks.score_table import Ran, Sheet
+
+
+def test_the_same_questions_have_one_hash_whoever_answers(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("one")
+    base = Hashes.of({"limit": 5}, {"model": "base"}, [prompts])
+    dpo = Hashes.of({"limit": 5}, {"model": "dpo"}, [prompts])
+    assert base.questions == dpo.questions and base.inputs != dpo.inputs
+    assert Hashes.of({"limit": 6}, {"model": "base"}, [prompts]).questions != base.questions
+    prompts.write_text("two")
+    assert Hashes.of({"limit": 5}, {"model": "base"}, [prompts]).questions != base.questions
+
+
+def test_what_was_kept_of_a_model_is_found_in_its_run(tmp_path: Path) -> None:
+    def ran(task: str) -> Ran:
+        return Ran([Sheet("lm-eval", task, "acc", {"0": 1.0}, 0, "log")], 1, 0, 1, questions="q")
+
+    save_ran(tmp_path / "evaluation" / "inspect" / "dpo" / "xstest.sheets.json", ran("xstest"), "i")
+    save_ran(tmp_path / "evaluation" / "harness" / "dpo.sheets.json", ran("sums"), "i")
+    save_ran(tmp_path / "evaluation" / "harness" / "base.sheets.json", ran("sums"), "i")
+    assert [one.sheets[0].task for one in find_ran(tmp_path, "dpo")] == ["sums", "xstest"]
+    assert find_ran(tmp_path, "dpo")[0] == ran("sums")
+    assert find_ran(tmp_path, "sft") == []
