@@ -77,7 +77,7 @@ async def grade_by_judge(
 
 
 async def judge_refusal(judge: Ask, conversation: Messages, response: str) -> RefusalLabel:
-    """What a judge says in place of `charter.pipeline.refusal.classifier.classify_refusal`, of an answer to a conversation.
+    """Ask a judge, instead of `classify_refusal`, whether an answer to a conversation refuses.
 
     Raises:
         CompletionFailed: it did not choose.

@@ -2,7 +2,8 @@
 
 import pytest
 
-from charter.review.agreement import agreement, sentence
+from charter.report.review_text import sentence
+from charter.review.agreement import agreement
 from charter.review.sample import Shown
 from charter.runs.forms import Answers
 

@@ -16,7 +16,7 @@ from charter.views.preview.rows import Preview
 from charter.views.preview.screen import summary
 
 FOLDER = Path(__file__).parent
-STYLES = (FOLDER.parent / "report" / "templates" / "style.css", FOLDER / "page.css")
+STYLES = (FOLDER.parents[1] / "report" / "templates" / "style.css", FOLDER / "page.css")
 """The report's looks, and the marks."""
 
 RELOAD_S = 2
