@@ -165,7 +165,8 @@ def test_every_field_is_described_for_the_form() -> None:
 
 
 def test_config_imports_without_torch_vllm_or_prefect() -> None:
-    code = "import sys, charter.runs.preflight, charter.runs.folder\nprint({'torch', 'vllm', 'prefect', 'trl'} & set(sys.modules))"
+    imports = "import sys, charter.runs.preflight, charter.runs.folder"
+    code = f"{imports}\nprint({{'torch', 'vllm', 'prefect', 'trl'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
 
