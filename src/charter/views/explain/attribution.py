@@ -2,8 +2,8 @@
 
 A label's log-odds are the mean of those of its principles (`charter.pipeline.judges.protocol`), by their weights
 if the run says so. So each principle's share is its own log-odds times its part of all weights, and the shares
-add up to the label's. A panel's are the mean over its members, each of whom counts alike, however many principles it asked about.
-Logarithms are natural.
+add up to the label's. A panel's are the mean over its members, each of whom counts alike, however many principles it
+asked about. Logarithms are natural.
 """
 
 import math
