@@ -49,28 +49,32 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
     """The whole page. Every text is escaped, and the page's policy forbids scripts and requests."""
     data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
     final = final_model(data.evaluation, data.verdict)
-    css = (FOLDER / "style.css").read_text(encoding="utf-8")
-    html = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            style=Markup(css),
-            style_hash=Markup(_hash(css)),
-            plots=_plots(data, final),
-            **_results(data.evaluation, final, data.verdict),
-            final=final,
-            sentence=headline_sentence(data.evaluation, _constitution(data), final),
-            decided=verdict_sentence(data.verdict),
-            principle_titles={p.id: p.title for p in data.constitution.principles},
-            totals=_totals(data.stages),
-            audited=audit_sentence(data.audit) if data.audit else "",
-            drawn=draw_pairs(data.heat) if data.heat else None,
-            config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
-            contents=_contents(data),
-        )
+    return render_page(
+        "report.html.j2",
+        data=data,
+        plots=_plots(data, final),
+        **_results(data.evaluation, final, data.verdict),
+        final=final,
+        sentence=headline_sentence(data.evaluation, _constitution(data), final),
+        decided=verdict_sentence(data.verdict),
+        principle_titles={p.id: p.title for p in data.constitution.principles},
+        totals=_totals(data.stages),
+        audited=audit_sentence(data.audit) if data.audit else "",
+        drawn=draw_pairs(data.heat) if data.heat else None,
+        config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
+        contents=_contents(data),
     )
-    return html
+
+
+def render_page(template: str, folders: Sequence[Path] = (), styles: Sequence[Path] = (), **values: object) -> str:
+    """A page that extends ``base.html.j2``: its template is in `folders`, its style sheets follow the report's.
+
+    The page's content-security policy admits exactly this one style element, by its hash.
+    """
+    css = "".join(path.read_text(encoding="utf-8") for path in (FOLDER / "style.css", *styles))
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    values |= {"style": Markup(css), "style_hash": Markup(f"sha256-{digest}")}  # Charter's own text, no user's
+    return environment(*folders).get_template(template).render(values)
 
 
 def shorten(text: str | None, length: int = SHOWN) -> str:
@@ -158,10 +162,6 @@ def _totals(stages: Sequence[Stage]) -> dict[str, str]:
     return {name: f"{sum(values):,.{name == 'seconds':d}f}" if values else "-" for name, values in totals.items()}
 
 
-def _hash(css: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-
-
 @lru_cache(maxsize=8)
 def environment(*folders: Path) -> Environment:
     """What renders a page: templates of `folders`, then the report's, with the report's filters."""
@@ -175,6 +175,7 @@ def environment(*folders: Path) -> Environment:
     environment.filters |= {
         "percent": percent,
         "interval": interval,
+        "digits": lambda value: "-" if value is None else f"{value:.3f}",
         "signed": lambda value: "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}"),
         "points": points,
         "amount": amount,
