@@ -1,5 +1,6 @@
 """Constitutions: Markdown in, principles with stable ids and hashes out."""
 
+from charter.constitution.kept import keep_constitution, kept_constitution_path, load_kept_constitution
 from charter.constitution.model import Constitution, Example, Principle, Turn, ids_in, join
 from charter.constitution.parse import load_constitution, parse_constitution
 from charter.constitution.selection import draw, eligible, select
@@ -13,7 +14,10 @@ __all__ = [
     "eligible",
     "ids_in",
     "join",
+    "keep_constitution",
+    "kept_constitution_path",
     "load_constitution",
+    "load_kept_constitution",
     "parse_constitution",
     "select",
 ]

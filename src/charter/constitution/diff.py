@@ -165,7 +165,7 @@ def _shared(old: Constitution, new: Constitution) -> Iterable[FieldChange]:
             yield FieldChange(name, words(before, after))
 
 
-def _from_git(revision: str, path: Path) -> str:
+def _from_git(revision: str, path: Path) -> bytes:
     folder = path.parent if path.parent.is_dir() else Path()
     name = f"{revision}:./{path.name}" if folder == path.parent else f"{revision}:{path.as_posix()}"
     try:
@@ -175,10 +175,7 @@ def _from_git(revision: str, path: Path) -> str:
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()
         raise _unreadable(f"{revision}:{path}", f"git cannot read it: {reason[0] if reason else done.returncode}")
-    try:
-        return done.stdout.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _unreadable(f"{revision}:{path}", "not UTF-8") from error
+    return done.stdout
 
 
 def _unreadable(name: str, what: str) -> BrokenConstitution:

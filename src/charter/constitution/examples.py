@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from charter.constitution.markdown import Block, Unclear, join, to_markdown
+from charter.constitution.markdown import Block, Unclear, join
 from charter.constitution.model import Example, Turn
 
 PROMPT, RESPONSE, CRITIQUE, REVISION = "Prompt:", "Response:", "Critique:", "Revision:"
@@ -13,7 +13,6 @@ _LABELS = {
     label.casefold(): label
     for label in (SYSTEM, PROMPT, RESPONSE, CRITIQUE_REQUEST, CRITIQUE, REVISION_REQUEST, REVISION)
 }
-_LONGEST_INLINE = 2000
 _ORDER = "Write **Prompt:**, **Response:**, **Critique:** and **Revision:** in this order, and '---' between examples"
 
 
@@ -35,11 +34,6 @@ def read_examples(line: int, found: Sequence[Block]) -> tuple[Example, ...]:
     if not cases:
         raise Unclear(line, "empty-section", "'### Examples' is empty", "Write an example or delete the heading")
     return tuple(_example(case) for case in cases)
-
-
-def write_examples(examples: Sequence[Example]) -> str:
-    """Markdown that reads back as the same examples."""
-    return "\n\n---\n\n".join(_written(example) for example in examples)
 
 
 def _example(found: Sequence[Block]) -> Example:
@@ -97,22 +91,3 @@ def _text(part: _Part) -> str:
     if not text.strip():
         raise Unclear(part.line, "example-empty", f"**{part.label}** without text", "Write its text after the label")
     return text
-
-
-def _written(example: Example) -> str:
-    names = {"system": SYSTEM, "user": PROMPT, "assistant": RESPONSE}
-    parts = [(names[turn.role], turn.content) for turn in example.prompt]
-    parts.append((RESPONSE, example.response))
-    if example.critique_request is not None:
-        parts.append((CRITIQUE_REQUEST, example.critique_request))
-    parts.append((CRITIQUE, example.critique))
-    if example.revision_request is not None:
-        parts.append((REVISION_REQUEST, example.revision_request))
-    parts.append((REVISION, example.revision))
-    return "\n\n".join(_labelled(label, text) for label, text in parts)
-
-
-def _labelled(label: str, text: str) -> str:
-    written = to_markdown(text)
-    inline = len(written) < _LONGEST_INLINE and not written.startswith(("```", "- ")) and not written[:1].isdigit()
-    return f"**{label}** {written}" if inline else f"**{label}**\n\n{written}"

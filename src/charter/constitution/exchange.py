@@ -14,11 +14,12 @@ stay word for word, in the sections that replace the derived requests.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from charter.constitution.kept import from_values, to_values
 from charter.constitution.model import Constitution, Example, Principle, Turn
 from charter.constitution.parse import ID, parse_constitution, slug
 from charter.constitution.write import write_constitution
@@ -62,7 +63,7 @@ def export_json(constitution: Constitution, format: Format = "charter") -> str:
         ConfigError: the format has no place for something that the constitution needs to keep.
     """
     write: dict[Format, Callable[[Constitution], Any]] = {
-        "charter": _to_charter,
+        "charter": to_values,
         "paper": _to_paper,
         "preferences": _to_preferences,
         "llm-swarm": _to_swarm,
@@ -184,22 +185,14 @@ def _from_charter(values: Mapping[str, Any], name: str) -> Constitution:
         (values, Constitution),
         *((p, Principle) for p in _list(values["principles"], name, "principles")),
     ]:
-        known = {f.name for f in fields(kind)} - {"path", "line", "file"}
+        known = {f.name for f in fields(kind)} - {"path", "sources", "line", "file"}
         if isinstance(entry, dict) and (unknown := sorted(entry.keys() - known)):
             raise _wrong(name, unknown[0], f"is not a part of this format; known are {', '.join(sorted(known))}")
     try:
-        return TypeAdapter(Constitution).validate_json(json.dumps(values), strict=True)
+        return from_values(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise _wrong(name, ".".join(map(str, first["loc"])), f"is not as it must be: {first['msg']}") from error
-
-
-def _to_charter(law: Constitution) -> dict[str, Any]:
-    values = asdict(law)
-    del values["path"]
-    for principle in values["principles"]:
-        del principle["line"], principle["file"]
-    return values
 
 
 def _with_requests(law: Constitution, format: str) -> Sequence[Principle]:

@@ -13,7 +13,7 @@ from charter.constitution.model import Constitution, Example, Principle
 from charter.constitution.parse import load_constitution
 from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.show import requests_of
-from charter.constitution.source import read_file
+from charter.constitution.source import decode, read_file
 
 KNOWN_TAGS = ("helpful", "honest", "harmless")
 _LONGEST_TEXT, _SHORTEST_TEXT, _LONGEST_PREFACE = 150, 3, 400
@@ -116,7 +116,8 @@ def suspicious(text: str) -> list[tuple[str, str, str]]:
 
 def _found(principle: Principle, hit: str) -> Principle:
     """The principle as if it began on the line of its file that holds `hit`."""
-    lines = read_file(Path(principle.file)).splitlines()
+    path = Path(principle.file)
+    lines = decode(read_file(path), path).splitlines()
     after = range(principle.line, len(lines) + 1)
     return replace(principle, line=next((n for n in after if hit in lines[n - 1]), principle.line))
 

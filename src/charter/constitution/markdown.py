@@ -1,7 +1,4 @@
-"""Markdown in and out: blocks with line numbers from it, and plain text back to it.
-
-What a constitution says is plain text: emphasis is for the reader, the model gets the words.
-"""
+"""Markdown as blocks of plain text with line numbers: emphasis is for the reader, the model gets the words."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +13,6 @@ VERBATIM = "text"
 """The info word of a fence whose content is taken as it stands, when it is all there is."""
 
 _SPACES = re.compile(r"[ \t\n]+")
-_MARKUP = re.compile(r"[\\`*_\[\]<>&{}!~|]|^[#+=-]|#\Z", re.MULTILINE)
 _DEEPEST_LIST = 3
 _LONGEST, _MOST_BRACKETS, _MOST_TOKENS = 20_000, 500, 30_000
 
@@ -73,39 +69,6 @@ def plain(line: str) -> str:
     """One line of Markdown as plain text."""
     tokens = _parser().parseInline(line)
     return _words(tokens[0], 0) if tokens else ""
-
-
-def to_markdown(text: str) -> str:
-    """Markdown that reads back as exactly `text`: as it stands if possible, else escaped, else in a fence."""
-    for written in (text, _with_breaks(text), escape(text)):
-        if _reads_as(written, text):
-            return written
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{VERBATIM}\n{text}\n{fence}"
-
-
-def escape(text: str) -> str:
-    """`text` with every character escaped that Markdown could take for markup."""
-    text = _MARKUP.sub(r"\\\g<0>", text)
-    text = re.sub(r"(?m)^(\d+)([.)])", r"\1\\\2", text)
-    return _with_breaks(text)
-
-
-def _with_breaks(text: str) -> str:
-    """`text` with single line ends kept, which Markdown else takes for spaces."""
-    return re.sub(r"(?<=[^\n])\n(?=[^\n])", "\\\\\n", text)
-
-
-def _reads_as(written: str, text: str) -> bool:
-    if "<!--" in written.replace("\\<", "") or written != written.strip():
-        return False
-    try:
-        found = blocks(written)
-    except Unclear:
-        return False
-    kinds = {block.kind for block in found}
-    return kinds <= {"paragraph", "list", "fence"} and not any(b.label for b in found) and join(found) == text
 
 
 @lru_cache(maxsize=1)

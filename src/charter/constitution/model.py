@@ -78,11 +78,19 @@ class Joined(Principle):
         return content_hash([part.hash for part in self.parts])
 
 
+class SourceFile(NamedTuple):
+    """A file that a constitution was read from, byte for byte."""
+
+    path: Path
+    content: bytes
+
+
 @dataclass(frozen=True)
 class Constitution:
     """Principles in the order of the file, those it extends first.
 
     `examples` are shown with every principle. `tags` are the free tags that the front matter declares.
+    `sources` are the files it was read from: its own first, then those it extends; empty if it was not read from files.
     """
 
     name: str
@@ -94,6 +102,7 @@ class Constitution:
     tags: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     path: Path | None = field(default=None, compare=False)
+    sources: tuple[SourceFile, ...] = field(default=(), compare=False, repr=False)
 
     @cached_property
     def hash(self) -> str:

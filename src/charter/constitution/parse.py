@@ -10,9 +10,9 @@ from pathlib import Path
 
 from charter.constitution.examples import read_examples
 from charter.constitution.markdown import Block, Unclear, blocks, join, plain
-from charter.constitution.model import Constitution, Example, Principle
+from charter.constitution.model import Constitution, Example, Principle, SourceFile
 from charter.constitution.problems import BrokenConstitution, Problem
-from charter.constitution.source import Source, read_file, read_source
+from charter.constitution.source import Source, decode, read_file, read_source
 
 SETTINGS = ("name", "version", "description", "language", "extends", "without", "tags")
 SECTIONS = ("critique", "revision", "preference", "examples")
@@ -23,7 +23,7 @@ _LOOSE_BRACE = re.compile(r"(?<!\\)[{}]")
 _HEAVIEST = 1000.0
 _LONGEST_CHAIN, _LONGEST_TITLE, _LONGEST_SETTING = 16, 200, 1000
 
-Reader = Callable[[Path], str]
+Reader = Callable[[Path], bytes]
 
 
 def load_constitution(path: Path, read: Reader = read_file) -> Constitution:
@@ -31,12 +31,12 @@ def load_constitution(path: Path, read: Reader = read_file) -> Constitution:
 
     Args:
         path: the Markdown file.
-        read: how a file's text is got; another one reads from a git revision.
+        read: how a file's content is read; another one reads from a git revision.
 
     Raises:
         ConstitutionError: one ``file:line: what. fix`` line per mistake.
     """
-    return parse_constitution(read(path), path, read)
+    return _parse(read(path), path, read, ())
 
 
 def parse_constitution(text: str, path: Path | None = None, read: Reader = read_file) -> Constitution:
@@ -45,7 +45,7 @@ def parse_constitution(text: str, path: Path | None = None, read: Reader = read_
     Raises:
         ConstitutionError: one ``file:line: what. fix`` line per mistake.
     """
-    return _parse(text, path or Path("constitution.md"), read, ())
+    return _parse(text.encode("utf-8", "surrogatepass"), path or Path("constitution.md"), read, ())
 
 
 def slug(title: str) -> str:
@@ -81,7 +81,8 @@ class _Draft:
         return tuple(value) if isinstance(value, list) else (value,) if value else ()
 
 
-def _parse(text: str, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
+def _parse(content: bytes, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
+    text = decode(content, path)
     draft = _Draft(read_source(text, str(path)), str(path))
     _check_settings(draft)
     try:
@@ -107,6 +108,7 @@ def _parse(text: str, path: Path, read: Reader, chain: tuple[Path, ...]) -> Cons
         tags=draft.listed("tags"),
         examples=draft.examples,
         path=path,
+        sources=(SourceFile(path, content),),
     )
     return _extend(own, draft, path, read, chain) if draft.setting("extends") else own
 
@@ -313,13 +315,14 @@ def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: t
         names = " -> ".join(p.name for p in (*met, target.resolve()))
         raise refuse(entry.line, "extends-cycle", f"'extends' goes in a circle: {names}", "Let one of them not extend.")
     try:
-        text = read(target)
+        content = read(target)
+        decode(content, target)  # an unreadable file is reported at the line that names it
     except BrokenConstitution as error:
         what = f"'extends: {draft.setting('extends')}' {error.problems[0].what}"
         raise refuse(
             entry.line, "extends-missing", what, "Correct the path; it starts from this file's folder."
         ) from error
-    base = _parse(text, target, read, met)
+    base = _parse(content, target, read, met)
     without = draft.listed("without")
     ids = [p.id for p in base.principles]
     if unknown := [id for id in without if id not in ids]:
@@ -335,4 +338,5 @@ def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: t
         examples=(*base.examples, *own.examples),
         description=own.description or base.description,
         language=draft.setting("language") or base.language,
+        sources=(*own.sources, *base.sources),
     )

@@ -38,19 +38,16 @@ class Source:
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else 1
 
 
-def read_file(path: Path) -> str:
-    """The text of a constitution's file.
+def read_file(path: Path) -> bytes:
+    """The content of a constitution's file.
 
     Raises:
-        BrokenConstitution: missing, larger than 1 MiB, or not UTF-8.
+        BrokenConstitution: missing, or larger than 1 MiB.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
             _fail(path, 0, "too-large", "larger than 1 MiB", "A constitution is a few pages; name the right file")
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        _fail(path, line, "encoding", f"byte {error.start} is not UTF-8", "Save the file as UTF-8")
+        return path.read_bytes()
     except OSError as error:
         _fail(
             path,
@@ -59,6 +56,19 @@ def read_file(path: Path) -> str:
             f"cannot be read: {error.strerror}",
             "Name a Markdown file, such as constitutions/harmless.md",
         )
+
+
+def decode(content: bytes, path: Path) -> str:
+    """The text of a constitution's file; `path` names it in the error.
+
+    Raises:
+        BrokenConstitution: not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        _fail(path, line, "encoding", f"byte {error.start} is not UTF-8", "Save the file as UTF-8")
 
 
 def _fail(path: Path | str, line: int, code: str, what: str, fix: str) -> NoReturn:

@@ -1,38 +1,59 @@
-"""A constitution back to Markdown, such that reading it again gives the same constitution.
-
-This is also how a run keeps the constitution *as used*: what it extends is written out.
-"""
+"""A constitution made from other data, such as imported JSON, as Markdown that reads back as the same constitution."""
 
 import re
 from collections.abc import Sequence
 
-from charter.constitution.examples import write_examples
-from charter.constitution.markdown import escape, to_markdown
-from charter.constitution.model import Constitution, Principle
+from charter.constitution.examples import (
+    CRITIQUE,
+    CRITIQUE_REQUEST,
+    PROMPT,
+    RESPONSE,
+    REVISION,
+    REVISION_REQUEST,
+    SYSTEM,
+)
+from charter.constitution.markdown import VERBATIM, Unclear, blocks, join
+from charter.constitution.model import Constitution, Example, Principle
 
-_SIMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*[A-Za-z0-9.]|[A-Za-z0-9]")
+_SIMPLE_YAML = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*[A-Za-z0-9.]|[A-Za-z0-9]")
+_MARKUP = re.compile(r"[\\`*_\[\]<>&{}!~]|#\Z")
+_LONGEST_INLINE = 2000
 
 
 def write_constitution(constitution: Constitution) -> str:
     """The Markdown of a constitution, everything it extends included."""
-    blocks = [_front_matter(constitution)]
-    if constitution.preface:
-        blocks.append(to_markdown(constitution.preface))
-    if constitution.examples:
-        blocks += ["### Examples", write_examples(constitution.examples)]
-    for principle in constitution.principles:
-        blocks += _principle(principle)
-    return "\n\n".join(blocks) + "\n"
-
-
-def _front_matter(constitution: Constitution) -> str:
-    lines = [f"name: {_quoted(constitution.name)}", f"version: {_quoted(constitution.version)}"]
-    if constitution.description:
-        lines.append(f"description: {_quoted(constitution.description)}")
-    lines.append(f"language: {_quoted(constitution.language)}")
+    settings = {name: getattr(constitution, name) for name in ("name", "version", "description", "language")}
+    lines = [f"{name}: {_yaml(value)}" for name, value in settings.items() if value]
     if constitution.tags:
-        lines.append(f"tags: [{', '.join(map(_quoted, constitution.tags))}]")
-    return "\n".join(["---", *lines, "---"])
+        lines.append(f"tags: [{', '.join(map(_yaml, constitution.tags))}]")
+    parts = ["\n".join(["---", *lines, "---"])]
+    if constitution.preface:
+        parts.append(to_markdown(constitution.preface))
+    parts += _examples(constitution.examples)
+    for principle in constitution.principles:
+        parts += _principle(principle)
+    return "\n\n".join(parts) + "\n"
+
+
+def to_markdown(text: str) -> str:
+    """Markdown that reads back as exactly `text`: the text itself where Markdown keeps it, else a verbatim fence."""
+    if _reads_back(text):
+        return text
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)  # a fence ends at as many backticks as it began with
+    return f"{fence}{VERBATIM}\n{text}\n{fence}"
+
+
+def _reads_back(text: str) -> bool:
+    if "<!--" in text or text != text.strip():
+        return False
+    try:
+        found = blocks(text)
+    except Unclear:
+        return False
+    # A paragraph that begins with a bold word could be read as the label of an example's part.
+    plain = all(block.kind in ("paragraph", "list", "fence") and not block.label for block in found)
+    return plain and join(found) == text
 
 
 def _principle(principle: Principle) -> Sequence[str]:
@@ -41,7 +62,8 @@ def _principle(principle: Principle) -> Sequence[str]:
         attributes.append(
             f"weight={principle.weight:.17g}" if principle.weight % 1 else f"weight={principle.weight:.0f}"
         )
-    blocks = [f"## {escape(principle.title)} {{{' '.join(attributes)}}}", to_markdown(principle.text)]
+    title = _MARKUP.sub(r"\\\g<0>", principle.title)
+    parts = [f"## {title} {{{' '.join(attributes)}}}", to_markdown(principle.text)]
     requests = {
         "Critique": principle.critique_request,
         "Revision": principle.revision_request,
@@ -49,18 +71,37 @@ def _principle(principle: Principle) -> Sequence[str]:
     }
     for heading, text in requests.items():
         if text is not None:
-            blocks += [f"### {heading}", to_markdown(text)]
-    if principle.examples:
-        blocks += ["### Examples", write_examples(principle.examples)]
-    return blocks
+            parts += [f"### {heading}", to_markdown(text)]
+    return parts + _examples(principle.examples)
 
 
-def _quoted(value: str) -> str:
+def _examples(examples: Sequence[Example]) -> list[str]:
+    if not examples:
+        return []
+    roles = {"system": SYSTEM, "user": PROMPT, "assistant": RESPONSE}
+    cases = []
+    for example in examples:
+        parts = [
+            *((roles[turn.role], turn.content) for turn in example.prompt),
+            (RESPONSE, example.response),
+            (CRITIQUE_REQUEST, example.critique_request),
+            (CRITIQUE, example.critique),
+            (REVISION_REQUEST, example.revision_request),
+            (REVISION, example.revision),
+        ]
+        cases.append("\n\n".join(_labelled(label, text) for label, text in parts if text is not None))
+    return ["### Examples", "\n\n---\n\n".join(cases)]
+
+
+def _labelled(label: str, text: str) -> str:
+    written = to_markdown(text)
+    # Only a paragraph can follow its label on the same line; a list or a fence would become part of the paragraph.
+    inline = len(written) < _LONGEST_INLINE and not written.startswith(("```", "- ")) and not written[:1].isdigit()
+    return f"**{label}** {written}" if inline else f"**{label}**\n\n{written}"
+
+
+def _yaml(value: str) -> str:
     """A YAML scalar; what YAML could read as something else is written with escapes in double quotes."""
-    return value if _SIMPLE.fullmatch(value) else f'"{"".join(map(_escaped, value))}"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return f"\\{character}"
-    return character if character.isprintable() else f"\\U{ord(character):08x}"
+    if _SIMPLE_YAML.fullmatch(value):
+        return value
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value) + '"'

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Config, load_config
+from charter.constitution.kept import load_kept_constitution
 from charter.constitution.model import Constitution, Principle, ids_in
-from charter.constitution.parse import load_constitution
 from charter.constitution.selection import draw, rounds_for_all, select_judges
 from charter.core.errors import DataError
 from charter.core.messages import Messages, user
@@ -72,7 +72,7 @@ def recount_run(run: Path, new: Constitution, likely: bool = False) -> Recount:
     """
     if not (run / "config.yaml").is_file():
         raise DataError(f"run '{run}': no config.yaml. Name a run's folder, such as outputs/demo.")
-    old, config = load_constitution(run / "constitution.md"), load_config(run / "config.yaml")
+    old, config = load_kept_constitution(run), load_config(run / "config.yaml")
     config = config.model_copy(update={"judge": judge_settings(run, config)})
     prompts: dict[str, Messages] = {}
     if any(member.constitution for member in config.judge.panel):

@@ -10,7 +10,7 @@ import polars as pl
 import yaml
 
 from charter.config import load_config
-from charter.constitution import Constitution, load_constitution
+from charter.constitution import Constitution, kept_constitution_path, load_kept_constitution
 from charter.core.errors import DataError
 from charter.evaluation.benchmarks.score_table import Ran
 from charter.evaluation.records import Answers
@@ -97,14 +97,13 @@ def read_side(folder: Path, label: str, model: str | None) -> Side:
     if name not in evaluation:
         raise DataError(f"--model '{name}': run '{folder}' did not evaluate it. It has: {', '.join(evaluation)}.")
     judged = gate if gate.get("model") == name else {}
-    law = folder / "constitution.md"
     return Side(
         label=label,
         folder=folder,
         model=name,
         verdict=str(judged.get("verdict", "not judged")),
         reason=str(judged.get("reason", "")),
-        law=load_constitution(law) if law.is_file() else None,
+        law=load_kept_constitution(folder) if kept_constitution_path(folder).is_file() else None,
         settings=flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))),
         measures=evaluation[name],
         answers=_answers(folder, name),

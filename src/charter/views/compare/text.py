@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
+from charter.constitution import kept_constitution_path
 from charter.core.formatting import p_value
 from charter.core.sampling import draw
 from charter.core.statistics.intervals import Difference, PairedTest
@@ -141,7 +142,8 @@ def _law(one: Differences, first: Side, other: Side) -> Iterator[str]:
         yield f"  principle {change.change}: {change.title} #{change.id}"
     for field in one.constitution.shared:
         yield f"  {field.field} of the whole constitution changed"
-    yield f"  word by word: charter constitution diff {first.folder}/constitution.md {other.folder}/constitution.md"
+    before, after = (kept_constitution_path(side.folder) for side in (first, other))
+    yield f"  word by word: charter constitution diff {before} {after}"
 
 
 def _settings(settings: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:

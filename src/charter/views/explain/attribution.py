@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import yaml
 
-from charter.constitution import ids_in, load_constitution
+from charter.constitution import ids_in, load_kept_constitution
 from charter.constitution.helpful import helpful_part
+from charter.constitution.kept import load_panel_constitutions
 from charter.pipeline.judges.protocol import EDGE, inside
 
 
@@ -100,11 +101,11 @@ def read_principles(run: Path) -> Principles:
     Raises:
         ConstitutionError: a constitution of the run cannot be read.
     """
-    law = load_constitution(run / "constitution.md")
+    law = load_kept_constitution(run)
     titles = {principle.id: principle.title for part in (helpful_part(law), law) for principle in part.principles}
     weights = {one.id: one.weight for one in law.principles}
-    for path in sorted((run / "panel").glob("*.md")):
-        own = {f"{path.stem}/{one.id}": one for one in load_constitution(path).principles}
+    for member, constitution in load_panel_constitutions(run).items():
+        own = {f"{member}/{one.id}": one for one in constitution.principles}
         titles |= {id: one.title for id, one in own.items()}
         weights |= {id: one.weight for id, one in own.items()}
     settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")).get("judge", {})

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.core.messages import Message, transcript
 from charter.data.schema import SCHEMAS
 from charter.report.tables import scan
@@ -113,7 +113,7 @@ def tell_story(run: Path, row_id: str) -> Story:
         DataError: a shard is broken.
         ConstitutionError: the run's constitution cannot be read.
     """
-    law, principles = load_constitution(run / "constitution.md"), read_principles(run)
+    law, principles = load_kept_constitution(run), read_principles(run)
     with reading(run):
         found = {name: _rows(scan(run, name), row_id) for name in SCHEMAS}
         dropped = [row for step in STEPS for row in _rows(_dropped(run / step), row_id)]

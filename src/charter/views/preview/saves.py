@@ -22,11 +22,11 @@ class Files:
         """The files read so far, those that were missing included."""
         return tuple(self._read)
 
-    def read(self, path: Path) -> str:
-        """The text of a constitution's file; a reader for `load_constitution`.
+    def read(self, path: Path) -> bytes:
+        """The content of a constitution's file; a reader for `load_constitution`.
 
         Raises:
-            BrokenConstitution: missing, larger than 1 MiB, or not UTF-8.
+            BrokenConstitution: missing, or larger than 1 MiB.
         """
         self._read[path] = _content(path)  # looked at before it is read, so that no save falls in between
         return read_file(path)

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from charter.config import Config, load_config
-from charter.constitution import Constitution, load_constitution
+from charter.constitution import Constitution, load_constitution, load_kept_constitution
 from charter.core.errors import ConfigError, DataError, StoreError
 from charter.core.messages import user
 from charter.data.sources import Prompt, content_id
@@ -76,7 +76,7 @@ def trace_row(run: Path, name: str) -> Trace:
     config = load_config(run / "config.yaml")
     config = config.model_copy(update={"judge": judge_settings(run, config)})
     row = _row(run, find_row(run, name))
-    return asyncio.run(_trace(row, config, load_constitution(run / "constitution.md"), _remembered(run, config)))
+    return asyncio.run(_trace(row, config, load_kept_constitution(run), _remembered(run, config)))
 
 
 def _remembered(run: Path, config: Config) -> dict[str, EngineSpec]:

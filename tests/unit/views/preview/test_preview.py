@@ -332,7 +332,7 @@ async def test_what_the_file_extends_is_watched_too(law: Path, questions: Path, 
 @pytest.mark.parametrize("way", ["written", "put in its place", "gone"])
 async def test_every_way_of_saving_is_seen(law: Path, way: str) -> None:
     files = Files()
-    assert files.read(law) == LAW
+    assert files.read(law).decode() == LAW
     waiting = asyncio.create_task(files.saved(poll_s=0.01))
     await asyncio.sleep(0)
     if way == "written":
