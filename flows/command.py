@@ -15,7 +15,7 @@ from prefect.exceptions import ParameterTypeError
 
 from charter.config import Config, load_config, read_override
 from charter.core.errors import BudgetSpent, CharterError, ConfigError, Interrupted, NotApproved, PeopleAsked
-from charter.core.files import enough_room
+from charter.core.files import disk_full_as_data_error
 from charter.evaluation.gate import Verdict
 from charter.report.headline import headline_text
 from charter.runs.preflight import check
@@ -61,7 +61,7 @@ def run_from_command_line(
         others = {name: settings.pop(name) for name in _others(flow) if name in settings}
         config = load_config(arguments.config, settings)
         given = _complete(flow, {"config": config, **others})
-        with enough_room():
+        with disk_full_as_data_error():
             with api_key(config.serving):
                 check(**given)
             start_server()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from charter.config import Config
 from charter.core.errors import CharterError, Stopped
-from charter.core.files import enough_room
+from charter.core.files import disk_full_as_data_error
 from charter.inference.session import drive, interruptible
 from flows.keys import api_key
 from flows.temporary_server import end_server
@@ -23,7 +23,12 @@ def driving(config: Config) -> Iterator[None]:
     loggers = [logging.getLogger(f"prefect.{name}") for name in ("task_runs", "flow_runs")]
     for logger in loggers:
         logger.addFilter(_is_news)
-    with enough_room(), api_key(config.serving), drive(config.budget) as driven, interruptible(driven, end_server):
+    with (
+        disk_full_as_data_error(),
+        api_key(config.serving),
+        drive(config.budget) as driven,
+        interruptible(driven, end_server),
+    ):
         yield
 
 

@@ -21,7 +21,7 @@ from charter.cli.sandbox import app as sandbox
 from charter.cli.store import app as store
 from charter.cli.trace import trace_command
 from charter.core.errors import CharterError
-from charter.core.files import enough_room
+from charter.core.files import disk_full_as_data_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,7 +70,7 @@ def version() -> None:
 def main() -> None:
     """Run the command; a user's mistake is one message without a traceback, and exit status 2."""
     try:
-        with enough_room():
+        with disk_full_as_data_error():
             app()
     except CharterError as error:
         sys.stderr.write(f"{error}\n")

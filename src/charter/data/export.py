@@ -4,7 +4,6 @@ Rows stream from shard to file: memory does not grow with the run. The folder ap
 it is there, its card included.
 """
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from charter.core.errors import ConfigError, CountMismatch, DataError
+from charter.core.files import atomic_folder
 from charter.data.layouts import PREFERENCE, PROMPT_COMPLETION, UNPAIRED, Layout
 from charter.data.readers import read_records
 from charter.data.shards import count_rows, read_rows
@@ -93,23 +93,19 @@ def export_run(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"--to '{folder}': there is something already. Name another folder, or move it away.")
     target = folder.resolve()
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
-        unfinished.mkdir(parents=True)
-        tables = tuple(
-            table
-            for layout in FORMATS[format].layouts
-            if (table := _write_table(run, unfinished, FORMATS[format], layout, test_share, min_p)) is not None
-        )
-        if not tables:
-            raise DataError(f"run '{run}': no row to export. Let it finish first, or lower --min-p, now {min_p:g}.")
-        check_apart(unfinished, tables)
-        (unfinished / CARD).write_text(write_card(tables), encoding="utf-8")
-        os.replace(unfinished, target)
+        with atomic_folder(target) as unfinished:
+            tables = tuple(
+                table
+                for layout in FORMATS[format].layouts
+                if (table := _write_table(run, unfinished, FORMATS[format], layout, test_share, min_p)) is not None
+            )
+            if not tables:
+                raise DataError(f"run '{run}': no row to export. Let it finish first, or lower --min-p, now {min_p:g}.")
+            check_apart(unfinished, tables)
+            (unfinished / CARD).write_text(write_card(tables), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--to '{folder}': cannot be written: {error}. Name another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return tables
 
 

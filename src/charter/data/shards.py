@@ -1,11 +1,9 @@
 """Rows to Parquet and back, streaming; a shard is whole or absent."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from charter.core.errors import DataError
-from charter.core.files import FULL
+from charter.core.files import FULL, atomic_path
 
 ROW_GROUP = 1024
 """Rows held in memory at once, and per row group on disk."""
@@ -31,7 +29,7 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]])
     count = 0
     with (
         _writing(path),
-        _taking_its_place(path) as unfinished,
+        atomic_path(path) as unfinished,
         pq.ParquetWriter(unfinished, schema, compression="zstd") as writer,
     ):
         remaining = iter(rows)
@@ -152,26 +150,3 @@ def _writing(path: Path) -> Iterator[None]:
         raise DataError(
             f"shard '{path}': cannot be written: {error}. {fix} and run the same command again: all answers are kept."
         ) from error
-
-
-@contextmanager
-def _taking_its_place(path: Path) -> Iterator[Path]:
-    """A file to be written, which stands at `path` when the block has ended well: renamed, or sent in one piece."""
-    if not isinstance(path, Path):
-        with TemporaryDirectory(prefix="charter-") as folder:
-            yield (unfinished := Path(folder) / path.name)
-            path.fs.put_file(str(unfinished), path.path)
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield unfinished
-        _to_disk(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from charter.core.files import atomic_path
 from charter.evaluation.records import Graded
 
 SCHEMA = {
@@ -26,11 +27,10 @@ SCHEMA = {
 
 
 def save_answers(folder: Path, model: str, rows: Sequence[Graded]) -> Path:
-    """Write ``folder/model.parquet``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, partial = folder / f"{model}.parquet", folder / f".{model}.parquet.partial"
-    pl.DataFrame([asdict(row) for row in rows], schema=SCHEMA).write_parquet(partial, compression="zstd")
-    partial.replace(path)
+    """Write ``folder/model.parquet`` atomically."""
+    path = folder / f"{model}.parquet"
+    with atomic_path(path) as unfinished:
+        pl.DataFrame([asdict(row) for row in rows], schema=SCHEMA).write_parquet(unfinished, compression="zstd")
     return path
 
 

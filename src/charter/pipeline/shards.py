@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from charter.config import Config
 from charter.core.errors import Stopped, one_of_many
-from charter.core.files import enough_room
+from charter.core.files import disk_full_as_data_error
 from charter.inference.engine import EngineSpec
 from charter.inference.session import current_drive, drive
 from charter.pipeline.counts import StageCount
@@ -93,7 +93,7 @@ async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list
     Raises:
         CharterError: something that the config names cannot be used, the servers are gone, or the run was stopped.
     """
-    with enough_room(), drive(config.budget):
+    with disk_full_as_data_error(), drive(config.budget):
         counted = [run.prepare(config)]
         at_once = config.runner.shards or SHARDS_IN_FLIGHT
         counted += await walk_here(config.run_folder, steps_of(config, makers), at_once)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from charter.config import Serving, load_config
 from charter.core.errors import ConfigError, ModelError
+from charter.core.files import atomic_folder
 from charter.core.sampling import draw
 from charter.core.text import printable
 from charter.evaluation.answers import load_answers
@@ -50,18 +51,14 @@ def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]
     source = find_source(path)
     verdict, target = standing(source), out.resolve()
     check_name(source, verdict, out)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
     try:
-        unfinished.mkdir(parents=True)
-        how = _write(source, unfinished, tell)
-        compared = _check(source, unfinished, target, tell) if check else None
-        made = Made(source, verdict, compared, how)
-        (unfinished / CARD).write_text(printable(_card(made, out.name)), encoding="utf-8")
-        os.replace(unfinished, target)
+        with atomic_folder(target) as unfinished:
+            how = _write(source, unfinished, tell)
+            compared = _check(source, unfinished, target, tell) if check else None
+            made = Made(source, verdict, compared, how)
+            (unfinished / CARD).write_text(printable(_card(made, out.name)), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"out '{out}': cannot be written: {error}. Name another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter.core.errors import DataError
-from charter.core.files import write_json
+from charter.core.files import sync, sync_tree, write_json
 from charter.pipeline.rows import Row
 
 PROMPTS, VERSION = "prompts.jsonl", "version.json"
@@ -116,7 +116,10 @@ def draft_version(folder: Path, found: Iterable[Row], made: str, lineage: dict[s
 def finish_version(folder: Path, version: Version) -> Path:
     """Give the next version's folder its name, with its lineage in it: from now on it is there, and stays as it is."""
     write_json(folder / UNFINISHED / VERSION, version.model_dump(mode="json"))
-    return (folder / UNFINISHED).rename(version_folder(folder, version.number))
+    sync_tree(folder / UNFINISHED)
+    finished = (folder / UNFINISHED).rename(version_folder(folder, version.number))
+    sync(folder)
+    return finished
 
 
 def _hash(content: bytes) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 import yaml
 
 from charter.constitution import load_constitution
+from charter.core.files import write_text_atomic
 from charter.core.text import printable
 from charter.evaluation.rounds import FIRST, round_model, rounds_of
 from charter.pipeline.judges.dissent import dissent
@@ -107,9 +108,7 @@ def write_report(run_folder: Path, data: ReportData) -> Path:
     for name, make in FILES.items():
         if name in CARDS and data.evaluation and not made:
             continue
-        partial = run_folder / f".{name}.partial"
-        partial.write_text(printable(make(data)), encoding="utf-8")
-        partial.replace(run_folder / name)
+        write_text_atomic(run_folder / name, printable(make(data)))
     return run_folder / "report.html"
 
 

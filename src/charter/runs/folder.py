@@ -6,7 +6,6 @@ know whether it was interrupted.
 """
 
 import contextlib
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import yaml
 from charter.config import Config, Judge, Member, load_config
 from charter.constitution import Constitution, load_constitution
 from charter.constitution.write import write_constitution
+from charter.core import files
 from charter.core.errors import ConfigError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
@@ -66,14 +66,8 @@ def locked(folder: Path) -> Iterator[None]:
             f"outputs '{folder.parent}': only the flow dataset works there, since the others train or keep files that "
             f"change. Make the data with it, then run flows.train with dataset=outputs/{folder.name}, its copy here."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"run '{folder}': already at work in another process. Wait for it, or change `name`."
-            ) from error
+    busy = ConfigError(f"run '{folder}': already at work in another process. Wait for it, or change `name`.")
+    with files.locked(folder / ".lock", busy):
         yield
 
 

@@ -1,6 +1,5 @@
 """The forms that people fill in, in Prefect or as a YAML file in the run's folder; the file keeps the answer."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from charter.config import Section
 from charter.core.errors import DataError, PeopleAsked
+from charter.core.files import write_text_atomic
 
 ABOUT = "about"
 
@@ -122,9 +122,7 @@ def write_form(question: Question[Form], answer: Form | None = None) -> None:
     lines = [f"# {line}" for line in wrap(f"{question.words} Look at {question.read.name} first.", 110)]
     lines += ["", "# What was looked at: leave it as it is.", f"{ABOUT}: '{question.about}'"]
     lines += _fields(question.form, answer)
-    partial = question.path.with_name(f".{question.path.name}.partial")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(partial, question.path)
+    write_text_atomic(question.path, "\n".join(lines) + "\n")
 
 
 def _fields(form: type[Section], answer: Section | None) -> Iterator[str]:

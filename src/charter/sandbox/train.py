@@ -6,7 +6,6 @@ lessons in the same order.
 
 import json
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from charter.core.files import atomic_path
 from charter.sandbox.encode import LATE_WEIGHT, Row, encode_lesson
 from charter.sandbox.induction import draw_repetition, start_with_induction
 from charter.sandbox.lessons import Phase, draw_lesson
@@ -267,8 +267,8 @@ def _hidden(model: LlamaForCausalLM, part: list[Row]) -> Tensor:
 
 def _checkpoint(out: Path, model: LlamaForCausalLM, optimizers: list[Optimizer], step: int) -> None:
     state = {"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
-    torch.save(state, out / "checkpoint.tmp")
-    os.replace(out / "checkpoint.tmp", out / "checkpoint.pt")
+    with atomic_path(out / "checkpoint.pt") as unfinished:
+        torch.save(state, unfinished)
 
 
 def _resume(out: Path, model: LlamaForCausalLM, optimizers: list[Optimizer]) -> int:

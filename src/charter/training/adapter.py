@@ -11,9 +11,10 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from charter.core.files import write_text_atomic
 from charter.inference.identity import model_identity
 from charter.inference.server.adapters import BASE, FOLDER, WEIGHTS, find_adapter
-from charter.training.job import Job, write_whole
+from charter.training.job import Job
 
 Weights = dict[str, torch.Tensor]
 
@@ -37,7 +38,7 @@ def keep_adapter(model: Any, job: Job) -> None:
         task_type="CAUSAL_LM",
         inference_mode=True,
     ).save_pretrained(out)
-    write_whole(out / BASE, json.dumps({"identity": identity}))
+    write_text_atomic(out / BASE, json.dumps({"identity": identity}))
 
 
 def _scaled(weights: Weights, scale: float) -> Weights:

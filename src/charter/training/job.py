@@ -9,9 +9,6 @@ out, with reasons), ``reference.parquet`` (see `charter.training.reference`), ``
 """
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +17,7 @@ import yaml
 
 from charter.config import Optimisation, Training
 from charter.core.errors import TrainingError
+from charter.core.files import write_text_atomic
 from charter.pipeline.judges.reward import RewardJudge
 from charter.training.identity import hash_model, model_files
 from charter.training.process import is_first
@@ -72,7 +70,7 @@ class Job:
             "reward": self.reward.to_dict() if isinstance(self.reward, RewardJudge) else _text(self.reward),
             "settings": self.settings.model_dump(mode="json"),
         }
-        write_whole(self.out / CONFIG, yaml.safe_dump(values, sort_keys=False))
+        write_text_atomic(self.out / CONFIG, yaml.safe_dump(values, sort_keys=False))
 
 
 def read_job(config: Path) -> Job:
@@ -104,22 +102,6 @@ def _text(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
-@contextmanager
-def replace_whole(path: Path) -> Iterator[Path]:
-    """Give a neighbour to write to, which then takes the place of `path`, so that no file is ever seen half."""
-    part = path.with_name(path.name + ".part")
-    yield part
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is never seen half."""
-    with replace_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
 def read_done(out: Path) -> dict[str, Any] | None:
     """What the DONE marker says, if the model it vouches for is all there."""
     try:
@@ -135,7 +117,7 @@ def write_done(job: Job, summary: dict[str, Any]) -> None:
     files = {path.name: path.stat().st_size for path in model_files(job.out)}
     if not any(name.endswith(".safetensors") for name in files):
         raise TrainingError(f"training step '{job.step}': no weights were written to '{job.out}'. See {LOG} there.")
-    write_whole(job.out / DONE, json.dumps({"inputs": job.inputs, "files": files, **summary}, indent=2) + "\n")
+    write_text_atomic(job.out / DONE, json.dumps({"inputs": job.inputs, "files": files, **summary}, indent=2) + "\n")
 
 
 def last_checkpoint(out: Path) -> tuple[Path, int] | None:
@@ -167,5 +149,5 @@ def rewind_metrics(out: Path, step: int) -> list[dict[str, Any]]:
         kept.append(values)
     after = "".join(json.dumps(values) + "\n" for values in kept)
     if after != before and is_first():
-        write_whole(path, after)
+        write_text_atomic(path, after)
     return kept

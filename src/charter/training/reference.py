@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from charter.core.files import atomic_path
 from charter.training.identity import hash_table
-from charter.training.job import replace_whole
 
 _KEY = b"charter.reference"
 _TOKENS = ["prompt_ids", "chosen_ids", "rejected_ids"]
@@ -44,5 +44,5 @@ def read_reference(path: Path, key: str) -> Reference | None:
 def write_reference(path: Path, key: str, reference: Reference) -> None:
     """Keep it; the file is never seen half."""
     table = pa.table(reference._asdict()).replace_schema_metadata({_KEY: key})
-    with replace_whole(path) as part:
+    with atomic_path(path) as part:
         pq.write_table(table, part)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from charter.core.files import write_text_atomic
+
 FOLDER, RESULT = "tokens", "tokens.json"
 """Where it is kept, in the run's folder."""
 
@@ -67,11 +69,8 @@ class Heat:
 
 
 def write_heat(folder: Path, heat: Heat) -> None:
-    """Keep it in `folder`, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{RESULT}.partial"
-    partial.write_text(json.dumps(asdict(heat), ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / RESULT)
+    """Keep it in `folder`."""
+    write_text_atomic(folder / RESULT, json.dumps(asdict(heat), ensure_ascii=False) + "\n")
 
 
 def read_heat(folder: Path) -> Heat | None:

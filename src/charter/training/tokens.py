@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from charter.core.errors import TrainingError
-from charter.training.job import write_whole
+from charter.core.files import write_text_atomic
 from charter.training.launch import child_environment
 from charter.training.process import follow
 from charter.training.token_rewards import RESULT, Heat, read_heat
@@ -97,7 +97,7 @@ def look(request: Request, folder: Path) -> Heat:
         return known
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)
-    write_whole(folder / REQUEST, json.dumps(asdict(request)))
+    write_text_atomic(folder / REQUEST, json.dumps(asdict(request)))
     by_hand = [sys.executable, "-P", "-m", "charter.training.token_worker", str((folder / REQUEST).resolve())]
     log = folder / LOG
     log.write_text(f"$ {shlex.join(by_hand)}\n", encoding="utf-8")

@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from charter.training.job import Job, write_whole
+from charter.core.files import write_text_atomic
+from charter.training.job import Job
 
 DATABASE = "mlflow.db"
 _RUN = "mlflow-run"
@@ -64,4 +65,4 @@ class SameRun(TrainerCallback):  # type: ignore[misc]  # transformers is seen as
         import mlflow
 
         if (run := mlflow.active_run()) is not None:  # in the process that reports
-            write_whole(self._out / _RUN, run.info.run_id)
+            write_text_atomic(self._out / _RUN, run.info.run_id)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from charter.config import Sft
 from charter.core.errors import CharterError, TrainingError
+from charter.core.files import write_text_atomic
 from charter.data.schema import FAILURES
 from charter.inference.session import drive
 from charter.training.child import die_with_parent
@@ -33,7 +34,6 @@ from charter.training.job import (
     read_done,
     read_job,
     write_done,
-    write_whole,
 )
 from charter.training.mix import over_share
 from charter.training.process import PARENT, is_first
@@ -62,7 +62,7 @@ def main(config: Path) -> int:
         run(job)
     except CharterError as error:
         if is_first():
-            write_whole(job.out / FAILURE, json.dumps({"message": str(error)}))
+            write_text_atomic(job.out / FAILURE, json.dumps({"message": str(error)}))
         log.error("%s", error)
         return 2
     return 0

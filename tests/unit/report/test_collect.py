@@ -233,7 +233,7 @@ def test_all_files_are_written(run_folder: Path) -> None:
     assert json.loads((run_folder / "report.json").read_text())["command"] == "make demo"
     assert (run_folder / "MODEL_CARD.md").read_text().startswith("---\n")
     assert (run_folder / "DATASET_CARD.md").read_text().startswith("---\n")
-    assert not list(run_folder.glob(".*.partial"))
+    assert not list(run_folder.glob(".*.unfinished"))
 
 
 def test_an_unfinished_run_has_a_report(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A store's completions as a table, for other tools."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from charter.core.errors import StoreError
+from charter.core.files import atomic_path
 from charter.data.shards import write_rows
 from charter.inference.completion import Completion
 from charter.inference.store.database import Database
@@ -80,16 +80,10 @@ def _rows(database: Database, choice: Choice | None, damaged: list[str]) -> Iter
 
 
 def _write_lines(out: Path, rows: Iterator[dict[str, Any]]) -> int:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
     count = 0
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            for row in rows:
-                row["created"] = row["created"] and row["created"].isoformat()
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-        os.replace(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_path(out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        for row in rows:
+            row["created"] = row["created"] and row["created"].isoformat()
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
     return count

@@ -5,13 +5,12 @@ verdict rests on, laid out as in the run's folder.
 """
 
 import getpass
-import os
 import shutil
 import time
 from pathlib import Path
 
 from charter.core.errors import RegistryError
-from charter.core.files import sync, sync_tree
+from charter.core.files import atomic_folder, sync
 from charter.evaluation.gate import Verdict
 from charter.inference.identity import identity_files, model_identity
 from charter.runs.folder import locked
@@ -132,24 +131,22 @@ def _copy(run: Path, to: Path, sealed: Sealed) -> None:
                 f"{', '.join(changed)}. Move that folder away, then promote the run again."
             )
         return
-    unfinished = to.with_name(f".{to.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    # A promotion that was killed left a large folder. No other is at work now: the caller holds the registry's lock.
+    for leftover in to.parent.glob(f".{to.name}.*unfinished"):
+        shutil.rmtree(leftover, ignore_errors=True)
     kept = [run / name for name in (*sealed.manifest["files"], "manifest.json", *CARDS)]
-    for source in [*kept, *identity_files(run / sealed.model)]:
-        if source.is_file():
-            target = unfinished / source.relative_to(run)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    if model_identity(unfinished / sealed.model) != sealed.manifest["models"][sealed.model]:
-        shutil.rmtree(unfinished)
-        raise RegistryError(
-            f"run '{run}': the copy of its model '{sealed.model}' is not the same. End what writes to it, then "
-            "promote it again."
-        )
-    sync_tree(unfinished)
-    os.replace(unfinished, to)
-    sync(to.parent)
-    sync(to.parent.parent)
+    with atomic_folder(to) as unfinished:
+        for source in [*kept, *identity_files(run / sealed.model)]:
+            if source.is_file():
+                target = unfinished / source.relative_to(run)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+        if model_identity(unfinished / sealed.model) != sealed.manifest["models"][sealed.model]:
+            raise RegistryError(
+                f"run '{run}': the copy of its model '{sealed.model}' is not the same. End what writes to it, then "
+                "promote it again."
+            )
+    sync(to.parent.parent)  # the first promotion made to.parent
 
 
 def _changed(copy: Path, sealed: Sealed) -> list[str]:

@@ -4,8 +4,6 @@ The file is replaced whole, under a lock: readers need none, and of two who prom
 """
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter.core.errors import RegistryError
-from charter.core.files import sync
+from charter.core.files import locked, write_text_atomic
 
 FILE = "accepted.json"
 ACCEPTED, FORCED = "accepted", "forced"
@@ -125,19 +123,13 @@ def standing_model(registry: Registry, run: AcceptedRun) -> Path:
 @contextlib.contextmanager
 def changing(outputs: Path) -> Iterator[Registry]:
     """The registry, for one who will add to it: others who would wait until the block ends."""
-    with (outputs / f".{FILE}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(outputs / f".{FILE}.lock"):
         yield read_registry(outputs)
 
 
 def add_event(registry: Registry, event: Event) -> Registry:
     """Write the registry with one more event, durable when this returns; only within `changing`."""
     after = replace(registry, history=(*registry.history, event))
-    path, partial = after.outputs / FILE, after.outputs / f".{FILE}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(_File(accepted=after.accepted, history=after.history).model_dump_json(indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(after.outputs)
+    content = _File(accepted=after.accepted, history=after.history).model_dump_json(indent=1)
+    write_text_atomic(after.outputs / FILE, content + "\n")
     return after

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charter.core.errors import ConfigError
+from charter.core.files import write_text_atomic
 from charter.core.text import plain
 from charter.report.marks import side_by_side
 from charter.views.preview.rows import Preview
@@ -62,11 +62,8 @@ def write_page(path: Path, html: str) -> None:
     Raises:
         ConfigError: it cannot be written there.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(html, encoding="utf-8")
-        os.replace(partial, path)
+        write_text_atomic(path, html)
     except OSError as error:
         raise ConfigError(f"--html '{path}': cannot be written: {error.strerror}. Name another file.") from error
 

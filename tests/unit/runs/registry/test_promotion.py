@@ -263,7 +263,7 @@ def test_runs_accepted_at_once_are_all_written_down(tmp_path: Path) -> None:
     registry = read_registry(tmp_path)
     assert {event.by for event in registry.history} == {folder.name for folder in folders}
     assert len(registry.history) == len({run.id for run in registry.standing}) == 8
-    assert not list(tmp_path.glob("**/*.unfinished")) and not list(tmp_path.glob(".*.partial"))
+    assert not list(tmp_path.glob("**/.*.unfinished"))
 
 
 def test_a_registry_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
@@ -311,11 +311,11 @@ def test_what_is_accepted_is_on_the_disk_before_it_is_written_down(
     folder = make_judged_run(tmp_path)
     monkeypatch.setattr(os, "fsync", told)
     accepted = promote(folder, "Ada")
-    copying = tmp_path / "accepted" / f".{accepted.id}.unfinished"
+    copying = tmp_path / "accepted" / f".{accepted.id}.{os.getpid()}.unfinished"
     order = [copying / "dpo" / "model.safetensors", copying / "dpo", copying, tmp_path / "accepted", tmp_path]
     places = [synced.index(path) for path in order]
     assert places == sorted(places)
-    written = synced.index(tmp_path / ".accepted.json.partial")
+    written = synced.index(tmp_path / f".accepted.json.{os.getpid()}.unfinished")
     assert written > places[-1] and synced[written + 1 :] == [tmp_path]
 
 
