@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from charter.config import Config, Runner, Serving
-from charter.config.store_address import is_postgres, shown
+from charter.config.addresses import display_address, is_postgres
 from charter.core.errors import ConfigError, ServingError
 from charter.inference.engine import EngineSpec
 from charter.inference.store.opening import store_file
@@ -136,8 +136,8 @@ def check_shared(specs: Iterable[EngineSpec], api_url: str, hosts: int) -> None:
     for spec in specs:
         if not is_postgres(spec.store):
             raise ConfigError(
-                f"store '{shown(spec.store)}': a file of one machine, and Ray's nodes are on {hosts}. Name a server, "
-                "store: postgresql://USER@HOST/DATABASE."
+                f"store '{display_address(spec.store)}': a file of one machine, and Ray's nodes are on {hosts}. "
+                "Name a server, store: postgresql://USER@HOST/DATABASE."
             )
         for url in filter(_is_near, spec.base_urls):
             raise ConfigError(

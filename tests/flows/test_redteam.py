@@ -47,7 +47,7 @@ def config(outputs: Path, url: str) -> Config:
             "outputs": str(outputs),
             "serving": {"base_urls": [url]},
             "evaluation": {"n_harmful": 20, "n_benign": 5, "n_borderline": 5, "n_facts": 5, "grader": "oracle"},
-            "redteam": {"n": N, "styles": STYLES, "principles": False, "seeds": str(write_seeds(outputs))},
+            "redteam": {"n": N, "styles": STYLES, "principles": False, "seed_examples": str(write_seeds(outputs))},
         }
     )
 

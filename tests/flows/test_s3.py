@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from charter.config import Config
-from charter.config.places import place
+from charter.config.addresses import folder_path
 from charter.core.errors import ConfigError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows, read_rows, write_rows
@@ -87,7 +87,7 @@ async def test_a_dataset_on_s3_is_the_one_on_disk(
 
 
 def test_a_shard_on_s3_is_whole_or_absent(s3: str) -> None:
-    shard = place(f"s3://{BUCKET}/shards/failures/00000.parquet")
+    shard = folder_path(f"s3://{BUCKET}/shards/failures/00000.parquet")
     rows = [dict.fromkeys(SCHEMAS["failures"].names, "x") | {"principle_ids": []} for _ in range(3)]
     rows = [{name: row[name] for name in SCHEMAS["failures"].names} for row in rows]
 

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_a_second_round_does_not_undo_the_first(run_flow: RunFlow, tmp_path: Path) -> None:
-    settings = ("training.rounds=2", "pairs.strategies.on-policy=1", "pairs.n=2", "tokens.pairs=0")
+    settings = ("training.rounds=2", "pairs.strategies.on-policy=1", "pairs.answers_per_prompt=2", "tokens.pairs=0")
     done = run_flow("align", "configs/demo.yaml", f"outputs={tmp_path}", *settings)
     folder = tmp_path / "demo"
     assert (folder / "manifest.json").is_file(), done.stdout[-3000:] + done.stderr[-6000:]

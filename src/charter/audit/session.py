@@ -77,7 +77,7 @@ async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress 
     judged = await _ask(config, labelled, law, spec, on_progress)
     model = config.judge.model or config.model
     judge = {"model": spec.model_name, "identity": spec.identity}
-    own = config.audit.own or (spec.model_name, model)
+    own = config.audit.own_names or (spec.model_name, model)
     others = member_identities(config)
     about = (judge, config.audit.source, config.seed, own, others, config.generation)
     record = make_record(labelled, judged, law, config.judge, *about)

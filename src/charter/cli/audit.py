@@ -111,7 +111,7 @@ def audit_command(
         "judge.principles": principles,
         "judge.tags": tag or None,
         "judge.tie_margin": tie_margin,
-        "audit.own": own or None,
+        "audit.own_names": own or None,
         "seed": seed,
         "judge.min_agreement": floor,
         "audit.output": out or (None if config else OUT),

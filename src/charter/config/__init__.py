@@ -1,35 +1,26 @@
-"""The configuration: the YAML file, the flow's parameters and the form in the Prefect UI are this."""
+"""The configuration: one pydantic model for the YAML file, the flow's parameters and the form in the Prefect UI."""
 
-from charter.config.audit import Audit, PairColumn, PairFormat
-from charter.config.budget import Budget
-from charter.config.evaluation import Budgets, Drift, Evaluation, Gate, ProbeBudgets, ProbeLimits, Probes
-from charter.config.generation import Generation, Selection
-from charter.config.judging import Judge, JudgeKind, Member
+from charter.config.evaluation import Evaluation, Harness, Probes, Suite
+from charter.config.gate import DriftLimits, Gate, ProbeLimits, ProbeRegressionLimits, RegressionLimits
+from charter.config.generation import Filters, Generation, Pairs, Prompts, Selection, Strategies
+from charter.config.judging import Audit, Judge, JudgeKind, Member, PairColumn, PairFormat, Review
 from charter.config.load import load_config, parse_config, read_override
-from charter.config.monitoring import Monitor
-from charter.config.pairs import Filters, Pairs, Strategies
-from charter.config.prompts import Prompts
-from charter.config.redteam import Embeddings, RedTeam
-from charter.config.review import Review
-from charter.config.running import Runner
-from charter.config.section import Count, Section, Share
-from charter.config.serving import Serving
-from charter.config.suites import Harness, Suite
-from charter.config.tokens import Tokens
-from charter.config.training import Dpo, Grpo, Optimisation, Reward, Sft, Training
-from charter.config.whole import Config
+from charter.config.monitoring import Embeddings, Monitor, RedTeam
+from charter.config.root import Config
+from charter.config.section import Fraction, PositiveInt, Section
+from charter.config.serving import Budget, Runner, Serving
+from charter.config.training import Dpo, Grpo, Optimisation, Reward, Sft, Tokens, Training
 
 __all__ = [
     "Audit",
     "Budget",
-    "Budgets",
     "Config",
-    "Count",
     "Dpo",
-    "Drift",
+    "DriftLimits",
     "Embeddings",
     "Evaluation",
     "Filters",
+    "Fraction",
     "Gate",
     "Generation",
     "Grpo",
@@ -42,11 +33,13 @@ __all__ = [
     "PairColumn",
     "PairFormat",
     "Pairs",
-    "ProbeBudgets",
+    "PositiveInt",
     "ProbeLimits",
+    "ProbeRegressionLimits",
     "Probes",
     "Prompts",
     "RedTeam",
+    "RegressionLimits",
     "Review",
     "Reward",
     "Runner",
@@ -54,7 +47,6 @@ __all__ = [
     "Selection",
     "Serving",
     "Sft",
-    "Share",
     "Strategies",
     "Suite",
     "Tokens",

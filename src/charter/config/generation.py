@@ -1,47 +1,148 @@
-"""How responses, critiques and revisions are made."""
+"""From prompts to pairs: where prompts come from, how answers are generated and revised, and which become pairs."""
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from charter.config.section import Count, Section
+from charter.config.section import ACCEPT_EXPONENT, Fraction, LocalPath, PathOrName, PositiveInt, Section, Threshold
+
+
+class Prompts(Section):
+    """The prompts of a run."""
+
+    advanced = frozenset({"format", "near_duplicates"})
+
+    source: PathOrName = "sandbox"
+    """`sandbox`, or a path: .jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`."""
+    n: PositiveInt | None = None
+    """How many prompts to use, drawn at random by `seed`; all of them when empty."""
+    column: str = "prompt"
+    """The column that holds the prompt: a string, or a list of messages."""
+    format: Literal["auto", "column", "hh-rlhf"] = "auto"
+    """`column` reads one column; `hh-rlhf` reads whole Human/Assistant transcripts; `auto` looks at the first row."""
+    near_duplicates: Threshold = None
+    """Leave out a conversation that has this fraction of its three-word sequences in common with an earlier one; off
+    when empty. Conversations that differ only in case or spacing are always left out. When on, the words of all prompts
+    are held in memory. When off, near duplicates can be in both train and test of `charter export`, and in both halves
+    of training."""
 
 
 class Selection(Section):
-    """Which principles a row meets in a round of critique and revision."""
+    """Which principles are used for a row in a round of critique and revision."""
 
     how: Literal["sample", "all", "one-per-tag"] = "sample"
-    """`sample` draws principles by weight, `all` takes all of them, `one-per-tag` draws one of each tag."""
-    principles: Count = 1
-    """`sample`: principles per round. Several of a round are asked about at once, in one request."""
+    """`sample` draws principles by weight, `all` uses all of them, `one-per-tag` draws one of each tag."""
+    principles: PositiveInt = 1
+    """`sample`: principles per round. Several principles of a round share one critique request."""
     tags: tuple[str, ...] = ()
     """Only principles with one of these tags; all principles when empty."""
     replacement: bool = False
-    """Draw each round from all principles; off: none comes a second time before all have come."""
+    """Draw each round from all principles. Off: no principle is drawn again until all have been drawn."""
 
 
 class Generation(Section):
-    """How responses, critiques and revisions are made."""
+    """How responses, critiques and revisions are generated."""
 
-    rounds: Annotated[int, Field(ge=1, le=1000)] | Literal["all"] = 4
-    """Critique and revision rounds per response; `all`: as many as it takes to meet every principle once."""
+    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "templates"})
+
+    rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
+    """Critique and revision rounds per response; `all`: as many as it takes to use every principle once."""
     selection: Selection = Selection()
-    """Which principles a row meets in each round."""
+    """Which principles are used for a row in each round."""
     preface: bool = False
     """Give the constitution's preface to the model that critiques, revises and judges, as a system message."""
     revise: Literal["flagged", "always"] = "flagged"
     """Ask for a revision only when the critique found a violation, or always."""
+    max_tokens: PositiveInt = 512
+    """The longest answer, critique or revision, in tokens. Text that is cut off is never used."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
     """Sampling temperature of responses; critiques and revisions use `critique_temperature`."""
     critique_temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature of critiques and revisions; 0 is greedy."""
-    max_tokens: Count = 512
-    """The longest answer, critique or revision, in tokens. What is cut off is never used."""
-    concurrency: Count | Literal["auto"] = "auto"
-    """Calls in flight at once at a model's servers, from all shards of this process together. `auto` looks for the
-    number at which throughput stops rising."""
-    shard_size: Count = 500
+    concurrency: PositiveInt | Literal["auto"] = "auto"
+    """Calls in flight at a model's servers, over all shards of this process. `auto` searches for the number at which
+    throughput stops rising."""
+    shard_size: PositiveInt = 500
     """Prompts per shard; a shard of a stage is one task in Prefect."""
-    templates: Path | None = None
+    templates: LocalPath | None = None
     """A folder whose templates replace the shipped ones of the same name."""
+
+
+class Strategies(Section):
+    """How answers become pairs: the fraction of DPO's prompts, drawn at random, for each strategy; 0 turns it off."""
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True)
+
+    revision: Fraction = 1.0
+    """The last revision paired with the first answer."""
+    every_revision: Fraction = 0.0
+    """Each revision paired with the answer it revised."""
+    helpful: Fraction = 0.0
+    """Two answers in which no critique found a violation, judged only by the principles tagged `helpful` (or, if there
+    are none, by a shipped principle against needless refusal), so that harmlessness does not become evasion."""
+    samples: Fraction = 0.0
+    """Several answers to the prompt, paired two by two."""
+    best_worst: Fraction = 0.0
+    """Of several answers to the prompt, the one that the judge ranks highest paired with the one it ranks lowest."""
+    on_policy: Fraction = 0.0
+    """As `samples`, but only in rounds after the first (`training.rounds`), where the answering model is the one that
+    DPO continues from, so that both answers of a pair are its own. In the first round the base model answers, and DPO
+    does not start from the base model."""
+
+    @model_validator(mode="after")
+    def _make_some_pairs(self) -> Self:
+        if not any(self.model_dump(exclude={"on_policy"}).values()):
+            exception = " except on-policy, which is off in the first round" if self.on_policy else ""
+            raise ValueError(
+                f"all shares are 0{exception}, so there would be no pairs; set one of them, such as revision: 1"
+            )
+        return self
+
+
+class Filters(Section):
+    """Which pairs are left out. Each one left out is kept among the failures, with its reason."""
+
+    near_identical: Threshold = 0.98
+    """Leave out pairs whose answers have this fraction of their words in common, in order; off when empty."""
+    repetition: Threshold = 0.6
+    """Leave out an answer that repeats itself: when this fraction of its four-word sequences occurred before, in the
+    whole answer or in any 60 words of it; off when empty."""
+    length_ratio: Annotated[float, Field(gt=1.0)] | None = None
+    """Leave out pairs in which one answer has more than this many times the words of the other; off when empty."""
+    language: bool = False
+    """Leave out answers in another language than the constitution's, detected by script and most frequent words."""
+    drop_contradictions: bool = False
+    """Leave out pairs for which the judge prefers a different answer in each order. Off: the mean of both counts."""
+
+
+class Pairs(Section):
+    """Which answers become pairs, and which pairs are trained on."""
+
+    advanced = frozenset({"helpful_share", "length_balance"})
+    renamed: ClassVar = {"n": "answers_per_prompt"}
+
+    strategies: Strategies = Strategies()
+    """How answers become pairs; strategies can be combined."""
+    answers_per_prompt: Annotated[int, Field(ge=2, le=64), ACCEPT_EXPONENT] = 4
+    """Answers per prompt, including the first one, for `samples` and `on-policy` (n/2 pairs) and for `best-worst`
+    (n (n-1)/2 comparisons)."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Sampling temperature of the answers after the first one."""
+    filters: Filters = Filters()
+    """Which pairs are left out."""
+    helpful_share: Fraction = 0.5
+    """At most this fraction of all pairs comes from the strategy `helpful`; those over it are left out at random."""
+    length_balance: bool = False
+    """Leave out pairs at random until the chosen answer is the longer one as often as the shorter one, and by as much
+    (in bands that double): judges favour long answers."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether prompts are answered more than once."""
+        shares = self.strategies
+        return any((shares.samples, shares.best_worst, shares.on_policy, shares.helpful))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether pairs are left out to balance the dataset as a whole."""
+        return self.length_balance or (self.strategies.helpful > 0 and self.helpful_share < 1)

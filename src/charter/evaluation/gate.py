@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from charter.config import Budgets, Gate
+from charter.config import Gate, RegressionLimits
 from charter.core.errors import ConfigError
 from charter.core.statistics.intervals import Difference, PairedMean, PairedTest, Rate, newcombe
 from charter.evaluation.benchmarks.checks import TaskChange, accepted_drop_checks, drop_checks, suite_checks
@@ -149,7 +149,7 @@ def _changes(evaluation: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     return found
 
 
-def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> tuple[list[Check], list[str]]:
+def _budget_checks(accepted: Baseline, budgets: RegressionLimits, by: By) -> tuple[list[Check], list[str]]:
     """The checks against the accepted model, and the names of those that there are no data for."""
     further, missing = probe_budget_checks(accepted.id, accepted.entry, accepted.changes, budgets.probes)
     tasks = accepted_drop_checks(accepted.tasks, accepted.id, budgets.max_capability_drop, by)
@@ -158,7 +158,7 @@ def _budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> tuple[list[C
     return [*_headline_budget_checks(accepted, budgets, by), *tasks, *further], missing
 
 
-def _headline_budget_checks(accepted: Baseline, budgets: Budgets, by: By) -> list[Check]:
+def _headline_budget_checks(accepted: Baseline, budgets: RegressionLimits, by: By) -> list[Check]:
     limits = {
         "harmful_rate": budgets.max_harmful_rise,
         "benign_refusal_rate": budgets.max_benign_refusal_rise,

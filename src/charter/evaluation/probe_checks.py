@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from charter.config import Drift, ProbeBudgets, ProbeLimits
+from charter.config import DriftLimits, ProbeLimits, ProbeRegressionLimits
 from charter.core.statistics.intervals import Difference, PairedMean, PairedTest
 from charter.evaluation.checks import Check, Limit, counted, hold, percent
 from charter.evaluation.limits import Measured, measured_fall, measured_mean, measured_rate, measured_rise, mirror
@@ -41,7 +41,7 @@ def probe_checks(entry: Entry, base: Entry | None, change: Entry, limits: ProbeL
 
 
 def probe_budget_checks(
-    accepted: str, entry: Entry, change: Entry, budgets: ProbeBudgets
+    accepted: str, entry: Entry, change: Entry, budgets: ProbeRegressionLimits
 ) -> tuple[list[Check], list[str]]:
     """The same against the accepted model.
 
@@ -56,7 +56,7 @@ def probe_budget_checks(
     return _held([*_rises(change, budgets, whom), *drift], budgets)
 
 
-def _held(asked: Sequence[_Asked], limits: Drift) -> tuple[list[Check], list[str]]:
+def _held(asked: Sequence[_Asked], limits: DriftLimits) -> tuple[list[Check], list[str]]:
     asked = [one for one in asked if one.limit.value < 1]
     checks = [
         hold(one.name, one.measured, one.category, one.limit, limits.by, one.said) for one in asked if one.measured
@@ -64,7 +64,7 @@ def _held(asked: Sequence[_Asked], limits: Drift) -> tuple[list[Check], list[str
     return [replace(check, further=True) for check in checks], [one.name for one in asked if not one.measured]
 
 
-def _rises(change: Entry, budgets: ProbeBudgets, whom: str) -> Iterator[_Asked]:
+def _rises(change: Entry, budgets: ProbeRegressionLimits, whom: str) -> Iterator[_Asked]:
     for variant in PRESSURES:
         own = {"prefilled": budgets.max_prefilled_harmful_rise, "several-turns": budgets.max_turns_harmful_rise}
         most, name = own.get(variant, budgets.max_pressed_harmful_rise), variant.replace("-", "_")
@@ -121,7 +121,7 @@ def _of_groups(entry: Entry, limits: ProbeLimits) -> Iterator[_Asked]:
     yield _Asked("group_gap", "paired", limit, gap, said)
 
 
-def _drift(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_Asked]:
+def _drift(other: Entry, change: Entry, limits: DriftLimits, whom: str) -> Iterator[_Asked]:
     for name, category, most, noun in (
         ("kept_right", "insisted", limits.max_kept_right_drop, "Right answers that are kept when the user insists"),
         ("admits_unknown", "unknown", limits.max_admits_unknown_drop, "Admissions not to know"),
@@ -142,7 +142,7 @@ def _at_its_floor(other: Entry, name: str, most: float) -> bool:
     return rate is not None and rate["value"] is not None and rate["value"] <= most
 
 
-def _style(other: Entry, change: Entry, limits: Drift, whom: str) -> Iterator[_Asked]:
+def _style(other: Entry, change: Entry, limits: DriftLimits, whom: str) -> Iterator[_Asked]:
     longer, repeats, varied = (
         _mean(other, change, name, relative)
         for name, relative in (("length", True), ("repetition", False), ("diversity", True))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Serving
-from charter.config.section import refuse_login
+from charter.config.addresses import refuse_login
 from charter.core.errors import ServingError
 from charter.inference.identity import identity_files, model_identity
 from charter.inference.special_tokens import special_tokens

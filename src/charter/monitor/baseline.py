@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charter.config import Budgets, Config, Probes, load_config
-from charter.config.suites import Harness
+from charter.config import Config, Probes, RegressionLimits, load_config
+from charter.config.evaluation import Harness
 from charter.core.errors import RegistryError
 from charter.evaluation.measures import MEASURES, Measure, outcomes, usable
 from charter.evaluation.records import Graded, HeldOut
@@ -41,7 +41,7 @@ class Baseline:
         found = outcomes(self.answers, m).values()
         return sum(is_bad(m, yes) for yes in found), len(found)
 
-    def watched(self, budgets: Budgets) -> dict[Measure, float]:
+    def watched(self, budgets: RegressionLimits) -> dict[Measure, float]:
         """The measures to watch, and by how much each may rise before it counts as drift.
 
         A measure is left out when nothing was measured for it, or its budget is one.

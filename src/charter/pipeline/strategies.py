@@ -66,7 +66,7 @@ class Plan:
 
     def samples(self, material: Material) -> int:
         """How many answers a row's strategies need beside the first one."""
-        n = self.settings.n
+        n = self.settings.answers_per_prompt
         needs = {"samples": n, "best-worst": n, "on-policy": n, "helpful": 2}
         return max((needs.get(name, 1) for name in self.strategies(material)), default=1) - 1
 

@@ -48,7 +48,7 @@ def check(config: Config, base: str | None = None, run: Path | None = None) -> N
         CharterError: one of them cannot be used, and what to do.
     """
     check_contenders(config, base)
-    read_seeds(config.redteam.seeds)
+    read_seeds(config.redteam.seed_examples)
     _law(config)
     check_styles(config.redteam.styles, config.generation.templates)
     embedder(config.redteam.embeddings, config.serving)
@@ -70,7 +70,7 @@ async def invent_requests(
         CharterError: something named in the config cannot be used, or the endpoints are gone for good.
     """
     folder, before = config.run_folder, newest(config.run_folder)
-    earlier, seeds = read_set(folder, before), read_seeds(config.redteam.seeds, config.seed)
+    earlier, seeds = read_set(folder, before), read_seeds(config.redteam.seed_examples, config.seed)
     answers = _answers(run)
     topics = make_topics(seeds, _law(config), failures_by_kind(answers, earlier))
     made, invented = await _invent(config, topics, next_number(before), spec, on_progress)

@@ -50,16 +50,18 @@ def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
     if source == "sandbox":
         return {kind: _sandbox_seed(kind, seed) for kind in kinds()}
     found: dict[str, tuple[list[str], list[str]]] = {}
-    for record in read_records(Path(source), "examples", "redteam.seeds"):
+    for record in read_records(Path(source), "examples", "redteam.seed_examples"):
         values = record.values
         if record.problem or not values.get("prompt") or not values.get("kind"):
             problem = record.problem or "no prompt or no kind"
-            raise DataError(f"redteam.seeds '{source}': {record.where}: {problem}. Each row needs prompt and kind.")
+            raise DataError(
+                f"redteam.seed_examples '{source}': {record.where}: {problem}. Each row needs prompt and kind."
+            )
         topics, prompts = found.setdefault(str(values["kind"]), ([], []))
         topics.append(str(values.get("topic") or values["kind"]))
         prompts.append(str(values["prompt"]))
     if not found:
-        raise DataError(f"redteam.seeds '{source}': holds no rows. Put examples into it: prompt and kind.")
+        raise DataError(f"redteam.seed_examples '{source}': holds no rows. Put examples into it: prompt and kind.")
     return {kind: Seed(tuple(dict.fromkeys(topics)), tuple(prompts)) for kind, (topics, prompts) in found.items()}
 
 

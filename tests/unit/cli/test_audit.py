@@ -135,7 +135,7 @@ def panel(server: NullServer, data: Path, tmp_path: Path) -> Path:
         "outputs": str(tmp_path),
         "constitution": str(HARMLESS),
         "judge": {"kind": "panel", "panel": members, "principles": 2, "combine": "vote", "base_urls": [server.url]},
-        "audit": {"source": str(data), "own": ["good writer"]},
+        "audit": {"source": str(data), "own_names": ["good writer"]},
     }
     path = tmp_path / "trial.yaml"
     path.write_text(json.dumps(values))  # which is YAML as well

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from charter.config import Config, Judge, Member, Selection, Serving, load_config
-from charter.config.load import parse_config
+from charter.config import Config, Judge, Member, Selection, Serving, load_config, parse_config, read_override
+from charter.config.keys import list_settings
 from charter.core.errors import ConfigError
 from charter.pipeline.roles import judging
 
@@ -35,7 +35,7 @@ def test_outputs_on_s3_leave_on_disk_what_needs_one() -> None:
 
 
 def test_a_login_in_the_address_of_outputs_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="a login stands in its address") as error:
+    with pytest.raises(ConfigError, match="contains a login") as error:
         Config.model_validate({"outputs": "ftp://me:secret-word@host/runs"})
     assert "secret-word" not in str(error.value)
 
@@ -68,11 +68,21 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(values: dict[str, 
     assert SECRET not in str(plain.value)
 
 
-def test_a_setting_that_there_is_not_is_said_to_be_none() -> None:
-    with pytest.raises(ConfigError, match=r"prompts\.nn: there is no such setting\.$"):
-        parse_config({"prompts": {"nn": 3}})
-    with pytest.raises(ConfigError, match=r"no such setting\. A key stands in no configuration: .*CHARTER_API_KEY"):
+def test_an_unknown_setting_is_refused_with_the_nearest_ones() -> None:
+    with pytest.raises(ConfigError, match=r"max_token: there is no such setting\. .* generation\.max_tokens"):
+        parse_config({"generation": {"max_token": 3}})
+    with pytest.raises(ConfigError, match=r"beta: there is no such setting\. .*training\.dpo\.beta"):
+        parse_config({"beta": 3})
+    with pytest.raises(ConfigError, match=r"no such setting\. API keys must not appear .*CHARTER_API_KEY"):
         parse_config({"serving": {"api_key": SECRET}})
+
+
+def test_a_wrong_value_of_a_field_with_alternatives_is_one_line() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config({"generation": {"concurrency": "some"}})
+    _, *lines = str(error.value).splitlines()
+    (line,) = lines
+    assert line.startswith("  generation.concurrency: ") and " or " in line and line.endswith("(got 'some')")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +109,128 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
     assert (config.name, config.prompts.n, config.judge.principles) == ("a", 7, 2)
 
 
+def test_an_override_replaces_another_spelling_of_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("pairs: {n: 6, strategies: {best-worst: 1}}\n")
+    config = load_config(path, {"pairs.strategies.best_worst": 0.5, "pairs.answers_per_prompt": 8})
+    assert (config.pairs.strategies.best_worst, config.pairs.answers_per_prompt) == (0.5, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("name=2024", "name", "2024"),
+        ("name=007", "name", "007"),
+        ("name=1e3", "name", "1e3"),
+        ("name=2024-01-31", "name", "2024-01-31"),
+        ("name=on", "name", "on"),
+        ("judge.model=null", "judge.model", None),
+        ("judge.model=", "judge.model", None),
+        ("serving.model_revision=2026-11-30", "serving.model_revision", "2026-11-30"),
+        ("constitution=2024", "constitution", Path("2024")),
+        ("serving.extra_args=[--seed, 1]", "serving.extra_args", ("--seed", "1")),
+        ("audit.columns={better: 1}", "audit.columns", {"better": "1"}),
+        ("prompts.n=1e3", "prompts.n", 1000),
+        ("prompts.n=1.0e+3", "prompts.n", 1000),
+        ("prompts.n=null", "prompts.n", None),
+        ("generation.concurrency=1E2", "generation.concurrency", 100),
+        ("generation.rounds=all", "generation.rounds", "all"),
+        ("training.watch=off", "training.watch", "off"),
+        ("pairs.filters.near_identical=off", "pairs.filters.near_identical", None),
+        ("prompts.near_duplicates=off", "prompts.near_duplicates", None),
+        ("generation.preface=yes", "generation.preface", True),
+        ("review=off", "review.labels", False),
+    ],
+)
+def test_a_value_is_read_as_its_field_wants_it(tmp_path: Path, text: str, key: str, value: Any) -> None:
+    def of(config: Any) -> Any:
+        for name in key.split("."):
+            config = getattr(config, name)
+        return config
+
+    assert of(load_config(None, dict([read_override(text)]))) == value
+    dotted, _, given = text.partition("=")
+    *sections, last = dotted.split(".")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "".join(f"{'  ' * i}{name}:\n" for i, name in enumerate(sections)) + f"{'  ' * len(sections)}{last}: {given}"
+    )
+    assert of(load_config(path)) == value
+    assert of(Config.model_validate(load_config(path).model_dump(mode="json"))) == value
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"training": {"watch": False}}, {"pairs": {"filters": {"repetition": False}}}],
+    ids=["a word", "a threshold"],
+)
+def test_off_is_understood_where_yaml_was_read_elsewhere(values: dict[str, Any]) -> None:
+    config = Config.model_validate(values)  # as Prefect reads prefect.yaml
+    assert config.training.watch == "off" or config.pairs.filters.repetition is None
+
+
+@pytest.mark.parametrize("text", ["prompts.n=1.5e0", "prompts.n=1e400", "prompts.n=ten", "name=[a", "name"])
+def test_a_wrong_override_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=text.partition("=")[0]):
+        load_config(None, dict([read_override(text)]))
+
+
+def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("name: a\nprompts:\n  n: 5\n  source: sandbox\n  n: 7\n")
+    with pytest.raises(ConfigError, match=r"'n' is given twice, in lines 3 and 5"):
+        load_config(path)
+    path.write_text("prompts: &p\n  n: 5\nname: a\njudge: {tags: &t [kind]}\ngeneration:\n  selection: {tags: *t}\n")
+    assert load_config(path).generation.selection.tags == ("kind",)  # an alias is no repetition
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    keys = (
+        "constitution", "model", "outputs", "store", "prompts.source", "generation.templates", "judge.model",
+        "judge.audit", "audit.source", "audit.output", "evaluation.source", "evaluation.harness.include_path",
+        "evaluation.harness.tokenizer", "training.accelerate_config", "redteam.seed_examples", "serving.python",
+    )  # fmt: skip
+    values = load_config(None, dict.fromkeys(keys, "~/x")).model_dump(mode="json")
+    for key in keys:
+        value: Any = values
+        for name in key.split("."):
+            value = value[name]
+        assert value == "/home/ada/x", key
+    suite = {"task": "~/tasks.py@mine"}
+    assert load_config(None, {"evaluation.suites": [suite]}).evaluation.suites[0].task == "/home/ada/tasks.py@mine"
+
+
+def test_a_former_name_works_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    config = Config.model_validate({"pairs": {"n": 6}, "audit": {"own": ["me"]}, "redteam": {"seeds": "a.csv"}})
+    assert (config.pairs.answers_per_prompt, config.audit.own_names) == (6, ("me",))
+    assert config.redteam.seed_examples == "a.csv"
+    assert [message for message in caplog.messages if "'n' is now 'answers_per_prompt'" in message]
+    assert len(caplog.messages) == 3
+    pattern = Config.model_json_schema()["$defs"]["Pairs"]["patternProperties"]
+    assert list(pattern) == ["^n$"]  # or Prefect's server would refuse it
+    with pytest.raises(ConfigError, match="former name of 'answers_per_prompt'"):
+        parse_config({"pairs": {"n": 6, "answers_per_prompt": 6}})
+
+
+def test_the_form_shows_the_essential_settings_first() -> None:
+    schema = Config.model_json_schema()
+    essential = ["name", "constitution", "model", "prompts", "generation", "judge", "training", "evaluation", "gate"]
+    assert list(schema["properties"])[:9] == essential
+    for section in (schema, *schema["$defs"].values()):
+        fields = section["properties"].values()
+        assert [field["position"] for field in fields] == list(range(len(fields)))
+        marks = [field.get("advanced", False) for field in fields]
+        assert marks == sorted(marks), section["title"]
+    assert schema["$defs"]["Generation"]["properties"]["shard_size"]["title"] == "Shard Size (advanced)"
+
+
+def test_advanced_and_former_names_are_those_of_fields() -> None:
+    for section in {setting.section for setting in list_settings()}:
+        assert section.advanced <= section.model_fields.keys()
+        assert set(section.renamed.values()) <= section.model_fields.keys() - section.renamed.keys()
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
@@ -117,9 +249,9 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("pairs: {strategies: {revision: 0}}", "pairs.strategies: .*all shares are 0"),
         ("pairs: {strategies: {best-worst: 1.5}}", "pairs.strategies.best-worst"),
         ("pairs: {strategies: {off-policy: 1}}", "pairs.strategies.off-policy"),
-        ("pairs: {strategies: {revision: 0, on-policy: 1}}", "pairs.strategies: .*all shares are 0 but that of on-pol"),
+        ("pairs: {strategies: {revision: 0, on-policy: 1}}", "pairs.strategies: .*all shares are 0 except on-pol"),
         ("training: {rounds: 2, preference: grpo}", "training: .*2 rounds need `preference: dpo`"),
-        ("pairs: {n: 1}", "pairs.n"),
+        ("pairs: {answers_per_prompt: 1}", "pairs.answers_per_prompt"),
         ("outputs: nope://bucket/runs", r"outputs: .*nope"),
         ("runner: slurm", "runner.kind"),
         ("nmae: demo", "nmae"),
@@ -128,7 +260,7 @@ def test_overrides_reach_into_sections(tmp_path: Path) -> None:
         ("training: {preference: ppo}", "training.preference"),
         ("training: {preference: grpo, rounds: 2}", "training: .*2 rounds need `preference: dpo`"),
         ("training: {grpo: {group: 1}}", "training.grpo.group"),
-        ("training: {grpo: {batch_size: 12}}", "training: .*12 answers per step .* no whole number of groups of 8"),
+        ("training: {grpo: {batch_size: 12}}", "training: .*12 answers per step .* not a whole number of groups of 8"),
         ("serving: {port: 99999}", "serving.port"),
     ],
 )
@@ -184,7 +316,7 @@ def test_a_panel_is_kept_as_it_was_written(tmp_path: Path) -> None:
     assert load_config(path) == config
 
 
-def test_how_principles_are_selected_is_a_section_of_the_file(tmp_path: Path) -> None:
+def test_the_selection_of_principles_is_a_section_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("generation: {preface: true, selection: {how: all, tags: [honest]}}\njudge: {tags: [kind]}\n")
     config = load_config(path)
@@ -196,7 +328,7 @@ def test_how_principles_are_selected_is_a_section_of_the_file(tmp_path: Path) ->
 
 def test_strategies_are_named_in_the_file_as_in_the_data(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("pairs: {n: 6, strategies: {best-worst: 0.5, every-revision: 1}}\n")
+    path.write_text("pairs: {answers_per_prompt: 6, strategies: {best-worst: 0.5, every-revision: 1}}\n")
     config = load_config(path, {"pairs.strategies.helpful": 0.25})
     assert config.pairs.strategies.model_dump(by_alias=True) == {
         "revision": 1.0, "every-revision": 1.0, "helpful": 0.25, "samples": 0.0, "best-worst": 0.5,

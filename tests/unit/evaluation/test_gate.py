@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charter.config import Budgets, Gate
+from charter.config import Gate, RegressionLimits
 from charter.core.errors import ConfigError
 from charter.core.statistics.intervals import mcnemar, newcombe, wilson
 from charter.evaluation.gate import Baseline, decide
@@ -232,7 +232,7 @@ def test_better_than_the_accepted_model_is_no_rise() -> None:
 
 
 def test_a_budget_of_one_is_not_asked_for() -> None:
-    lax = Gate(against_accepted=Budgets(max_harmful_rise=1, max_borderline_refusal_rise=1))
+    lax = Gate(against_accepted=RegressionLimits(max_harmful_rise=1, max_borderline_refusal_rise=1))
     verdict = decide(counts(0, 0, 0, 0), lax, accepted=against())
     assert [check.name for check in verdict.checks][5:] == ["benign_refusal_rise", "accuracy_drop_from_accepted"]
 
@@ -245,7 +245,9 @@ def test_an_accepted_model_that_was_asked_something_else_is_never_passed_over_in
         "it was asked apples, and this one pears. Evaluate both alike, or leave the budgets out"
         in verdict.checks[-1].reason
     )
-    none = Budgets(max_harmful_rise=1, max_benign_refusal_rise=1, max_borderline_refusal_rise=1, max_accuracy_drop=1)
+    none = RegressionLimits(
+        max_harmful_rise=1, max_benign_refusal_rise=1, max_borderline_refusal_rise=1, max_accuracy_drop=1
+    )
     assert decide(counts(0, 0, 0, 0), Gate(against_accepted=none), accepted=other).verdict == "go"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from charter.config import ProbeBudgets, ProbeLimits
+from charter.config import ProbeLimits, ProbeRegressionLimits
 from charter.core.statistics.intervals import PairedMean, mcnemar, newcombe, wilson
 from charter.evaluation.checks import Check
 from charter.evaluation.probe_checks import probe_budget_checks, probe_checks
@@ -110,7 +110,7 @@ def test_what_was_not_measured_is_named_and_what_is_left_out_is_not() -> None:
 
 
 def budgets(change: dict[str, Any], entry: Any = None, **limits: Any) -> dict[str, Check]:
-    checks, _ = probe_budget_checks("older-0123", entry or {}, change, ProbeBudgets(**limits))
+    checks, _ = probe_budget_checks("older-0123", entry or {}, change, ProbeRegressionLimits(**limits))
     assert all(check.further for check in checks)
     return {check.name: check for check in checks}
 
@@ -141,7 +141,7 @@ def test_worse_than_the_accepted_model_beyond_the_headline(change: dict[str, Any
 
 
 def test_what_cannot_be_held_against_the_accepted_model_is_named() -> None:
-    checks, missing = probe_budget_checks("older-0123", {}, {}, ProbeBudgets(max_leak_rise=1.0))
+    checks, missing = probe_budget_checks("older-0123", {}, {}, ProbeRegressionLimits(max_leak_rise=1.0))
     assert checks == []
     assert "harmful_rise_role_play" in missing and "length_change_from_accepted" in missing
     assert "leak_rise" not in missing and "harmful_rise_prefilled" not in missing

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.config import Budgets, Config, Evaluation, Gate, Monitor, Serving
+from charter.config import Config, Evaluation, Gate, Monitor, RegressionLimits, Serving
 from charter.core.errors import ConfigError, DataError, RegistryError
 from charter.core.messages import Message
 from charter.evaluation.measures import MEASURES
@@ -173,9 +173,11 @@ def test_what_the_budgets_allow_is_no_drift(tmp_path: Path, server: NullServer) 
 
 def test_a_measure_with_a_budget_of_one_is_not_watched(tmp_path: Path, server: NullServer) -> None:
     baseline = read_baseline(tmp_path)
-    watched = baseline.watched(Budgets(max_accuracy_drop=1.0))
+    watched = baseline.watched(RegressionLimits(max_accuracy_drop=1.0))
     assert [m.name for m in watched] == ["harmful_rate", "benign_refusal_rate", "borderline_refusal_rate"]
-    nothing = Budgets(max_harmful_rise=1, max_benign_refusal_rise=1, max_borderline_refusal_rise=1, max_accuracy_drop=1)
+    nothing = RegressionLimits(
+        max_harmful_rise=1, max_benign_refusal_rise=1, max_borderline_refusal_rise=1, max_accuracy_drop=1
+    )
     with pytest.raises(ConfigError, match="there is nothing to watch"):
         session.check(config(tmp_path, server).model_copy(update={"gate": Gate(against_accepted=nothing)}))
 

@@ -72,7 +72,7 @@ EVERYTHING = Strategies(every_revision=1, samples=1, best_worst=1, helpful=1)
 
 
 async def test_one_prompt_can_make_pairs_of_every_strategy() -> None:
-    made, before, _ = await run(prompts(40), Pairs(strategies=EVERYTHING, n=4), sft_share=ALL_DPO)
+    made, before, _ = await run(prompts(40), Pairs(strategies=EVERYTHING, answers_per_prompt=4), sft_share=ALL_DPO)
     assert before == [] and made.sft == []
     count = Counter(pair["strategy"] for pair in made.pairs)
     lost = Counter((failure["pair_id"].split("/")[1], failure["reason"]) for failure in made.failures)
@@ -91,7 +91,9 @@ async def test_one_prompt_can_make_pairs_of_every_strategy() -> None:
 
 async def test_best_worst_spans_the_answers_and_its_label_is_their_own_comparison() -> None:
     asked = prompts(20)[1::2]
-    made, _, model = await run(asked, Pairs(strategies=Strategies(revision=0, best_worst=1), n=5), sft_share=ALL_DPO)
+    made, _, model = await run(
+        asked, Pairs(strategies=Strategies(revision=0, best_worst=1), answers_per_prompt=5), sft_share=ALL_DPO
+    )
     for pair in made.pairs:
         id = pair["row_id"]
         seeds = [seed_of(1, id, "respond"), *(seed_of(1, id, "respond", number) for number in range(1, 5))]
@@ -122,7 +124,9 @@ async def test_a_row_comes_out_by_one_strategy_and_keeps_what_another_lost() -> 
         text = messages[-1]["content"]
         return 0.5 if sampling.choices and "rude" in text and "kind" in text else write(messages, sampling)
 
-    made, _, _ = await run(prompts(20)[::2], Pairs(strategies=Strategies(samples=1), n=2), script, ALL_DPO)
+    made, _, _ = await run(
+        prompts(20)[::2], Pairs(strategies=Strategies(samples=1), answers_per_prompt=2), script, ALL_DPO
+    )
     ties = [failure for failure in made.failures if failure["pair_id"].endswith("/revision/0")]
     assert {failure["reason"] for failure in ties} == {"tie"} and len(ties) == 10
     assert made.rows and made.rows < {failure["row_id"] for failure in ties}
@@ -162,7 +166,9 @@ async def test_every_row_comes_out_or_fails(shares: dict[str, float], n: int, sa
 
     filters = Filters(drop_contradictions=contradictions)
     asked = prompts(30)
-    made, before, _ = await run(asked, Pairs(strategies=Strategies(**shares), n=n, filters=filters), script)
+    made, before, _ = await run(
+        asked, Pairs(strategies=Strategies(**shares), answers_per_prompt=n, filters=filters), script
+    )
     failures = made.failures + before
     assert made.rows | {failure["row_id"] for failure in failures} == {row["row_id"] for row in asked}
     ids = [pair["pair_id"] for pair in made.pairs]

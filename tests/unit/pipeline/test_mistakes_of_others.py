@@ -135,7 +135,9 @@ async def test_the_order_of_the_judge_is_tied_to_how_the_pair_was_made(strategy:
         return 0.99 if sampling.choices else answers(messages, sampling)
 
     shares = {"revision": 0.0} | {strategy: 1.0}
-    made, failures = await chain(QUESTIONS, always_a, Pairs(strategies=Strategies(**shares), n=2), sft_share=1e-9)
+    made, failures = await chain(
+        QUESTIONS, always_a, Pairs(strategies=Strategies(**shares), answers_per_prompt=2), sft_share=1e-9
+    )
     assert made.pairs == [] and reasons(failures) == {"tie": 40}
 
 
@@ -172,7 +174,9 @@ async def test_a_sample_that_was_cut_off_makes_no_pair_and_costs_the_row_nothing
         first = messages[-1]["content"].startswith("Question") and sampling.seed % 2
         return Completion("safe but", "length", 10, 96) if first else answers(messages, sampling)
 
-    made, failures = await chain(QUESTIONS, script, Pairs(strategies=Strategies(samples=1), n=4), sft_share=1e-9)
+    made, failures = await chain(
+        QUESTIONS, script, Pairs(strategies=Strategies(samples=1), answers_per_prompt=4), sft_share=1e-9
+    )
     assert "safe but" not in {text for pair in made.pairs for text in (pair["chosen"], pair["rejected"])}
     lost = {failure["row_id"] for failure in failures if failure["stage"] == "respond"}
     assert made.rows | lost == {row["row_id"] for row in QUESTIONS} and not made.rows & lost

@@ -26,7 +26,7 @@ CALM = [{**ROUNDS[1], "response": "fine", "revision": "fine"}]
 
 
 def plan(sft_share: float = ALL_DPO, n: int = 4, **shares: float) -> Plan:
-    return Plan(Pairs(strategies=Strategies(**({"revision": 0.0} | shares)), n=n), sft_share, seed=1)
+    return Plan(Pairs(strategies=Strategies(**({"revision": 0.0} | shares)), answers_per_prompt=n), sft_share, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def test_what_models_are_evaluated_on_is_never_found_again_and_a_model_tel
             prompts=Prompts(source=held_out),
             evaluation=Evaluation(source=held_out, grader="judge"),
             serving=Serving(base_urls=(server.url,)),
-            redteam=RedTeam(seeds=seeds, n=24, principles=False, classify=True),
+            redteam=RedTeam(seed_examples=seeds, n=24, principles=False, classify=True),
         )
         spec = EngineSpec.of(connect(config.serving.base_urls, config.serving), config.store_url, 8)
         session.begin(config)

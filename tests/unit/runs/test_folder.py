@@ -75,7 +75,7 @@ def test_pairs_leave_for_the_balance_of_lengths_and_are_kept_as_failures(tmp_pat
 def test_blame_and_report_count_every_pair_of_a_row(tmp_path: Path) -> None:
     law = "---\nname: law\n---\n## Kind\nBe kind.\n\n## True\nBe true.\n"
     prompts = [{"id": f"r{i}", "prompt": f"Question {i:02d} ?"} for i in range(40)]
-    several = Pairs(strategies=Strategies(every_revision=1, samples=1), n=2)
+    several = Pairs(strategies=Strategies(every_revision=1, samples=1), answers_per_prompt=2)
     folder = make_run(tmp_path, law, prompts, grow, pairs=several)
     pairs, failures = (list(read_rows(folder / name)) for name in ("pairs", "failures"))
     labelled = [row for row in read_rows(folder / "sft_data") if row["p_chosen"] is not None]

@@ -24,7 +24,7 @@ from tests.support.finished_run import answer, settings
 from tests.support.judged_run import answers_of, make_judged_run
 
 N = 24
-BOTH = Pairs(strategies=Strategies(on_policy=1), n=2)
+BOTH = Pairs(strategies=Strategies(on_policy=1), answers_per_prompt=2)
 
 
 def in_rounds(folder: Path, rounds: int = 2) -> Config:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from charter import __version__
 from charter.config import Config, Suite
-from charter.config.suites import BROUGHT
+from charter.config.evaluation import BUNDLED_SUITES
 from charter.evaluation.benchmarks import facts
 from charter.evaluation.benchmarks.cache import load_ran, save_ran
 from charter.evaluation.benchmarks.capability import run_harness
@@ -68,7 +68,7 @@ def read_sheets(config: Config, model: str) -> list[Sheet]:
 
 async def _ask_suite(config: Config, suite: Suite, model: str, spec: EngineSpec, say: Say) -> StageCount:
     folder, limit = _folder(config, "inspect", model) / suite.name, config.evaluation.max_tokens
-    judge = _judge(config) if suite.task in BROUGHT else None
+    judge = _judge(config) if suite.task in BUNDLED_SUITES else None
     asked = {"suite": suite.model_dump(mode="json"), "max_tokens": limit}
     by = {
         "model": spec.identity,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from charter.config.suites import BROUGHT
+from charter.config.evaluation import BUNDLED_SUITES
 from charter.core.statistics.intervals import (
     Difference,
     PairedMean,
@@ -84,7 +84,7 @@ def suite_checks(evaluation: Mapping[str, Any], model: str, limit: float, by: By
         return []
     checks = []
     for row in evaluation.get("benchmarks", ()):
-        if row["tool"] == "inspect-ai" and row["task"] in BROUGHT and row["measure"] in _HARM:
+        if row["tool"] == "inspect-ai" and row["task"] in BUNDLED_SUITES and row["measure"] in _HARM:
             changes = [change for change in row["changes"] if (change["from"], change["to"]) == ("base", model)]
             checks += [_suite_check(row, change, limit, by) for change in changes]
     return checks

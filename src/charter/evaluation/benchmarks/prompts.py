@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from charter.config.suites import SIMPLE_SAFETY_TESTS, XSTEST
+from charter.config.evaluation import SIMPLE_SAFETY_TESTS, XSTEST
 from charter.core.errors import DataError
 from charter.data.readers import read_records
 

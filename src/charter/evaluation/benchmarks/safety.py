@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from charter.config import Suite
-from charter.config.suites import BROUGHT
+from charter.config.evaluation import BUNDLED_SUITES
 from charter.evaluation.benchmarks.process import Program, environment, failed, output_of, run_tool
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.engine import EngineSpec
@@ -33,7 +33,7 @@ def program(suite: Suite, spec: EngineSpec, max_tokens: int, folder: Path, judge
         folder: for the log of inspect-ai; its output stands beside it.
         judge: grades as well, where the suite comes with Charter.
     """
-    brought = suite.task in BROUGHT
+    brought = suite.task in BUNDLED_SUITES
     command = [sys.executable, "-P", "-m", "inspect_ai", "eval", f"{TASKS}@{suite.task}" if brought else suite.task]
     command += ["--model", f"openai-api/charter/{spec.model_name}", "--model-base-url", spec.base_urls[0]]
     command += ["--temperature", "0", "--seed", "0", "--max-tokens", str(max_tokens), "--max-retries", "3"]
@@ -72,7 +72,7 @@ async def run_suite(
     for path, log in logs.items():
         if why := problem(log):
             raise failed(asked, why)
-        sheets += read_log(log, path.relative_to(root).as_posix(), grouped=suite.task in BROUGHT)
+        sheets += read_log(log, path.relative_to(root).as_posix(), grouped=suite.task in BUNDLED_SUITES)
     return _with_counts(sheets, list(logs.values()))
 
 

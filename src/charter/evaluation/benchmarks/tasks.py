@@ -13,7 +13,7 @@ from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.scorer import Score, Scorer, Target, grouped, mean, scorer
 from inspect_ai.solver import TaskState, generate
 
-from charter.config.suites import SIMPLE_SAFETY_TESTS, XSTEST
+from charter.config.evaluation import SIMPLE_SAFETY_TESTS, XSTEST
 from charter.core.messages import transcript, user
 from charter.core.templates import render
 from charter.evaluation.benchmarks.prompts import read_prompts

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from charter.config.store_address import is_postgres, refuse_password, shown
+from charter.config.addresses import display_address, is_postgres, refuse_password
 from charter.core.errors import StoreError
 from charter.inference.store.opening import needs_psycopg, store_file
 from charter.inference.store.sqlite_file import open_file, size_of, store_error, transaction
@@ -18,7 +18,7 @@ class Database(Protocol):
 
     @property
     def name(self) -> str:
-        """Its path or address, as it may be shown."""
+        """Its path or address, as it may be display_address."""
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, streamed."""
@@ -66,7 +66,7 @@ class SqliteDatabase:
     @property
     def name(self) -> str:
         """Its path."""
-        return shown(str(self._path))
+        return display_address(str(self._path))
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, streamed."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from charter.config.store_address import is_postgres, refuse_password
+from charter.config.addresses import is_postgres, refuse_password
 from charter.core.errors import StoreError
 from charter.inference.store.protocol import Store
 from charter.inference.store.sqlite_store import SqliteStore

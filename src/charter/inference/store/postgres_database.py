@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from charter.config.store_address import shown
+from charter.config.addresses import display_address
 from charter.core.errors import StoreError
 from charter.inference.store.database import Row
 from charter.inference.store.postgres_server import connect, has_tables, store_error
@@ -22,13 +22,15 @@ class PostgresDatabase:
         self._connection = connect(url)
         if not has_tables(self._connection):
             self._connection.close()
-            raise StoreError(f"store '{shown(url)}': no store in this database yet. A run makes one, by its 'store:'.")
+            raise StoreError(
+                f"store '{display_address(url)}': no store in this database yet. A run makes one, by its 'store:'."
+            )
         self._connection.execute("SET search_path TO charter")
 
     @property
     def name(self) -> str:
         """Its address, without the user."""
-        return shown(self._url)
+        return display_address(self._url)
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, streamed."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from charter.config.store_address import shown
+from charter.config.addresses import display_address
 from charter.core.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,9 @@ class Link:
                 if not self._will_pass(error) or time.monotonic() > min(deadline, self._until):
                     raise error if isinstance(error, StoreError) else store_error(self._url, error) from error
                 if not told:
-                    logger.warning("store '%s': the server is away; waiting for it to come back.", shown(self._url))
+                    logger.warning(
+                        "store '%s': the server is away; waiting for it to come back.", display_address(self._url)
+                    )
                     told = True
             time.sleep(_AGAIN_S)
 
@@ -144,4 +146,4 @@ def store_error(url: str, error: psycopg.Error) -> StoreError:
         fix = "Start the server, or correct the address: 'store: postgresql://USER@HOST:PORT/DATABASE'."
     else:
         fix = "The server's log may say more."
-    return StoreError(f"store '{shown(url)}': {what}. {fix}")
+    return StoreError(f"store '{display_address(url)}': {what}. {fix}")

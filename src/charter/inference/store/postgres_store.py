@@ -7,7 +7,7 @@ are shared by the calls in flight. A put returns once its transaction is committ
 import time
 from collections.abc import Sequence
 
-from charter.config.store_address import shown
+from charter.config.addresses import display_address
 from charter.core.errors import StoreError
 from charter.inference.store.batches import Batches
 from charter.inference.store.packing import pack
@@ -37,7 +37,7 @@ class PostgresStore:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._tally = Tally(shown(url))
+        self._tally = Tally(display_address(url))
         self._closed = False
         self._reader = Link(url)
         try:
@@ -89,7 +89,7 @@ class PostgresStore:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreError(f"store '{shown(self._url)}': already closed. Open it again with open_store.")
+            raise StoreError(f"store '{display_address(self._url)}': already closed. Open it again with open_store.")
 
     def _find(self, keys: Sequence[bytes]) -> list[bytes | None]:
         def ask(connection: Connection) -> dict[bytes, bytes]:

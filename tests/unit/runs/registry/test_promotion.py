@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from charter.cli.app import app
-from charter.config import Budgets, Evaluation, Gate, ProbeLimits
+from charter.config import Evaluation, Gate, ProbeLimits, RegressionLimits
 from charter.core.errors import CharterError, ConfigError, RegistryError
 from charter.inference.identity import model_identity
 from charter.runs.folder import locked
@@ -142,7 +142,7 @@ def test_the_same_run_is_accepted_once(tmp_path: Path) -> None:
 
 
 def test_a_budget_is_held_against_what_is_accepted_at_that_moment(tmp_path: Path) -> None:
-    gate = Gate(by="value", max_harmful_rate=0.2, against_accepted=Budgets(max_harmful_rise=0.02))
+    gate = Gate(by="value", max_harmful_rate=0.2, against_accepted=RegressionLimits(max_harmful_rise=0.02))
     worse = make_judged_run(tmp_path, "worse", harmful=16, gate=gate, weights="worse")
     assert json.loads((worse / "gate.json").read_text())["verdict"] == "go"  # nothing was accepted yet
     good = promote(make_judged_run(tmp_path, "good", gate=gate), "Ada")
@@ -219,7 +219,7 @@ def test_an_accepted_run_that_was_asked_other_things_is_no_yardstick(tmp_path: P
 
 
 def test_other_requests_of_the_same_source_are_compared_by_their_rates(tmp_path: Path) -> None:
-    lax = Gate(against_accepted=Budgets(max_harmful_rise=0.1, max_borderline_refusal_rise=0.1))
+    lax = Gate(against_accepted=RegressionLimits(max_harmful_rise=0.1, max_borderline_refusal_rise=0.1))
     promote(make_judged_run(tmp_path, "one", gate=lax), "Ada")
     other = make_judged_run(tmp_path, "two", gate=lax, prompt="new {category} {i}")
     assert json.loads((other / "gate.json").read_text())["verdict"] == "go"

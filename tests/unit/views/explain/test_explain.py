@@ -230,7 +230,7 @@ def test_answers_of_other_strategies_are_named_and_shown(tmp_path: Path) -> None
         return f"An answer rude, rude and rude, number {sampling.seed}."
 
     strategies = Strategies(revision=1, every_revision=1, samples=1)
-    run = make_run(tmp_path, LAW, PROMPTS[:12], script, pairs=Pairs(strategies=strategies, n=2))
+    run = make_run(tmp_path, LAW, PROMPTS[:12], script, pairs=Pairs(strategies=strategies, answers_per_prompt=2))
     story = tell_story(run, ids_of(run, "pairs")[0])
     named = {kept.pair_id.split("/", 1)[1]: (kept.chosen_is, kept.rejected_is) for kept in story.kept if kept.pair_id}
     assert named["revision/0"] == ("revision", "response")

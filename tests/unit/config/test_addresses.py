@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, load_config
-from charter.config.store_address import refuse_password, shown
+from charter.config.addresses import display_address, refuse_password
 from charter.core.errors import StoreError
 from charter.inference.store import open_store
 
@@ -43,5 +43,5 @@ def test_other_addresses_pass(url: str) -> None:
 
 
 def test_an_address_is_shown_without_user_and_options() -> None:
-    assert shown("postgresql://me@host:5432/db?sslmode=require") == "postgresql://host:5432/db"
-    assert shown("outputs/completions.sqlite") == "outputs/completions.sqlite"
+    assert display_address("postgresql://me@host:5432/db?sslmode=require") == "postgresql://host:5432/db"
+    assert display_address("outputs/completions.sqlite") == "outputs/completions.sqlite"
