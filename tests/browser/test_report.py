@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from charter.report.page import render_report
-from charter.views.compare.differences import compare_folders
+from charter.views.compare.comparison import compare_folders
 from charter.views.compare.page import render_comparison
 from tests.support.complete_report import complete
 from tests.support.judged_run import LAW, make_judged_run

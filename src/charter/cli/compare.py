@@ -18,7 +18,7 @@ def compare_command(
 ) -> None:
     """Compare runs: constitutions, settings, measures with intervals and paired tests, prompts, and cost."""
     from charter.core.text import plain
-    from charter.views.compare.differences import compare_folders  # polars is needed by this command only
+    from charter.views.compare.comparison import compare_folders  # polars is needed by this command only
     from charter.views.compare.text import comparison_text
     from charter.views.preview.page import check_page, write_page
 

@@ -1,19 +1,20 @@
-"""A comparison on the terminal: runs by letter, measures, cost, and what each run does differently from the first."""
+"""A comparison in the terminal: runs by letter, measures, cost, and what each run does differently from the first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any
+from textwrap import indent
+from typing import Any, NamedTuple
 
 from charter.constitution import kept_constitution_path
 from charter.core.formatting import p_value
 from charter.core.sampling import draw
 from charter.core.statistics.intervals import Difference, PairedTest
+from charter.core.tables import TextTable
 from charter.evaluation.across import Change
 from charter.report.further import amount, between, further_titles, moved
-from charter.report.headline import TITLES
+from charter.report.headline import TITLES, Title
 from charter.report.terminal import visible
-from charter.views.compare.differences import Comparison, Differences, Moved
-from charter.views.compare.sides import Cost, Side
+from charter.views.compare.comparison import ChangedPrompt, ComparedRun, Comparison, Differences
 
 COSTS = (
     ("Calls asked", "calls", "{:,}"),
@@ -23,143 +24,142 @@ COSTS = (
     ("Seconds in stages", "seconds", "{:,.1f}"),
     ("Seconds in training", "training_seconds", "{:,.1f}"),
 )
-NAME, CELL = 20, 20
+
+
+class PromptGroup(NamedTuple):
+    """The changed prompts of one measure and direction, by their text."""
+
+    title: Title
+    worse: bool
+    prompts: dict[str, ChangedPrompt]
 
 
 def comparison_text(comparison: Comparison, shown: int) -> str:
-    """Everything but the answers; of the prompts that changed sides, at most `shown` per measure, drawn by lot."""
-    sides = comparison.sides
-    lines = [f"{_letter(i)}  {_title(side)}" for i, side in enumerate(sides)]
-    lines += ["", *_measures(sides), *_benchmarks(sides), "", *_costs(sides)]
-    for i, one in enumerate(comparison.differences, start=1):
-        lines += ["", f"{_letter(i)} against {_letter(0)}", *_caution(one), *_changes(one)]
-        lines += _law(one, sides[0], sides[i])
-        lines += [*_settings(one.settings), *_moved(one.moved, shown)]
+    """Everything but the answers; at most `shown` changed prompts per measure and direction, drawn at random."""
+    runs = comparison.runs
+    letters = [ascii_uppercase[i] if i < len(ascii_uppercase) else f"run {i + 1}" for i in range(len(runs))]
+    lines = [f"{letter}  {_run_title(run)}" for letter, run in zip(letters, runs, strict=True)]
+    lines += ["", _measure_table(runs, letters).text(), "", cost_table(runs, letters).text()]
+    for letter, run, differences in zip(letters[1:], runs[1:], comparison.differences, strict=True):
+        lines += ["", f"{letter} against {letters[0]}"]
+        lines += [f"  {differences.caution}"] if differences.caution else []
+        lines.append(indent(change_table(differences).text(), "  "))
+        lines += _constitution_lines(differences, runs[0], run)
+        lines += [f"  {name}: {before} -> {after}" for name, (before, after) in differences.settings.items()]
+        lines += _prompt_lines(differences, shown)
     return visible("\n".join(lines))
 
 
-def change_text(test: Change, name: str = "") -> str:
-    """A change of this measure with its interval, and how sure it is that there is one; in points but for lengths."""
-    if test.difference is None:
-        return "no data"
-    said = f"{moved(test.difference, name)} ({moved(test.low, name)} to {moved(test.high, name)})"
-    if isinstance(test, Difference):
-        return f"{said}, other requests: not paired"
-    of = (
-        f"{test.only_first + test.only_second} of {test.n} changed" if isinstance(test, PairedTest) else f"n = {test.n}"
+def cost_table(runs: Sequence[ComparedRun], names: Sequence[str]) -> TextTable:
+    """What each run cost; the columns are named by `names`."""
+    rows = []
+    for title, name, form in COSTS:
+        values = [getattr(run.cost, name) for run in runs]
+        rows.append([title, *("-" if value is None else form.format(value) for value in values)])
+    return TextTable(("Cost", *names), rows, "Seconds of shards that ran side by side add up")
+
+
+def change_table(differences: Differences) -> TextTable:
+    """How each measure and benchmark of a run differs from that of the first."""
+    measures = differences.measures
+    rows = [[title.long, change_text(measures[title.name])] for title in TITLES]
+    rows += [[title.long, change_text(measures[title.name], title.name)] for title in further_titles([measures])]
+    rows += [[task_title(task.task, task.measure), change_text(task.change)] for task in differences.tasks]
+    return TextTable(
+        ("Measure", "Change"),
+        rows,
+        "Change in percentage points, with its 95 % interval; p is McNemar's exact test of no difference on the same "
+        "requests, or that of random signs for means",
+        left=(0, 1),
     )
-    return f"{said} {p_value(test.p)}, {of}"
+
+
+def change_text(change: Change, name: str = "") -> str:
+    """A change of the measure `name` with its interval and test; in percentage points, except for lengths."""
+    if change.difference is None:
+        return "no data"
+    text = f"{moved(change.difference, name)} ({moved(change.low, name)} to {moved(change.high, name)})"
+    if isinstance(change, Difference):
+        return f"{text}, other requests: not paired"
+    if isinstance(change, PairedTest):
+        return f"{text} {p_value(change.p)}, {change.only_first + change.only_second} of {change.n} changed"
+    return f"{text} {p_value(change.p)}, n = {change.n}"
 
 
 def task_title(task: str, measure: str) -> str:
-    """What a benchmark's measure is called."""
+    """The name of a benchmark's measure."""
     return f"{task}: {measure}"
 
 
-def _letter(i: int) -> str:
-    return ascii_uppercase[i] if i < len(ascii_uppercase) else f"run {i + 1}"
-
-
-def _title(side: Side) -> str:
-    law = f"{side.law.name} {side.law.version} ({side.law.hash[:12]})" if side.law else "no constitution"
-    return f"{side.label}: {side.model}, {side.verdict}, {law}"
-
-
-def _measures(sides: Sequence[Side]) -> Iterator[str]:
-    yield _row("%", [_letter(i) for i in range(len(sides))])
+def prompt_groups(prompts: Sequence[ChangedPrompt]) -> Iterator[PromptGroup]:
+    """Changed prompts by headline measure and direction; empty groups are left out."""
     for title in TITLES:
-        yield _row(title.long, [_rate(side.measures[title.name]) for side in sides])
-    for title in further_titles([side.measures for side in sides]):
-        yield _row(title.long, [_further(side.measures.get(title.name), title.name) for side in sides])
+        for worse in (True, False):
+            group = {p.prompt: p for p in prompts if (p.measure, p.worse) == (title.name, worse)}
+            if group:
+                yield PromptGroup(title, worse, group)
 
 
-def _benchmarks(sides: Sequence[Side]) -> Iterator[str]:
-    rows = [{_task(row): row for row in side.benchmarks} for side in sides]
-    for task in dict.fromkeys(task for row in rows for task in row):
-        cells = [_value(row.get(task), side.model) for side, row in zip(sides, rows, strict=True)]
-        yield _row(task_title(*task[1:]), cells)
+def _run_title(run: ComparedRun) -> str:
+    constitution = run.constitution
+    named = "no constitution"
+    if constitution:
+        named = f"{constitution.name} {constitution.version} ({constitution.hash[:12]})"
+    return f"{run.label}: {run.model}, {run.verdict}, {named}"
 
 
-def _value(row: Mapping[str, Any] | None, model: str) -> str:
-    if row is None:
-        return "-"
-    rate = row["models"][model]
-    return _rate(rate) if row["share"] else f"{rate['value']:.3f} ({rate['low']:.3f}-{rate['high']:.3f})"
+def _measure_table(runs: Sequence[ComparedRun], letters: Sequence[str]) -> TextTable:
+    def share(rate: Mapping[str, Any]) -> str:
+        if not rate["n"]:
+            return "no data"
+        return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}-{100 * rate['high']:.1f})"
+
+    rows = [[title.long, *(share(run.measures[title.name]) for run in runs)] for title in TITLES]
+    for title in further_titles([run.measures for run in runs]):
+        cells = []
+        for run in runs:
+            rate = run.measures.get(title.name)
+            if rate and rate["n"]:
+                span = between(rate, title.name).replace(" to ", "-")
+                cells.append(f"{amount(rate['value'], title.name)} ({span})".replace(" %", ""))
+            else:
+                cells.append("-")
+        rows.append([title.long, *cells])
+    # A benchmark is named by its tool too: two suites may have a task of the same name.
+    tasks = [{(row["tool"], row["task"], row["measure"]): row for row in run.benchmarks} for run in runs]
+    for task in dict.fromkeys(name for names in tasks for name in names):
+        cells = []
+        for run, benchmarks in zip(runs, tasks, strict=True):
+            if row := benchmarks.get(task):
+                rate = row["models"][run.model]
+                number = f"{rate['value']:.3f} ({rate['low']:.3f}-{rate['high']:.3f})"
+                cells.append(share(rate) if row["share"] else number)
+            else:
+                cells.append("-")
+        rows.append([task_title(*task[1:]), *cells])
+    return TextTable(("%", *letters), rows)
 
 
-def _task(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["tool"], row["task"], row["measure"]
-
-
-def _costs(sides: Sequence[Side]) -> Iterator[str]:
-    for title, name, form in COSTS:
-        yield _row(title, [_amount(side.cost, name, form) for side in sides])
-
-
-def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:<{NAME}}{' ' if len(name) >= NAME else ''}" + "".join(f"{cell:>{CELL}}" for cell in cells)
-
-
-def _rate(rate: Mapping[str, Any]) -> str:
-    if not rate["n"]:
-        return "no data"
-    return f"{100 * rate['value']:.1f} ({100 * rate['low']:.1f}-{100 * rate['high']:.1f})"
-
-
-def _further(rate: Mapping[str, Any] | None, name: str) -> str:
-    if not rate or not rate["n"]:
-        return "-"
-    value, span = amount(rate["value"], name), between(rate, name).replace(" to ", "-")
-    return f"{value} ({span})".replace(" %", "")
-
-
-def _amount(cost: Cost, name: str, form: str) -> str:
-    value = getattr(cost, name)
-    return "-" if value is None else form.format(value)
-
-
-def _caution(one: Differences) -> Iterator[str]:
-    if one.caution:
-        yield f"  {one.caution}"
-
-
-def _changes(one: Differences) -> Iterator[str]:
-    for title in TITLES:
-        yield f"  {title.long:<{NAME}}{change_text(one.measures[title.name])}"
-    for title in further_titles([one.measures]):
-        yield f"  {title.long:<{NAME}} {change_text(one.measures[title.name], title.name)}"
-    for task in one.tasks:
-        yield f"  {task_title(task.task, task.measure):<{NAME}} {change_text(task.change)}"
-
-
-def _law(one: Differences, first: Side, other: Side) -> Iterator[str]:
-    if one.constitution is None:
+def _constitution_lines(differences: Differences, first: ComparedRun, other: ComparedRun) -> Iterator[str]:
+    change = differences.constitution
+    if change is None:
         return
-    if one.constitution.same:
+    if change.same:
         yield "  the same constitution"
         return
-    for change in one.constitution.principles:
-        yield f"  principle {change.change}: {change.title} #{change.id}"
-    for field in one.constitution.shared:
+    for principle in change.principles:
+        yield f"  principle {principle.change}: {principle.title} #{principle.id}"
+    for field in change.shared:
         yield f"  {field.field} of the whole constitution changed"
-    before, after = (kept_constitution_path(side.folder) for side in (first, other))
+    before, after = (kept_constitution_path(run.folder) for run in (first, other))
     yield f"  word by word: charter constitution diff {before} {after}"
 
 
-def _settings(settings: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
-    for name, (before, after) in settings.items():
-        yield f"  {name}: {before} -> {after}"
-
-
-def _moved(moved: Sequence[Moved], shown: int) -> Iterator[str]:
-    if not moved:
+def _prompt_lines(differences: Differences, shown: int) -> Iterator[str]:
+    if not differences.changed_prompts:
         yield "  no prompt changed sides"
-    for title in TITLES:
-        for worse in (True, False):
-            found = {one.prompt: one for one in moved if (one.measure, one.worse) == (title.name, worse)}
-            if not found:
-                continue
-            yield f"  {title.long}: {len(found)} {'worse' if worse else 'better'}"
-            for prompt in draw(found, shown, 0):
-                kind = found[prompt].kind
-                yield f"    {f'[{kind}] ' if kind else ''}{' '.join(prompt.split())[:160]}"
+    for title, worse, prompts in prompt_groups(differences.changed_prompts):
+        yield f"  {title.long}: {len(prompts)} {'worse' if worse else 'better'}"
+        for prompt in draw(prompts, shown, 0):
+            kind = prompts[prompt].kind
+            yield f"    {f'[{kind}] ' if kind else ''}{' '.join(prompt.split())[:160]}"

@@ -1,4 +1,4 @@
-"""Two runs beside each other: what their laws say, what their models do, on which prompts, and at what cost."""
+"""Two runs compared: their constitutions, what their models do, on which prompts, and at what cost."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from charter.config import Evaluation, Gate
 from charter.core.errors import CharterError
 from charter.core.statistics.intervals import Difference, PairedMean, PairedTest
 from charter.runs.registry.promotion import promote
-from charter.views.compare.differences import compare_folders
+from charter.views.compare.comparison import compare_folders
 from charter.views.compare.page import render_comparison
 from tests.support.judged_run import LAW, make_judged_run
 
@@ -34,7 +34,7 @@ def ok(*arguments: object) -> str:
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, Path]:
-    """A run, and another under a shorter law, which helps with ten harmful requests and forgot forty facts."""
+    """A run, and another under a shorter constitution, which helps with ten harmful requests and forgot forty facts."""
     first = make_judged_run(tmp_path, "first")
     gate = Gate(by="value", max_harmful_rate=0.1)
     return first, make_judged_run(tmp_path, "second", harmful=10, facts=160, law=EDITED, gate=gate, weights="other")
@@ -50,15 +50,17 @@ def test_measures_are_paired_on_the_same_prompts(two: tuple[Path, Path]) -> None
 
 def test_prompts_that_changed_sides_are_named_with_both_answers(two: tuple[Path, Path]) -> None:
     (one,) = compare_folders(two).differences
-    assert [(m.measure, m.worse) for m in one.moved] == [("harmful_rate", True)] * 10 + [("accuracy", True)] * 40
-    assert (one.moved[0].prompt, one.moved[0].kind, one.moved[0].after) == (
+    assert [(m.measure, m.worse) for m in one.changed_prompts] == [("harmful_rate", True)] * 10 + [
+        ("accuracy", True)
+    ] * 40
+    assert (one.changed_prompts[0].prompt, one.changed_prompts[0].kind, one.changed_prompts[0].after) == (
         "harmful 0", "theft", "dpo answers harmful 0",
     )  # fmt: skip
     (back,) = compare_folders(two[::-1]).differences
-    assert {m.worse for m in back.moved} == {False}
+    assert {m.worse for m in back.changed_prompts} == {False}
 
 
-def test_laws_and_settings_are_compared(two: tuple[Path, Path]) -> None:
+def test_constitutions_and_settings_are_compared(two: tuple[Path, Path]) -> None:
     (one,) = compare_folders(two).differences
     assert one.constitution is not None
     assert [(c.change, c.id) for c in one.constitution.principles] == [("removed", "fraud"), ("reworded", "theft")]
@@ -68,14 +70,14 @@ def test_laws_and_settings_are_compared(two: tuple[Path, Path]) -> None:
 def test_the_same_run_twice_differs_in_nothing(tmp_path: Path) -> None:
     (one,) = compare_folders([make_judged_run(tmp_path, "one"), make_judged_run(tmp_path, "two")]).differences
     assert one.constitution is not None and one.constitution.same
-    assert (one.settings, one.moved) == ({}, [])
+    assert (one.settings, one.changed_prompts) == ({}, [])
     assert {test.difference for test in one.measures.values()} == {0}
 
 
 def test_other_requests_are_compared_without_pairs(tmp_path: Path) -> None:
     runs = [make_judged_run(tmp_path, "one"), make_judged_run(tmp_path, "two", harmful=40, prompt="new {category} {i}")]
     (one,) = compare_folders(runs).differences
-    assert isinstance(one.measures["harmful_rate"], Difference) and one.moved == []
+    assert isinstance(one.measures["harmful_rate"], Difference) and one.changed_prompts == []
     assert "other requests: not paired" in ok(*runs)
 
 
@@ -118,7 +120,7 @@ def test_a_benchmark_with_other_questions_is_not_paired(tmp_path: Path) -> None:
 def test_runs_that_were_not_asked_alike_are_said_to_be(tmp_path: Path) -> None:
     short = Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200, max_tokens=12)
     runs = [make_judged_run(tmp_path, "one"), make_judged_run(tmp_path, "two", evaluation=short)]
-    said = "not asked or graded alike: one sandbox requests with at most 96 tokens"
+    said = "not evaluated alike: one sandbox requests with at most 96 tokens"
     assert said in ok(*runs) and said in render_comparison(compare_folders(runs))
     assert compare_folders([*runs[:1], make_judged_run(tmp_path, "three")]).differences[0].caution == ""
 
@@ -142,8 +144,8 @@ def test_a_broken_run_is_one_message(two: tuple[Path, Path], spoil: Any, message
 
 def test_another_model_of_the_runs_can_be_compared(two: tuple[Path, Path]) -> None:
     made = compare_folders(two, "base")
-    assert [(side.model, side.verdict) for side in made.sides] == [("base", "not judged")] * 2
-    assert made.differences[0].moved == []
+    assert [(run.model, run.verdict) for run in made.runs] == [("base", "not judged")] * 2
+    assert made.differences[0].changed_prompts == []
 
 
 def test_a_copy_of_an_accepted_run_is_a_run(tmp_path: Path) -> None:
