@@ -30,10 +30,10 @@ demo: $(READY)  ## the main job, end to end, on the sandbox
 	$(BIN)/python -m flows.align configs/demo.yaml
 
 ui: $(READY)  ## Prefect on this machine: server, worker, every deployment (PORT=4200)
-	@$(BIN)/python -m flows.ui start $(if $(PORT),--port $(PORT))
+	@$(BIN)/charter ui start $(if $(PORT),--port $(PORT))
 
 ui-stop:  ## end what `make ui` started
-	@$(BIN)/python -m flows.ui stop
+	@$(BIN)/charter ui stop
 
 # What starts servers waits as much as it computes: two workers share it, whatever the number of cores.
 test: $(READY)  ## the tests, except those that take many minutes

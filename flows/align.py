@@ -1,6 +1,6 @@
 """Align a model with a constitution: the main path, top to bottom.
 
-python -m flows.align configs/demo.yaml
+charter align configs/demo.yaml
 """
 
 from prefect import flow
@@ -12,9 +12,9 @@ from charter.review.waiting import waiting
 from charter.runs.folder import locked
 from charter.runs.preflight import check
 from charter.runs.verdict import give_verdict
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import live
 from flows.reinforcement import train_preference
 from flows.review import conclude, review
@@ -55,5 +55,7 @@ async def align(config: Config) -> Verdict:
         return await conclude(config, counts, {**makers, **trained}, verdict)
 
 
+command = FlowCommand(align)
+
 if __name__ == "__main__":
-    run_from_command_line(align)
+    command.main()

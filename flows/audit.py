@@ -1,6 +1,6 @@
 """Audit the judge that a run's config describes, before its labels are learnt: the section `audit` names the pairs.
 
-python -m flows.audit configs/demo.yaml audit.n=2000
+charter audit configs/demo.yaml audit.n=2000
 """
 
 import json
@@ -14,9 +14,9 @@ from charter.config import Config
 from charter.report.audit_text import audit_text
 from charter.runs.folder import locked
 from flows.artifacts import publish_audit
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import current, live
 from flows.tasks import audit_pairs
 
@@ -44,5 +44,7 @@ def end_of_audit(config: Config, path: Path) -> bool:
     return bool(record["passed"])
 
 
+command = FlowCommand(audit, check, end_of_audit)
+
 if __name__ == "__main__":
-    run_from_command_line(audit, check, end_of_audit)
+    command.main()

@@ -1,6 +1,6 @@
 """Show what a constitution makes of a handful of prompts, in minutes.
 
-python -m flows.constitution_preview configs/demo.yaml name=preview prompts.n=5
+charter preview configs/demo.yaml name=preview prompts.n=5
 """
 
 from contextlib import aclosing
@@ -17,9 +17,9 @@ from charter.views.preview.markdown import preview_markdown
 from charter.views.preview.page import render_page, write_page
 from charter.views.preview.rows import previews
 from charter.views.preview.screen import summary
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import current, live
 from flows.serving import serve_base
 
@@ -46,5 +46,7 @@ async def constitution_preview(config: Config) -> None:
     current().say(f"{summary(preview)}: {config.run_folder / 'preview.html'}")
 
 
+command = FlowCommand(constitution_preview)
+
 if __name__ == "__main__":
-    run_from_command_line(constitution_preview)
+    command.main()

@@ -1,6 +1,6 @@
 """Make a dataset under a constitution: revisions for SFT, soft-labelled pairs for DPO, and nothing trained.
 
-python -m flows.dataset configs/hh-rlhf.yaml
+charter dataset configs/hh-rlhf.yaml
 """
 
 from prefect import flow
@@ -11,9 +11,9 @@ from charter.runs.folder import locked
 from charter.runs.mirror import brought_home
 from charter.runs.preflight import check
 from flows.artifacts import finish
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import live
 from flows.review import review
 from flows.serving import serve_makers
@@ -36,5 +36,7 @@ async def dataset(config: Config) -> None:
             await finish(here, counts, makers, again="dataset")
 
 
+command = FlowCommand(dataset)
+
 if __name__ == "__main__":
-    run_from_command_line(dataset)
+    command.main()

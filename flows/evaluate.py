@@ -1,6 +1,6 @@
 """Evaluate any model or endpoint: measures, verdict and report, and nothing trained.
 
-python -m flows.evaluate configs/demo.yaml name=again model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
+charter evaluate configs/demo.yaml name=again model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
 """
 
 from prefect import flow
@@ -11,9 +11,9 @@ from charter.runs.contenders import BASE, JUDGE, MODEL, check_contenders
 from charter.runs.folder import begin, locked
 from charter.runs.verdict import give_verdict
 from flows import tasks
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import live
 from flows.review import conclude
 from flows.serving import serve_contenders
@@ -45,5 +45,7 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
         return await conclude(config, counts, served, verdict, again)
 
 
+command = FlowCommand(evaluate, check_contenders)
+
 if __name__ == "__main__":
-    run_from_command_line(evaluate, check_contenders)
+    command.main()

@@ -1,6 +1,6 @@
 """Probe a served model, and tell of it when it is no longer what was accepted. Meant to run every hour.
 
-python -m flows.monitor configs/demo.yaml name=monitor serving.base_urls='[http://127.0.0.1:8000/v1]'
+charter monitor configs/demo.yaml name=monitor serving.base_urls='[http://127.0.0.1:8000/v1]'
 """
 
 import sys
@@ -19,9 +19,9 @@ from charter.monitor.session import Checked, check
 from charter.monitor.text import probe_markdown, probe_text, reasons, summary
 from charter.runs.contenders import JUDGE, MODEL
 from charter.runs.folder import locked
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import current, live
 from flows.serving import serve_contenders
 
@@ -92,5 +92,7 @@ def end_of_probe(config: Config, checked: Checked) -> bool:
     return checked.history.drift is None
 
 
+command = FlowCommand(monitor, check, end_of_probe)
+
 if __name__ == "__main__":
-    run_from_command_line(monitor, check, end_of_probe)
+    command.main()

@@ -1,12 +1,9 @@
-"""Tell Prefect that a constitution changed. An event says so, or what is wrong with it; an automation starts the run.
+"""Tell Prefect that a constitution changed, by an event; an automation starts the run.
 
-python -m flows.notify constitutions/harmless.md
+``charter constitution notify`` and ``charter constitution watch`` are the commands.
 """
 
-import argparse
-import asyncio
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from prefect.settings import PREFECT_API_URL
 
 from charter.constitution import load_constitution
 from charter.constitution.lint import lint
-from charter.core.errors import CharterError, ConfigError
+from charter.core.errors import ConfigError
 from flows.cockpit.settings import HOME, ROOT, read_cockpit
 
 CHANGED, BROKEN = "charter.constitution.changed", "charter.constitution.broken"
@@ -91,21 +88,3 @@ def _server() -> Iterator[str]:
         if not api:
             raise ConfigError("PREFECT_API_URL '': no server to tell. Set it, or start one with `make ui`.")
         yield str(api)
-
-
-def main() -> None:
-    """Tell of each file. Exit status: 0 all can be used, 1 one has mistakes, 2 nobody could be told."""
-    parser = argparse.ArgumentParser(prog="python -m flows.notify", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="+", type=Path, help="constitutions, such as constitutions/harmless.md")
-    news = [look(path) for path in parser.parse_args().files]
-    try:
-        asyncio.run(tell(news))
-    except CharterError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
-    sys.stdout.write("".join(f"{one}\n" for one in news))
-    raise SystemExit(1 if any(one.mistakes for one in news) else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Look for requests on which a model fails, and add them to a set of prompts for the next run.
 
-python -m flows.redteam configs/demo.yaml name=redteam model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
+charter redteam configs/demo.yaml name=redteam model=outputs/demo/dpo base=sandbox evaluation.grader=oracle
 """
 
 import sys
@@ -20,9 +20,9 @@ from charter.redteam.versions import PROMPTS
 from charter.runs.contenders import BASE, JUDGE, MODEL
 from charter.runs.folder import locked
 from charter.runs.verdict import has_oracle
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import current, live
 from flows.serving import serve_contenders
 
@@ -86,5 +86,7 @@ def end_of_redteam(config: Config, version: Path) -> bool:
     return True
 
 
+command = FlowCommand(redteam, check, end_of_redteam)
+
 if __name__ == "__main__":
-    run_from_command_line(redteam, check, end_of_redteam)
+    command.main()

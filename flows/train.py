@@ -1,6 +1,6 @@
 """Train on a dataset that there is already, and say whether the models are good enough.
 
-python -m flows.train configs/demo.yaml dataset=outputs/data name=second
+charter train configs/demo.yaml dataset=outputs/data name=second
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from charter.pipeline.roles import model_folder
 from charter.runs.folder import locked
 from charter.runs.reuse import check_training, take_dataset, with_dataset
 from charter.runs.verdict import give_verdict
-from flows.command import run_from_command_line
 from flows.driving import driving
 from flows.keys import api_key
+from flows.lib.command import FlowCommand
 from flows.progress import live
 from flows.reinforcement import train_preference
 from flows.review import conclude
@@ -55,5 +55,7 @@ async def train(config: Config, dataset: Path) -> Verdict:
         return await conclude(config, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
 
 
+command = FlowCommand(train, check_training)
+
 if __name__ == "__main__":
-    run_from_command_line(train, check_training)
+    command.main()

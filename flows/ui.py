@@ -1,9 +1,5 @@
-"""Start Prefect on this machine, for people: server, worker, watcher of constitutions, and every deployment.
+"""Start and stop Prefect on this machine: server, worker, watcher of constitutions. ``charter ui`` is the command."""
 
-python -m flows.ui [start | stop]
-"""
-
-import argparse
 import asyncio
 import fcntl
 import socket
@@ -14,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from charter.core.errors import CharterError, ConfigError
+from charter.core.errors import ConfigError
 from charter.inference.endpoints import DIRECT
 from flows.cockpit.daemon import Daemon
-from flows.cockpit.settings import HOME, POOL, PORT, ROOT, Cockpit, keep_cockpit, plan_cockpit
+from flows.cockpit.settings import POOL, ROOT, Cockpit, keep_cockpit, plan_cockpit
 
 _UP_S = 180.0
 _WORKER_S = 60.0  # it gives its flow runs half a minute to end
@@ -43,7 +39,7 @@ def start(home: Path, port: int | None, deployments: Path, constitutions: Path) 
         registered = asyncio.run(register(cockpit, deployments))
         crashed = [] if worker.running() else asyncio.run(end_orphans(cockpit))
         worker.start(_python("prefect", "worker", "start", "--pool", POOL, "--name", "local"), cockpit.client(), ROOT)
-        watcher.start(_python("flows.watch", str(constitutions)), cockpit.client(), ROOT)
+        watcher.start(_python("charter", "constitution", "watch", str(constitutions)), cockpit.client(), ROOT)
     sys.stdout.write("".join(f"Crashed         {name}: its process is gone; start it again\n" for name in crashed))
     sys.stdout.write(_welcome(cockpit, registered))
 
@@ -79,7 +75,7 @@ def _check_port(cockpit: Cockpit) -> None:
             probe.bind(("127.0.0.1", cockpit.port))
         except OSError as error:
             raise ConfigError(
-                f"port '{cockpit.port}': in use by another program. Name a free one: make ui PORT={cockpit.port + 1}."
+                f"port '{cockpit.port}': in use by another program. Name a free one, such as --port {cockpit.port + 1}."
             ) from error
 
 
@@ -106,38 +102,5 @@ def _welcome(cockpit: Cockpit, registered: bool) -> str:
         f"Sign in with    {cockpit.login}\n"
         f"Deployments     {'registered' if registered else 'as before'}; start one under Deployments, Custom run\n"
         f"Logs and state  {cockpit.home}\n"
-        "It goes on until `make ui-stop`.\n"
+        "It runs until `charter ui stop` (or `make ui-stop`).\n"
     )
-
-
-def main() -> None:
-    """Start or stop; a user's mistake is one message and exit status 2."""
-    arguments = _parse()
-    home = arguments.home.resolve()
-    try:
-        if arguments.command == "stop":
-            stop(home)
-        else:
-            start(home, arguments.port, arguments.deployments.resolve(), arguments.constitutions.resolve())
-    except CharterError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m flows.ui", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", nargs="?", choices=("start", "stop"), default="start")
-    parser.add_argument("--port", type=int, help=f"on the loopback address; the last one, or {PORT}, if not given")
-    parser.add_argument("--home", type=Path, default=HOME, help="the folder that holds all its state")
-    parser.add_argument("--deployments", type=Path, default=ROOT / "prefect.yaml", help="what to register")
-    parser.add_argument(
-        "--constitutions",
-        type=Path,
-        default=ROOT / "constitutions",
-        help="the folder to watch: a saved change starts a run",
-    )
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

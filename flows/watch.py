@@ -1,9 +1,5 @@
-"""Watch a folder of constitutions, and tell Prefect whenever one was saved with other words; `make ui` starts it.
+"""Watch a folder of constitutions, and tell Prefect when one was saved with different words."""
 
-python -m flows.watch constitutions
-"""
-
-import argparse
 import asyncio
 import sys
 from collections.abc import Mapping
@@ -70,18 +66,3 @@ def _differs(before: News | None, now: News) -> bool:
     if before is None:
         return True
     return now.mistakes != before.mistakes if now.mistakes else now.hash != before.hash
-
-
-def main() -> None:
-    """Watch until ended."""
-    parser = argparse.ArgumentParser(prog="python -m flows.watch", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="its Markdown files, and those of the folders in it")
-    folder = parser.parse_args().folder
-    if not folder.is_dir():
-        sys.stderr.write(f"folder '{folder}': there is none. Name a folder of constitutions.\n")
-        raise SystemExit(2)
-    asyncio.run(watch(folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -102,18 +102,16 @@ def test_one_run_at_a_time_has_the_gpu(deployment: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_each_is_a_command_that_says_what_it_takes(deployment: dict[str, Any], prefect_home: Path) -> None:
-    module = deployment["entrypoint"].partition(":")[0].removesuffix(".py").replace("/", ".")
+    name = deployment["name"].removeprefix("constitution-")
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home)}
-    command = [sys.executable, "-m", module, "--help"]
+    command = [sys.executable, "-m", "charter", name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: python -m {module} ")
-    assert "a YAML file, such as" in done.stdout
-    (example,) = [line for line in done.stdout.splitlines() if line.startswith(f"  python -m {module} configs/")]
+    assert done.stdout.startswith(f"Usage: python -m charter {name} ")
+    _, _, example = done.stdout.partition("Example: ")
     others = set(deployment["parameters"]) - {"config"}
-    assert [name for name in others if f"{name}:" not in done.stdout] == []
-    assert [name for name in others if f"{name}=VALUE" not in done.stdout] == []
-    config, *overrides = shlex.split(example)[3:]
+    assert [name for name in others if f"{name}=VALUE:" not in done.stdout] == []
+    config, *overrides = shlex.split(example.partition("\n\n")[0])[2:]
     given = dict(map(read_override, overrides))
     load_config(Path(config), {name: value for name, value in given.items() if name not in others})
 

@@ -145,7 +145,7 @@ async def events(stage: Stage, name: str) -> list[dict[str, Any]]:
 
 def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "own.md").write_text("no heading\n")
-    command = [str(Path(sys.executable).with_name("charter")), "constitution", "notify", "own.md"]
+    command = [sys.executable, "-m", "charter", "constitution", "notify", "own.md"]
     environment = {**os.environ, **stage.cockpit.client()}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
     assert done.returncode == 1, done.stderr

@@ -266,4 +266,4 @@ def test_a_port_that_is_taken_is_one_message(stage: Stage, model_server: NullSer
     port = int(model_server.url.rsplit(":", 1)[1].split("/")[0])
     taken = Stage(stage.home, port).ui("start")
     assert taken.returncode == 2
-    assert taken.stderr == f"port '{port}': in use by another program. Name a free one: make ui PORT={port + 1}.\n"
+    assert taken.stderr == f"port '{port}': in use by another program. Name a free one, such as --port {port + 1}.\n"

@@ -68,9 +68,11 @@ class Stage:
         return found
 
     def ui(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """``python -m flows.ui``, as make runs it; a worker and a scheduler that look often save a test's time."""
-        command = [sys.executable, "-m", "flows.ui", *arguments, "--home", str(self.home), "--port", str(self.port)]
-        command += ["--deployments", str(self.deployments), "--constitutions", str(self.constitutions)]
+        """``charter ui``, as make runs it; a worker and a scheduler that look often save a test's time."""
+        command = [sys.executable, "-m", "charter", "ui", *arguments, "--home", str(self.home)]
+        if "start" in arguments:
+            command += ["--port", str(self.port), "--deployments", str(self.deployments)]
+            command += ["--constitutions", str(self.constitutions)]
         often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
         return subprocess.run(command, capture_output=True, text=True, timeout=280, env=os.environ | often)
 

@@ -1,8 +1,7 @@
 """``charter constitution …``: tools for people who write constitutions."""
 
+import asyncio
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from charter.views.edit_cost import Recount
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
-
-PROJECT = Path(__file__).parents[3]
-"""The checkout with the flows, where there is one."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 File = Annotated[Path, typer.Argument(help="A constitution, such as constitutions/harmless.md.")]
@@ -67,13 +63,24 @@ def notify_command(
 ) -> None:
     """Tell Prefect that constitutions changed, for git hooks and CI; an automation starts `align`.
 
-    Exit status: 0 told, 1 told of mistakes, 2 nobody could be told.
+    Exit status: 0 sent, 1 sent with the mistakes of a constitution, 2 no server took the event.
     """
-    if not (PROJECT / "flows" / "notify.py").is_file():
-        raise ConfigError(f"flows '{PROJECT / 'flows'}': not there. Install Charter from a checkout: make setup.")
-    files = [str(path.resolve()) for path in paths]
-    told = subprocess.run([sys.executable, "-m", "flows.notify", *files], cwd=PROJECT, check=False)
-    raise typer.Exit(told.returncode)
+    from flows.notify import look, tell  # Prefect takes seconds to import
+
+    news = [look(path.resolve()) for path in paths]
+    asyncio.run(tell(news))
+    typer.echo("\n".join(map(str, news)))
+    raise typer.Exit(1 if any(one.mistakes for one in news) else 0)
+
+
+@app.command("watch")
+def watch_command(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="All Markdown files in it are watched.")],
+) -> None:
+    """Tell Prefect whenever a constitution is saved with different words. `charter ui start` starts this."""
+    from flows.watch import watch
+
+    asyncio.run(watch(folder))
 
 
 @app.command("show")

@@ -6,6 +6,7 @@ its driver's tool, the Prefect API from plain HTTP.
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -13,7 +14,9 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from charter.core.hardware import cores, gpus, memory_gib
 
@@ -21,6 +24,23 @@ _ADD_ONS = ("torchvision", "torchaudio", "torchcodec")
 _ENOUGH_MEMORY_GIB = 8.0
 _ENOUGH_DISK_GIB = 10.0
 _PREFECT_ADDRESS = "http://127.0.0.1:4200/api"
+
+
+def doctor_command(
+    folder: Annotated[Path, typer.Argument(help="The folder where runs will be written.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Print what is installed, what is missing, and what to do about it. Exit status 1 if something is missing."""
+    findings = examine(folder)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.ok else 'FIX'} {finding.name:<16} {finding.found}")
+            if finding.advice:
+                typer.echo(f"    {'':<16} {finding.advice}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
 
 
 class Finding(NamedTuple):

@@ -29,6 +29,9 @@ from collections.abc import Iterator
 class CharterError(Exception):
     """Base of every error a user may see."""
 
+    exit_status = 2
+    """What a command exits with after printing the error."""
+
 
 class ConfigError(CharterError):
     """A value in the configuration is missing, misspelt or out of range."""
@@ -69,17 +72,25 @@ class Stopped(CharterError):
 class BudgetSpent(Stopped):
     """A run reached its budget."""
 
+    exit_status = 3
+
 
 class Interrupted(Stopped):
     """Ctrl-C was pressed."""
+
+    exit_status = 130
 
 
 class PeopleAsked(Stopped):
     """A run waits for people; the same command goes on when they have answered."""
 
+    exit_status = 4
+
 
 class NotApproved(CharterError):
     """People looked at what a run made, and it may not go on with it."""
+
+    exit_status = 1
 
 
 class RegistryError(CharterError):
