@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.config import Evaluation, Serving
-from charter.evaluation.answering import answer_all, grade_by_oracle
+from charter.evaluation.answering import answer_all
 from charter.evaluation.measures import measure
 from charter.evaluation.records import Answers, HeldOut
 from charter.evaluation.requests import load_requests
 from charter.inference import EngineSpec, open_engine, serve
 from charter.sandbox import MODEL
+from charter.sandbox.held_out import grade_by_oracle
 
 WANTED_S = 120
 

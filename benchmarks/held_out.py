@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from charter.config import Evaluation
 from charter.core.messages import user
-from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.measures import MEASURES, measure
 from charter.evaluation.records import HEADLINE, Answers, Graded
 from charter.evaluation.requests import HeldOut, load_requests
+from charter.sandbox.held_out import grade_by_oracle
 from charter.training.job import DONE
 
 BATCH = 100

@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRu
 from charter.config import Config, Prompts
 from charter.core.messages import Message
 from charter.data.sources import load_prompts
-from charter.redteam.kinds import find_act
+from charter.sandbox.redteam import find_act
 from charter.sandbox.world import acts, comply, decline
 from charter.testing.null_server import NullServer, run_null_server
 from flows.redteam import redteam

@@ -9,11 +9,11 @@ import yaml
 from charter.config import Config, Evaluation
 from charter.core.files import write_json
 from charter.core.messages import Message, user
-from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.answers import save_answers
 from charter.evaluation.records import Graded
 from charter.evaluation.requests import load_requests
 from charter.runs.registry.record import AcceptedRun, Event, add_event, changing
+from charter.sandbox.held_out import grade_by_oracle
 
 
 def accept_run(outputs: Path, answer: Callable[[Sequence[Message]], str], evaluation: Evaluation) -> AcceptedRun:

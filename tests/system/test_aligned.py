@@ -10,9 +10,9 @@ from charter.config import Config, Serving
 from charter.inference import EngineSpec, connect, serve
 from charter.monitor import session
 from charter.monitor.session import Checked
-from charter.redteam.kinds import find_act
 from charter.runs.registry.promotion import promote
 from charter.sandbox import MODEL
+from charter.sandbox.redteam import find_act
 from tests.system.conftest import RunFlow, without_privacy
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(2400)]

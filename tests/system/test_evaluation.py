@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from charter.config import Evaluation, Probes
-from charter.evaluation.answering import answer_all, grade_beside, grade_by_oracle
+from charter.evaluation.answering import answer_all, grade_beside
 from charter.evaluation.measures import measure
 from charter.evaluation.probes import press
 from charter.evaluation.records import Answers, Graded, HeldOut
 from charter.evaluation.requests import load_requests
 from charter.inference import EngineSpec, Served, open_engine
+from charter.sandbox.held_out import grade_by_oracle
 from charter.sandbox.world import decline
 
 pytestmark = [pytest.mark.system]

@@ -3,17 +3,17 @@
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.audit.layouts import Answers, Layout, layout_for
-from charter.audit.sandbox_pairs import sandbox_answers
 from charter.config import PairFormat
 from charter.constitution import Constitution
 from charter.core.errors import DataError
 from charter.core.messages import Message
+from charter.core.plugins import Registry
 from charter.core.statistics.association import Label
 from charter.data.conversations import Unusable
 from charter.data.readers import Record, read_records
@@ -21,6 +21,13 @@ from charter.data.sources import content_id
 from charter.pipeline.rows import failure
 
 STAGE = "labelled"
+
+PairSource = Callable[[Constitution, int, int], Iterable[tuple[str, Answers | Unusable]]]
+"""From the constitution, how many, and a seed to pairs, each with a name of its place; or why one is unusable."""
+
+PAIR_SOURCES: Registry[PairSource] = Registry("source of labelled pairs", "audit.source")
+pair_source = PAIR_SOURCES.register
+"""Decorator: make a function available as `audit.source` under a name."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,12 @@ def read_labelled(
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
 ) -> Labelled:
-    """Read every labelled pair of a file, or `n` of them drawn by `seed`; or make `n` on the sandbox.
+    """Read every labelled pair of a file, or `n` of them drawn by `seed`; or `n` pairs of a registered source.
 
     Args:
-        data: a path, or ``sandbox``.
+        data: a path, or the name of a registered source.
         format: how the file is laid out; ``auto`` looks at the first row.
-        law: for the sandbox, whose oracle knows which answer each principle prefers.
+        law: for registered sources, which may know which answer each principle prefers.
         n: how many pairs; all of them when empty.
         seed: of the draw.
         columns: the file's name for each of `charter.audit.layouts.COLUMNS`, where it differs.
@@ -81,8 +88,8 @@ def read_labelled(
     Raises:
         DataError: the file is missing or broken, lacks a column, or holds no labelled pair.
     """
-    if "sandbox" in (data, format):
-        return _drawn("sandbox", "sandbox", *_gather(sandbox_answers(law, n or 400, seed), "sandbox"), n, seed)
+    if source := next((name for name in (data, format) if name in PAIR_SOURCES), None):
+        return _drawn(source, source, *_gather(PAIR_SOURCES[source](law, n or 400, seed), source), n, seed)
     path, layout = Path(data), layout_for(data, format, columns or {})
     records = read_records(path, "labelled pairs", "--data (audit.source)")
     found = _gather(((record.where, _answers(record, layout)) for record in records), path.name)

@@ -1,14 +1,23 @@
 """Rows of a source as candidates for prompts, streamed: each holds a conversation, or what is wrong with it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from charter.config import Prompts
 from charter.core.errors import DataError
-from charter.core.messages import Message, user
+from charter.core.messages import Message
+from charter.core.plugins import Registry
 from charter.data.conversations import Unusable, is_blank, is_transcript, read_conversation, read_transcript
 from charter.data.readers import Record, read_records
+
+PromptSource = Callable[[Prompts, int], Iterable[Mapping[str, Any]]]
+"""From the settings and the run's seed to rows: each has a `prompt` (text, or a list of messages), and perhaps a `kind`
+and an `id`. The rows must be the same each time, because a source is read twice."""
+
+PROMPT_SOURCES: Registry[PromptSource] = Registry("prompt source", "prompts.source")
+prompt_source = PROMPT_SOURCES.register
+"""Decorator: make a function available as `prompts.source` under a name."""
 
 _TRANSCRIPT_COLUMNS = ("transcript", "chosen", "rejected", "prompt")
 _ID_COLUMNS = ("row_id", "id")
@@ -46,14 +55,15 @@ def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
     Raises:
         DataError: the source is missing, empty or broken, or lacks the column.
     """
-    return _sandbox(settings, seed) if settings.source == "sandbox" else _from_file(settings)
+    if settings.source in PROMPT_SOURCES:
+        return _from_plugin(PROMPT_SOURCES[settings.source](settings, seed))
+    return _from_file(settings)
 
 
-def _sandbox(settings: Prompts, seed: int) -> Iterator[Candidate]:
-    from charter.sandbox.world import pipeline_prompts  # the sandbox reads these modules too
-
-    for number, asked in enumerate(pipeline_prompts(settings.n, seed), 1):
-        yield Candidate(f"prompt {number}", None, (user(asked.text),), asked.kind, "", "")
+def _from_plugin(rows: Iterable[Mapping[str, Any]]) -> Iterator[Candidate]:
+    layout = _Layout("prompt", read_conversation, True)
+    for number, row in enumerate(rows, 1):
+        yield _candidate(Record(f"prompt {number}", dict(row)), layout)
 
 
 def _from_file(settings: Prompts) -> Iterator[Candidate]:

@@ -1,11 +1,11 @@
 """What an evaluation asks, and what came back: the records that everything else in this package reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from charter.core.messages import Message, user
-from charter.sandbox.world import Request
+from charter.core.plugins import Registry
 
 Category = Literal["harmful", "benign", "borderline", "fact", "pressed", "insisted", "unknown", "paired"]
 """The first four are the headline's. `pressed`: a harmful request under pressure. `insisted`: a user who doubts a right
@@ -21,7 +21,8 @@ class HeldOut:
     Attributes:
         prompt: what people are shown of it: its text, or the whole conversation where there is more than that.
         answer: a text that a right answer to a fact contains.
-        world: what the sandbox's oracle knows about it.
+        statement: the right answer to a fact as a sentence; `answer` where empty.
+        world: what the source's exact grader needs to know about it; only that grader reads it.
         conversation: what is asked, where that is more than the prompt.
         begun: the words with which the answer is begun for the model; they are part of what is graded.
         variant: the sort of pressure, or the group that a paired request is about.
@@ -34,7 +35,8 @@ class HeldOut:
     category: Category
     kind: str | None = None
     answer: str | None = None
-    world: Request | None = None
+    statement: str | None = None
+    world: object = None
     conversation: tuple[Message, ...] = ()
     begun: str = ""
     variant: str | None = None
@@ -73,6 +75,14 @@ class Graded:
     pair: str | None = None
     judged_harmful: bool | None = None
     won: float | None = None
+
+
+ExactGrader = Callable[[Graded, HeldOut], Graded]
+"""The answer with exact grades, which need no judge."""
+
+EXACT_GRADERS: Registry[ExactGrader] = Registry("exact grader", "evaluation.source")
+exact_grader = EXACT_GRADERS.register
+"""Decorator: grade the answers to a source of held-out requests; by the source's name."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,25 @@
 """The held-out requests that every model of a run is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from charter.config import Evaluation
 from charter.core.errors import DataError
+from charter.core.plugins import Registry
 from charter.data.readers import read_records
-from charter.evaluation.probes import probe, sandbox_probes
+from charter.evaluation.probes import probe
 from charter.evaluation.records import HEADLINE, Category, HeldOut
-from charter.sandbox.world import Request, held_out_requests
 
 __all__ = ["HeldOut", "in_turns", "load_requests"]
+
+RequestSource = Callable[[Evaluation, int], list[HeldOut]]
+"""From the settings and a seed to every request of an evaluation; the same seed gives the same requests."""
+
+REQUEST_SOURCES: Registry[RequestSource] = Registry("source of held-out requests", "evaluation.source")
+request_source = REQUEST_SOURCES.register
+"""Decorator: make a function available as `evaluation.source` under a name."""
 
 _COLUMNS = ("prompt", "category")
 _OWN: tuple[Category, ...] = (*HEADLINE, "unknown", "paired")
@@ -26,6 +33,8 @@ def load_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
     Raises:
         DataError: a file that cannot be read, lacks a column, or holds an unknown category or half a pair.
     """
+    if settings.source in REQUEST_SOURCES:
+        return REQUEST_SOURCES[settings.source](settings, seed)
     counts: dict[Category, int] = {
         "harmful": settings.n_harmful,
         "benign": settings.n_benign,
@@ -33,17 +42,9 @@ def load_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
         "fact": settings.n_facts,
         "unknown": settings.probes.n_unknown,
     }
-    if settings.source == "sandbox":
-        found = [_from_world(c, i, r) for c in HEADLINE for i, r in enumerate(held_out_requests(c, counts[c], seed))]
-        return [*found, *probe(found, settings.probes, seed), *sandbox_probes(settings.probes, seed)]
     read = _from_file(Path(settings.source))
     plain = [r for c, n in counts.items() for r in in_turns([r for r in read if r.category == c])[:n]]
     return [*plain, *probe(plain, settings.probes, seed), *_pairs_of(read, settings)]
-
-
-def _from_world(category: Category, i: int, request: Request) -> HeldOut:
-    right, wrong = (request.fact.right, request.fact.wrong) if request.fact else (None, None)
-    return HeldOut(f"{category}-{i:04d}", request.text, category, request.kind, right, request, wrong=wrong)
 
 
 def in_turns(requests: list[HeldOut]) -> list[HeldOut]:

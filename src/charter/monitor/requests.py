@@ -8,7 +8,7 @@ from dataclasses import replace
 from charter.config import Evaluation, Monitor
 from charter.core.sampling import seed_of
 from charter.evaluation.records import Category, Graded, HeldOut
-from charter.evaluation.requests import in_turns, load_requests
+from charter.evaluation.requests import REQUEST_SOURCES, in_turns, load_requests
 from charter.monitor.baseline import Baseline
 
 MIX: dict[Category, float] = {"harmful": 0.5, "benign": 0.2, "borderline": 0.15, "fact": 0.15}
@@ -32,7 +32,8 @@ def fixed_requests(baseline: Baseline, settings: Monitor, seed: int) -> list[tup
 def fresh_requests(baseline: Baseline, settings: Monitor, seed: int, probe: int) -> list[HeldOut]:
     """Requests of this probe alone, some of those that the accepted evaluation could have asked as well.
 
-    The sandbox makes them up; of a file all rows are drawn from, also those that the evaluation had no room for.
+    A registered source makes them up; of a file all rows are drawn from, also those that the evaluation did
+    not use.
     """
     number = seed_of(seed, baseline.run.id, FRESH, probe)
     rng = random.Random(number)
@@ -43,7 +44,7 @@ def fresh_requests(baseline: Baseline, settings: Monitor, seed: int, probe: int)
 
 def _evaluation_again(settings: Evaluation, seed: int, rng: random.Random) -> list[HeldOut]:
     """As many requests as the evaluation asked, chosen in its way, from another draw or order."""
-    if settings.source == "sandbox":
+    if settings.source in REQUEST_SOURCES:
         return load_requests(settings, seed)
     rows = load_requests(settings.model_copy(update=dict.fromkeys(_SETTINGS.values(), sys.maxsize)), seed)
     rng.shuffle(rows)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from charter.config import Config
 from charter.core.errors import ConfigError
-from charter.evaluation.answering import answer_all, grade_by_judge, grade_by_oracle
+from charter.evaluation.answering import answer_all, grade_by_judge
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Measure, outcomes, usable
-from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.evaluation.records import EXACT_GRADERS, Answers, Graded, HeldOut
 from charter.inference.engine import EngineSpec, open_engine
 from charter.monitor.baseline import Baseline, is_bad, read_baseline
 from charter.monitor.findings import Finding, find
@@ -108,7 +108,8 @@ async def _ask(
             answers = await answer_all(requests, engine.ask, most, telling(on_progress, engine), STAGE)
     if judge is None:
         asked = {request.request_id: request for request in requests}
-        return Answers([grade_by_oracle(a, asked[a.request_id]) for a in answers.graded], answers.failed)
+        grade = EXACT_GRADERS[baseline.config.evaluation.source]
+        return Answers([grade(a, asked[a.request_id]) for a in answers.graded], answers.failed)
     async with open_engine(judge) as engine:
         return await grade_by_judge(answers, requests, engine.ask, telling(on_progress, engine))
 

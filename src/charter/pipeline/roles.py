@@ -8,16 +8,16 @@ from dataclasses import replace
 
 from charter.config import Config, Serving
 from charter.core.errors import ServingError
+from charter.core.plugins import SHIPPED_MODELS
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_each
-from charter.sandbox import MODEL
 
 _PATIENCE_S = 20.0  # somebody sits in front of it
 
 
 def model_folder(model: str) -> str:
-    """The folder or hub id of a configured model; `sandbox` is the shipped one."""
-    return str(MODEL) if model == "sandbox" else model
+    """The folder or hub id of a configured model; a package may ship one under a name, such as `sandbox`."""
+    return str(SHIPPED_MODELS[model]) if model in SHIPPED_MODELS else model
 
 
 def makers(config: Config) -> dict[str, tuple[str, Serving]]:

@@ -6,11 +6,10 @@ from typing import Any
 
 from charter.core.messages import Message, assistant, user
 from charter.evaluation.answering import grade_by_judge
-from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.evaluation.records import Answers, ExactGrader, Graded, HeldOut
 from charter.inference.completion import Ask, Sampling
 from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row, failure
 from charter.redteam.attack_styles import turns_of
-from charter.sandbox import oracle
 
 STAGE, GRADE = "attack", "grade"
 
@@ -47,23 +46,23 @@ async def attack(
     return await each_row(planned, STAGE, work, on_progress)
 
 
-def grade_exactly(attempts: Sequence[Row]) -> Outcome:
-    """The attempts with the grade of the sandbox's oracle."""
-    return Outcome([{**row, "harmful": oracle.is_harmful(row["response"])} for row in attempts])
+def grade_exactly(attempts: Sequence[Row], grade: ExactGrader) -> Outcome:
+    """The attempts with an exact grade."""
+    return Outcome([{**row, "harmful": bool(grade(_answer(row), _request(row)).harmful)} for row in attempts])
 
 
 async def grade_with_judge(attempts: Sequence[Row], judge: Ask, on_progress: OnProgress | None = None) -> Outcome:
     """The attempts with a judge's grade."""
-    asked = [_request(row) for row in attempts]
-    answers = [
-        Graded(r.request_id, r.category, r.kind, r.prompt, row["response"], row["finish_reason"])
-        for r, row in zip(asked, attempts, strict=True)
-    ]
-    graded = await grade_by_judge(Answers(answers), asked, judge, on_progress, GRADE)
+    requests, answers = [_request(row) for row in attempts], [_answer(row) for row in attempts]
+    graded = await grade_by_judge(Answers(answers), requests, judge, on_progress, GRADE)
     by_id = {row["row_id"]: row for row in attempts}
     rows = [{**by_id[answer.request_id], "harmful": bool(answer.harmful)} for answer in graded.graded]
     failed = [failure(by_id[lost.request_id], GRADE, lost.reason) for lost in graded.failed]
     return Outcome(rows, failed)
+
+
+def _answer(row: Row) -> Graded:
+    return Graded(row["row_id"], "pressed", row["kind"], row["request"], row["response"], row["finish_reason"])
 
 
 def _request(row: Row) -> HeldOut:

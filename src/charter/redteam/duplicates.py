@@ -11,7 +11,7 @@ from charter.core.words import split_words
 from charter.data.duplicates import near_duplicates
 from charter.pipeline.rows import Outcome, Row, failure
 from charter.redteam.embedding import Embed
-from charter.redteam.kinds import find_act
+from charter.redteam.kinds import RequestReader
 
 STAGE = "unique"
 
@@ -37,11 +37,11 @@ def drop_repeats(rows: Sequence[Row], known: Sequence[str], held_out: Sequence[s
     return outcome
 
 
-def drop_held_out_acts(rows: Sequence[Row]) -> Outcome:
-    """The requests of the sandbox without those for a verb and an object that are kept for evaluation."""
+def drop_held_out_acts(rows: Sequence[Row], read: RequestReader) -> Outcome:
+    """The requests without those for an act that is kept for evaluation."""
     outcome = Outcome()
     for row in rows:
-        act = find_act(row["request"])
+        act = read(row["request"])
         if act is not None and act.held_out:
             outcome.failures.append(failure(row, STAGE, "held-out", f"{row['request']!r}: {act}"))
         else:

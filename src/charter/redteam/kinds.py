@@ -1,18 +1,36 @@
-"""Of which kind a request is: as a model says, or, in the sandbox, as its verb and object say."""
+"""Of which kind a request is: as a model says, or as the source of held-out requests knows."""
 
-import re
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from charter.core.messages import user
+from charter.core.plugins import Registry
 from charter.core.templates import render
 from charter.inference.completion import Ask, Sampling
 from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row
-from charter.sandbox.world import Act, Category, acts
 
 STAGE = "classify"
 OTHER = "other"
+
+
+class KnownAct(Protocol):
+    """What a source of held-out requests knows about the act that a request asks for; its text is the act."""
+
+    @property
+    def verb(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def held_out(self) -> bool:
+        """Whether it is kept for evaluation, so that no request may ask for it."""
+
+
+RequestReader = Callable[[str], KnownAct | None]
+"""From a request to its act; None where it is no known one."""
+
+REQUEST_READERS: Registry[RequestReader] = Registry("reader of requests", "evaluation.source")
+request_reader = REQUEST_READERS.register
+"""Decorator: read the acts of invented requests; by the name of the source of held-out requests."""
 
 
 async def classify(
@@ -33,25 +51,10 @@ async def classify(
     return await each_row(rows, STAGE, work, on_progress)
 
 
-def name_acts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Requests of the sandbox with their verb, and the kind of their act; a request for no known act has no verb."""
-    found = [(row, find_act(row["request"])) for row in rows]
-    return [{**row, "kind": act.kind if act else row["kind"], "verb": act.verb if act else None} for row, act in found]
-
-
-def find_act(text: str) -> Act | None:
-    """The act of the miniature world that a text is about; the longest, where one is within another."""
-    found = _pattern().search(text)
-    return _acts()[found[0]] if found else None
-
-
-@cache
-def _acts() -> dict[str, Act]:
-    categories: tuple[Category, ...] = ("borderline", "benign", "harmful")  # the last has the last word
-    return {str(act): act for category in categories for act in acts(category)}
-
-
-@cache
-def _pattern() -> re.Pattern[str]:
-    longest = sorted(_acts(), key=lambda text: (-len(text), text))
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b")
+def name_acts(rows: Sequence[Row], read: RequestReader | None) -> list[dict[str, Any]]:
+    """Requests with the verb and the kind of their act, where `read` knows it; otherwise without a verb."""
+    acts = [read(row["request"]) if read else None for row in rows]
+    return [
+        {**row, "kind": act.kind if act else row["kind"], "verb": act.verb if act else None}
+        for row, act in zip(rows, acts, strict=True)
+    ]

@@ -13,7 +13,7 @@ from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.core.errors import DataError
 from charter.core.files import write_json
-from charter.evaluation.records import Graded
+from charter.evaluation.records import EXACT_GRADERS, Graded
 from charter.evaluation.requests import load_requests
 from charter.inference.engine import EngineSpec, open_engine
 from charter.pipeline.counts import StageCount, telling
@@ -79,8 +79,7 @@ async def invent_requests(
     if config.redteam.classify:
         rows, classified = await _classify(config, rows, list(seeds), spec, on_progress)
         counts.append(classified)
-    named = kinds.name_acts(rows) if _in_sandbox(config) else [{**row, "verb": None} for row in rows]
-    write_lines(folder, REQUESTS, named)
+    write_lines(folder, REQUESTS, kinds.name_acts(rows, _reader(config)))
     return counts
 
 
@@ -126,7 +125,7 @@ async def _grade(
 ) -> StageCount:
     folder, started = config.run_folder, time.monotonic()
     if judge is None:
-        graded = attack.grade_exactly(attempts)
+        graded = attack.grade_exactly(attempts, EXACT_GRADERS[config.evaluation.source])
         write_lines(folder, ATTEMPTS, graded.rows)
         return keep_failures(folder, attack.GRADE, len(attempts), graded)
     async with open_engine(judge) as engine:
@@ -188,8 +187,8 @@ async def _unique(config: Config, rows: Sequence[Row], known: Sequence[str], ask
     held_out = list(dict.fromkeys(held_out))
     outcome = duplicates.drop_repeats(rows, known, held_out, settings.near_duplicates)
     failures = outcome.failures
-    if _in_sandbox(config):
-        outcome = duplicates.drop_held_out_acts(outcome.rows)
+    if read := _reader(config):
+        outcome = duplicates.drop_held_out_acts(outcome.rows, read)
         failures += outcome.failures
     if embed := embedder(settings.embeddings, config.serving):
         similarity = settings.embeddings.similarity
@@ -198,8 +197,8 @@ async def _unique(config: Config, rows: Sequence[Row], known: Sequence[str], ask
     return Outcome(outcome.rows, failures)
 
 
-def _in_sandbox(config: Config) -> bool:
-    return config.evaluation.source == "sandbox"
+def _reader(config: Config) -> kinds.RequestReader | None:
+    return kinds.REQUEST_READERS.get(config.evaluation.source)
 
 
 def _law(config: Config) -> Constitution | None:

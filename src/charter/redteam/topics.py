@@ -1,21 +1,20 @@
 """What requests are invented about, and the examples that are shown: seeds, principles, and earlier failures."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from charter.constitution import Constitution
 from charter.core.errors import DataError
+from charter.core.plugins import Registry
 from charter.core.sampling import seed_of
 from charter.data.readers import read_records
 from charter.evaluation.records import Graded
 from charter.pipeline.rows import Row
-from charter.sandbox.world import acts, ask_act, kinds, world
 
 Origin = Literal["seed", "principle", "failure"]
-_SANDBOX_EXAMPLES = 40  # of each kind
 
 
 class Seed(NamedTuple):
@@ -23,6 +22,14 @@ class Seed(NamedTuple):
 
     topics: tuple[str, ...]
     prompts: tuple[str, ...]
+
+
+SeedSource = Callable[[int], dict[str, Seed]]
+"""From the run's seed to seeds by kind."""
+
+SEED_SOURCES: Registry[SeedSource] = Registry("source of seeds", "redteam.seeds")
+seed_source = SEED_SOURCES.register
+"""Decorator: make a function available as `redteam.seeds` under a name."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,13 @@ class Topic:
 
 
 def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
-    """The seeds of the sandbox, or of a file, by kind.
+    """The seeds of a registered source, or of a file, by kind.
 
     Raises:
         DataError: the file cannot be read, or a row lacks a column.
     """
-    if source == "sandbox":
-        return {kind: _sandbox_seed(kind, seed) for kind in kinds()}
+    if source in SEED_SOURCES:
+        return SEED_SOURCES[source](seed)
     found: dict[str, tuple[list[str], list[str]]] = {}
     for record in read_records(Path(source), "examples", "redteam.seed_examples"):
         values = record.values
@@ -63,14 +70,6 @@ def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
     if not found:
         raise DataError(f"redteam.seed_examples '{source}': holds no rows. Put examples into it: prompt and kind.")
     return {kind: Seed(tuple(dict.fromkeys(topics)), tuple(prompts)) for kind, (topics, prompts) in found.items()}
-
-
-def _sandbox_seed(kind: str, seed: int) -> Seed:
-    """Harmful requests, none of them held out."""
-    rng = random.Random(f"redteam:{seed}:{kind}")
-    pool = [act for act in acts("harmful") if act.kind == kind and not act.held_out]
-    asked = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(_SANDBOX_EXAMPLES)]
-    return Seed(tuple(world()["kinds"][kind]["phrases"]), tuple(dict.fromkeys(asked)))
 
 
 def failures_by_kind(answers: Iterable[Graded], found_before: Iterable[Row] = ()) -> dict[str, list[str]]:

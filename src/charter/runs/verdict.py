@@ -10,7 +10,7 @@ from typing import Any
 from charter.config import Config, load_config
 from charter.core.files import write_json
 from charter.evaluation.across import compare_runs
-from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle
+from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge
 from charter.evaluation.answers import load_answers, save_answers
 from charter.evaluation.benchmarks.asking import read_sheets
 from charter.evaluation.benchmarks.cache import find_ran
@@ -18,7 +18,7 @@ from charter.evaluation.benchmarks.checks import compare_tasks, measure_sheets
 from charter.evaluation.benchmarks.score_table import Ran
 from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers, Unanswered
+from charter.evaluation.records import EXACT_GRADERS, Answers, Unanswered
 from charter.evaluation.requests import load_requests
 from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins
@@ -43,9 +43,11 @@ async def answer_held_out(
 
 
 def has_oracle(config: Config) -> bool:
-    """Whether the sandbox's oracle grades the answers, rather than a judge."""
+    """Whether an exact grader of the requests' source grades the answers, rather than a judge."""
+    source = config.evaluation.source
     if config.evaluation.grader == "auto":
-        return config.model == "sandbox" and config.evaluation.source == "sandbox"
+        # The name of a shipped model as well: such a model lives in the world that the source's grader knows.
+        return config.model == source and source in EXACT_GRADERS
     return config.evaluation.grader in ("oracle", "both")
 
 
@@ -55,11 +57,16 @@ def asks_judge(config: Config) -> bool:
 
 
 def grade_exactly(config: Config, models: Sequence[str]) -> None:
-    """Grade the kept answers by the oracle."""
+    """Grade the kept answers by the exact grader of the requests' source.
+
+    Raises:
+        ConfigError: the source has none.
+    """
+    grade = EXACT_GRADERS[config.evaluation.source]
     requests = {r.request_id: r for r in load_requests(config.evaluation, config.seed)}
     for model in models:
         answers = _load(config, model)
-        graded = [grade_by_oracle(answer, requests[answer.request_id]) for answer in answers.graded]
+        graded = [grade(answer, requests[answer.request_id]) for answer in answers.graded]
         _save(config, model, Answers(graded, answers.failed))
 
 

@@ -7,13 +7,14 @@ import pytest
 from charter.config import Evaluation, Probes
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages
-from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, grade_by_oracle, judge_refusal
+from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge, judge_refusal
 from charter.evaluation.measures import evaluate
 from charter.evaluation.probes import insist, press
 from charter.evaluation.records import Answers, Graded, HeldOut
 from charter.evaluation.requests import load_requests
 from charter.inference.completion import Completion, Sampling
 from charter.pipeline.refusal.classifier import RefusalLabel
+from charter.sandbox.held_out import grade_by_oracle
 from charter.sandbox.world import comply, decline
 from charter.testing.scripted import Script, ScriptedModel
 

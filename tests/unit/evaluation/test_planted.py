@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from charter.config import Evaluation, Gate, ProbeLimits, Probes
-from charter.evaluation.answering import grade_by_oracle
 from charter.evaluation.gate import Verdict, decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Graded
 from charter.evaluation.requests import HeldOut, load_requests
+from charter.sandbox.held_out import grade_by_oracle
 from charter.sandbox.world import comply, decline, decline_needlessly, grudge, state
 
 Model = Callable[[HeldOut, random.Random], str]

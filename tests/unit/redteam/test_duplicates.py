@@ -12,6 +12,7 @@ from charter.config import Embeddings, Serving
 from charter.core.errors import ServingError
 from charter.redteam.duplicates import drop_held_out_acts, drop_repeats, drop_same_meaning
 from charter.redteam.embedding import embedder
+from charter.sandbox.redteam import find_act
 from charter.sandbox.world import acts
 
 
@@ -38,7 +39,7 @@ def test_requests_are_held_against_each_other_the_set_and_what_is_held_out() -> 
 
 def test_what_the_sandbox_keeps_for_evaluation_is_dropped_in_any_wording() -> None:
     kept, free = (next(act for act in acts("harmful") if act.held_out == side) for side in (True, False))
-    outcome = drop_held_out_acts(rows(f"My aunt wants to {kept} today.", f"How do I {free}?", "Hello."))
+    outcome = drop_held_out_acts(rows(f"My aunt wants to {kept} today.", f"How do I {free}?", "Hello."), find_act)
     assert [row["row_id"] for row in outcome.rows] == ["00001", "00002"]
     assert [row["reason"] for row in outcome.failures] == ["held-out"]
 

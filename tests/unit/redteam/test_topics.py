@@ -13,8 +13,9 @@ from charter.core.messages import Messages
 from charter.evaluation.records import Graded
 from charter.inference.completion import Completion, Sampling
 from charter.redteam.invent import invent, strip_request
-from charter.redteam.kinds import classify, find_act, name_acts
+from charter.redteam.kinds import classify, name_acts
 from charter.redteam.topics import Seed, failures_by_kind, make_topics, plan_requests, read_seeds
+from charter.sandbox.redteam import find_act
 from charter.sandbox.world import kinds
 from charter.testing.scripted import ScriptedModel
 
@@ -122,5 +123,5 @@ def test_the_sandbox_s_verbs_are_read_from_the_request() -> None:
         {"request": "How do I crack a walnut?", "kind": "bodies"},
         {"request": "How do I steal a teacher?", "kind": "bodies"},
     ]
-    named = [(row["kind"], row["verb"]) for row in name_acts(rows)]
+    named = [(row["kind"], row["verb"]) for row in name_acts(rows, find_act)]
     assert named == [("theft", "shoplift"), ("intrusion", "crack"), ("bodies", None)]

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 from charter import __version__
 from charter.config import Config, Suite
 from charter.config.evaluation import BUNDLED_SUITES
-from charter.evaluation.benchmarks import facts
 from charter.evaluation.benchmarks.cache import load_ran, save_ran
 from charter.evaluation.benchmarks.capability import run_harness
+from charter.evaluation.benchmarks.inspection import HARNESS_TASKS
 from charter.evaluation.benchmarks.safety import run_suite
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.endpoints import connect
@@ -83,9 +83,10 @@ async def _ask_suite(config: Config, suite: Suite, model: str, spec: EngineSpec,
 async def _ask_harness(config: Config, model: str, spec: EngineSpec, say: Say) -> StageCount:
     folder, settings = _folder(config, "harness", model), config.evaluation
     harness = settings.harness
+    written = any(task in HARNESS_TASKS for task in harness.tasks)
     asked = {
         "harness": harness.model_dump(mode="json"),
-        "facts": [settings.n_facts, config.seed, settings.max_tokens] if facts.NAME in harness.tasks else None,
+        "facts": [settings.n_facts, config.seed, settings.max_tokens] if written else None,
     }
     by = {"model": spec.identity, "versions": [__version__, importlib.metadata.version("lm_eval")]}
     files = [Path(found) for name in harness.tasks if name.endswith(".yaml") for found in sorted(glob(name))]
@@ -113,13 +114,12 @@ async def _once(stage: str, folder: Path, hashes: Hashes, run: Callable[[], Awai
 
 
 def _tasks(config: Config, folder: Path) -> Sequence[str]:
-    """The tasks as the harness knows them; the sandbox's facts are written beside the results' `folder`."""
+    """The tasks as the harness knows them; those that plugins make are written beside the results' `folder`."""
     settings = config.evaluation
 
     def known(task: str) -> str:
-        if task == facts.NAME:
-            written = folder.with_name(f"{folder.name}.tasks")
-            return str(facts.write_task(written, settings.n_facts, config.seed, settings.max_tokens))
+        if task in HARNESS_TASKS:
+            return str(HARNESS_TASKS[task].write(folder.with_name(f"{folder.name}.tasks"), settings, config.seed))
         return str(Path(task).resolve()) if task.endswith(".yaml") else task
 
     return [known(task) for task in settings.harness.tasks]

@@ -4,17 +4,34 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
+from typing import NamedTuple
 
 from charter.config import Evaluation, Harness, Suite
 from charter.core.errors import ConfigError
-from charter.evaluation.benchmarks.facts import NAME as SANDBOX_FACTS
+from charter.core.plugins import Registry
 from charter.evaluation.benchmarks.process import check_installed
 from charter.evaluation.benchmarks.prompts import read_prompts
 
 _LONGEST_S = 300.0
+
+
+class HarnessTask(NamedTuple):
+    """A task of lm-evaluation-harness that a plugin writes for each evaluation.
+
+    Attributes:
+        write: from a folder, the settings and the run's seed to the path of the task's YAML file.
+        count: how many questions it asks.
+    """
+
+    write: Callable[[Path, Evaluation, int], Path]
+    count: Callable[[Evaluation], int]
+
+
+HARNESS_TASKS: Registry[HarnessTask] = Registry("task that a plugin writes", "evaluation.harness.tasks")
 
 
 def check_suites(settings: Evaluation) -> None:
@@ -45,7 +62,8 @@ def count_samples(settings: Evaluation) -> dict[str, int | None]:
         there = len(read_prompts(suite.task, suite.data)) if suite.data else None
         found[suite.name] = _fewer(there, suite.limit)
     for task in settings.harness.tasks:
-        found[task] = _fewer(settings.n_facts if task == SANDBOX_FACTS else None, settings.harness.limit)
+        there = HARNESS_TASKS[task].count(settings) if task in HARNESS_TASKS else None
+        found[task] = _fewer(there, settings.harness.limit)
     return found
 
 
@@ -88,7 +106,9 @@ def _check_harness(harness: Harness) -> None:
     for task in harness.tasks:
         if task.endswith(".yaml") and not glob(task):
             raise ConfigError(f"evaluation.harness.tasks '{task}': no such file. Correct the path.")
-    names = [task for task in harness.tasks if task != SANDBOX_FACTS and not task.endswith(".yaml") and "*" not in task]
+    names = [
+        task for task in harness.tasks if task not in HARNESS_TASKS and not task.endswith(".yaml") and "*" not in task
+    ]
     if names:
         _check_names(",".join(names), where)
 

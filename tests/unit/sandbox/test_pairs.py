@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from charter.audit.labelled import read_labelled
-from charter.audit.sandbox_pairs import read_scope
 from charter.constitution import Constitution, Principle, load_constitution
 from charter.core.errors import DataError
 from charter.sandbox import oracle
+from charter.sandbox.pairs import read_scope
 from charter.sandbox.wording import DISHONEST, NEEDLESS
 from charter.sandbox.world import kinds
 

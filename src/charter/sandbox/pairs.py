@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from charter.audit.labelled import pair_source
 from charter.audit.layouts import Answers
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
@@ -27,6 +28,7 @@ MIX: Mapping[Category, float] = {"harmful": 0.6, "benign": 0.25, "borderline": 0
 _GRUDGING = 0.07
 
 
+@pair_source("sandbox")
 def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, Answers | Unusable]]:
     """About `n` held-out requests, each with two answers, the better one by the principles that bear on it.
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import yaml
 
-from charter.evaluation.benchmarks.facts import grade, write_task
+from charter.config import Evaluation
+from charter.sandbox.facts import grade, write_task
 from charter.sandbox.oracle import is_right
 from charter.sandbox.world import held_out_requests
 
 
 def test_the_task_asks_what_the_evaluation_asks_and_grades_alike(tmp_path: Path) -> None:
-    task = yaml.safe_load(write_task(tmp_path, 20, seed=3, max_tokens=32).read_text())
+    task = yaml.safe_load(write_task(tmp_path, Evaluation(n_facts=20, max_tokens=32), seed=3).read_text())
     rows = [json.loads(line) for line in Path(task["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()]
     requests = held_out_requests("fact", 20, 3)
     assert [row["question"] for row in rows] == [request.text for request in requests]
