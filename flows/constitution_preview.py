@@ -13,10 +13,9 @@ from charter.data.sources import load_prompts
 from charter.inference.engine import open_engine
 from charter.runs.folder import locked
 from charter.runs.preflight import check
-from charter.views.preview.markdown import preview_markdown
-from charter.views.preview.page import render_page, write_page
-from charter.views.preview.rows import previews
-from charter.views.preview.screen import summary
+from charter.views.preview.page import render_preview, write_page
+from charter.views.preview.preview import previews
+from charter.views.preview.text import preview_markdown, preview_summary
 from flows.driving import driving
 from flows.keys import api_key
 from flows.lib.command import FlowCommand
@@ -41,9 +40,9 @@ async def constitution_preview(config: Config) -> None:
         ):
             preview = await anext(made)
 
-    write_page(config.run_folder / "preview.html", render_page(preview))
-    await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=summary(preview))
-    current().say(f"{summary(preview)}: {config.run_folder / 'preview.html'}")
+    write_page(config.run_folder / "preview.html", render_preview(preview))
+    await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=preview_summary(preview))
+    current().say(f"{preview_summary(preview)}: {config.run_folder / 'preview.html'}")
 
 
 command = FlowCommand(constitution_preview)

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from charter.constitution.model import Constitution, SourceFile
 from charter.constitution.parse import load_constitution
 from charter.core.errors import ConstitutionError
+from charter.core.files import write_bytes_atomic, write_json
 
 VALUES, SOURCES = "constitution.json", "constitution"
 
@@ -30,16 +31,12 @@ def keep_constitution(constitution: Constitution, folder: Path) -> None:
     root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     names = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
     for name, source in zip(names, constitution.sources, strict=True):
-        file = folder / SOURCES / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(source.content)
+        write_bytes_atomic(folder / SOURCES / name, source.content)
     kept_as = {str(source.path): name for name, source in zip(names, constitution.sources, strict=True)}
     values = {"hash": constitution.hash, "files": names} | to_values(constitution)
     for principle, entry in zip(constitution.principles, values["principles"], strict=True):
         entry |= {"hash": principle.hash, "file": kept_as.get(principle.file, ""), "line": principle.line}
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(values, ensure_ascii=False, indent=1) + "\n"
-    (folder / VALUES).write_text(text, encoding="utf-8")
+    write_json(folder / VALUES, values)
 
 
 def load_kept_constitution(folder: Path) -> Constitution:

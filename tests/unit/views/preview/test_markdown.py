@@ -5,8 +5,9 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from charter.constitution import load_constitution
-from charter.views.preview.markdown import preview_markdown
-from charter.views.preview.rows import Preview, PreviewedRow, Round
+from charter.views.critiques import CritiqueRound
+from charter.views.preview.preview import Preview, PreviewedRow
+from charter.views.preview.text import preview_markdown
 
 HOSTILE = "# Not a heading\n<script>alert(1)</script> | *[link](http://127.0.0.1)*\n    indented `code`"
 
@@ -17,7 +18,7 @@ def preview(tmp_path: Path, *rows: PreviewedRow) -> Preview:
 
 
 def row(final: str, failure: str = "") -> PreviewedRow:
-    rounds = (Round(1, "kind", "Kind", True, "It is rude.", final, final != "bad"),)
+    rounds = (CritiqueRound(1, "kind", "Kind", True, "It is rude.", final, final != "bad"),)
     return PreviewedRow("r1", "rudeness", ({"role": "user", "content": "Hello?"},), "bad", rounds, failure)
 
 

@@ -29,9 +29,9 @@ from charter.pipeline.rows import Context
 from charter.report.marks import side_by_side
 from charter.testing.null_server import NullServer, run_null_server
 from charter.testing.scripted import ScriptedModel
-from charter.views.preview.page import render_page
-from charter.views.preview.rows import Preview, PreviewedRow, Round, preview_rows, previews
-from charter.views.preview.saves import Files
+from charter.views.critiques import CritiqueRound
+from charter.views.preview.page import render_preview
+from charter.views.preview.preview import Preview, PreviewedRow, WatchedFiles, preview_rows, previews
 
 LAW = """---
 name: doors
@@ -263,10 +263,13 @@ def test_the_page_escapes_what_models_say(law: Path, questions: Path, server: Nu
 )
 def test_the_page_is_the_same_whatever_texts_hold(text: str) -> None:
     def page(text: str) -> Page:
-        rounds = (Round(1, text, text, True, text, f"{text} a", True), Round(2, text, text, True, text, "b", True))
+        rounds = (
+            CritiqueRound(1, text, text, True, text, f"{text} a", True),
+            CritiqueRound(2, text, text, True, text, "b", True),
+        )
         row = PreviewedRow(text, text, (user(text),), text, rounds)
         failed = PreviewedRow(text, text, (user(text),), text, (), text)
-        return Page(render_page(Preview(parse_constitution(LAW), (row, failed), (), 1, 1, 1.0), reload_s=2))
+        return Page(render_preview(Preview(parse_constitution(LAW), (row, failed), (), 1, 1, 1.0), reload_s=2))
 
     made = page(text)
     assert made.names() == page("words").names()
@@ -304,17 +307,17 @@ async def test_a_broken_file_leaves_the_old_preview(law: Path, questions: Path, 
         law.write_text(LAW.replace("## Be brief", "#### Be brief"))
         broken = await anext(shown)
         assert broken.broken
-        assert (broken.rows, broken.law, broken.asked) == (first.rows, first.law, 0)
+        assert (broken.rows, broken.constitution, broken.asked) == (first.rows, first.constitution, 0)
         assert str(broken.problems[0]).startswith(f"{law}:13: unknown section '#### Be brief")
-        page = Page(render_page(broken))
+        page = Page(render_preview(broken))
         assert "The file is broken" in page.text
         assert f"{law}:13" in page.text
         law.unlink()
         assert "cannot be read" in (await anext(shown)).problems[0].what
         law.write_text(f"{LAW}\n<!-- put right -->\n")
-        mended = await anext(shown)
-        assert (mended.broken, mended.problems, mended.asked) == (False, (), 0)
-        assert mended.rows == first.rows
+        fixed = await anext(shown)
+        assert (fixed.broken, fixed.problems, fixed.asked) == (False, (), 0)
+        assert fixed.rows == first.rows
 
 
 async def test_what_the_file_extends_is_watched_too(law: Path, questions: Path, server: NullServer) -> None:
@@ -324,14 +327,14 @@ async def test_what_the_file_extends_is_watched_too(law: Path, questions: Path, 
         first = await anext(shown)
         law.write_text(LAW.replace("as short as it can be", "short"))
         second = await anext(shown)
-    assert "The answer is short." in {p.text for p in second.law.principles}
+    assert "The answer is short." in {p.text for p in second.constitution.principles}
     drew = [row for row in first.rows if "brief" in {one.principle_id for one in row.rounds}]
     assert second.asked == len(drew) > 0
 
 
 @pytest.mark.parametrize("way", ["written", "put in its place", "gone"])
 async def test_every_way_of_saving_is_seen(law: Path, way: str) -> None:
-    files = Files()
+    files = WatchedFiles()
     assert files.read(law).decode() == LAW
     waiting = asyncio.create_task(files.saved(poll_s=0.01))
     await asyncio.sleep(0)
