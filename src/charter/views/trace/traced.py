@@ -21,7 +21,7 @@ from charter.pipeline.rows import Row
 from charter.pipeline.sequence import Walked, open_chain, walk
 from charter.report.tables import check_run, scan
 from charter.runs.folder import judge_settings
-from charter.views.explain.rows import find_row, reading
+from charter.views.explain.rows import broken_shard_as_data_error, find_row
 from charter.views.trace.calls import Call, Recorder
 
 
@@ -99,7 +99,7 @@ def _remembered(run: Path, config: Config) -> dict[str, EngineSpec]:
 
 
 def _row(run: Path, row_id: str) -> Row:
-    with reading(run):
+    with broken_shard_as_data_error(run):
         prompts = scan(run, "prompts")
         found = [] if prompts is None else prompts.filter(pl.col("row_id") == row_id).collect().to_dicts()
     if not found:
