@@ -185,12 +185,19 @@ def forecast_stage(
     # The probe's answers are in the store by now, too.
     in_store = min(needed, round(scale * stored.calls) + probed.asked)
     to_ask = needed - in_store
-    tokens = (
-        round(to_ask * count / probed.calls) if probed.calls else 0
-        for count in (probed.prompt_tokens, probed.completion_tokens)
-    )
+
+    def extrapolated(tokens: int) -> int:
+        return round(to_ask * tokens / probed.calls) if probed.calls else 0
+
     seconds = to_ask * probed.seconds / probed.asked if probed.asked else None
-    return StageForecast(stage, needed, in_store, *tokens, seconds if to_ask else 0.0)
+    return StageForecast(
+        stage=stage,
+        calls=needed,
+        stored=in_store,
+        prompt_tokens=extrapolated(probed.prompt_tokens),
+        completion_tokens=extrapolated(probed.completion_tokens),
+        seconds=seconds if to_ask else 0.0,
+    )
 
 
 def _spread(rows: Iterable[T], total: int, n: int) -> list[T]:
