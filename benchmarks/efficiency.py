@@ -32,16 +32,16 @@ from null_run import LAW, ROOT
 from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
 from charter.config import Config, load_config
-from charter.constitution import load_kept_constitution
+from charter.constitution import load_constitution
 from charter.core.errors import CharterError
 from charter.data.shards import read_rows
 from charter.inference import EngineSpec, Served, fast_json
 from charter.inference.client import chat_request
 from charter.inference.completion import request_key
-from charter.inference.special_tokens import Spellings
+from charter.inference.special_tokens import SpecialTokenGuard
 from charter.pipeline.sequence import open_chain, walk
 from charter.pipeline.shards import make_dataset
-from charter.views.recorder import CallRecorder
+from charter.views.trace.calls import Recorder
 
 WANTED = 0.95
 ORDERS = ("all at once, in the run's order", "all at once, row by row")
@@ -76,15 +76,15 @@ async def bodies_of(config: Config, spec: EngineSpec) -> dict[bytes, bytes]:
 
     The chain goes over its rows again, answered by the store.
     """
-    spellings, bodies = Spellings(spec.special_tokens), dict[bytes, bytes]()
-    law, rows = load_kept_constitution(config.run_folder), read_rows(config.run_folder / "prompts")
+    guard, bodies = SpecialTokenGuard(spec.special_tokens), dict[bytes, bytes]()
+    law, rows = load_constitution(config.run_folder / "constitution.md"), read_rows(config.run_folder / "prompts")
     while some := list(islice(rows, TOGETHER)):
-        recorder = CallRecorder()
-        async with open_chain(config, law, {"base": replace(spec, base_urls=())}, recorder.recorded) as chain:
-            await walk(some, chain, recorder.begin_stage)
+        recorder = Recorder()
+        async with open_chain(config, law, {"base": replace(spec, base_urls=())}, recorder.watched) as chain:
+            await walk(some, chain, recorder.at)
         for call in recorder.calls:
             if call.answer is not None:
-                sent = spellings.break_up(call.messages)
+                sent = guard.escape(call.messages)
                 body = fast_json.dumps(chat_request(spec.model_name, sent, call.sampling))
                 bodies[request_key(spec.identity, sent, call.sampling)] = body
     return bodies

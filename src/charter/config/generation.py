@@ -60,8 +60,8 @@ class Generation(Section):
     critique_temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature of critiques and revisions; 0 is greedy."""
     concurrency: PositiveInt | Literal["auto"] = "auto"
-    """Calls in flight at a model's servers, over all shards of this process. `auto` searches for the number at which
-    throughput stops rising."""
+    """Calls in flight at a model's servers, over all shards of this process. `auto` is 128, doubled while vLLM has no
+    queue, halved when a server refuses calls."""
     shard_size: PositiveInt = 500
     """Prompts per shard; a shard of a stage is one task in Prefect."""
     templates: LocalPath | None = None

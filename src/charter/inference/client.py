@@ -27,7 +27,7 @@ from charter.inference import fast_json
 from charter.inference.choices import choice_probabilities, leads_to, positions_after
 from charter.inference.completion import Completion, Sampling, well_formed
 from charter.inference.endpoints import http_problem
-from charter.inference.pool import Connections
+from charter.inference.pool import RefCountedPool, connection_pool
 from charter.inference.routing import Endpoint, Router
 from charter.inference.server.crash_report import death_message
 from charter.inference.server.group import pid_file
@@ -55,6 +55,8 @@ _SMALL = [user("Hello")], Sampling(max_tokens=1)
 """What an endpoint that was left out is asked, until it answers. No GET /health: there are proxies and engines that
 answer it and nothing else."""
 _LOOK_S = 60.0
+NOT_STORED = "not-stored"
+"""The reason of a row that would need a call."""
 
 
 class _Retry(Exception):
@@ -93,6 +95,7 @@ class Client:
         router: what is known of the endpoints already, shared with other clients of the same ones.
         connections: shared with other clients.
         may_wait: called while a call waits to be made again; what it raises ends the call.
+        on_busy: called when a server refuses a call because it has too many.
     """
 
     def __init__(
@@ -105,8 +108,9 @@ class Client:
         patience_s: float = 300.0,
         server_log: Path | None = None,
         router: Router | None = None,
-        connections: Connections | None = None,
+        connections: RefCountedPool[aiohttp.BaseConnector] | None = None,
         may_wait: Callable[[], None] = lambda: None,
+        on_busy: Callable[[], None] = lambda: None,
     ) -> None:
         self._router = router or Router.of(base_urls)
         self._model_name = model_name
@@ -114,8 +118,9 @@ class Client:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._server_log = server_log
-        self._connections = connections or Connections()
+        self._connections = connections or connection_pool()
         self._may_wait = may_wait
+        self._on_busy = on_busy
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._looking = set[asyncio.Task[None]]()
@@ -240,8 +245,11 @@ class Client:
     def _turned_down(self, endpoint: Endpoint, began: float, status: int, raw: bytes, retry_after: str | None) -> None:
         """Raise if the status says something about the endpoint, and nothing about the request."""
         if status in _AGAIN:
-            detail = f"status {status}: {_error_text(raw)}"
-            if (after_s := seconds_of(retry_after)) is None:
+            detail, after_s = f"status {status}: {_error_text(raw)}", seconds_of(retry_after)
+            # A 503 without Retry-After may come from a proxy whose server is gone: fewer calls would not help.
+            if status == 429 or (status in _BUSY and after_s is not None):
+                self._on_busy()
+            if after_s is None:
                 self._failed(endpoint, began, f"does not answer ({detail})")
             else:
                 endpoint.rests_until = time.monotonic() + min(after_s, self._patience_s)
@@ -300,6 +308,20 @@ class Client:
         return self._jitter.uniform(0.1, min(0.25 * 2.0 ** min(len(trial.failed), 6), 10.0))
 
 
+class StoreOnlyClient:
+    """Used instead of a client where no model may be asked: every request that the store has no answer to fails."""
+
+    retries = 0
+
+    async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
+        """Refuse.
+
+        Raises:
+            CompletionFailed: always, for the reason `NOT_STORED`.
+        """
+        raise CompletionFailed(NOT_STORED, "the store has no answer to this request")
+
+
 def _left_free(endpoint: Endpoint, detail: str) -> _Retry:
     """The call made again, for an endpoint that refuses to constrain answers to choices, or pretends to."""
     if endpoint.constrained:
@@ -334,7 +356,7 @@ def chat_request(
     if sampling.choices:
         request["logprobs"] = True
         request["top_logprobs"] = _TOP_LOGPROBS
-        if sampling.after:  # the answer is free, and every one of its tokens brings as many as this
+        if sampling.choice_marker:  # the answer is free text: each of its tokens brings this many alternatives
             request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
         elif constrained:
             # All top tokens are asked for here too: a server may ignore this, and then only they show it.
@@ -354,10 +376,11 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
         positions = (choice.get("logprobs") or {}).get("content") or []
         if not sampling.choices:
             return Completion(text, reason, *tokens)
-        if sampling.after:
-            found = choice_probabilities(sampling.choices, positions_after(sampling.after, positions))
-            return Completion(text, reason, *tokens, choice_probs=found or ())
+        if sampling.choice_marker:
+            positions = positions_after(sampling.choice_marker, positions)
         probabilities = choice_probabilities(sampling.choices, positions)
+        if sampling.choice_marker:
+            return Completion(text, reason, *tokens, choice_probs=probabilities or ())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
     if probabilities is None:

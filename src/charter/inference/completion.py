@@ -1,4 +1,4 @@
-"""A completion is a pure function of its request: what is asked, and what comes back."""
+"""A request to a model, and its completion, which is a pure function of the request."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from charter.inference import fast_json
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn. Part of the request's identity, so the seed is always sent.
+    """How an answer is sampled. Part of the request's identity, so the seed is always sent.
 
     Raises:
-        ValueError: one of `choices` starts with another, so that their probabilities could not be told apart
-            (numbers can: a number ends where no digit follows); or there is an `after` without `choices`.
+        ValueError: one of `choices` starts with another, so that their probabilities could not be distinguished
+            (numbers can: a number ends where no digit follows); or there is a `choice_marker` without `choices`.
     """
 
     max_tokens: int
@@ -25,51 +25,51 @@ class Sampling:
     seed: int = 0
     choices: tuple[str, ...] = ()
     """Non-empty: the answer is one of these, and `Completion.choice_probs` holds their probabilities."""
-    after: str = ""
-    """Non-empty: the answer is free, names one of `choices` after these words, and `choice_probs` are those of that
-    place; empty where the answer does not come to it or the server gives no log-probabilities."""
+    choice_marker: str = ""
+    """Non-empty: the answer is free text that names one of `choices` after these words, and `choice_probs` are measured
+    there; they are empty if the answer does not reach the marker or the server returns no log-probabilities."""
 
     def __post_init__(self) -> None:
         for i, one in enumerate(self.choices):
             for j, other in enumerate(self.choices):
                 if i != j and other.startswith(one) and (other == one or not other.isdecimal()):
                     raise ValueError(f"choices {self.choices}: {other!r} starts with {one!r}; make them differ earlier")
-        if self.after and not self.choices:
-            raise ValueError(f"after {self.after!r}: no choices to look for there; name them in choices")
+        if self.choice_marker and not self.choices:
+            raise ValueError(f"choice_marker {self.choice_marker!r}: no choices to look for after it; set choices")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer, and what it took."""
+    """One answer, and its size in tokens."""
 
     text: str
     finish_reason: str
-    """`stop`: the model ended its turn. `length`: cut off at `max_tokens`, never to be used as an answer."""
+    """`stop`: the model ended its turn. `length`: cut off at `max_tokens`; never used as an answer."""
     prompt_tokens: int
     completion_tokens: int
     choice_probs: tuple[float, ...] = ()
     """In the order of `Sampling.choices`, summing to one; taken at temperature 1 whatever the sampling's."""
     stored: bool = False
-    """Served from the store, not asked again. Not part of the stored value."""
+    """Read from the store instead of asked. Not part of the stored value."""
 
     def to_bytes(self) -> bytes:
         """The stored form: JSON without `stored`."""
-        values = {name: value for name, value in vars(self).items() if name != "stored"}  # quicker than asdict
+        values = {name: value for name, value in vars(self).items() if name != "stored"}  # faster than asdict
         return fast_json.dumps(values)
 
     @classmethod
     def from_bytes(cls, value: bytes) -> "Completion":
-        """What `to_bytes` wrote, marked as served from the store."""
+        """Read what `to_bytes` wrote; marked as stored."""
         values: dict[str, Any] = fast_json.loads(value)
         values["choice_probs"] = tuple(values["choice_probs"])
-        values["text"] = well_formed(values["text"])  # kept as it came, by earlier versions
+        values["text"] = well_formed(values["text"])  # earlier versions stored text as it came
         return cls(**values, stored=True)
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD in the place of each half of a surrogate pair, which no file and no column takes.
+    """The text with U+FFFD for each half of a surrogate pair, which cannot be written to a file or an Arrow column.
 
-    A server that cuts an answer between the two halves of an emoji's escape sends one.
+    A server sends such a half when it cuts an answer between the two halves of an emoji's escape.
     """
     try:
         text.encode()
@@ -79,12 +79,12 @@ def well_formed(text: str) -> str:
 
 
 Ask = Callable[[Messages, Sampling], Awaitable[Completion]]
-"""What every stage is given. Raises CompletionFailed for one row, ServingError when the endpoints are gone for good."""
+"""Asks a model; every stage gets one. Raises CompletionFailed for one row, ServingError when no endpoint is left."""
 
 
 def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
-    """The 32-byte name of a completion: SHA-256 of the canonical JSON of all that determines it."""
-    said = fast_json.canonical([{"content": m["content"], "role": m["role"]} for m in messages])
+    """The 32-byte key of a completion: SHA-256 of the canonical JSON of everything that determines it."""
+    conversation = fast_json.canonical([{"content": m["content"], "role": m["role"]} for m in messages])
     rest: dict[str, Any] = {
         "model": identity,
         "version": 1,  # of the stored form
@@ -96,8 +96,8 @@ def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
             "choices": sampling.choices,
         },
     }
-    if sampling.after:  # left out where there is none, so that the keys of earlier versions stay
-        rest["sampling"]["after"] = sampling.after
-    # Not quick, but it writes 0.00001 as 1e-05, and keys of earlier versions stay.
+    if sampling.choice_marker:  # left out if empty, and under its first name, so that earlier stores' keys stay valid
+        rest["sampling"]["after"] = sampling.choice_marker
+    # Slower than orjson, but it writes 0.00001 as 1e-05, as the keys in existing stores have it.
     text = json.dumps(rest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(b'{"messages":%b,%b' % (said, text[1:].encode("utf-8", "surrogatepass"))).digest()
+    return hashlib.sha256(b'{"messages":%b,%b' % (conversation, text[1:].encode("utf-8", "surrogatepass"))).digest()

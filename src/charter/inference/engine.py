@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages
-from charter.inference.client import Client
+from charter.inference.client import Client, StoreOnlyClient
 from charter.inference.completion import Completion, Sampling, request_key
 from charter.inference.endpoints import Served
-from charter.inference.limiter import Concurrency
-from charter.inference.metrics_poller import Reading
+from charter.inference.limiter import CALL_PRIORITY, Concurrency
+from charter.inference.metrics import ServerSnapshot
 from charter.inference.session import Drive, current_drive
-from charter.inference.special_tokens import Spellings
+from charter.inference.special_tokens import SpecialTokenGuard
 from charter.inference.store import Store
-from charter.inference.store_only import NoServer
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ class EngineStats(NamedTuple):
 class Engine:
     """A store in front of a client; made by `open_engine`."""
 
-    def __init__(self, client: Client | NoServer, store: Store, spec: EngineSpec, drive: Drive) -> None:
+    def __init__(self, client: Client | StoreOnlyClient, store: Store, spec: EngineSpec, drive: Drive) -> None:
         self._client = client
-        self._spellings = Spellings(spec.special_tokens)
+        self._token_guard = SpecialTokenGuard(spec.special_tokens)
         self._store = store
         self._identity = spec.identity
         self._drive = drive
@@ -116,9 +115,9 @@ class Engine:
             StoreError: the answer cannot be kept.
             Stopped: the run has come to its budget, or was interrupted.
         """
-        sent = self._spellings.break_up(messages)
+        sent = self._token_guard.escape(messages)
         answer = await self._answer(sent, sampling)
-        return answer if sent is messages else replace(answer, text=self._spellings.mend(answer.text))
+        return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
 
     async def _answer(self, messages: Messages, sampling: Sampling) -> Completion:
         key = request_key(self._identity, messages, sampling)
@@ -149,7 +148,7 @@ class Engine:
         )
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> ServerSnapshot | None:
         """What its servers say of themselves, as they last said it."""
         return self._gauge.latest
 
@@ -190,13 +189,13 @@ class Engine:
     async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling) -> Completion:
         try:
             # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
-            async with self._slots:
+            async with self._slots.place(CALL_PRIORITY.get()):
                 self._drive.begin_call()
                 completion = await self._client.complete(messages, sampling)
                 await self._store.put(key, completion.to_bytes(), self._identity)
                 tokens = completion.prompt_tokens + completion.completion_tokens
                 self._drive.tokens += tokens
-                self._slots.did(tokens)
+                self._slots.record_completion()
         except CompletionFailed:
             self._failed += 1
             raise
@@ -220,7 +219,7 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
     async with (
         drive.stores.shared(spec.store) as store,
         _client(spec, drive) as client,
-        drive.gauge(spec.base_urls).watched(),
+        drive.gauge(spec.base_urls).polling(),
     ):
         engine = Engine(client, store, spec, drive)
         with drive.driving(engine):
@@ -231,9 +230,9 @@ async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | NoServer]:
+async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | StoreOnlyClient]:
     if not spec.base_urls:
-        yield NoServer()
+        yield StoreOnlyClient()
         return
     async with Client(
         spec.base_urls,
@@ -245,5 +244,6 @@ async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | NoSe
         router=drive.router(spec.base_urls),
         connections=drive.connections,
         may_wait=drive.may_wait,
+        on_busy=drive.slots(spec.base_urls, spec.concurrency).back_off,
     ) as client:
         yield client

@@ -1,7 +1,7 @@
-"""JSON as it goes over the wire: by orjson, and by json what orjson turns down.
+"""JSON by orjson, and by the standard library what orjson refuses.
 
-That is half of a surrogate pair, which a cut answer may end with and a prompt may hold, and NaN or infinity where some
-servers send it.
+That is half of a surrogate pair, which a cut answer may end with and a prompt may contain, and NaN or infinity, which
+some servers send.
 """
 
 import json
@@ -14,7 +14,7 @@ def dumps(value: Any) -> bytes:
     """Compact JSON in UTF-8.
 
     Raises:
-        TypeError: something in it has no form in JSON.
+        TypeError: a value cannot be written as JSON.
     """
     try:
         return orjson.dumps(value)
@@ -23,12 +23,12 @@ def dumps(value: Any) -> bytes:
 
 
 def canonical(value: Any) -> bytes:
-    """As `dumps`, in the order in which keys are given; a half of a pair stands there as it is, in three bytes.
+    """Like `dumps`, with keys in the given order; half of a surrogate pair is written as its three bytes.
 
-    Not for numbers with a fraction, of which the two libraries write some in different ways.
+    Not for floats: the two libraries write some of them differently.
 
     Raises:
-        TypeError: something in it has no form in JSON.
+        TypeError: a value cannot be written as JSON.
     """
     try:
         return orjson.dumps(value)
@@ -37,10 +37,10 @@ def canonical(value: Any) -> bytes:
 
 
 def loads(text: bytes) -> Any:
-    """What the JSON says; a whole number of more than 64 bits, which no answer holds, comes as a fraction.
+    """Parse JSON. An integer of more than 64 bits, which no answer contains, becomes a float.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is not JSON.
     """
     try:
         return orjson.loads(text)

@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 
 from charter.config import Budget
 from charter.core.errors import BudgetSpent, Interrupted, Stopped
-from charter.inference.limiter import Concurrency, Slots, slots
-from charter.inference.metrics_poller import Gauge
-from charter.inference.pool import Connections, Stores
+from charter.inference.limiter import Concurrency, ConcurrencyLimiter, make_limiter
+from charter.inference.metrics import MetricsPoller
+from charter.inference.pool import connection_pool, store_pool
 from charter.inference.routing import Router
 
 GRACE_S = 5.0
@@ -42,12 +42,12 @@ class Drive:
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget or Budget()
         self._began = time.monotonic()
-        self._slots: dict[tuple[str, ...], Slots] = {}
-        self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._slots: dict[tuple[str, ...], ConcurrencyLimiter] = {}
+        self._gauges: dict[tuple[str, ...], MetricsPoller] = {}
         self._routers: dict[tuple[str, ...], Router] = {}
         self._engines = set[Driven]()
         self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
-        self.connections, self.stores = Connections(), Stores()
+        self.connections, self.stores = connection_pool(), store_pool()
         """Of all engines."""
         self.calls = 0
         """Calls begun; what the store answered is none."""
@@ -69,14 +69,14 @@ class Drive:
         """Whether any engine is open."""
         return bool(self._engines)
 
-    def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> Slots:
+    def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> ConcurrencyLimiter:
         """The slots of some servers, which all engines that ask them share."""
         gauge = self.gauge(base_urls)
-        return self._slots.setdefault(tuple(base_urls), slots(concurrency, lambda: gauge.load))
+        return self._slots.setdefault(tuple(base_urls), make_limiter(concurrency, lambda: gauge.latest))
 
-    def gauge(self, base_urls: Sequence[str]) -> Gauge:
+    def gauge(self, base_urls: Sequence[str]) -> MetricsPoller:
         """The gauge of some servers, which all engines that ask them share."""
-        return self._gauges.setdefault(tuple(base_urls), Gauge(base_urls))
+        return self._gauges.setdefault(tuple(base_urls), MetricsPoller(base_urls))
 
     def router(self, base_urls: Sequence[str]) -> Router:
         """The router of some servers: all engines see each other's load, and which servers are ill."""

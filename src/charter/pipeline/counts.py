@@ -7,7 +7,7 @@ from typing import Protocol
 
 from charter.core.errors import CountMismatch
 from charter.inference.engine import EngineStats
-from charter.inference.metrics_poller import Reading
+from charter.inference.metrics import ServerSnapshot
 from charter.pipeline.rows import OnProgress, Progress
 
 
@@ -72,7 +72,7 @@ class Counting(Protocol):
         """Counts since it was opened."""
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> ServerSnapshot | None:
         """What its servers say of themselves."""
 
 

@@ -13,7 +13,7 @@ from charter.core.errors import CompletionFailed, CountMismatch, one_of_many
 from charter.core.messages import Message, Messages, system
 from charter.core.templates import render
 from charter.inference.completion import Ask, Completion, Sampling
-from charter.inference.limiter import PLACE
+from charter.inference.limiter import CALL_PRIORITY
 
 Row = Mapping[str, Any]
 
@@ -178,7 +178,7 @@ async def each_row(
 
     async def walk(number: int, row: Row) -> list[dict[str, Any]] | dict[str, Any]:
         nonlocal done
-        PLACE.set((*PLACE.get(), number))
+        CALL_PRIORITY.set((*CALL_PRIORITY.get(), number))
         async with gate:
             result: list[dict[str, Any]] | dict[str, Any]
             try:

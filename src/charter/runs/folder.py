@@ -24,7 +24,7 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
 from charter.data.sources import Prompt, open_source
 from charter.inference.engine import Engine, EngineSpec, open_engine
-from charter.inference.limiter import PLACE
+from charter.inference.limiter import CALL_PRIORITY
 from charter.pipeline.balance import REASONS, Weighed, leaving, weigh
 from charter.pipeline.counts import StageCount, count_rows_of, telling
 from charter.pipeline.judges.engines import open_bench
@@ -159,7 +159,7 @@ async def respond_shard(
     folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None
 ) -> StageCount:
     """First answers to the prompts of one shard."""
-    PLACE.set((shard,))
+    CALL_PRIORITY.set((shard,))
     config, rows = _config(folder), _read(folder, "prompts", shard)
     started = time.monotonic()
     async with open_engine(spec) as engine:
@@ -171,7 +171,7 @@ async def respond_shard(
 
 async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Critiques and revisions of one shard."""
-    PLACE.set((shard,))
+    CALL_PRIORITY.set((shard,))
     config, rows = _config(folder), _read(folder, "responses", shard)
     started = time.monotonic()
     async with open_engine(spec) as engine:
@@ -183,7 +183,7 @@ async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 
 async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Further answers to prompts of one shard, where pairs are made of several; it is answers that are counted."""
-    PLACE.set((shard,))
+    CALL_PRIORITY.set((shard,))
     config, started = _config(folder), time.monotonic()
     wanted = wanted_samples(_materials(folder, shard), _plan(config))
     async with open_engine(spec) as engine:
@@ -196,7 +196,7 @@ async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: 
 
 async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
     """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
-    PLACE.set((shard,))
+    CALL_PRIORITY.set((shard,))
     config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
     async with open_bench(spec, config.judge) as engine:
         context, tell = _context(folder, config, engine.engine, spec), telling(on_progress, engine)

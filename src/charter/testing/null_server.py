@@ -72,7 +72,11 @@ class NullServer:
     latency_s: float = 0.0
     """What an answer takes, in seconds."""
     parallel: int = 100_000
-    """Answers that are worked on at once, `latency_s` each; further ones wait, as in an engine's queue."""
+    """Requests that are worked on concurrently, `latency_s` each; further ones wait, as in an engine's queue."""
+    refuse_above: int | None = None
+    """With more requests in flight further ones get status 429 and `misbehaviour.retry_after_s`, as of hosted APIs."""
+    has_metrics: bool = True
+    """Whether /metrics exists, which tells vLLM's queue."""
     misbehaviour: Misbehaviour = Misbehaviour()
     unknown: tuple[str, ...] = ()
     """Arguments that are refused, such as `structured_outputs`."""
@@ -88,7 +92,7 @@ class NullServer:
     """When it says that it was started, in seconds since 1970."""
     counts: Counter[str] = field(default_factory=Counter)
     """`connections` that asked for a completion, `requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`,
-    `lost`, `running`, `most running`, `prompt_tokens`, `tokens`."""
+    `lost`, `refused`, `running`, `most running`, `prompt_tokens`, `tokens`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
@@ -108,7 +112,8 @@ class NullServer:
         if self.takes_adapters:
             app.router.add_post("/v1/load_lora_adapter", self._load_adapter)
         app.router.add_get("/health", self._health)
-        app.router.add_get("/metrics", self._metrics)
+        if self.has_metrics:
+            app.router.add_get("/metrics", self._metrics)
         return app
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -152,6 +157,9 @@ class NullServer:
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         if not self._key_fits(request):
             return _error(401, "Unauthorized")
+        if self.refuse_above is not None and self.counts["running"] > self.refuse_above:
+            self.counts["refused"] += 1
+            return _error(429, "too many requests", self._retry_after())
         body = await request.json()
         if self.keep_bodies:
             self.bodies.append(body)
@@ -166,9 +174,7 @@ class NullServer:
         if fault:
             self.counts[fault] += 1
         if fault == "errors":
-            after = self.misbehaviour.retry_after_s
-            headers = None if after is None else {"Retry-After": str(after)}
-            return _error(self.misbehaviour.error_status, "told to fail", headers)
+            return _error(self.misbehaviour.error_status, "told to fail", self._retry_after())
         if fault == "lost":
             assert request.transport is not None
             request.transport.close()
@@ -184,6 +190,10 @@ class NullServer:
         self.counts["prompt_tokens"] += answer["usage"]["prompt_tokens"]
         self.counts["tokens"] += answer["usage"]["completion_tokens"]
         return web.Response(text=text, content_type="application/json")
+
+    def _retry_after(self) -> dict[str, str] | None:
+        seconds = self.misbehaviour.retry_after_s
+        return None if seconds is None else {"Retry-After": str(seconds)}
 
     def _key_fits(self, request: web.Request) -> bool:
         return self.api_key is None or request.headers.get("Authorization") == f"Bearer {self.api_key}"

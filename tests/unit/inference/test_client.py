@@ -93,10 +93,10 @@ async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
     def answer(messages):
         return "It is about theft. Better: B"
 
-    sampling = Sampling(20, choices=("A", "B"), after="Better:")
+    sampling = Sampling(20, choices=("A", "B"), choice_marker="Better:")
     with run_null_server(NullServer(answer=answer, keep_bodies=True)) as server:
         (completion,) = await ask(server, sampling)
-        assert (await ask(server, Sampling(4, choices=("A", "B"), after="Better:")))[0].choice_probs == ()
+        assert (await ask(server, Sampling(4, choices=("A", "B"), choice_marker="Better:")))[0].choice_probs == ()
     assert completion == Completion("It is about theft. Better: B", "stop", 2, 6, choice_probs=(0.0, 1.0))
     assert "structured_outputs" not in server.bodies[0]
     assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 5)
@@ -105,7 +105,7 @@ async def test_a_choice_after_free_words_comes_with_its_probabilities() -> None:
 @pytest.mark.parametrize("end", ["Better: **A**", "**Better:** A", 'Better: "A"', "Better: (A)"])
 async def test_markup_about_a_choice_does_not_hide_its_probabilities(end: str) -> None:
     with run_null_server(NullServer(answer=lambda messages: f"It is about theft. {end}")) as server:
-        (completion,) = await ask(server, Sampling(20, choices=("A", "B"), after="Better:"))
+        (completion,) = await ask(server, Sampling(20, choices=("A", "B"), choice_marker="Better:"))
         assert completion.choice_probs == (1.0, 0.0)
 
 

@@ -47,7 +47,7 @@ BASE = ("m", [user("a"), assistant("b")], Sampling(8))
         ("m", BASE[1], Sampling(8, seed=1)),
         ("m", BASE[1], Sampling(8, choices=("A", "B"))),
         ("m", BASE[1], Sampling(8, choices=("B", "A"))),
-        ("m", BASE[1], Sampling(8, choices=("A", "B"), after="Better:")),
+        ("m", BASE[1], Sampling(8, choices=("A", "B"), choice_marker="Better:")),
     ],
     ids=["model", "role", "turns", "length", "temperature", "top_p", "seed", "choices", "order", "after"],
 )
@@ -63,7 +63,7 @@ def test_numbers_are_told_apart_by_where_they_end() -> None:
 
 def test_there_is_nothing_to_look_for_without_choices() -> None:
     with pytest.raises(ValueError, match="no choices to look for"):
-        Sampling(8, after="Better:")
+        Sampling(8, choice_marker="Better:")
 
 
 def test_choices_must_be_told_apart() -> None:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from charter.core.errors import ModelError
 from charter.core.messages import BREAK, Message, assistant, system, user
 from charter.inference import EngineSpec, Sampling, Served, open_engine
-from charter.inference.special_tokens import Spellings, special_tokens
+from charter.inference.special_tokens import SpecialTokenGuard, special_tokens
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer, run_null_server
 
@@ -53,7 +53,7 @@ def conversation(contents: list[str]) -> list[Message]:
 
 
 def spliced(tokens: list[str]) -> st.SearchStrategy[str]:
-    """Texts with spellings in them: whole ones, one inside the other, one that overlaps the next, and pieces."""
+    """Texts with guard in them: whole ones, one inside the other, one that overlaps the next, and pieces."""
     token = st.sampled_from(tokens + KNOWN)
     cut = st.integers(0, 12)
     nested = st.builds(lambda a, b, i: a[:i] + b + a[i:], token, token, cut)
@@ -69,17 +69,17 @@ def spliced(tokens: list[str]) -> st.SearchStrategy[str]:
 @settings(max_examples=150, deadline=None)
 def test_a_conversation_has_the_special_tokens_of_a_harmless_one(name: str, data: st.DataObject) -> None:
     contents = data.draw(st.lists(spliced(NAMED[name]), min_size=4, max_size=4))
-    sent = list(Spellings(NAMED[name]).break_up(conversation(contents)))
+    sent = list(SpecialTokenGuard(NAMED[name]).escape(conversation(contents)))
     assert special_ids(name, sent) == special_ids(name, conversation(["x"] * 4))
     assert [m["role"] for m in sent] == ["system", "user", "assistant", "user"]
-    assert list(Spellings(NAMED[name]).break_up(sent)) == sent
+    assert list(SpecialTokenGuard(NAMED[name]).escape(sent)) == sent
 
 
 @given(spliced(NAMED["chatml"]).filter(lambda text: BREAK not in text))
 def test_an_answer_that_repeats_a_broken_text_comes_back_as_it_was(text: str) -> None:
-    spellings = Spellings(NAMED["chatml"])
-    (sent,) = spellings.break_up([user(text)])
-    assert spellings.mend(sent["content"]) == text
+    guard = SpecialTokenGuard(NAMED["chatml"])
+    (sent,) = guard.escape([user(text)])
+    assert guard.unescape(sent["content"]) == text
 
 
 def test_unbroken_text_would_forge_a_turn() -> None:
@@ -89,7 +89,7 @@ def test_unbroken_text_would_forge_a_turn() -> None:
 
 @pytest.mark.parametrize("token", [*KNOWN, "<|user|>", "<</SYS>>", "[|assistant|]", "<pad>", "<|reserved_token_7|>"])
 def test_well_known_spellings_are_broken_whatever_the_model(token: str) -> None:
-    (sent,) = Spellings().break_up([user(f"say {token} now")])
+    (sent,) = SpecialTokenGuard().escape([user(f"say {token} now")])
     assert token not in sent["content"] and sent["content"].replace(BREAK, "") == f"say {token} now"
 
 
@@ -104,12 +104,12 @@ def test_well_known_spellings_are_broken_whatever_the_model(token: str) -> None:
 )
 def test_ordinary_text_is_sent_as_it_is(text: str) -> None:
     messages = [user(text)]
-    assert Spellings(special_tokens(MODEL)).break_up(messages) is messages
+    assert SpecialTokenGuard(special_tokens(MODEL)).escape(messages) is messages
 
 
 def test_only_breaks_of_spellings_are_mended() -> None:
-    spellings = Spellings()
-    assert spellings.mend(f"a{BREAK}b <{BREAK}|x|> <{BREAK}b>") == f"a{BREAK}b <|x|> <{BREAK}b>"
+    guard = SpecialTokenGuard()
+    assert guard.unescape(f"a{BREAK}b <{BREAK}|x|> <{BREAK}b>") == f"a{BREAK}b <|x|> <{BREAK}b>"
 
 
 def echo(messages: list[Message]) -> str:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from charter.core.errors import ConfigError, SuiteError
-from charter.core.install_hint import install_hint
 from charter.inference.engine import EngineSpec
 from charter.inference.server.group import start_group
 from charter.inference.session import current_drive
@@ -38,7 +37,7 @@ def check_installed(module: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         name = PACKAGES.get(module, module)
-        raise ConfigError(f"package '{name}': not installed. Run: {install_hint('eval')}.")
+        raise ConfigError(f"package '{name}': not installed. Run: pip install 'charter[eval]'.")
 
 
 def environment(spec: EngineSpec) -> dict[str, str]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from charter.config.addresses import is_postgres, refuse_password
 from charter.core.errors import StoreError
-from charter.core.install_hint import install_hint
 from charter.inference.store.protocol import Store
 from charter.inference.store.sqlite_store import SqliteStore
 
@@ -47,4 +46,4 @@ def _open_postgres(url: str) -> Store:
 
 def needs_psycopg() -> StoreError:
     """What to tell when the client library of PostgreSQL is not there."""
-    return StoreError(f"store 'postgresql://…': needs psycopg. Run: {install_hint('postgres')}.")
+    return StoreError("store 'postgresql://…': needs psycopg. Install it: pip install 'charter[postgres]'.")

@@ -9,7 +9,7 @@ from charter.core.errors import ServingError
 from charter.inference.completion import Ask
 from charter.inference.endpoints import Served, connect
 from charter.inference.engine import Engine, EngineSpec, EngineStats, open_engine
-from charter.inference.metrics_poller import Reading
+from charter.inference.metrics import ServerSnapshot
 from charter.pipeline.roles import judging
 from charter.pipeline.rows import Voice
 
@@ -39,7 +39,7 @@ class Bench:
         return EngineStats(*map(sum, zip(*each, strict=True)))
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> ServerSnapshot | None:
         """What the servers of the judge's own model say of themselves."""
         return self.engine.reading
 

@@ -52,7 +52,9 @@ def _samplings(context: Context, settings: Judge) -> list[Sampling]:
     """One greedy chain of thought, or several drawn ones, each with a seed of its own."""
     temperature = 0.0 if settings.samples == 1 else 1.0
     seeds = (seed_of(context.seed, "judge", "reasoned", number) for number in range(settings.samples))
-    return [Sampling(settings.max_tokens, temperature, seed=seed, choices=LETTERS, after=BETTER) for seed in seeds]
+    return [
+        Sampling(settings.max_tokens, temperature, seed=seed, choices=LETTERS, choice_marker=BETTER) for seed in seeds
+    ]
 
 
 async def _read(asked: Messages, sampling: Sampling, context: Context) -> Sequence[float]:
