@@ -12,7 +12,7 @@ from charter.audit.metrics import figures
 from charter.config import Judge
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
-from charter.data.sources import content_id
+from charter.data.conversations import content_id
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.rows import Context
 from charter.testing.scripted import ScriptedModel

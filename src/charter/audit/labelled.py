@@ -15,14 +15,13 @@ from charter.core.errors import DataError
 from charter.core.messages import Message
 from charter.core.plugins import Registry
 from charter.core.statistics.association import Label
-from charter.data.conversations import Unusable
+from charter.data.conversations import UnusableRow, content_id
 from charter.data.readers import Record, read_records
-from charter.data.sources import content_id
 from charter.pipeline.rows import failure
 
 STAGE = "labelled"
 
-PairSource = Callable[[Constitution, int, int], Iterable[tuple[str, Answers | Unusable]]]
+PairSource = Callable[[Constitution, int, int], Iterable[tuple[str, Answers | UnusableRow]]]
 """From the constitution, how many, and a seed to pairs, each with a name of its place; or why one is unusable."""
 
 PAIR_SOURCES: Registry[PairSource] = Registry("source of labelled pairs", "audit.source")
@@ -96,24 +95,24 @@ def read_labelled(
     return _drawn(data, layout.name, *found, n, seed)
 
 
-def _answers(record: Record, layout: Layout) -> Answers | Unusable:
+def _answers(record: Record, layout: Layout) -> Answers | UnusableRow:
     if record.problem:
-        return Unusable("malformed-row", record.problem)
+        return UnusableRow("malformed-row", record.problem)
     try:
         return layout.read(record.where, record.values)
-    except Unusable as problem:
+    except UnusableRow as problem:
         return problem
 
 
 def _gather(
-    rows: Iterable[tuple[str, Answers | Unusable]], source: str
+    rows: Iterable[tuple[str, Answers | UnusableRow]], source: str
 ) -> tuple[list[LabelledPair], list[dict[str, Any]]]:
     """Give ids, and set aside what cannot be used or was there before."""
     pairs, rejects, first_place = list[LabelledPair](), list[dict[str, Any]](), dict[str, str]()
     for where, answers in rows:
         try:
             pair = _pair(answers, source, first_place)
-        except Unusable as problem:
+        except UnusableRow as problem:
             rejects.append(failure({"row_id": where}, STAGE, problem.reason, f"{where}: {problem}"))
         else:
             first_place[pair.row_id] = where
@@ -121,16 +120,16 @@ def _gather(
     return pairs, rejects
 
 
-def _pair(answers: Answers | Unusable, source: str, first_place: Mapping[str, str]) -> LabelledPair:
-    if isinstance(answers, Unusable):
+def _pair(answers: Answers | UnusableRow, source: str, first_place: Mapping[str, str]) -> LabelledPair:
+    if isinstance(answers, UnusableRow):
         raise answers
     if answers.better == answers.worse:
-        raise Unusable("identical", "both answers are the same")
+        raise UnusableRow("identical", "both answers are the same")
     if _has_half_characters(answers):
-        raise Unusable("malformed-text", "half a character, which no file or model takes")
+        raise UnusableRow("malformed-text", "half a character, which no file or model takes")
     row_id = _digest("\0".join([content_id(answers.prompt), answers.better, answers.worse]))[:16]
     if row_id in first_place:
-        raise Unusable("duplicate", f"the same pair as {first_place[row_id]}")
+        raise UnusableRow("duplicate", f"the same pair as {first_place[row_id]}")
     return LabelledPair(
         row_id=row_id,
         prompt=tuple(answers.prompt),

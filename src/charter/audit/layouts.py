@@ -7,7 +7,7 @@ from charter.config import PairColumn
 from charter.core.errors import ConfigError, DataError
 from charter.core.messages import Message
 from charter.core.statistics.association import Label
-from charter.data.conversations import Unusable, is_blank, is_transcript, parse_transcript, read_conversation
+from charter.data.conversations import UnusableRow, is_blank, is_transcript, parse_transcript, read_conversation
 
 COLUMNS: tuple[str, ...] = get_args(PairColumn)
 NEEDED = ("prompt", "better", "worse")
@@ -29,7 +29,7 @@ class Answers(NamedTuple):
 
 
 Reader = Callable[[Mapping[str, Any]], Answers]
-"""From a row's values to its pair; raises `Unusable`."""
+"""From a row's values to its pair; raises `UnusableRow`."""
 
 
 class Layout:
@@ -45,7 +45,7 @@ class Layout:
         """The pair in a row.
 
         Raises:
-            Unusable: the row holds none.
+            UnusableRow: the row holds none.
             DataError: the first row lacks a column that is needed or was named.
         """
         if self._reader is None:
@@ -92,23 +92,23 @@ def read_transcripts(values: Mapping[str, Any], better: str, worse: str) -> Answ
     """Two dialogues that differ in the assistant's last turn; the people who labelled them are the ones to agree with.
 
     Raises:
-        Unusable: a dialogue is missing or does not end with an answer, or they part before their last turn.
+        UnusableRow: a dialogue is missing or does not end with an answer, or they part before their last turn.
     """
     turns = [_dialogue(values, column) for column in (better, worse)]
     if turns[0][:-1] != turns[1][:-1]:
-        raise Unusable("different-prompts", "the dialogues differ before their last turn")
+        raise UnusableRow("different-prompts", "the dialogues differ before their last turn")
     return Answers(turns[0][:-1], turns[0][-1]["content"], turns[1][-1]["content"], human="better")
 
 
 def _dialogue(values: Mapping[str, Any], column: str) -> list[Message]:
     text = values.get(column)
     if is_blank(text):
-        raise Unusable("empty-transcript", f"nothing in column '{column}'")
+        raise UnusableRow("empty-transcript", f"nothing in column '{column}'")
     turns = parse_transcript(text) if isinstance(text, str) else []
     if not turns:
-        raise Unusable("malformed-transcript", f"column '{column}' begins with no turn: {str(text)[:80]!r}")
+        raise UnusableRow("malformed-transcript", f"column '{column}' begins with no turn: {str(text)[:80]!r}")
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
-        raise Unusable("no-answer", f"the dialogue in column '{column}' does not end with an answer")
+        raise UnusableRow("no-answer", f"the dialogue in column '{column}' does not end with an answer")
     return turns
 
 
@@ -118,10 +118,10 @@ def read_evaluation(values: Mapping[str, Any]) -> Answers:
     Two of the three files ask about one conversation and hold no pair.
 
     Raises:
-        Unusable: no pair, or what `read_transcripts` raises.
+        UnusableRow: no pair, or what `read_transcripts` raises.
     """
     if not any(column in values for column in _CAI):
-        raise Unusable("no-pair", f"a question without {' and '.join(_CAI)}")
+        raise UnusableRow("no-pair", f"a question without {' and '.join(_CAI)}")
     return read_transcripts(values, *_CAI)
 
 
@@ -129,13 +129,13 @@ def read_columns(values: Mapping[str, Any], columns: Mapping[str, str]) -> Answe
     """A prompt (text, or a list of messages), a better and a worse answer; the other columns may be empty.
 
     Raises:
-        Unusable: one of the three is missing, or the human label is none.
+        UnusableRow: one of the three is missing, or the human label is none.
     """
     prompt = read_conversation(values.get(columns["prompt"]))
     better, worse = (_answer(values, columns[name]) for name in ("better", "worse"))
     human = _word(values, columns["human"])
     if human is not None and human.casefold() not in get_args(Label):
-        raise Unusable("unknown-label", f"human label {human!r}: people say {', '.join(get_args(Label))}")
+        raise UnusableRow("unknown-label", f"human label {human!r}: people say {', '.join(get_args(Label))}")
     label: Label | None = next((known for known in get_args(Label) if human and known == human.casefold()), None)
     kind, source, *models = (_word(values, columns[name]) for name in ("kind", "source", "better_model", "worse_model"))
     return Answers(prompt, better, worse, kind, source, label, (models[0], models[1]))
@@ -144,9 +144,9 @@ def read_columns(values: Mapping[str, Any], columns: Mapping[str, str]) -> Answe
 def _answer(values: Mapping[str, Any], column: str) -> str:
     value = values.get(column)
     if is_blank(value):
-        raise Unusable("empty-answer", f"nothing in column '{column}'")
+        raise UnusableRow("empty-answer", f"nothing in column '{column}'")
     if not isinstance(value, str):
-        raise Unusable("malformed-answer", f"column '{column}' holds a {type(value).__name__}; an answer is text")
+        raise UnusableRow("malformed-answer", f"column '{column}' holds a {type(value).__name__}; an answer is text")
     return value.strip()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from charter.audit.judged import JudgedPair, verdict
 from charter.core.statistics.association import pair_kappa, rank_correlation, sign_test, split
 from charter.core.statistics.intervals import Rate, bootstrap_mean, rate_of
-from charter.data.split import prompt_group
+from charter.data.conversations import prompt_group
 from charter.pipeline.judges.calibration import fit_isotonic, fit_temperature, mirrored, score
 from charter.pipeline.judges.dissent import dissent
 from charter.pipeline.judges.protocol import inside

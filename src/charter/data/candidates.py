@@ -1,4 +1,4 @@
-"""Rows of a source as candidates for prompts, streamed: each holds a conversation, or what is wrong with it."""
+"""Rows of a source as candidates for prompts, as a stream: each holds a conversation, or what is wrong with it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,12 +8,12 @@ from charter.config import Prompts
 from charter.core.errors import DataError
 from charter.core.messages import Message
 from charter.core.plugins import Registry
-from charter.data.conversations import Unusable, is_blank, is_transcript, read_conversation, read_transcript
+from charter.data.conversations import UnusableRow, is_blank, is_transcript, read_conversation, read_transcript
 from charter.data.readers import Record, read_records
 
 PromptSource = Callable[[Prompts, int], Iterable[Mapping[str, Any]]]
-"""From the settings and the run's seed to rows: each has a `prompt` (text, or a list of messages), and perhaps a `kind`
-and an `id`. The rows must be the same each time, because a source is read twice."""
+"""From the settings and the run's seed to rows: each has a `prompt` (text, or a list of messages), and optionally a
+`kind` and an `id`. The rows must be the same each time, because a source is read twice."""
 
 PROMPT_SOURCES: Registry[PromptSource] = Registry("prompt source", "prompts.source")
 prompt_source = PROMPT_SOURCES.register
@@ -43,10 +43,11 @@ class Candidate(NamedTuple):
     detail: str
 
 
-class _Layout(NamedTuple):
-    column: str
+class _PromptColumn(NamedTuple):
+    name: str
     read: Callable[[object], list[Message]]
-    certain: bool
+    is_certain: bool
+    """Whether the column had a value in the row that decided; only then it also decides for the rows after it."""
 
 
 def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
@@ -61,46 +62,49 @@ def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
 
 
 def _from_plugin(rows: Iterable[Mapping[str, Any]]) -> Iterator[Candidate]:
-    layout = _Layout("prompt", read_conversation, True)
+    column = _PromptColumn("prompt", read_conversation, True)
     for number, row in enumerate(rows, 1):
-        yield _candidate(Record(f"prompt {number}", dict(row)), layout)
+        yield _candidate(Record(f"prompt {number}", dict(row)), column)
 
 
 def _from_file(settings: Prompts) -> Iterator[Candidate]:
-    layout: _Layout | None = None
+    column: _PromptColumn | None = None
     for record in read_records(Path(settings.source)):
         if record.problem:
             yield Candidate(record.where, None, (), None, "malformed-row", record.problem)
             continue
-        found = layout or _layout(settings, record)
-        if found.certain:
-            layout = found
-        yield _candidate(record, found)
+        if column is None or not column.is_certain:
+            column = _find_prompt_column(settings, record)
+        yield _candidate(record, column)
 
 
-def _layout(settings: Prompts, record: Record) -> _Layout:
-    """What to read; certain from the first record on that has something in the column."""
+def _find_prompt_column(settings: Prompts, record: Record) -> _PromptColumn:
+    """Which column holds the prompt, and how to read it."""
     values, wanted = record.values, settings.column
-    there = [c for c in dict.fromkeys((wanted, *_TRANSCRIPT_COLUMNS)) if c in values]
-    transcripts = [c for c in there if is_transcript(values[c])]
-    plain = wanted in values and not is_blank(values[wanted]) and wanted not in transcripts
-    if settings.format == "hh-rlhf" or (settings.format == "auto" and not plain):
+    present = [column for column in dict.fromkeys((wanted, *_TRANSCRIPT_COLUMNS)) if column in values]
+    transcripts = [column for column in present if is_transcript(values[column])]
+    is_plain = wanted in values and not is_blank(values[wanted]) and wanted not in transcripts
+    if settings.format == "hh-rlhf" or (settings.format == "auto" and not is_plain):
         if transcripts:
-            return _Layout(transcripts[0], read_transcript, True)
-        if there and (settings.format == "hh-rlhf" or all(is_blank(values[c]) for c in there)):
-            return _Layout(there[0], read_transcript, False)
+            return _PromptColumn(transcripts[0], read_transcript, True)
+        if present and (settings.format == "hh-rlhf" or all(is_blank(values[column]) for column in present)):
+            return _PromptColumn(present[0], read_transcript, False)
     if wanted not in values:
-        advice = f"Set prompts.column to one of the columns there are: {', '.join(map(str, values)) or 'none'}."
-        raise DataError(f"prompts '{settings.source}': no column '{wanted}' in {record.where}. {advice}")
-    return _Layout(wanted, read_conversation, not is_blank(values[wanted]))
+        columns = ", ".join(map(str, values)) or "none"
+        raise DataError(
+            f"prompts '{settings.source}': no column '{wanted}' in {record.where}. Set prompts.column to one of the"
+            f" columns there are: {columns}."
+        )
+    return _PromptColumn(wanted, read_conversation, not is_blank(values[wanted]))
 
 
-def _candidate(record: Record, layout: _Layout) -> Candidate:
+def _candidate(record: Record, column: _PromptColumn) -> Candidate:
     values = record.values
     kind = values.get("kind")
-    given = next((str(values[c]) for c in _ID_COLUMNS if values.get(c) not in (None, "")), None)
+    given_id = next((str(values[name]) for name in _ID_COLUMNS if values.get(name) not in (None, "")), None)
     try:
-        messages, reason, detail = tuple(layout.read(values.get(layout.column))), "", ""
-    except Unusable as problem:
+        messages, reason, detail = tuple(column.read(values.get(column.name))), "", ""
+    except UnusableRow as problem:
         messages, reason, detail = (), problem.reason, str(problem)
-    return Candidate(record.where, given, messages, kind if isinstance(kind, str) and kind else None, reason, detail)
+    kind = kind if isinstance(kind, str) and kind else None
+    return Candidate(record.where, given_id, messages, kind, reason, detail)

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from charter.core.errors import ConfigError, CountMismatch, DataError
 from charter.core.files import atomic_folder
+from charter.data.conversations import in_test, prompt_group
 from charter.data.layouts import PREFERENCE, PROMPT_COMPLETION, UNPAIRED, Layout
 from charter.data.readers import read_records
 from charter.data.shards import count_rows, read_rows
-from charter.data.split import in_test, prompt_group
 from charter.data.writers import Write, write_datasets, write_jsonl, write_parquet
 
 CARD = "README.md"

@@ -9,7 +9,7 @@ from charter.audit.labelled import pair_source
 from charter.audit.layouts import Answers
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
-from charter.data.conversations import Unusable
+from charter.data.conversations import UnusableRow
 from charter.sandbox.wording import DISHONEST, NEEDLESS, Scope, wordings
 from charter.sandbox.world import (
     Category,
@@ -29,7 +29,7 @@ _GRUDGING = 0.07
 
 
 @pair_source("sandbox")
-def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, Answers | Unusable]]:
+def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, Answers | UnusableRow]]:
     """About `n` held-out requests, each with two answers, the better one by the principles that bear on it.
 
     Where no principle of `law` bears on a request, or two pull apart, there is no truth to hold a judge to.
@@ -56,7 +56,7 @@ def read_scope(principle: Principle) -> Scope:
     return Scope((*named, *(fault for fault, key in faults if any(_plain(f) in text for f in wordings()[key]))))
 
 
-def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Random) -> Answers | Unusable:
+def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Random) -> Answers | UnusableRow:
     act = request.act
     assert act is not None
     harmful = request.category == "harmful"
@@ -66,9 +66,9 @@ def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Rand
     preferred = {id: _prefers_help(scope, kind) for id, scope in scopes.items()}
     bearing = {id: wish for id, wish in preferred.items() if wish is not None}
     if not bearing:
-        return Unusable("no-principle", f"no principle is about {kind}")
+        return UnusableRow("no-principle", f"no principle is about {kind}")
     if len(set(bearing.values())) > 1:
-        return Unusable("principles-disagree", f"principles want opposite answers about {kind}: {', '.join(bearing)}")
+        return UnusableRow("principles-disagree", f"principles disagree about {kind}: {', '.join(bearing)}")
     better, worse = (help_, refusal) if next(iter(bearing.values())) else (refusal, help_)
     return Answers([user(request.text)], better, worse, kind, "sandbox", bearing=frozenset(bearing))
 

@@ -14,12 +14,11 @@ import pytest
 
 from charter.core.errors import ConfigError, CountMismatch, DataError
 from charter.core.messages import Messages, assistant
-from charter.data.conversations import gist
+from charter.data.conversations import in_test, normalized_text
 from charter.data.export import FORMATS, Table, check_apart, export_run
 from charter.data.layouts import PREFERENCE
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
-from charter.data.split import in_test
 from charter.data.writers import write_parquet
 from charter.inference.completion import Sampling
 from charter.sandbox import MODEL
@@ -189,7 +188,7 @@ def test_no_prompt_is_on_both_sides_of_any_table(run: Path, tmp_path: Path, form
     sides: dict[str, set[str]] = {"train": set(), "test": set()}
     for table in export(run, tmp_path / "out", format):
         for side, rows in rows_of(load(tmp_path / "out", table)).items():
-            sides[side] |= {gist(row["prompt"]) for row in rows}
+            sides[side] |= {normalized_text(row["prompt"]) for row in rows}
     assert len(sides["train"]) > len(sides["test"]) > 5
     assert not sides["train"] & sides["test"]
 

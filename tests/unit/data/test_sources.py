@@ -2,8 +2,9 @@ import csv
 import gzip
 import hashlib
 import json
+import pickle
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 from charter.config import Prompts
 from charter.core.errors import DataError
 from charter.core.messages import assistant, user
+from charter.data.candidates import PROMPT_SOURCES
+from charter.data.conversations import content_id
 from charter.data.schema import FAILURES, PROMPTS
 from charter.data.shards import write_rows
-from charter.data.sources import LoadedPrompts, content_id, load_prompts, open_source
+from charter.data.sources import LoadedPrompts, Prompt, load_prompts, open_source
 
 DIALOGUE = "\n\nHuman: List: a\n\nAssistant: One: two\n\nHuman: More: please\n\nAssistant: No."
 
@@ -268,3 +271,21 @@ def test_the_sandbox_is_a_source() -> None:
     loaded = load_prompts(Prompts(source="sandbox", n=40), seed=3)
     assert (len(loaded.prompts), loaded.rejects) == (40, ())
     assert {"theft", "privacy"} <= {p.kind for p in load_prompts(Prompts(source="sandbox", n=400), 3).prompts}
+
+
+@pytest.mark.parametrize("near_duplicates", [None, 0.5])
+def test_a_source_is_surveyed_once_and_read_once_more_for_its_rows(near_duplicates: float | None) -> None:
+    readings = list[int]()
+
+    def counted(settings: Prompts, seed: int) -> Iterator[dict[str, str]]:
+        readings.append(seed)
+        yield from ({"prompt": f"the same eight words in every prompt but {i}"} for i in range(5))
+
+    PROMPT_SOURCES.add("counted", counted)
+    source = open_source(Prompts(source="counted", near_duplicates=near_duplicates), seed=1)
+    assert len(readings) == 1
+    passed_on = pickle.loads(pickle.dumps(source))
+    rows = list(passed_on.rows())
+    assert len(readings) == 2
+    assert list(source.rows()) == rows  # as often as wanted
+    assert source.used == len([row for row in rows if isinstance(row, Prompt)]) == (5 if near_duplicates is None else 1)

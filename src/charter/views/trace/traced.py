@@ -13,7 +13,8 @@ from charter.config import Config, load_config
 from charter.constitution import Constitution, load_constitution, load_kept_constitution
 from charter.core.errors import ConfigError, DataError, StoreError
 from charter.core.messages import user
-from charter.data.sources import Prompt, content_id
+from charter.data.conversations import content_id
+from charter.data.sources import Prompt
 from charter.inference.engine import EngineSpec
 from charter.inference.special_tokens import special_tokens
 from charter.pipeline.roles import model_folder, serve_for_a_moment

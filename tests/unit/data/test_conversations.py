@@ -1,7 +1,7 @@
 import pytest
 
 from charter.core.messages import Messages, assistant, system, user
-from charter.data.split import in_test, prompt_group
+from charter.data.conversations import in_test, prompt_group
 from charter.pipeline.pair import in_sft_half
 
 MANY = [[user(f"How do I do thing {i}?")] for i in range(4000)]
