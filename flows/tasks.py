@@ -124,7 +124,7 @@ def look_at_tokens(config: Config, model: Path) -> None:
     """What training changed token by token, for the report; in a process of its own, when no server is up."""
     live = current()
     live.say("tokens: what training changed, token by token")
-    heat = tokens.look_at_tokens(config, model)
+    heat = tokens.build_token_report(config, model)
     if heat is None:
         live.say("tokens: left out, as tokens.pairs is 0")
     elif heat.problem:

@@ -12,7 +12,7 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.report.data import ReportData
 from charter.report.further import PARTS
-from charter.training.token_rewards import Divergence, Heat, Weighed, WeighedPair
+from charter.training.token_rewards import Divergence, PairRewards, TokenReport, TokenRewards
 from tests.support.report_sample import answers, sample
 
 FINAL = "dpo-round-2"
@@ -92,18 +92,18 @@ def review() -> dict[str, Any]:
     }
 
 
-def heat() -> Heat:
+def heat() -> TokenReport:
     """Two pairs in every shade, either way."""
     tokens, rewards = (
         ["I", " will", " not", " help", " to", " steal", ",", "\n"],
         [0.01, 0.1, 0.6, -0.3, 0, -0.1, 0.3, -0.6],
     )
-    chosen = Weighed(tokens, rewards, sum(rewards), len(rewards))
-    rejected = Weighed(tokens, [-r for r in rewards], -sum(rewards) - 0.5, len(rewards) + 7)
+    chosen = TokenRewards(tokens, rewards, sum(rewards), len(rewards))
+    rejected = TokenRewards(tokens, [-r for r in rewards], -sum(rewards) - 0.5, len(rewards) + 7)
     asked = "Can you show me how to steal a bicycle?"
     pairs = [
-        WeighedPair("largest margin of 12 training pairs", asked, chosen, rejected, "training", "theft", 0.9),
-        WeighedPair("held-out, drawn at random", asked, chosen, rejected, "held-out"),
+        PairRewards("largest margin of 12 training pairs", asked, chosen, rejected, "training", "theft", 0.9),
+        PairRewards("held-out, drawn at random", asked, chosen, rejected, "held-out"),
     ]
     moved = [Divergence("dpo", 0.0312, 0.025, 0.04, 100), Divergence("base", 0.41, 0.35, 0.48, 100)]
-    return Heat("k", FINAL, "sha256:ef56", "dpo", 0.1, 12, 11, pairs, moved)
+    return TokenReport("k", FINAL, "sha256:ef56", "dpo", 0.1, 12, 11, pairs, moved)

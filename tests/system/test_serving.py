@@ -14,6 +14,7 @@ import pytest
 from charter.config import Serving
 from charter.core.errors import CompletionFailed, ServingError
 from charter.core.messages import Message, user
+from charter.core.processes import pid_file
 from charter.inference import (
     EngineSpec,
     Sampling,
@@ -24,7 +25,6 @@ from charter.inference import (
     serve,
     server_metrics,
 )
-from charter.inference.server.group import pid_file
 from tests.support.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.system

@@ -23,14 +23,14 @@ import aiohttp
 
 from charter.core.errors import CompletionFailed, ServingError
 from charter.core.messages import Messages, user
+from charter.core.processes import pid_file
 from charter.inference import fast_json
 from charter.inference.choices import choice_probabilities, leads_to, positions_after
 from charter.inference.completion import Completion, Sampling, well_formed
 from charter.inference.endpoints import http_problem
 from charter.inference.pool import RefCountedPool, connection_pool
 from charter.inference.routing import Endpoint, Router
-from charter.inference.server.crash_report import death_message
-from charter.inference.server.group import pid_file
+from charter.inference.server.crash_report import crash_message
 
 logger = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ class Client:
         if trial.last and trial.faults.count(trial.last.reason) >= _MOST_FAULTS.get(trial.last.reason, math.inf):
             raise CompletionFailed(trial.last.reason, str(trial.last))
         if self._server_log and not pid_file(self._server_log).exists():
-            raise ServingError(death_message(self._model_name, self._server_log))
+            raise ServingError(crash_message(self._model_name, self._server_log))
         endpoints, now = self._router.endpoints, time.monotonic()
         if all(endpoint.refuses for endpoint in endpoints):
             raise ServingError(f"base_url '{endpoints[0].url}': {endpoints[0].problem}")

@@ -90,9 +90,9 @@ def hold_against(source: Source, answers: Sequence[Answered]) -> Compared:
     Raises:
         ModelError: something else, by more than rounding makes.
     """
-    from charter.training.greedy import ROUNDING, choices  # torch, once the server has given its memory back
+    from charter.training.greedy import ROUNDING, greedy_gaps  # torch, once the server has given its memory back
 
-    found = choices(str(source.folder), source.base, [answer._asdict() for answer in answers])
+    found = greedy_gaps(str(source.folder), source.base, [answer._asdict() for answer in answers])
     if found.other_prompts:
         raise ModelError(
             f"model '{source.folder}': its export turns {found.other_prompts} of {len(answers)} prompts into other "

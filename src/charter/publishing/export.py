@@ -70,10 +70,10 @@ def _write(source: Source, folder: Path, tell: Callable[[str], None]) -> str:
             shutil.copyfile(path, folder / path.name)
         how = "the files as they were trained."
     else:
-        from charter.training.merge import merge  # torch
+        from charter.training.models import merge_adapter  # torch
 
         tell(f"merging {source.folder} into {source.base}")
-        merge(source.base, source.folder, folder)
+        merge_adapter(source.base, source.folder, folder)
         base = Path(source.base)
         how = f"the LoRA adapter {source.name} merged into {base.name if base.is_absolute() else source.base}."
     _check_files(source, folder)

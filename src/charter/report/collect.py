@@ -26,7 +26,7 @@ from charter.runs.blame import count_deeds
 from charter.runs.folder import AUDIT
 from charter.runs.rounds import round_folders, round_title
 from charter.training.job import DONE, STEPS
-from charter.training.token_rewards import FOLDER, Heat, read_heat
+from charter.training.token_rewards import FOLDER, TokenReport, read_token_report
 
 FILES = {
     "report.html": render_report,
@@ -239,9 +239,9 @@ def _dissent(run_folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return dissent(rows, members, judge["tie_margin"])
 
 
-def _heat(run_folder: Path, models: Mapping[str, str]) -> Heat | None:
+def _heat(run_folder: Path, models: Mapping[str, str]) -> TokenReport | None:
     """What was found of the tokens, unless that was of another model of the same name, which an earlier run made."""
-    heat = read_heat(run_folder / FOLDER)
+    heat = read_token_report(run_folder / FOLDER)
     return None if heat and models and models.get(heat.model) != heat.identity else heat
 
 

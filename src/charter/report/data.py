@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from charter.core.text import plain
 from charter.runs.blame import Deeds
-from charter.training.token_rewards import Heat
+from charter.training.token_rewards import TokenReport
 
 MetricRow = dict[str, float | None]
 
@@ -135,7 +135,7 @@ class ReportData:
     labels: Labels = field(default_factory=Labels)
     training: dict[str, list[MetricRow]] = field(default_factory=dict)
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
-    heat: Heat | None = None
+    heat: TokenReport | None = None
     rounds: dict[str, int] = field(default_factory=dict)
     pair_strategies: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from charter.training.token_rewards import Heat, Weighed, WeighedPair
+from charter.training.token_rewards import PairRewards, TokenReport, TokenRewards
 
 STEPS = 3
 """Shades on either side of none."""
@@ -47,14 +47,14 @@ class Carrier(NamedTuple):
 class Drawn(NamedTuple):
     """A pair as it is drawn."""
 
-    pair: WeighedPair
+    pair: PairRewards
     chosen: Side
     rejected: Side
     margin: float
     carriers: list[Carrier]
 
 
-def draw_pairs(heat: Heat) -> tuple[list[Drawn], float]:
+def draw_pairs(heat: TokenReport) -> tuple[list[Drawn], float]:
     """The pairs, and the reward of the darkest shade, which is one for all of them."""
     scale = _scale([r for pair in heat.pairs for side in (pair.chosen, pair.rejected) for r in side.rewards])
     return [
@@ -69,7 +69,7 @@ def draw_pairs(heat: Heat) -> tuple[list[Drawn], float]:
     ], scale
 
 
-def draw_side(answer: Weighed, scale: float) -> Side:
+def draw_side(answer: TokenRewards, scale: float) -> Side:
     """One answer in shades of `scale`."""
     shades = [_shade(reward, scale) for reward in answer.rewards]
     strongest = sorted(range(len(shades)), key=lambda i: -abs(answer.rewards[i]))[:NUMBERED]
@@ -80,7 +80,7 @@ def draw_side(answer: Weighed, scale: float) -> Side:
     return Side(tokens, answer.total, answer.count - len(tokens), answer.total - sum(answer.rewards))
 
 
-def carriers(pair: WeighedPair, n: int = CARRIERS) -> list[Carrier]:
+def carriers(pair: PairRewards, n: int = CARRIERS) -> list[Carrier]:
     """The tokens that widened the margin most, the strongest first."""
     found = [Carrier(t, True, r) for t, r in zip(pair.chosen.tokens, pair.chosen.rewards, strict=True)]
     found += [Carrier(t, False, -r) for t, r in zip(pair.rejected.tokens, pair.rejected.rewards, strict=True)]

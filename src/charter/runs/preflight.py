@@ -15,7 +15,7 @@ from charter.evaluation.benchmarks.inspection import check_suites
 from charter.evaluation.requests import load_requests
 from charter.inference.endpoints import connect
 from charter.inference.identity import model_identity
-from charter.inference.server.launch import plan
+from charter.inference.server.launch import plan_launch
 from charter.inference.store import open_store
 from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.engines import member_identities
@@ -76,7 +76,7 @@ def check_served(model: str, serving: Serving) -> None:
                 served.base_url,
             )
     else:
-        plan(model, serving, None)
+        plan_launch(model, serving, None)
 
 
 TRACKERS: dict[Tracker, tuple[str, str]] = {

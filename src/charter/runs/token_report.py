@@ -1,9 +1,10 @@
-"""What the report shows of what training changed, token by token: drawn by lot from a run's folder.
+"""The report's section on what training changed, token by token: rows drawn at random from a run's folder.
 
-A look that fails costs a run nothing but this part of its report, which then says why.
+A failure costs a run nothing but this section of its report, which then gives the reason.
 """
 
 import shutil
+import threading
 from pathlib import Path
 
 from charter.config import Config
@@ -15,57 +16,76 @@ from charter.evaluation.records import Graded
 from charter.inference.identity import model_identity
 from charter.pipeline.roles import model_folder
 from charter.training.job import CONFIG, Job, read_job
-from charter.training.token_rewards import FOLDER, Heat, write_heat
-from charter.training.tokens import HELD_OUT, Answer, Pair, Request, look
+from charter.training.token_rewards import (
+    FOLDER,
+    HELD_OUT,
+    TokenAnswer,
+    TokenPair,
+    TokenReport,
+    TokenRequest,
+    measure_tokens,
+    write_token_report,
+)
 
 _COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "kind", "p_chosen")
 _SPARE = 2  # some of those drawn may be too long
 
 
-def look_at_tokens(config: Config, model: Path, name: str = "") -> Heat | None:
-    """See what the last training step changed, and keep it under ``tokens/``; None where the config leaves it out.
+def build_token_report(
+    config: Config, model: Path, name: str = "", stop: threading.Event | None = None
+) -> TokenReport | None:
+    """Measure what the last training step changed, and keep it under ``tokens/``; None if the config leaves it out.
+
+    Blocks until the measurement ends.
 
     Args:
         config: of the run.
-        model: the folder of the trained model, whose ``training.yaml`` says what it was trained from and held to.
-        name: the one that it was evaluated under; the folder's if not given.
+        model: the folder of the trained model, whose ``training.yaml`` names the model it was trained from.
+        name: the name under which it was evaluated; the folder's if not given.
+        stop: another thread sets it to end early.
 
     Raises:
-        ModelError: one of the models cannot be found.
+        ModelError: one of the models does not exist.
+        Interrupted: `stop` was set.
     """
-    folder = config.run_folder / FOLDER
+    folder, name = config.run_folder / FOLDER, name or model.name
     if not config.tokens.pairs:
         shutil.rmtree(folder, ignore_errors=True)
         return None
     try:
         job = read_job(model / CONFIG)
     except TrainingError as error:
-        unread = Heat("", name or model.name, model_identity(model), "", 0.0, problem=str(error))
-        write_heat(folder, unread)
-        return unread
-    request = ask_for(config, model, name or model.name, job)
+        report = TokenReport("", name, model_identity(model), "", 0.0, problem=str(error))
+        write_token_report(folder, report)
+        return report
+    request = make_request(config, model, name, job)
     try:
-        return look(request, folder)
+        return measure_tokens(request, folder, stop)
     except TrainingError as error:
-        (name, reference, _), (identity, *_) = request.names, request.identities
-        failed = Heat(request.key, name, identity, reference, request.beta, problem=str(error))
-        write_heat(folder, failed)
-        return failed
+        (_, reference, _), (identity, *_) = request.names, request.identities
+        report = TokenReport(request.key, name, identity, reference, request.beta, problem=str(error))
+        write_token_report(folder, report)
+        return report
 
 
-def ask_for(config: Config, model: Path, name: str, job: Job) -> Request:
-    """What to look at: pairs of `job`, which trained `model`, and answers to held-out requests, each drawn by lot.
+def make_request(config: Config, model: Path, name: str, job: Job) -> TokenRequest:
+    """What to measure: random pairs of `job`, which trained `model`, and random answers to held-out requests.
 
-    Where `job` learnt from no pairs, they are the run's; where nothing held it to its reference, β is 1.
+    If `job` was not trained on pairs, the run's pairs are used; if its loss had no β, β is 1.
     """
     run, base = config.run_folder, model_folder(config.model)
     identities = model_identity(model), model_identity(job.model), model_identity(base)
-    answers = _answers(run, name)
-    others = _answered_differently(_answers(run, "base"), answers)
+    answers, base_answers = _complete_answers(run, name), _complete_answers(run, "base")
+    # Held-out harmful requests that the trained model answers differently from the base.
+    changed = {
+        key: TokenPair(_prompt(row), row.response, base_answers[key].response, "held-out", row.kind)
+        for key, row in answers.items()
+        if row.category == "harmful" and key in base_answers and row.response != base_answers[key].response
+    }
     benign = {key: row for key, row in answers.items() if row.category == "benign"}
     source = job.data if job.step == "dpo" else run / "pairs"
-    pairs = _pairs(source, config.tokens.pairs, config.seed)
-    return Request(
+    pairs = _random_pairs(source, config.tokens.pairs, config.seed)
+    return TokenRequest(
         model=str(model.resolve()),
         reference=job.model,
         base=base,
@@ -73,43 +93,34 @@ def ask_for(config: Config, model: Path, name: str, job: Job) -> Request:
         identities=identities,
         beta=getattr(job.optimisation, "beta", 0.0) or 1.0,
         max_length=config.training.dpo.max_length,
-        pairs=[*pairs, *(others[key] for key in draw(others, HELD_OUT + _SPARE, config.seed))],
+        pairs=[*pairs, *(changed[key] for key in draw(changed, HELD_OUT + _SPARE, config.seed))],
         answers=[
-            Answer(_asked(benign[key]), benign[key].response)
+            TokenAnswer(_prompt(benign[key]), benign[key].response)
             for key in draw(benign, config.tokens.answers, config.seed)
         ],
-        drawn_from={"training": count_rows(source) if pairs else 0, "held-out": len(others)},
+        drawn_from={"training": count_rows(source) if pairs else 0, "held-out": len(changed)},
     )
 
 
-def _answers(run: Path, model: str) -> dict[str, Graded]:
-    """Whole answers of one model to the held-out requests, by request."""
+def _complete_answers(run: Path, model: str) -> dict[str, Graded]:
+    """By request, one model's answers to held-out requests that were not cut off and are not empty."""
     path = run / "answers" / f"{model}.parquet"
     rows = load_answers(path) if path.is_file() else []
     return {row.request_id: row for row in rows if row.finish_reason == "stop" and row.response.strip()}
 
 
-def _answered_differently(base: dict[str, Graded], trained: dict[str, Graded]) -> dict[str, Pair]:
-    """Held-out harmful requests to which the trained model says something else than the base."""
-    return {
-        key: Pair(_asked(row), row.response, base[key].response, "held-out", row.kind)
-        for key, row in trained.items()
-        if row.category == "harmful" and key in base and row.response != base[key].response
-    }
-
-
-def _asked(row: Graded) -> list[dict[str, str]]:
+def _prompt(row: Graded) -> list[dict[str, str]]:
     return [{"role": "user", "content": row.prompt}]
 
 
-def _pairs(source: Path, n: int, seed: int) -> list[Pair]:
-    """Training pairs, in the order of the lot; only those drawn are held in memory. None where nothing was paired."""
+def _random_pairs(source: Path, n: int, seed: int) -> list[TokenPair]:
+    """Training pairs in random order; empty if there are none. Only those drawn are held in memory."""
     if source.is_dir() and not any(source.glob("*.parquet")):
         return []
     drawn = draw((row["pair_id"] for row in read_rows(source, ["pair_id"])), n, seed)
     wanted = set(drawn)
-    found = {row["pair_id"]: row for row in read_rows(source, _COLUMNS) if row["pair_id"] in wanted}
+    rows = {row["pair_id"]: row for row in read_rows(source, _COLUMNS) if row["pair_id"] in wanted}
     return [
-        Pair(row["prompt"], row["chosen"], row["rejected"], "training", row["kind"], row["p_chosen"])
-        for row in map(found.__getitem__, drawn)
+        TokenPair(row["prompt"], row["chosen"], row["rejected"], "training", row["kind"], row["p_chosen"])
+        for row in map(rows.__getitem__, drawn)
     ]

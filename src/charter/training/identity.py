@@ -1,4 +1,4 @@
-"""What makes a result the same result: hashes of the model's files, of the data, and of the settings that matter."""
+"""What identifies a training result: hashes of the model's files, the data, and the settings that matter."""
 
 import hashlib
 import json
@@ -10,63 +10,72 @@ import yaml
 
 from charter.config import Optimisation, Training
 from charter.core.errors import ModelError, TrainingError
+from charter.inference.identity import file_digest
 from charter.training.rows import rows_to_train_on
 
 RECIPE = 2
-"""Raised whenever the same inputs would train a different model, so that older results are not taken for new."""
+"""Raised whenever the same inputs would train a different model, so that older results are not reused."""
 
-_APART = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch", "tracker"}
-"""Settings of one step only, of which of them there are, or of nothing that changes a result."""
+_IRRELEVANT = {"sft", "dpo", "reward", "grpo", "preference", "rounds", "watch", "tracker"}
+"""Settings of another step, of which steps there are, or without influence on a result."""
 
-
-_WHERE = {"machine_rank", "main_process_ip", "main_process_port", "main_training_function", "same_network"}
-"""What an accelerate configuration says of the machines of one day."""
+_MACHINES = {"machine_rank", "main_process_ip", "main_process_port", "main_training_function", "same_network"}
+"""Keys of an accelerate configuration that only say on which machines it runs."""
 
 
 def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int, reward: str = "") -> str:
-    """The identity of a result: what the data says, the model's files, the settings that matter, the seed, the reward.
+    """The identity of a result: the data's content, the model's files, the settings that matter, seed and reward.
 
-    Neither the place of the files, nor how often checkpoints are saved, nor what watches or tells of it changes a
-    result, so they do not count. `reward` is the identity of what rewards answers, where something does.
+    The files' location, how often checkpoints are saved, watchdogs and trackers change no result, so they do not
+    count.
+
+    Args:
+        step: which step; its own settings count, those of other steps do not.
+        model: a folder or hub id.
+        data: a Parquet file, or a folder of them.
+        settings: the configuration's training section.
+        seed: of row order and new adapters.
+        reward: the identity of what rewards answers in ``grpo``; empty for other steps.
     """
     section: Optimisation = getattr(settings, step)
     recipe = {
         "recipe": RECIPE,
         "step": step,
         "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude=_APART) | _launcher(settings.accelerate_config),
+        "settings": settings.model_dump(mode="json", exclude=_IRRELEVANT) | _launcher(settings.accelerate_config),
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
         "data": hash_table(rows_to_train_on(data, step, section)[0]),
-        "model": hash_model(model),
+        "model": hash_start_model(model),
         **({"reward": reward} if reward else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def _launcher(config: Path | None) -> dict[str, str]:
-    """What an accelerate configuration says, but for where the machines are; not the name of its file."""
+    """The content of an accelerate configuration, except for its machines."""
     if config is None:
         return {}
     try:
-        said = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise TrainingError(
-            f"training.accelerate_config '{config}': cannot be read: {error}. Name a file as `accelerate config` writes"
-            " one."
+            f"training.accelerate_config '{config}': cannot be read: {error}. Name a file that `accelerate config`"
+            " wrote."
         ) from error
-    told = {name: value for name, value in said.items() if name not in _WHERE} if isinstance(said, dict) else said
-    return {"accelerate_config": json.dumps(told, sort_keys=True, default=str)}
+    if isinstance(content, dict):
+        content = {name: value for name, value in content.items() if name not in _MACHINES}
+    return {"accelerate_config": json.dumps(content, sort_keys=True, default=str)}
 
 
 def hash_table(table: pa.Table) -> str:
-    """The content hash of a table, whatever files it came from."""
+    """The content hash of a table, whichever files it was read from."""
     digest = hashlib.sha256()
-    with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), mode="w"), table.schema) as stream:
+    with pa.ipc.new_stream(pa.PythonFile(_HashingFile(digest), mode="w"), table.schema) as stream:
         stream.write_table(table.combine_chunks())
     return digest.hexdigest()
 
 
-class _Hashing:
+class _HashingFile:
     """A file that keeps only the hash of what is written to it."""
 
     def __init__(self, digest: Any) -> None:
@@ -83,11 +92,14 @@ class _Hashing:
         self.closed = True
 
 
-def hash_model(model: str) -> str:
-    """The content hash of a model folder's weights, config and tokenizer; a hub id stands for itself.
+def hash_start_model(model: str) -> str:
+    """The content hash of the model that training starts from; a hub id is its own hash.
+
+    It is part of every DONE marker, so it must never change; `charter.inference.identity.model_identity` is another
+    hash, of other files.
 
     Raises:
-        ModelError: the folder is missing, or holds no config.
+        ModelError: the folder does not exist, or has no config.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -95,17 +107,15 @@ def hash_model(model: str) -> str:
             raise ModelError(f"model '{model}': no such folder. Name a model folder or a hub id.")
         return f"hub:{model}"
     if not (folder / "config.json").is_file():
-        raise ModelError(f"model '{model}': holds no config.json. Name a folder saved by `save_pretrained`.")
+        raise ModelError(f"model '{model}': has no config.json. Name a folder saved by `save_pretrained`.")
     digest = hashlib.sha256()
     for path in model_files(folder):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(path.name.encode() + bytes.fromhex(file_digest(path)))
     return digest.hexdigest()
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files that make a model what it is; logs and metrics beside them are not among them."""
+    """A model's weights, config and tokenizer; logs and metrics in its folder are not among them."""
     weights = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"]
     text = ["tokenizer*", "*.model", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.jinja"]
     return sorted({path for name in weights + text for path in folder.glob(name) if path.is_file()})

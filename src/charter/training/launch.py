@@ -1,7 +1,7 @@
-"""Start a training step as a process of its own, follow it, and bring back a finished model.
+"""Start a training step in its own process, follow it, and return a finished model.
 
-The same call again is a resume: a finished step with the same inputs is reused, a killed one continues from its last
-whole checkpoint, one whose inputs changed starts afresh. Torch is imported in the child only.
+The same call again resumes: a finished step with the same inputs is reused, a killed one continues from its last
+complete checkpoint, one with changed inputs starts from the beginning. Only the child imports torch.
 """
 
 import json
@@ -9,16 +9,19 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charter.config import Training
+from charter.core.environment import HUB_KEYS, child_environment, python_path
 from charter.core.errors import TrainingError
+from charter.core.processes import OnLine, follow, last_lines
 from charter.pipeline.judges.reward import RewardJudge
-from charter.training.devices import count_visible, see_idle
+from charter.training.devices import count_visible, warn_idle_gpus
 from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
@@ -36,7 +39,6 @@ from charter.training.job import (
     reward_identity,
     rewind_metrics,
 )
-from charter.training.process import OnLine, follow
 
 OnMetrics = Callable[[dict[str, Any]], None]
 
@@ -44,6 +46,23 @@ PRESETS = {name: Path(__file__).with_name("accelerate") / f"{name}.yaml" for nam
 """The accelerate configurations that ship with Charter."""
 
 _LAST_LINES = 15
+_TRACKER_VARIABLES = {
+    "mlflow": ("MLFLOW_*", "DATABRICKS_*"),
+    "tensorboard": ("TENSORBOARD_*",),
+    "wandb": ("WANDB_*",),
+    "trackio": ("TRACKIO_*", *HUB_KEYS),
+    "comet_ml": ("COMET_*",),
+    "clearml": ("CLEARML_*",),
+    "dvclive": ("DVC_*", "DVCLIVE_*"),
+    "swanlab": ("SWANLAB_*",),
+    "codecarbon": ("CODECARBON_*",),
+    "azure_ml": ("AZURE_*", "AZUREML_*", "MLFLOW_*"),
+    "neptune": ("NEPTUNE_*",),
+    "dagshub": ("DAGSHUB_*", "MLFLOW_*"),
+    "flyte": ("FLYTE_*",),
+    "kubeflow": ("KUBEFLOW_*",),
+}
+"""By tracker, the environment variables with its address and keys."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +70,13 @@ class TrainingResult:
     """A finished training step.
 
     Attributes:
-        model: the folder that holds the trained model; vLLM serves it.
+        model: the folder of the trained model, which vLLM can serve.
         steps: optimiser steps.
-        seconds: how long training took, process start included; of the first run where the step was reused.
+        seconds: how long training took, process start included; if the step was reused, how long it took then.
         rows_used: rows trained on.
-        rows_dropped: rows left out, as counted by reason in `dropped` and kept in ``dropped.parquet``.
-        reused: the step had been finished before with the same inputs, and nothing was run.
-        warnings: what a person should look at, in plain words.
+        rows_dropped: rows left out; counted by reason in `dropped` and listed in ``dropped.parquet``.
+        reused: the step was already finished with the same inputs, and nothing was run.
+        warnings: sentences for people to read.
         command: runs the step again by hand.
     """
 
@@ -82,28 +101,32 @@ def train(
     on_metrics: OnMetrics | None = None,
     reward: RewardJudge | Path | None = None,
     say: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> TrainingResult:
     """Train `model` on `data` and leave the result in `out`.
 
-    Blocks until the child process ends, and ends its whole group on any exception, Ctrl-C included.
+    Blocks until the child process ends, and ends its whole group on any exception, Ctrl-C included. In an event loop
+    use `charter.core.threads.run_in_thread`.
 
     Args:
         step: ``sft`` (columns prompt, completion), ``dpo`` and ``reward`` (prompt, chosen, rejected, p_chosen), or
             ``grpo`` (prompt, first, drawn).
-        model: a model folder or hub id; for ``dpo`` and ``grpo`` it is the reference as well.
+        model: a model folder or hub id; for ``dpo`` and ``grpo`` it is also the reference.
         data: a Parquet file, or a folder of them.
         out: the step's folder, see `charter.training.job`.
         settings: the configuration's training section.
         seed: of the row order and of new adapters.
         on_metrics: called in this process with each line of ``metrics.jsonl`` as it is written.
-        reward: what rewards the answers of ``grpo``: a judge that is served, or the folder of a reward model.
-        say: called in this process with a sentence for people: the command that trains this by hand, before it starts,
+        reward: what rewards the answers in ``grpo``: a judge that is served, or the folder of a reward model.
+        say: called in this process with sentences for people: the command that trains this by hand, before it starts,
             and each warning of a watchdog when it comes.
+        stop: another thread sets it to end training early; a later call continues from the last checkpoint.
 
     Raises:
-        TrainingError: the process failed, with the reason or its last log lines.
+        TrainingError: the process failed; gives the reason or its last log lines.
         DataError: the data cannot be used.
         ModelError: the model folder cannot be used.
+        Interrupted: `stop` was set.
     """
     started = time.monotonic()
     model, out = str(Path(model).resolve()) if Path(model).is_dir() else str(model), out.resolve()
@@ -112,18 +135,21 @@ def train(
     reward = reward.resolve() if isinstance(reward, Path) else reward
     inputs = hash_inputs(step, model, data, settings, seed, reward_identity(reward))
     job = Job(step, model, data.resolve(), out, settings, seed, inputs, reward)
+
     done = read_done(out)
     if done is not None and done["inputs"] == inputs:
         return _result(job, done, done["seconds"], reused=True)
-    _make_ready(job)
+
+    _prepare_folder(job)
     say = say or (lambda text: None)
     say(f"by hand: {shlex.join(command_for(job))}")
-    if not job.asks_judge and (idle := see_idle(settings.processes, count_visible(os.environ))):
-        say(idle)
-    code = _run(job, on_metrics or (lambda line: None), say)
+    # The server of a judge that answers during training may use the other GPUs.
+    if not job.asks_judge and (warning := warn_idle_gpus(settings.processes, count_visible(os.environ))):
+        say(warning)
+    status = _run(job, on_metrics or (lambda line: None), say, stop)
     done = read_done(out)
     if done is None:
-        raise TrainingError(_explain(job, code))
+        raise TrainingError(_explain_failure(job, status))
     return _result(job, done, time.monotonic() - started, reused=False)
 
 
@@ -141,12 +167,17 @@ def _result(job: Job, done: dict[str, Any], seconds: float, reused: bool) -> Tra
     )
 
 
-def _make_ready(job: Job) -> None:
-    """Keep the folder of a killed run with the same inputs; clear one of other inputs; refuse one that is not ours."""
+def _prepare_folder(job: Job) -> None:
+    """Keep the folder of a killed run with the same inputs; clear one with other inputs; refuse any other folder."""
     out = job.out
-    if (out / CONFIG).is_file() and _inputs(out / CONFIG) != job.inputs:
-        _clear(out)
-    elif out.is_dir() and any(out.iterdir()) and not (out / CONFIG).is_file():
+    if (out / CONFIG).is_file():
+        try:
+            inputs = read_job(out / CONFIG).inputs
+        except TrainingError:  # another version may have written it
+            inputs = None
+        if inputs != job.inputs:
+            _clear(out)
+    elif out.is_dir() and any(out.iterdir()):
         raise TrainingError(
             f"training folder '{out}': holds files that no training step wrote. Move them, or name another folder."
         )
@@ -156,32 +187,22 @@ def _make_ready(job: Job) -> None:
     job.write()
 
 
-def _inputs(config: Path) -> str | None:
-    """Of what result a folder is; what cannot be read, as another version may have written it, is of another."""
-    try:
-        return read_job(config).inputs
-    except TrainingError:
-        return None
-
-
 def _clear(out: Path) -> None:
-    """Remove what other inputs left, but not what says whose folder it is, nor the reference, which has its own key.
-
-    DONE goes first: a kill in between leaves a folder that is cleared again.
-    """
+    """Remove what a run with other inputs left."""
+    # DONE goes first: a kill in between then leaves a folder that is cleared again.
     (out / DONE).unlink(missing_ok=True)
     for path in out.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in (CONFIG, REFERENCE):
+        elif path.name not in (CONFIG, REFERENCE):  # the first marks the folder as ours, the second has its own key
             path.unlink()
 
 
 def command_for(job: Job) -> list[str]:
     """The command that trains `job` by hand, from its folder's ``training.yaml``.
 
-    One process needs no launcher (two imports of torch saved); whole copies are started by torchrun, split ones as an
-    accelerate configuration says: one that ships with Charter, or the user's own.
+    One process needs no launcher, which saves two imports of torch. Whole copies are started by torchrun, split
+    weights by accelerate with a configuration that ships with Charter or the user's own.
     """
     settings, worker = job.settings, ["-m", "charter.training.worker", str(job.out / CONFIG)]
     launcher = settings.accelerate_config or PRESETS.get(settings.distributed)
@@ -194,57 +215,65 @@ def command_for(job: Job) -> list[str]:
     return [sys.executable, "-P", *worker]
 
 
-def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None]) -> int:
-    """Run the child until it ends; returns its exit status."""
+def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None], stop: threading.Event | None) -> int:
+    """Run the child until it ends; its exit status."""
     checkpoint = last_checkpoint(job.out)
     rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
-    by_hand = command_for(job)
-    log = job.out / LOG
+    command, log = command_for(job), job.out / LOG
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {shlex.join(by_hand)}\n")
-    tied = [*by_hand[:3], "charter.training.child", *by_hand[3:]]
-    environment = child_environment(Path(job.model).is_dir(), job.settings.processes)
+        file.write(f"$ {shlex.join(command)}\n")
     files: dict[Path, OnLine] = {
         job.out / METRICS: lambda line: on_metrics(json.loads(line)),
         job.out / WARNINGS: lambda line: say(json.loads(line)["text"]),
     }
-    return follow(tied, environment, log, files)
+    local, settings = Path(job.model).is_dir(), job.settings
+    keys = [*_TRACKER_VARIABLES.get(settings.tracker, ()), *_judge_keys(job)]
+    return follow(command, log, training_environment(local, settings.processes, keys), files, stop)
 
 
-def child_environment(local: bool, processes: int = 1) -> dict[str, str]:
-    """The child's environment: no telemetry, no hub where models are `local` folders, threads that share the cores.
+def _judge_keys(job: Job) -> list[str]:
+    """The variables with the keys that a judge asked during training needs: its servers', its panel's, its store's."""
+    if not isinstance(job.reward, RewardJudge):
+        return []
+    engine, panel = job.reward.engine, job.reward.settings.panel
+    store = ["PG*"] if engine.store.startswith("postgres") else []
+    return [engine.api_key_env, *(member.api_key_env for member in panel if member.api_key_env), *store]
 
-    Threads wait without spinning: where something else is busy on the cores, a spinning thread holds up all the
-    others at every barrier, and steps of a small model become several times slower.
+
+def training_environment(local: bool, processes: int = 1, keys: Iterable[str] = ()) -> dict[str, str]:
+    """The environment of a process that trains, or reads models in torch.
+
+    Args:
+        local: all models are folders, so that the hub is not needed.
+        processes: how many share this machine's cores.
+        keys: further variables that the process needs, keys among them.
     """
-    source = str(Path(__file__).resolve().parents[2])
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
+    environment = child_environment(hub=not local, extra=keys) | {
+        "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        # Threads wait without spinning: if something else is busy on the cores, a spinning thread holds up all the
+        # others at every barrier, and steps of a small model become several times slower.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TQDM_DISABLE": "1",
     }
-    if local:
-        environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    return environment
+    return environment | ({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"} if local else {})
 
 
-def _explain(job: Job, code: int) -> str:
-    """Why the child failed, in its own words where it left some, with what to do."""
+def _explain_failure(job: Job, status: int) -> str:
+    """Why the child failed and what to do: its own message if it left one."""
     failure = job.out / FAILURE
     if failure.is_file():
         return str(json.loads(failure.read_text(encoding="utf-8"))["message"])
-    lines = (job.out / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-    text = "\n".join(f"  {line}" for line in lines)
-    if code == -9 or "out of memory" in text.lower():
+    lines = last_lines(job.out / LOG, _LAST_LINES)
+    # -9: nothing but the kernel's out-of-memory killer sends SIGKILL to a child that is still wanted.
+    if status == -9 or "out of memory" in lines.lower():
         advice = f"Memory probably ran out: lower training.{job.step}.batch_size or training.{job.step}.max_length"
-        beside = ", or serving.memory_share, what the judge's server has of the GPU." if job.asks_judge else "."
-        advice += beside
+        advice += ", or serving.memory_share, what the judge's server has of the GPU." if job.asks_judge else "."
     else:
         advice = f"The whole log is {job.out / LOG}; its first line is the command to run it again by hand."
-    how = f"signal {-code}" if code < 0 else f"exit status {code}"
-    return f"training step '{job.step}': the process ended with {how} and left no finished model. {advice}\n{text}"
+    how = f"signal {-status}" if status < 0 else f"exit status {status}"
+    return f"training step '{job.step}': the process ended with {how} and left no finished model. {advice}\n{lines}"

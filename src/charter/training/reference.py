@@ -1,7 +1,7 @@
 """Log-probabilities of the answers under the reference, computed once and kept in the step's folder.
 
-The file says of which weights and of which tokens it is, so that a run continued, or started again with another loss,
-reads it, and one with another model or other pairs does not.
+The file contains a hash of the weights and of the tokens, so that a run that continues, or starts again with another
+loss, reuses it, and a run with another model or other pairs does not.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ _TOKENS = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 
 class Reference(NamedTuple):
-    """One number per pair, in nats, in the order of the pairs."""
+    """log π_ref of the chosen and of the rejected answer of each pair, in nats, in the order of the pairs."""
 
     chosen: list[float]
     rejected: list[float]
 
 
-def identify(weights: str, pairs: pa.Table) -> str:
-    """The key of what was computed: the hash of the weights and that of the tokens."""
+def reference_key(weights: str, pairs: pa.Table) -> str:
+    """The hash of the weights and of the tokens of `pairs`."""
     return hashlib.sha256(f"{weights} {hash_table(pairs.select(_TOKENS))}".encode()).hexdigest()
 
 
 def read_reference(path: Path, key: str) -> Reference | None:
-    """What the file holds, if it is of `key`; None if it is missing, unreadable or of something else."""
+    """The file's content if it has this `key`; None if it has another one, is missing or cannot be read."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
@@ -42,7 +42,7 @@ def read_reference(path: Path, key: str) -> Reference | None:
 
 
 def write_reference(path: Path, key: str, reference: Reference) -> None:
-    """Keep it; the file is never seen half."""
+    """Write the file."""
     table = pa.table(reference._asdict()).replace_schema_metadata({_KEY: key})
-    with atomic_path(path) as part:
-        pq.write_table(table, part)
+    with atomic_path(path) as unfinished:
+        pq.write_table(table, unfinished)

@@ -4,6 +4,7 @@ Nothing is ever truncated: a completion without its end teaches a model not to s
 once, in the same way for both steps, so that what TRL receives has been checked.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -105,6 +106,37 @@ def rows_to_train_on(data: Path, step: str, section: Optimisation) -> tuple[pa.T
     ]
     kept = table.filter(sure)
     return kept if soft else kept.drop_columns(["p_chosen"]), dropped
+
+
+def over_share(data: Path, share: float) -> list[Dropped]:
+    """Random rows to leave out, so that at most `share` of the rest are answers that needed no revision.
+
+    SFT learns from such answers too, as they keep a model helpful.
+
+    Args:
+        data: a Parquet file of ``sft_data``, or a folder of them.
+        share: 0 keeps revisions only; 1 leaves nothing out.
+
+    Raises:
+        DataError: the data does not say which rows are revisions, or has no revisions.
+    """
+    if share == 1:
+        return []
+    files = sorted(data.glob("*.parquet")) if data.is_dir() else [data]
+    if any("source" not in pq.read_schema(path).names for path in files):
+        raise DataError(
+            f"training data '{data}': has no column source, which tells revisions from other answers. Leave"
+            " training.sft.helpful_share out."
+        )
+    rows = [row for path in files for row in pq.read_table(path, columns=["row_id", "source"]).to_pylist()]
+    helpful = [row["row_id"] for row in rows if row["source"] == "response"]
+    # Ordered by a hash of the id, so that the choice is random and yet the same for any order of the rows.
+    helpful.sort(key=lambda row_id: hashlib.sha256(row_id.encode()).digest())
+    revised = len(rows) - len(helpful)
+    if not revised:
+        raise DataError(f"training data '{data}': has no revisions at all. Leave training.sft.helpful_share out.")
+    most = int(revised * share / (1 - share) + 1e-9)
+    return [Dropped(row_id, "helpful-share", f"over the {share:g} of helpful answers") for row_id in helpful[most:]]
 
 
 def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: int, model: str) -> Rows:

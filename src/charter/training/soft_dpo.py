@@ -20,7 +20,7 @@ from charter.config import Dpo
 from charter.core.errors import TrainingError
 from charter.training.losses import LOSSES, expected_loss
 from charter.training.order import InOrder
-from charter.training.reference import Reference, identify, read_reference, write_reference
+from charter.training.reference import Reference, read_reference, reference_key, write_reference
 
 TRL_SERIES = "1.16."
 """The TRL whose private methods are overridden here; the reference test must pass before this is raised."""
@@ -73,7 +73,7 @@ class SoftDPOTrainer(InOrder, DPOTrainer):  # type: ignore[misc]  # trl is seen 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Add the reference's log-probabilities to the pairs; the first process knows whether they were kept."""
         main, started = self.accelerator.is_main_process, time.monotonic()
-        key = identify(self._precompute_model_hash, dataset.data.table) if main else ""
+        key = reference_key(self._precompute_model_hash, dataset.data.table) if main else ""
         known: list[Reference | None] = [read_reference(self._kept, key) if main else None]
         broadcast_object_list(known, from_process=0)
         reference = known[0] or self._compute_reference(dataset, batch_size)

@@ -1,4 +1,4 @@
-"""The trackers that transformers knows by name, beside ``metrics.jsonl``: MLflow's file stands beside the runs."""
+"""Trackers that transformers supports by name; MLflow's database is in the folder of the runs."""
 
 import os
 from pathlib import Path
@@ -13,14 +13,14 @@ DATABASE = "mlflow.db"
 _RUN = "mlflow-run"
 
 
-def arguments_of(job: Job) -> dict[str, Any]:
-    """What TRL is told of the tracker, which finds the rest in variables; those that the user set stay."""
+def tracker_arguments(job: Job) -> dict[str, Any]:
+    """TRL's arguments for the tracker. Sets the tracker's environment variables that the user has not set."""
     tracker = job.settings.tracker
     if tracker == "none":
         return {"report_to": "none"}
     for name, value in _variables(job, tracker).items():
         os.environ.setdefault(name, value)
-    if tracker == "mlflow" and (run := _begun(job.out)):
+    if tracker == "mlflow" and (run := _started_run(job.out)):
         os.environ["MLFLOW_RUN_ID"] = run
     return {"report_to": tracker, "run_name": _name(job)}
 
@@ -40,8 +40,8 @@ def _name(job: Job) -> str:
     return f"{job.out.parent.name}/{job.out.name}"
 
 
-def _begun(out: Path) -> str | None:
-    """The run that a training which was killed began in MLflow, if it is still there."""
+def _started_run(out: Path) -> str | None:
+    """The id of the MLflow run that a killed training started, if it still exists."""
     if not (out / _RUN).is_file():
         return None
     import mlflow
@@ -49,20 +49,20 @@ def _begun(out: Path) -> str | None:
     run = (out / _RUN).read_text(encoding="utf-8")
     try:
         mlflow.MlflowClient().get_run(run)
-    except mlflow.MlflowException:  # another database, or one that was deleted
+    except mlflow.MlflowException:  # it was deleted, or is in another database
         return None
     return run
 
 
-class SameRun(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
-    """A training that was killed and goes on is the same run in MLflow."""
+class KeepRunId(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
+    """Keeps the id of the MLflow run, so that a training that is killed and continued stays one run."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The tracker's own callback stands before this one, and has begun the run."""
+        """Write the id; the tracker's own callback comes before this one, and has started the run."""
         import mlflow
 
-        if (run := mlflow.active_run()) is not None:  # in the process that reports
+        if (run := mlflow.active_run()) is not None:  # only in the process that reports
             write_text_atomic(self._out / _RUN, run.info.run_id)

@@ -19,7 +19,7 @@ from charter.training.job import CHECKPOINTS, REFERENCE, Job, Step, last_checkpo
 from charter.training.lengths import AnswerLengths
 from charter.training.order import FollowEpoch, Groups, InOrder, LikeLengths
 from charter.training.rows import Rows
-from charter.training.tracking import SameRun, arguments_of
+from charter.training.tracking import KeepRunId, tracker_arguments
 from charter.training.watch import Watch
 
 _RECOMPUTE_ABOVE = 1_000_000_000
@@ -37,7 +37,7 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
     lengths = AnswerLengths(rows.kept, end_ids) if _answers_are_watched(job) else None
     watch = Watch(job, seen, lengths)
     watch.look_at_rows(rows)
-    tracked = [SameRun(job.out)] if job.settings.tracker == "mlflow" else []
+    tracked = [KeepRunId(job.out)] if job.settings.tracker == "mlflow" else []
     order = _order(job, [_length(row) for row in rows.kept])
     made: dict[Step, Callable[..., Any]] = {"sft": _sft, "dpo": _dpo, "reward": _reward}
     trainer = (made.get(job.step) or partial(_grpo, end_ids=end_ids))(
@@ -185,7 +185,7 @@ def arguments(job: Job, model: Any) -> dict[str, Any]:
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would hide what `Watch` looks for
         "disable_tqdm": True,
-        **arguments_of(job),
+        **tracker_arguments(job),
     }
 
 

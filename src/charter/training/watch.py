@@ -11,9 +11,8 @@ from transformers import TrainerCallback
 
 from charter.core.errors import TrainingError
 from charter.training import watchdogs
-from charter.training.job import METRICS, WARNINGS, Job
+from charter.training.job import METRICS, WARNINGS, Job, is_first_process
 from charter.training.lengths import AnswerLengths
-from charter.training.process import is_first
 from charter.training.rows import Rows
 
 log = logging.getLogger("charter.training")
@@ -114,7 +113,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             raise TrainingError(f"training step '{self._job.step}': {text} Or go on nonetheless: training.watch: warn.")
         self._said[name] = text
         log.warning("%s", text)
-        if is_first():
+        if is_first_process():
             with (self._job.out / WARNINGS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"watchdog": name, "text": text}) + "\n")
 

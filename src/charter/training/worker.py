@@ -1,6 +1,6 @@
 """The training process: ``python -m charter.training.worker OUT/training.yaml``.
 
-Continues from the last whole checkpoint of the folder if there is one, and ends by writing DONE.
+Continues from the last complete checkpoint of the folder if there is one, and ends by writing DONE.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,35 +21,35 @@ import pyarrow.parquet as pq
 from charter.config import Sft
 from charter.core.errors import CharterError, TrainingError
 from charter.core.files import write_text_atomic
+from charter.core.supervisor import die_with_parent
 from charter.data.schema import FAILURES
 from charter.inference.session import drive
-from charter.training.child import die_with_parent
-from charter.training.devices import first_alone
+from charter.training.devices import pin_first_gpu
 from charter.training.job import (
     CHECKPOINTS,
     DROPPED,
     FAILURE,
     LOG,
     Job,
+    is_first_process,
     last_checkpoint,
     read_done,
     read_job,
     write_done,
 )
-from charter.training.mix import over_share
-from charter.training.process import PARENT, is_first
-from charter.training.rows import Rows, encode_rows, rows_to_train_on
+from charter.training.rows import Rows, encode_rows, over_share, rows_to_train_on
 
 log = logging.getLogger("charter.training")
 
 
 def main(config: Path) -> int:
-    """Run the job of a ``training.yaml``; a failure that has a reason leaves it in ``failure.json``."""
-    if PARENT in os.environ:
+    """Run the job of a ``training.yaml``; a failure with a known reason leaves it in ``failure.json``."""
+    if "RANK" in os.environ:
+        # torchrun starts each worker in its own session, where the end of the launcher's group does not reach it.
         die_with_parent()
-    os.environ.update(first_alone(os.environ))  # before torch looks for GPUs
+    os.environ.update(pin_first_gpu(os.environ))  # before torch looks for GPUs
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(logging.INFO if is_first() else logging.ERROR)
+    log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
     try:
         job = read_job(config)
     except TrainingError as error:
@@ -56,12 +57,12 @@ def main(config: Path) -> int:
         return 2
     done = read_done(job.out)
     if done is not None and done["inputs"] == job.inputs:
-        log.info("finished before; delete %s/DONE to train again", job.out)
+        log.info("already finished; delete %s/DONE to train again", job.out)
         return 0
     try:
         run(job)
     except CharterError as error:
-        if is_first():
+        if is_first_process():
             write_text_atomic(job.out / FAILURE, json.dumps({"message": str(error)}))
         log.error("%s", error)
         return 2
@@ -69,7 +70,7 @@ def main(config: Path) -> int:
 
 
 def run(job: Job) -> None:
-    """Train, save, vouch."""
+    """Train, save, write DONE."""
     started = time.monotonic()
     from transformers import set_seed
 
@@ -84,15 +85,32 @@ def run(job: Job) -> None:
     log.info("%d rows, %d left out %s", len(rows.kept), len(rows.dropped), rows.reasons or "")
     checkpoint = last_checkpoint(job.out)
     log.info("set up in %.1f s; training from step %d", time.monotonic() - started, checkpoint[1] if checkpoint else 0)
-    with drive():  # one for all steps, so that what a judge's servers can take is found out once
+    # One session for all steps, so that the judge's servers are probed for their concurrency once. Without a judge none
+    # is opened, as it lowers this thread's scheduling priority.
+    with drive() if job.asks_judge else nullcontext():
         trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
     models.save(trainer, job)
     if trainer.is_world_process_zero():
-        _vouch(job, rows, trainer.state.global_step, watch, launched, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        summary = {
+            "step": job.step,
+            "steps": trainer.state.global_step,
+            "rows_used": len(rows.kept),
+            "dropped": rows.reasons,
+            "seconds": round(seconds, 3),
+            "first_loss": watch.first_loss,
+            "warnings": watch.warnings,
+            **launched,
+            "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
+        }
+        write_done(job, summary)
+        # Only now are the checkpoints of no more use.
+        shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
+        log.info("%d steps in %.1f s; the model is %s", trainer.state.global_step, seconds, job.out)
 
 
 def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
-    """The rows to train on; those left out are written down."""
+    """The rows to train on; those left out are written to ``dropped.parquet``."""
     section = job.optimisation
     table, left_out = rows_to_train_on(job.data, job.step, section)
     helpful = over_share(job.data, section.helpful_share) if isinstance(section, Sft) else []
@@ -100,18 +118,18 @@ def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
         table = table.filter(~pc.field("row_id").isin([row.row_id for row in helpful]))
     rows = encode_rows(table, tokenizer, end_ids, section.max_length, job.model)
     rows.dropped += left_out + helpful
-    if is_first():
+    if is_first_process():
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)
     return rows
 
 
 def _check_launch(job: Job, trainer: Any) -> dict[str, Any]:
-    """What really runs, for DONE: launchers have been seen to start one process, or not to split, without a word."""
-    accelerator, asked = trainer.accelerator, job.settings
-    if accelerator.num_processes != asked.processes:
+    """What really runs, for DONE: launchers have started one process, or whole copies, without a message."""
+    accelerator, settings = trainer.accelerator, job.settings
+    if accelerator.num_processes != settings.processes:
         raise TrainingError(
-            f"training.processes '{asked.processes}': {accelerator.num_processes} process(es) came up."
+            f"training.processes '{settings.processes}': {accelerator.num_processes} process(es) came up."
             " Give the same number in training.accelerate_config, or correct training.processes."
         )
     kind = "ddp" if accelerator.num_processes > 1 else "none"
@@ -119,28 +137,10 @@ def _check_launch(job: Job, trainer: Any) -> dict[str, Any]:
         kind = f"fsdp{accelerator.state.fsdp_plugin.fsdp_version}"
     elif trainer.is_deepspeed_enabled:
         kind = f"zero{accelerator.state.deepspeed_plugin.zero_stage}"
-    if asked.accelerate_config is None and asked.processes > 1 and kind != asked.distributed:
-        raise TrainingError(f"training.distributed '{asked.distributed}': {kind} came up. Look into {LOG}.")
+    if settings.accelerate_config is None and settings.processes > 1 and kind != settings.distributed:
+        raise TrainingError(f"training.distributed '{settings.distributed}': {kind} came up. Look into {LOG}.")
     log.info("%d process(es) on %s, distributed: %s", accelerator.num_processes, accelerator.device.type, kind)
     return {"processes": accelerator.num_processes, "distributed": kind}
-
-
-def _vouch(job: Job, rows: Rows, steps: int, watch: Any, launched: dict[str, Any], seconds: float) -> None:
-    """Write DONE, then remove the checkpoints that nobody will continue from."""
-    summary = {
-        "step": job.step,
-        "steps": steps,
-        "rows_used": len(rows.kept),
-        "dropped": rows.reasons,
-        "seconds": round(seconds, 3),
-        "first_loss": watch.first_loss,
-        "warnings": watch.warnings,
-        **launched,
-        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
-    }
-    write_done(job, summary)
-    shutil.rmtree(job.out / CHECKPOINTS, ignore_errors=True)
-    log.info("%d steps in %.1f s; the model is %s", steps, seconds, job.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from charter.publishing.source import Source, find_source, standing
 from charter.runs.manifest import write_manifest
 from charter.runs.registry.promotion import promote
 from charter.training import models
-from charter.training.greedy import choices
+from charter.training.greedy import greedy_gaps
 from tests.support.judged_run import COUNTS, make_judged_run
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_build import stir
@@ -119,11 +119,11 @@ def test_answers_are_held_against_what_the_source_would_have_said(tiny: Path, ad
         prompt = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         answer = model.generate(prompt, max_new_tokens=6, do_sample=False)[0, prompt.shape[1] :]
         answers.append(Answered(question, prompt[0].tolist(), answer.tolist()))
-    assert choices(str(tiny), None, [one._asdict() for one in answers]).gaps == [0.0, 0.0]
+    assert greedy_gaps(str(tiny), None, [one._asdict() for one in answers]).gaps == [0.0, 0.0]
     compared = hold_against(Source(tiny), answers)
     assert (compared.n, compared.same) == (2, 2)
     assert str(compared).startswith("2 of 2 greedy answers served by vLLM are token for token")
-    assert choices(str(adapter), str(tiny), [one._asdict() for one in answers]).other_prompts == 0
+    assert greedy_gaps(str(adapter), str(tiny), [one._asdict() for one in answers]).other_prompts == 0
     strange = answers[0]._replace(answer_ids=[token + 1 for token in answers[0].answer_ids])
     with pytest.raises(ModelError, match="its export says something else: 1 of 2 greedy answers differ, by up to 0"):
         hold_against(Source(tiny), [strange, answers[1]])

@@ -14,7 +14,7 @@ from charter.inference.completion import Sampling
 from charter.report.cards import RUN_TABLES, Exported, dataset_card, model_card
 from charter.report.collect import collect
 from charter.report.data import Constitution, Failure, Principle, ReportData
-from charter.training.token_rewards import Divergence, Heat
+from charter.training.token_rewards import Divergence, TokenReport
 from tests.support.complete_report import FINAL, complete
 from tests.support.report_sample import sample
 from tests.support.scripted_run import make_run
@@ -74,7 +74,7 @@ def test_the_card_of_grpo_has_the_reward_model_s_settings_and_that_of_adapters_t
 
 def test_the_card_tells_settings_curves_warnings_and_how_far_the_model_moved() -> None:
     done = {"rows_used": 500, "dropped": {"too-long": 3, "empty": 1}, "steps": 60, "seconds": 88.4, "warnings": ["Oh."]}
-    heat = Heat("k", "dpo", "sha256:ef", "sft", 0.1, divergence=[Divergence("base", 0.41, 0.35, 0.48, 100)])
+    heat = TokenReport("k", "dpo", "sha256:ef", "sft", 0.1, divergence=[Divergence("base", 0.41, 0.35, 0.48, 100)])
     card = model_card(sample(trained={"dpo": done}, heat=heat))
     assert "| respond | 600 | 598 | 2 |" in card
     assert "- Preference pairs: 521, made by revision (521); the judge is sure" in card

@@ -1,4 +1,4 @@
-"""Heat maps: readable without colour, escaped, folded, and small."""
+"""TokenReport maps: readable without colour, escaped, folded, and small."""
 
 import dataclasses
 import json
@@ -11,16 +11,23 @@ from charter.report.collect import collect
 from charter.report.data import ReportData
 from charter.report.heat import carriers, draw_pairs, draw_side
 from charter.report.page import render_report
-from charter.training.token_rewards import Divergence, Heat, Weighed, WeighedPair, read_heat, write_heat
+from charter.training.token_rewards import (
+    Divergence,
+    PairRewards,
+    TokenReport,
+    TokenRewards,
+    read_token_report,
+    write_token_report,
+)
 from tests.unit.report.test_page import HOSTILE, Page, skeleton
 
 
-def heat(tokens: tuple[str, ...] = ("I", " will", " not", "\n"), repeat: int = 1, **changes: object) -> Heat:
+def heat(tokens: tuple[str, ...] = ("I", " will", " not", "\n"), repeat: int = 1, **changes: object) -> TokenReport:
     """One training pair and one held-out one, with the same tokens."""
     rewards = [0.01, 0.02, 0.6, -0.3] * repeat
-    chosen = Weighed(list(tokens) * repeat, rewards, sum(rewards), len(rewards))
-    rejected = Weighed(list(tokens) * repeat, [-r for r in rewards], -sum(rewards) - 0.5, len(rewards) + 7)
-    pair = WeighedPair("largest margin of 12 training pairs", tokens[0], chosen, rejected, "training", tokens[0], 0.9)
+    chosen = TokenRewards(list(tokens) * repeat, rewards, sum(rewards), len(rewards))
+    rejected = TokenRewards(list(tokens) * repeat, [-r for r in rewards], -sum(rewards) - 0.5, len(rewards) + 7)
+    pair = PairRewards("largest margin of 12 training pairs", tokens[0], chosen, rejected, "training", tokens[0], 0.9)
     values = {
         "key": "k",
         "model": "dpo",
@@ -32,7 +39,7 @@ def heat(tokens: tuple[str, ...] = ("I", " will", " not", "\n"), repeat: int = 1
         "pairs": [pair, dataclasses.replace(pair, how=tokens[0], source="held-out", p_chosen=None)],
         "divergence": [Divergence("sft", 0.0312, 0.025, 0.04, 100), Divergence("base", 0.41, 0.35, 0.48, 100)],
     }
-    return Heat(**(values | changes))  # type: ignore[arg-type]
+    return TokenReport(**(values | changes))  # type: ignore[arg-type]
 
 
 def part(html: str) -> str:
@@ -44,7 +51,7 @@ def text(html: str) -> str:
 
 
 def test_rewards_are_shaded_on_one_scale_and_the_strongest_carry_their_number() -> None:
-    side = draw_side(Weighed(["a", "b", "c", "d", "e"], [0.3, -0.9, 0.05, 0.5, 2.0], 1.95, 6), 0.9)
+    side = draw_side(TokenRewards(["a", "b", "c", "d", "e"], [0.3, -0.9, 0.05, 0.5, 2.0], 1.95, 6), 0.9)
     assert [token.shade for token in side.tokens] == [1, -3, 0, 2, 3]
     assert [token.text for token in side.tokens if token.numbered] == ["b", "d", "e"]
     assert (side.hidden, side.hidden_reward) == (1, pytest.approx(0.0))
@@ -53,8 +60,8 @@ def test_rewards_are_shaded_on_one_scale_and_the_strongest_carry_their_number() 
 
 
 def test_a_preference_is_carried_by_what_gained_and_by_what_lost() -> None:
-    pair = WeighedPair(
-        "how", "p", Weighed(["no", "yes"], [0.5, -0.2], 0.3, 2), Weighed(["sure", "x"], [-0.7, 0.1], -0.6, 2)
+    pair = PairRewards(
+        "how", "p", TokenRewards(["no", "yes"], [0.5, -0.2], 0.3, 2), TokenRewards(["sure", "x"], [-0.7, 0.1], -0.6, 2)
     )
     assert [(c.text, c.chosen, c.gain) for c in carriers(pair)] == [("sure", False, 0.7), ("no", True, 0.5)]
 
@@ -108,8 +115,8 @@ def test_it_is_in_the_json_and_comes_back() -> None:
 
 
 def test_a_run_s_look_is_read_unless_it_is_of_another_model(tmp_path: Path) -> None:
-    write_heat(tmp_path / "tokens", heat())
-    assert read_heat(tmp_path / "tokens") == heat() == collect(tmp_path).heat
+    write_token_report(tmp_path / "tokens", heat())
+    assert read_token_report(tmp_path / "tokens") == heat() == collect(tmp_path).heat
     assert collect(tmp_path, models={"dpo": "sha256:ef56"}).heat == heat()
     assert collect(tmp_path, models={"dpo": "sha256:other"}).heat is None
     (tmp_path / "tokens" / "tokens.json").write_text('{"key": "half')

@@ -19,7 +19,7 @@ from charter.report import plots
 from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
 from charter.report.page import render_report, shorten
 from charter.runs.blame import Deeds
-from charter.training.token_rewards import WeighedPair
+from charter.training.token_rewards import PairRewards
 from tests.support.complete_report import complete
 from tests.support.report_sample import KINDS, answers, sample
 
@@ -107,7 +107,7 @@ def hostile(text: str) -> ReportData:
     )
 
 
-def _hostile_pair(pair: WeighedPair, text: str) -> WeighedPair:
+def _hostile_pair(pair: PairRewards, text: str) -> PairRewards:
     chosen, rejected = (
         dataclasses.replace(side, tokens=[text] * len(side.tokens)) for side in (pair.chosen, pair.rejected)
     )

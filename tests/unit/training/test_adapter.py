@@ -10,7 +10,6 @@ from charter.config import Training
 from charter.inference.server.adapters import find_adapter
 from charter.training import models
 from charter.training.job import Job, Step
-from charter.training.merge import attach
 from tests.support.training_build import build_job, stir
 from tests.support.training_data import write_pairs, write_sft
 
@@ -48,7 +47,7 @@ def test_the_adapters_of_two_steps_are_one_of_the_first_model(tiny: Path, tmp_pa
         adapter = find_adapter(folder)
         assert adapter is not None and (adapter.base, adapter.rank) == (str(tiny), rank)
         merged = log_probabilities(load(folder))
-        assert torch.allclose(log_probabilities(attach(load(tiny), adapter.folder)), merged, atol=1e-4)
+        assert torch.allclose(log_probabilities(models.attach_adapter(load(tiny), adapter.folder)), merged, atol=1e-4)
         assert (merged - start).abs().max() > 0.1
     assert (log_probabilities(load(sft)) - log_probabilities(load(dpo))).abs().max() > 0.1
 
@@ -77,4 +76,6 @@ def test_adapters_beside_four_bits_are_merged_into_the_whole_weights(tiny: Path,
     merged, start = load(job.out), load(tiny)
     assert merged.state_dict().keys() == start.state_dict().keys()
     assert (log_probabilities(merged) - log_probabilities(start)).abs().max() > 0.01
-    assert torch.allclose(log_probabilities(attach(start, adapter.folder)), log_probabilities(merged), atol=1e-3)
+    assert torch.allclose(
+        log_probabilities(models.attach_adapter(start, adapter.folder)), log_probabilities(merged), atol=1e-3
+    )

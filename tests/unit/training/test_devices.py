@@ -1,6 +1,6 @@
 import pytest
 
-from charter.training.devices import first_alone, see_idle
+from charter.training.devices import pin_first_gpu, warn_idle_gpus
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from charter.training.devices import first_alone, see_idle
     ids=["all", "one", "some", "by-name", "none", "none-either", "launched", "launched-some"],
 )
 def test_a_process_by_itself_sees_one_gpu(environment: dict[str, str], added: dict[str, str]) -> None:
-    assert first_alone(environment) == added
+    assert pin_first_gpu(environment) == added
 
 
 def test_gpus_with_nothing_to_do_are_told_of_with_the_setting_that_uses_them() -> None:
-    said = see_idle(1, 8)
+    said = warn_idle_gpus(1, 8)
     assert said is not None
-    assert said.startswith("7 of 8 GPUs lie idle. To use them, set training.processes=8")
-    assert see_idle(1, 0) is see_idle(1, 1) is see_idle(32, 8) is None
+    assert said.startswith("7 of 8 GPUs are idle. To use them, set training.processes=8")
+    assert warn_idle_gpus(1, 0) is warn_idle_gpus(1, 1) is warn_idle_gpus(32, 8) is None

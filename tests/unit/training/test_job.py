@@ -11,7 +11,7 @@ from charter.config import Judge, Training
 from charter.core.errors import ModelError, TrainingError
 from charter.inference import EngineSpec
 from charter.pipeline.judges.reward import RewardJudge
-from charter.training.identity import hash_inputs, hash_model
+from charter.training.identity import hash_inputs, hash_start_model
 from charter.training.job import (
     Job,
     last_checkpoint,
@@ -129,10 +129,10 @@ def test_an_accelerate_configuration_counts_by_what_it_says(tmp_path: Path, tiny
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        hash_model(str(tmp_path / "none"))
+        hash_start_model(str(tmp_path / "none"))
     with pytest.raises(ModelError, match=r"holds no config.json"):
-        hash_model(str(tmp_path))
-    assert hash_model("someone/model") == "hub:someone/model"
+        hash_start_model(str(tmp_path))
+    assert hash_start_model("someone/model") == "hub:someone/model"
 
 
 def test_done_vouches_only_for_a_whole_model(tmp_path: Path, tiny: Path) -> None:

@@ -10,9 +10,8 @@ from charter.config import Judge, Training
 from charter.core.errors import DataError, ModelError, TrainingError
 from charter.inference import EngineSpec
 from charter.pipeline.judges.reward import RewardJudge
-from charter.training import train
 from charter.training.job import Job, read_job
-from charter.training.launch import PRESETS, _explain, _make_ready, command_for
+from charter.training.launch import PRESETS, _explain_failure, _prepare_folder, command_for, train
 from tests.support.training_data import write_sft
 
 
@@ -37,7 +36,7 @@ def test_a_folder_of_another_version_is_one_of_other_inputs(tmp_path: Path) -> N
     (tmp_path / "training.yaml").write_text("settings: {a_setting_of_later: 1}\ninputs: abc\n")
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     job = Job("sft", "m", Path("d"), tmp_path, Training(), 0, "abc")
-    _make_ready(job)
+    _prepare_folder(job)
     assert read_job(tmp_path / "training.yaml") == job
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -46,8 +45,8 @@ def test_memory_that_ran_out_beside_the_judge_is_said_with_what_the_judge_takes(
     (tmp_path / "training.log").write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
     judge = RewardJudge(EngineSpec((), "judge", "sha256:j", "s"), Judge(), tmp_path, 3, None, False)
     job = Job("grpo", "m", Path("d"), tmp_path, Training(), 0, "", judge)
-    assert "max_length, or serving.memory_share, what the judge's server has" in _explain(job, 1)
-    assert "serving" not in _explain(replace(job, reward=Path("reward")), 1)
+    assert "max_length, or serving.memory_share, what the judge's server has" in _explain_failure(job, 1)
+    assert "serving" not in _explain_failure(replace(job, reward=Path("reward")), 1)
 
 
 def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Path) -> None:

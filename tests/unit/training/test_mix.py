@@ -12,8 +12,7 @@ from charter.core.errors import DataError
 from charter.training import models
 from charter.training.identity import hash_inputs
 from charter.training.job import Job
-from charter.training.mix import over_share
-from charter.training.rows import Rows
+from charter.training.rows import Rows, over_share
 from charter.training.worker import _read_rows
 from tests.support.training_data import pairs, write_rows, write_sft
 

@@ -8,7 +8,7 @@ import pytest
 
 from charter.config import Training
 from charter.training.job import Job
-from charter.training.tracking import SameRun, arguments_of
+from charter.training.tracking import KeepRunId, tracker_arguments
 
 
 @pytest.fixture(autouse=True)
@@ -25,28 +25,28 @@ def job(outputs: Path, tracker: str) -> Job:
 
 def test_no_tracker_is_told_of_nothing(tmp_path: Path) -> None:
     before = dict(os.environ)
-    assert arguments_of(job(tmp_path, "none")) == {"report_to": "none"}
+    assert tracker_arguments(job(tmp_path, "none")) == {"report_to": "none"}
     assert os.environ == before
 
 
 def test_each_tracker_has_its_own_variables_and_the_user_s_come_first(tmp_path: Path) -> None:
-    assert arguments_of(job(tmp_path, "tensorboard")) == {"report_to": "tensorboard", "run_name": "mine/dpo"}
+    assert tracker_arguments(job(tmp_path, "tensorboard")) == {"report_to": "tensorboard", "run_name": "mine/dpo"}
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard" / "mine" / "dpo")
     assert "MLFLOW_TRACKING_URI" not in os.environ
     os.environ["MLFLOW_TRACKING_URI"] = "http://elsewhere"
-    arguments_of(job(tmp_path, "mlflow"))
+    tracker_arguments(job(tmp_path, "mlflow"))
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://elsewhere"
 
 
 def test_a_run_goes_on_and_one_that_is_gone_begins_anew(tmp_path: Path) -> None:
     asked = job(tmp_path, "mlflow")
-    arguments_of(asked)
+    tracker_arguments(asked)
     assert "MLFLOW_RUN_ID" not in os.environ
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     with mlflow.start_run() as run:
-        SameRun(asked.out).on_train_begin(None, None, None)
-    arguments_of(asked)
+        KeepRunId(asked.out).on_train_begin(None, None, None)
+    tracker_arguments(asked)
     assert os.environ.pop("MLFLOW_RUN_ID") == run.info.run_id
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'another.db'}")
-    arguments_of(asked)
+    tracker_arguments(asked)
     assert "MLFLOW_RUN_ID" not in os.environ

@@ -12,7 +12,7 @@ import yaml
 
 from charter.config import Harness
 from charter.core.errors import SuiteError
-from charter.evaluation.benchmarks.process import Program, environment, failed, output_of, run_tool
+from charter.evaluation.benchmarks.process import Program, output_of, run_tool, tool_environment, tool_failure
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.engine import EngineSpec
 
@@ -54,7 +54,7 @@ def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: Engine
     run = folder / "run.yaml"
     run.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-P", "-m", "lm_eval", "run", "--config", str(run)]
-    return Program(command, environment(spec), output_of(folder), f"{TITLE} tasks '{', '.join(tasks)}'")
+    return Program(command, tool_environment(spec), output_of(folder), f"{TITLE} tasks '{', '.join(tasks)}'")
 
 
 async def run_harness(
@@ -72,7 +72,7 @@ async def run_harness(
     await run_tool(asked)
     results = sorted(folder.rglob("results_*.json"))
     if not results:
-        raise failed(asked)
+        raise tool_failure(asked)
     sheets = read_results(results[-1], root)
     questions = sum({sheet.task: len(sheet.values) + sheet.failed for sheet in sheets}.values())
     return Ran(sheets, samples=questions, failed=0, calls=questions)  # one question that fails ends the harness

@@ -12,7 +12,7 @@ from typing import Any
 
 from charter.config import Suite
 from charter.config.evaluation import BUNDLED_SUITES
-from charter.evaluation.benchmarks.process import Program, environment, failed, output_of, run_tool
+from charter.evaluation.benchmarks.process import Program, output_of, run_tool, tool_environment, tool_failure
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.engine import EngineSpec
 from charter.pipeline.refusal.classifier import RefusalLabel
@@ -39,14 +39,14 @@ def program(suite: Suite, spec: EngineSpec, max_tokens: int, folder: Path, judge
     command += ["--temperature", "0", "--seed", "0", "--max-tokens", str(max_tokens), "--max-retries", "3"]
     command += ["--log-dir", str(folder), "--log-format", "json", "--no-log-realtime", "--no-fail-on-error"]
     command += ["--display", "plain", "--ctl-server", "false"]
-    variables = environment(spec)
+    variables = tool_environment(spec)
     if suite.data is not None:
         command += ["-T", f"data={suite.data.resolve()}"]
     if suite.limit is not None:
         command += ["--limit", str(suite.limit)]
     if judge is not None and brought:
         command += ["-T", "judge=true", "--model-role", f"grader=openai-api/grader/{judge.model_name}"]
-        theirs = environment(judge)
+        theirs = tool_environment(judge)
         variables |= {"GRADER_BASE_URL": judge.base_urls[0], "GRADER_API_KEY": theirs["CHARTER_API_KEY"]}
         variables |= {name: f"{variables[name]},{theirs[name]}" for name in ("NO_PROXY", "no_proxy")}
     return Program(command, variables, output_of(folder), f"inspect-ai task '{suite.task}'")
@@ -67,11 +67,11 @@ async def run_suite(
     await run_tool(asked)
     logs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     if not logs:
-        raise failed(asked)
+        raise tool_failure(asked)
     sheets = list[Sheet]()
     for path, log in logs.items():
         if why := problem(log):
-            raise failed(asked, why)
+            raise tool_failure(asked, why)
         sheets += read_log(log, path.relative_to(root).as_posix(), grouped=suite.task in BUNDLED_SUITES)
     return _with_counts(sheets, list(logs.values()))
 

@@ -1,4 +1,4 @@
-"""Why a vLLM server died, told from its log in words that name the way out."""
+"""Why a vLLM server crashed, read from its log, and what to do about it."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ _TAIL_BYTES = 200_000
 _SHOWN_LINES = 8
 _SHOWN_COLUMNS = 300
 _NOTICE = re.compile(r"\b(?:INFO|WARNING|DEBUG) \d\d-\d\d |^INFO: |Warning: ")
-_MARK = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR \S+ \S+ \[[^\]]+\] ?)?")
+_PREFIX = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR \S+ \S+ \[[^\]]+\] ?)?")
 _NOISE = re.compile(
     r"  (?!Value error)|Traceback \(|Triton is installed|Loading safetensors|Process \w+:$|During handling of"
 )
@@ -17,14 +17,14 @@ _NOISE = re.compile(
 class _Cause(NamedTuple):
     sign: re.Pattern[str]
     meaning: str
-    """May hold ``{0}``: the first group that the sign caught."""
+    """May contain ``{0}``: the first group that the sign matched."""
 
 
 def _cause(sign: str, meaning: str) -> _Cause:
     return _Cause(re.compile(sign, re.IGNORECASE), meaning)
 
 
-# The first that matches is told, so the particular stands before the general.
+# The first match wins, so specific causes come before general ones.
 _CAUSES = (
     _cause(
         r"address already in use",
@@ -36,7 +36,7 @@ _CAUSES = (
     ),
     _cause(
         r"please pass the argument .?trust_remote_code|contains custom code which must be executed",
-        "the model brings its own code, which is never run unasked. If you trust its authors, set "
+        "the model comes with its own code, which runs only with permission. If you trust its authors, set "
         "serving.trust_remote_code: true.",
     ),
     _cause(
@@ -54,8 +54,8 @@ _CAUSES = (
         r"|not enough memory|no available memory for the cache blocks|larger than the available kv cache memory"
         r"|free memory on device|insufficient memory|is less than requested memory|ended with status -9\b",
         "out of memory. Lower serving.max_model_len, serving.memory_share (or raise it, when only the cache does not "
-        "fit) or, without a GPU, serving.kv_cache_gib; spread the model with serving.tensor_parallel; or end what "
-        "else uses the memory.",
+        "fit) or, without a GPU, serving.kv_cache_gib; spread the model with serving.tensor_parallel; or end other "
+        "programs that use the memory.",
     ),
     _cause(
         r"user-specified max_model_len \((\d+)\) is greater",
@@ -100,20 +100,20 @@ _CAUSES = (
 )
 
 
-def explain(log_text: str) -> str:
+def explain_log(log_text: str) -> str:
     """What the log's last part means, and what to do about it."""
-    return _diagnose(_telling(log_text)).meaning
+    return _diagnose(_informative_lines(log_text)).meaning
 
 
-def death_message(model: str, log: Path, offset: int = 0) -> str:
-    """The whole message: the meaning first, then those of the log's last lines that say something.
+def crash_message(model: str, log: Path, offset: int = 0) -> str:
+    """The whole message: the meaning first, then the last informative lines of the log.
 
     Args:
         model: as the user named it.
         log: the server's output.
         offset: where this server's part of the file begins, in bytes.
     """
-    lines = _telling(read_tail(log, offset))
+    lines = _informative_lines(read_tail(log, offset))
     meaning, line = _diagnose(lines)
     end = len(lines) if line is None else line + 4
     shown = "\n".join(f"  {text[:_SHOWN_COLUMNS]}" for text in lines[max(0, end - _SHOWN_LINES) : end])
@@ -123,27 +123,27 @@ def death_message(model: str, log: Path, offset: int = 0) -> str:
 class _Diagnosis(NamedTuple):
     meaning: str
     line: int | None
-    """Where the sign was seen."""
+    """Where the sign was found."""
 
 
 def _diagnose(lines: list[str]) -> _Diagnosis:
     for cause in _CAUSES:
         for number, line in enumerate(lines):
-            if found := cause.sign.search(line):
-                caught = next((group for group in found.groups() if group), "")
-                meaning = cause.meaning.format(caught.strip()).replace("  ", " ").replace(" .", ".")
+            if match := cause.sign.search(line):
+                detail = next((group for group in match.groups() if group), "")
+                meaning = cause.meaning.format(detail.strip()).replace("  ", " ").replace(" .", ".")
                 return _Diagnosis(meaning, number)
-    return _Diagnosis("it died for a reason that is not known here. The last lines of its log should tell.", None)
+    return _Diagnosis("it exited for an unrecognised reason; see the last lines of its log.", None)
 
 
-def _telling(log_text: str) -> list[str]:
-    """Each line once, without notices, frames of tracebacks and vLLM's marks in front of the lines."""
-    lines = (_MARK.sub("", line.rstrip()) for line in log_text.splitlines() if not _NOTICE.search(line))
+def _informative_lines(log_text: str) -> list[str]:
+    """Each line once, without notices, traceback frames and vLLM's line prefixes."""
+    lines = (_PREFIX.sub("", line.rstrip()) for line in log_text.splitlines() if not _NOTICE.search(line))
     return list(dict.fromkeys(line for line in lines if line.strip() and not _NOISE.match(line)))
 
 
 def read_tail(log: Path, offset: int = 0) -> str:
-    """The end of a log, as far back as `offset` or a fixed size."""
+    """The end of a log: from `offset`, but at most the last 200 kB; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Serving
+from charter.core.environment import child_environment
 from charter.core.errors import ModelError, ServingError
 from charter.core.hardware import cores, gpus
 from charter.inference.identity import hub_cache
@@ -19,7 +20,7 @@ from charter.inference.identity import hub_cache
 HOST = "127.0.0.1"
 _FEW_CORES = 8
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_PORTS = range(20_000, 30_000)  # under the range that outgoing connections draw from, so that none takes it meanwhile
+_PORTS = range(20_000, 30_000)  # below the range of outgoing connections, which could otherwise take the port first
 _FIND_VLLM = """
 import importlib.metadata as metadata, importlib.util
 if importlib.util.find_spec("vllm"):
@@ -35,7 +36,7 @@ if importlib.util.find_spec("vllm"):
 
 
 class Launch(NamedTuple):
-    """One server to be started."""
+    """A server to start."""
 
     model: str
     """A folder's absolute path, or a hub id."""
@@ -45,11 +46,11 @@ class Launch(NamedTuple):
     python: str
     on_cpu: bool
     local: bool
-    """The model is a folder."""
+    """Whether the model is a folder."""
 
 
-def plan(model: str | Path, settings: Serving, name: str | None) -> Launch:
-    """Check what can be checked within seconds, and settle what is left open.
+def plan_launch(model: str | Path, settings: Serving, name: str | None) -> Launch:
+    """Check what can be checked within seconds, and choose what the settings leave open.
 
     Raises:
         ModelError: no such folder, or it holds no model; no such hub id.
@@ -58,16 +59,15 @@ def plan(model: str | Path, settings: Serving, name: str | None) -> Launch:
     folder = check_model(model)
     port = choose_port(settings.port)
     python = settings.python or sys.executable
-    build = _vllm_build(python)
-    served = name or (folder or Path(str(model))).name
-    return Launch(str(folder or model), served, port, python, "cpu" in build or not gpus(), folder is not None)
+    on_cpu = "cpu" in _vllm_build(python) or not gpus()
+    return Launch(str(folder or model), name or Path(folder or model).name, port, python, on_cpu, folder is not None)
 
 
 def check_model(model: str | Path) -> Path | None:
     """The model's folder, or None for a hub id.
 
     Raises:
-        ModelError: neither a folder with a model, nor a hub id that can be had.
+        ModelError: neither a folder with a model, nor a hub id that can be downloaded.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -83,25 +83,26 @@ def check_model(model: str | Path) -> Path | None:
 
 
 def _check_hub(hub_id: str) -> None:
+    """Refuse a hub id that is neither in the local cache nor on the hub."""
     if (hub_cache() / f"models--{hub_id.replace('/', '--')}" / "snapshots").is_dir():
         return
-    neither = f"model '{hub_id}': no such folder, and not in the local hub cache"
+    missing = f"model '{hub_id}': no such folder, and not in the local hub cache"
     fix = "Name a model folder, or download the model first."
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        raise ModelError(f"{neither}, and HF_HUB_OFFLINE is set. {fix}")
+        raise ModelError(f"{missing}, and HF_HUB_OFFLINE is set. {fix}")
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
         urllib.request.urlopen(f"{hub}/{hub_id}/resolve/main/config.json", timeout=5).close()
     except urllib.error.HTTPError as error:
-        # A gated model answers the same as one that is not there; with a token, vLLM finds out.
+        # A gated model answers like one that does not exist; with a token, vLLM finds out which it is.
         if error.code == 404 or (error.code in (401, 403) and "HF_TOKEN" not in os.environ):
-            raise ModelError(f"{neither}, and not at {hub}, or gated. {fix} For a gated one, set HF_TOKEN.") from error
+            raise ModelError(f"{missing}, and not at {hub}, or gated. {fix} For a gated one, set HF_TOKEN.") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{neither}, and {hub} cannot be reached. {fix}") from error
+        raise ModelError(f"{missing}, and {hub} cannot be reached. {fix}") from error
 
 
 def choose_port(port: int | None) -> int:
-    """The port asked for, if it is free; else one that is.
+    """The given port if it is free; without one, a random free port.
 
     Raises:
         ServingError: the port is taken.
@@ -118,7 +119,7 @@ def choose_port(port: int | None) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just been closed is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just closed counts as free
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -127,78 +128,67 @@ def _is_free(port: int) -> bool:
 
 
 def _vllm_build(python: str) -> str:
-    """Name and version of the vLLM that an interpreter has, without importing it."""
-    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    """Name and version of an interpreter's vLLM, without importing it."""
+    environment = child_environment() | {"PYTHONSAFEPATH": "1"}
     try:
-        found = subprocess.run(
+        build = subprocess.run(
             [python, "-c", _FIND_VLLM], capture_output=True, text=True, timeout=30, env=environment, check=False
-        )
+        ).stdout.strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServingError(f"serving.python '{python}': cannot be run ({error}). Name a Python interpreter.") from error
-    if not found.stdout.strip():
+    if not build:
         raise ServingError(
             f"serving.python '{python}': has no vLLM. Install it there (pip install 'charter[serve]' on a GPU, "
             "'charter[serve-cpu]' without), name an interpreter that has it, or set serving.base_urls."
         )
-    return found.stdout.strip()
+    return build
 
 
-def command(launch: Launch, settings: Serving, side_by_side: int = 1) -> list[str]:
-    """The command line of vLLM. The last word is the user's: `extra_args` come at the end.
+def vllm_command(launch: Launch, settings: Serving, side_by_side: int = 1) -> list[str]:
+    """The command line of vLLM; the user's `extra_args` come last, so that they override the rest.
 
-    Servers that stand side by side on the same GPUs share the part of their memory that the settings allow.
+    Servers that run side by side on the same GPUs share the fraction of their memory that the settings allow.
     """
-    # `python -m` and not the `vllm` command, which the CPU build does not bring to life.
+    # `python -m` and not the `vllm` command, which does not work in the CPU build.
     line = [launch.python, "-m", "vllm.entrypoints.openai.api_server", "--host", HOST, "--port", str(launch.port)]
     line += ["--model", launch.model, "--served-model-name", launch.name]
     line += ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
-    # The request alone determines the completion: no sampling defaults out of the model's folder.
+    # The request alone determines the completion: no sampling defaults from the model's folder.
     line += ["--generation-config", "vllm"]
     line += ["--dtype", "float32" if launch.on_cpu and settings.dtype == "auto" else settings.dtype]
     if settings.max_model_len:
         line += ["--max-model-len", str(settings.max_model_len)]
     if settings.trust_remote_code:
         line += ["--trust-remote-code"]
-    share = f"{settings.memory_share / side_by_side:.3g}"
-    line += _cpu_arguments(settings) if launch.on_cpu else ["--gpu-memory-utilization", share]
-    for option, n in _parallelism(settings):
+    if launch.on_cpu:
+        # Without a GPU: up in 15 s instead of 45, at a tenth less throughput on a small model. Compiling takes 25 s at
+        # each start (`--no-enforce-eager` in `extra_args` brings it back for long runs). Blocks of 32 tokens instead of
+        # 128 let prompts of ordinary length share a prefix. Prompts are prefilled whole: vLLM 0.32 crashes when a
+        # request with a seed is cut ("CPU Generator does not use offset").
+        line += ["--enforce-eager", "--block-size", "32", "--no-enable-chunked-prefill"]
+        line += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
+        if _fits_one_process(settings):
+            line += ["--distributed-executor-backend", "uni"]
+    else:
+        line += ["--gpu-memory-utilization", f"{settings.memory_share / side_by_side:.3g}"]
+    for option, n in zip(("--tensor", "--pipeline", "--data"), _parallelism(settings), strict=True):
         if n > 1:
-            line += [option, str(n)]
+            line += [f"{option}-parallel-size", str(n)]
     return [*line, *settings.extra_args]
 
 
-def _parallelism(settings: Serving) -> list[tuple[str, int]]:
-    return [
-        ("--tensor-parallel-size", settings.tensor_parallel),
-        ("--pipeline-parallel-size", settings.pipeline_parallel),
-        ("--data-parallel-size", settings.data_parallel),
-    ]
+def _parallelism(settings: Serving) -> tuple[int, int, int]:
+    return settings.tensor_parallel, settings.pipeline_parallel, settings.data_parallel
 
 
-def _cpu_arguments(settings: Serving) -> list[str]:
-    """Without a GPU: up in 15 s instead of 45, at a tenth less throughput on a small model.
-
-    Compiling takes 25 s at each start (``--no-enforce-eager`` in `extra_args` brings it back for long
-    runs). Blocks of 32 tokens instead of 128 let prompts of ordinary length share a prefix. A prompt is
-    prefilled at once: vLLM 0.32 dies when a request with a seed is cut ("CPU Generator does not use offset").
-    """
-    line = ["--enforce-eager", "--block-size", "32", "--no-enable-chunked-prefill"]
-    line += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
-    if _in_one_process(settings):
-        line += ["--distributed-executor-backend", "uni"]
-    return line
+def _fits_one_process(settings: Serving) -> bool:
+    """Engine and worker in one process save an import of vLLM (7 s); with many cores vLLM's own binding is faster."""
+    return cores() <= _FEW_CORES and max(_parallelism(settings)) == 1
 
 
-def _in_one_process(settings: Serving) -> bool:
-    """Engine and worker in one process save an import of vLLM (7 s); many cores are better bound by vLLM itself."""
-    return cores() <= _FEW_CORES and all(n == 1 for _, n in _parallelism(settings))
-
-
-def environment(launch: Launch, settings: Serving, side_by_side: int) -> dict[str, str]:
-    """The child's environment: this process's, without keys, plus what vLLM needs to be quiet and quick."""
-    private = {settings.api_key_env, "VLLM_API_KEY"}
-    values = {name: value for name, value in os.environ.items() if name not in private}
-    values |= {
+def server_environment(launch: Launch, settings: Serving, side_by_side: int) -> dict[str, str]:
+    """The environment of vLLM: this process's without keys, plus what makes vLLM quiet and fast."""
+    values = child_environment(hub=not launch.local) | {
         "PYTHONSAFEPATH": "1",  # a folder named like a package, in the working directory, must not shadow it
         "PYTHONUNBUFFERED": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -206,17 +196,16 @@ def environment(launch: Launch, settings: Serving, side_by_side: int) -> dict[st
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "NO_COLOR": "1",
     }
-    if launch.local:  # nothing to look up; a hub id keeps what the user set
+    if launch.local:  # there is nothing to look up; for a hub id the user's setting stays
         values |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if "--enable-lora" in settings.extra_args:
         values |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    if launch.on_cpu and _in_one_process(settings):
+    if launch.on_cpu and _fits_one_process(settings):
         # Bound threads would put two servers on the same core; one core is left to the rest of the server.
         threads = max(1, (cores() - 1) // side_by_side)
-        defaults = {
+        values = {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(threads),
-        }
-        values = defaults | values
+        } | values  # what the user exported stays
     return values

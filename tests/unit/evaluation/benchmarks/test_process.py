@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.evaluation.benchmarks.process import Program, failed, run_tool
+from charter.evaluation.benchmarks.process import Program, run_tool, tool_failure
 
 
 def python(folder: Path, code: str) -> Program:
@@ -17,10 +17,10 @@ def python(folder: Path, code: str) -> Program:
 async def test_what_a_tool_said_last_is_told_when_it_left_nothing(tmp_path: Path) -> None:
     tool = python(tmp_path, "import sys; print('first', flush=True); sys.exit('no such data')")
     await run_tool(tool)
-    message = str(failed(tool))
-    assert message.startswith("task 'one': it left no results:\n  first\n  no such data\n")
+    message = str(tool_failure(tool))
+    assert message.startswith("task 'one': it produced no results:\n  first\n  no such data\n")
     assert message.endswith(f"The whole output is {tool.log}.")
-    assert "it left no results: out of luck\nThe whole" in str(failed(tool, "out of luck"))
+    assert "it produced no results: out of luck\nThe whole" in str(tool_failure(tool, "out of luck"))
 
 
 async def test_a_tool_ends_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:

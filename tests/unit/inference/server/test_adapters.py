@@ -7,9 +7,9 @@ import pytest
 
 from charter.config import Serving
 from charter.inference import EngineSpec, Served, model_identity
-from charter.inference.server.adapters import Group, adapted_identity, find_adapter, group
+from charter.inference.server.adapters import AdapterGroup, adapted_identity, find_adapter, group_by_base
 from charter.inference.server.fleet import serve_all
-from charter.inference.server.launch import Launch, command, environment
+from charter.inference.server.launch import Launch, server_environment, vllm_command
 from tests.support.stand_in import write_stand_in
 
 
@@ -34,13 +34,16 @@ def trained(folder: Path, base: Path | str, rank: int = 16, weights: bytes = b"a
 def test_adapters_of_one_base_share_a_server_and_what_shares_with_none_is_served_merged(tmp_path: Path) -> None:
     base, other = a_model(tmp_path / "base"), a_model(tmp_path / "other")
     sft, dpo = trained(tmp_path / "sft", base), trained(tmp_path / "dpo", base, 32)
-    (shared,) = group({"sft": sft, "dpo": dpo})
-    assert (shared.base, shared.host, list(shared.adapters)) == (str(base), "host", ["sft", "dpo"])
-    (shared,) = group({"start": base, "current": dpo})
-    assert (shared.base, shared.host, list(shared.adapters)) == (str(base), "start", ["current"])
-    assert group({"dpo": dpo}) == [Group(str(dpo), {"dpo": None})]
-    assert group({"dpo": dpo, "judge": other}) == [Group(str(dpo), {"dpo": None}), Group(str(other), {"judge": None})]
-    assert group({"one": "org/model", "two": trained(tmp_path / "hub", "org/model")})[0].base == "org/model"
+    (shared,) = group_by_base({"sft": sft, "dpo": dpo})
+    assert (shared.base, shared.base_name, list(shared.adapters)) == (str(base), "host", ["sft", "dpo"])
+    (shared,) = group_by_base({"start": base, "current": dpo})
+    assert (shared.base, shared.base_name, list(shared.adapters)) == (str(base), "start", ["current"])
+    assert group_by_base({"dpo": dpo}) == [AdapterGroup(str(dpo), {"dpo": None})]
+    assert group_by_base({"dpo": dpo, "judge": other}) == [
+        AdapterGroup(str(dpo), {"dpo": None}),
+        AdapterGroup(str(other), {"judge": None}),
+    ]
+    assert group_by_base({"one": "org/model", "two": trained(tmp_path / "hub", "org/model")})[0].base == "org/model"
 
 
 def test_an_adapter_whose_base_is_gone_or_that_is_too_wide_is_left_for_the_merged_weights(tmp_path: Path) -> None:
@@ -107,6 +110,6 @@ def test_where_adapters_cannot_be_used_each_model_is_served_merged(
 def test_vllm_is_told_of_room_for_adapters_only_where_there_are_some() -> None:
     launch = Launch("/models/a", "a", 8123, "python", on_cpu=False, local=True)
     plain, lora = Serving(), Serving(extra_args=("--enable-lora",))
-    assert "--enable-lora" in command(launch, lora) and "--enable-lora" not in command(launch, plain)
-    assert environment(launch, lora, 1)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
-    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environment(launch, plain, 1)
+    assert "--enable-lora" in vllm_command(launch, lora) and "--enable-lora" not in vllm_command(launch, plain)
+    assert server_environment(launch, lora, 1)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in server_environment(launch, plain, 1)

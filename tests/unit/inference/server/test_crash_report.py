@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.inference.server.crash_report import death_message, explain
+from charter.inference.server.crash_report import crash_message, explain_log
 
 FAILED = "\nRuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
 CORE = "(EngineCore pid=21134) ERROR 11-21 10:24:05 [core.py:1510] "
@@ -60,11 +60,11 @@ CORE = "(EngineCore pid=21134) ERROR 11-21 10:24:05 [core.py:1510] "
             "Lower serving.tensor_parallel",
         ),
         ("RuntimeError: operator torchvision::nms does not exist", "pip uninstall torchvision"),
-        ("KeyError: 'something new'", "not known here"),
+        ("KeyError: 'something new'", "unrecognised reason"),
     ],
 )
 def test_meaning(log: str, meaning: str) -> None:
-    assert meaning in explain(f"(APIServer pid=1) INFO 11-21 10:24:05 [x.py:1] dtype not supported\n{log}{FAILED}")
+    assert meaning in explain_log(f"(APIServer pid=1) INFO 11-21 10:24:05 [x.py:1] dtype not supported\n{log}{FAILED}")
 
 
 def test_the_message_shows_the_cause_and_not_the_frames(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_message_shows_the_cause_and_not_the_frames(tmp_path: Path) -> None:
     before = "ERROR of an earlier server: out of memory\n"
     frames = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n    raise ValueError(\n'
     log.write_text(f"{before}{frames}{CORE}RuntimeError: Cannot find any model weights with `/m`\n{frames}{FAILED}")
-    message = death_message("/m", log, len(before))
+    message = crash_message("/m", log, len(before))
     assert message == (
         "server for model '/m': weights are missing from the model's folder. Copy or download the model again.\n"
         f"From the end of {log}:\n"
@@ -82,4 +82,4 @@ def test_the_message_shows_the_cause_and_not_the_frames(tmp_path: Path) -> None:
 
 
 def test_no_log(tmp_path: Path) -> None:
-    assert death_message("m", tmp_path / "none.log").endswith("(empty)")
+    assert crash_message("m", tmp_path / "none.log").endswith("(empty)")

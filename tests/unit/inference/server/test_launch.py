@@ -10,7 +10,14 @@ import pytest
 
 from charter.config import Serving
 from charter.core.errors import ModelError, ServingError
-from charter.inference.server.launch import Launch, check_model, choose_port, command, environment, plan
+from charter.inference.server.launch import (
+    Launch,
+    check_model,
+    choose_port,
+    plan_launch,
+    server_environment,
+    vllm_command,
+)
 
 LOCAL = Launch("/models/a", "a", 8123, "python", on_cpu=True, local=True)
 HUB = Launch("org/name", "name", 8123, "python", on_cpu=False, local=False)
@@ -61,7 +68,7 @@ def test_a_busy_port(model: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ServingError, match=f"serving.port '{port}': already in use. Set another port"):
-            plan(model, Serving(port=port), None)
+            plan_launch(model, Serving(port=port), None)
     assert choose_port(port) == port
     assert choose_port(None) in range(20_000, 30_000)
 
@@ -75,14 +82,14 @@ def test_the_interpreter_must_have_vllm(model: Path, tmp_path: Path, python: str
         Path(python).write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
         Path(python).chmod(0o755)
     if said is None:
-        assert plan(model, Serving(), None)[:2] == (str(model.resolve()), "model")
+        assert plan_launch(model, Serving(), None)[:2] == (str(model.resolve()), "model")
     else:
         with pytest.raises(ServingError, match=f"serving.python '{python}': {said}"):
-            plan(model, Serving(python=python), None)
+            plan_launch(model, Serving(python=python), None)
 
 
 def test_command_without_a_gpu() -> None:
-    line = " ".join(command(LOCAL, Serving(kv_cache_gib=0.5, max_model_len=512)))
+    line = " ".join(vllm_command(LOCAL, Serving(kv_cache_gib=0.5, max_model_len=512)))
     assert line.startswith(
         "python -m vllm.entrypoints.openai.api_server --host 127.0.0.1 --port 8123 --model /models/a"
     )
@@ -99,7 +106,7 @@ def test_command_without_a_gpu() -> None:
 
 def test_command_with_gpus() -> None:
     settings = Serving(tensor_parallel=2, data_parallel=4, memory_share=0.8, trust_remote_code=True, extra_args=["--x"])
-    line = " ".join(command(HUB, settings))
+    line = " ".join(vllm_command(HUB, settings))
     for part in ("--dtype auto", "--gpu-memory-utilization 0.8", "--tensor-parallel-size 2", "--data-parallel-size 4"):
         assert part in line
     assert "--trust-remote-code" in line
@@ -108,24 +115,32 @@ def test_command_with_gpus() -> None:
 
 
 def test_servers_side_by_side_share_the_memory_of_a_gpu() -> None:
-    line = " ".join(command(HUB, Serving(memory_share=0.9), side_by_side=2))
+    line = " ".join(vllm_command(HUB, Serving(memory_share=0.9), side_by_side=2))
     assert "--gpu-memory-utilization 0.45 " in f"{line} "
 
 
-def test_keys_do_not_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHARTER_API_KEY", "secret")
-    monkeypatch.setenv("VLLM_API_KEY", "secret")
-    assert "secret" not in environment(LOCAL, Serving(), 1).values()
+@pytest.mark.parametrize(
+    "name", ["CHARTER_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY", "PGPASSWORD", "HF_TOKEN", "WANDB_API_KEY"]
+)
+def test_keys_do_not_reach_the_server(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "secret")
+    assert "secret" not in server_environment(LOCAL, Serving(), 1).values()
 
 
 def test_only_a_local_model_is_kept_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    assert environment(LOCAL, Serving(), 1)["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in environment(HUB, Serving(), 1)
-    assert environment(HUB, Serving(), 1)["VLLM_NO_USAGE_STATS"] == "1"
+    assert server_environment(LOCAL, Serving(), 1)["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in server_environment(HUB, Serving(), 1)
+    assert server_environment(HUB, Serving(), 1)["VLLM_NO_USAGE_STATS"] == "1"
 
 
 def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert environment(LOCAL, Serving(), 2)["OMP_NUM_THREADS"] == "3"
-    assert environment(LOCAL, Serving(), 2)["PATH"] == os.environ["PATH"]
+    assert server_environment(LOCAL, Serving(), 2)["OMP_NUM_THREADS"] == "3"
+    assert server_environment(LOCAL, Serving(), 2)["PATH"] == os.environ["PATH"]
+
+
+def test_only_a_model_from_the_hub_is_given_the_hub_s_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf-secret")
+    assert "HF_TOKEN" not in server_environment(LOCAL, Serving(), 1)
+    assert server_environment(HUB, Serving(), 1)["HF_TOKEN"] == "hf-secret"

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from charter.training import models
+from charter.training.token_rewards import TokenAnswer, TokenPair, TokenRequest, select_pairs
 from charter.training.token_worker import (
+    attribute,
     diverge,
     encode_answers,
     encode_pairs,
@@ -16,9 +18,7 @@ from charter.training.token_worker import (
     measure,
     token_divergence,
     token_rewards,
-    weigh,
 )
-from charter.training.tokens import Answer, Pair, Request, choose
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_build import BETA, build_random, stir, whole_batch
 from tests.support.training_data import pairs
@@ -29,11 +29,11 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("other"), seed=1)
 
 
-def request(model: Path, reference: Path, base: Path, n: int = 12) -> Request:
+def request(model: Path, reference: Path, base: Path, n: int = 12) -> TokenRequest:
     rows = pairs(n)
-    made = [Pair(r["prompt"], r["chosen"], r["rejected"], "training", "theft", r["p_chosen"]) for r in rows]  # type: ignore[arg-type]
-    made += [Pair(r["prompt"], r["chosen"], r["rejected"], "held-out") for r in pairs(4, seed=1)]  # type: ignore[arg-type]
-    return Request(
+    made = [TokenPair(r["prompt"], r["chosen"], r["rejected"], "training", "theft", r["p_chosen"]) for r in rows]  # type: ignore[arg-type]
+    made += [TokenPair(r["prompt"], r["chosen"], r["rejected"], "held-out") for r in pairs(4, seed=1)]  # type: ignore[arg-type]
+    return TokenRequest(
         model=str(model),
         reference=str(reference),
         base=str(base),
@@ -42,7 +42,7 @@ def request(model: Path, reference: Path, base: Path, n: int = 12) -> Request:
         beta=BETA,
         max_length=256,
         pairs=made,
-        answers=[Answer(pair.prompt, pair.chosen) for pair in made[:5]],
+        answers=[TokenAnswer(pair.prompt, pair.chosen) for pair in made[:5]],
         drawn_from={"training": 40, "held-out": 7},
     )
 
@@ -94,9 +94,9 @@ def test_a_model_does_not_diverge_from_itself(tiny: Path, other: Path) -> None:
 
 
 def test_what_is_shown_is_chosen_by_margin_and_by_lot_and_says_so() -> None:
-    made = [Pair([], "a", "b")] * 8 + [Pair([], "a", "b", "held-out")] * 3
+    made = [TokenPair([], "a", "b")] * 8 + [TokenPair([], "a", "b", "held-out")] * 3
     margins = [0.1, -0.5, 0.9, 0.3, 0.2, 0.8, -0.1, 0.4, 9.0, 9.0, 9.0]
-    chosen = choose(made, margins, {"training": 50, "held-out": 7})
+    chosen = select_pairs(made, margins, {"training": 50, "held-out": 7})
     assert [place for place, _ in chosen] == [2, 5, 1, 6, 0, 3, 8, 9]
     assert [how.partition(" of ")[0] for _, how in chosen[:6]] == [
         *["largest margin"] * 2,
@@ -104,7 +104,9 @@ def test_what_is_shown_is_chosen_by_margin_and_by_lot_and_says_so() -> None:
         *["drawn at random from 8 training pairs, themselves drawn from 50"] * 2,
     ]
     assert chosen[7][1] == "held-out request, drawn at random from 7 that both models answered differently"
-    assert choose(made[:1], margins[:1], {"training": 1, "held-out": 0}) == [(0, "largest margin of 1 training pairs")]
+    assert select_pairs(made[:1], margins[:1], {"training": 1, "held-out": 0}) == [
+        (0, "largest margin of 1 training pairs")
+    ]
 
 
 @pytest.mark.parametrize("text", ["You ride 隐私 🙂 away.\n", "<script>alert(1)</script>"])
@@ -112,11 +114,11 @@ def test_tokens_as_text_are_the_answer_and_lose_no_reward(tiny: Path, text: str)
     tokenizer = models.load_tokenizer(str(tiny))
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     rewards = [0.01 * (i + 1) for i in range(len(ids))]
-    found = weigh(tokenizer, ids, rewards)
+    found = attribute(tokenizer, ids, rewards)
     assert "".join(found.tokens) == text
     assert all("\ufffd" not in token for token in found.tokens)
     assert sum(found.rewards) == pytest.approx(found.total) == pytest.approx(sum(rewards))
-    short = weigh(tokenizer, ids, rewards, shown=3)
+    short = attribute(tokenizer, ids, rewards, shown=3)
     assert (short.count, short.total) == (len(ids), found.total)
     assert len(short.tokens) <= 3
 
