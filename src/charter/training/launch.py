@@ -226,18 +226,17 @@ def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None], stop: thre
         job.out / METRICS: lambda line: on_metrics(json.loads(line)),
         job.out / WARNINGS: lambda line: say(json.loads(line)["text"]),
     }
-    local, settings = Path(job.model).is_dir(), job.settings
-    keys = [*_TRACKER_VARIABLES.get(settings.tracker, ()), *_judge_keys(job)]
-    return follow(command, log, training_environment(local, settings.processes, keys), files, stop)
+    return follow(command, log, job_environment(job), files, stop)
 
 
-def _judge_keys(job: Job) -> list[str]:
-    """The variables with the keys that a judge asked during training needs: its servers', its panel's, its store's."""
-    if not isinstance(job.reward, RewardJudge):
-        return []
-    engine, panel = job.reward.engine, job.reward.settings.panel
-    store = ["PG*"] if engine.store.startswith("postgres") else []
-    return [engine.api_key_env, *(member.api_key_env for member in panel if member.api_key_env), *store]
+def job_environment(job: Job) -> dict[str, str]:
+    """The environment of a job's process, with the keys of its tracker and of the judge that it asks."""
+    keys = [*_TRACKER_VARIABLES.get(job.settings.tracker, ())]
+    if isinstance(job.reward, RewardJudge):
+        engine, panel = job.reward.engine, job.reward.settings.panel
+        keys += [engine.api_key_env, *(member.api_key_env for member in panel if member.api_key_env)]
+        keys += ["PG*"] if engine.store.startswith("postgres") else []
+    return training_environment(Path(job.model).is_dir(), job.settings.processes, keys)
 
 
 def training_environment(local: bool, processes: int = 1, keys: Iterable[str] = ()) -> dict[str, str]:

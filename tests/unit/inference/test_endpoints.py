@@ -10,6 +10,7 @@ import pytest
 from charter.config import Serving
 from charter.core.errors import ServingError
 from charter.inference import connect
+from charter.inference.endpoints import is_loopback
 from charter.inference.routing import Endpoint
 from charter.testing.null_server import NullServer, run_null_server
 
@@ -115,7 +116,7 @@ def test_a_server_that_is_older_than_its_models_files_is_refused(tmp_path: Path)
     with run_null_server(NullServer(root=str(folder))) as server:
         assert connect([server.url], Serving()).identity.startswith("sha256:")
     older = NullServer(root=str(folder), started=time.time() - 60)
-    refused = pytest.raises(ServingError, match=r"config\.json, model\.safetensors in .*Start it again")
+    refused = pytest.raises(ServingError, match=r"config\.json, model\.safetensors in .*Restart it")
     with run_null_server(older) as server, refused:
         connect([server.url], Serving())
 
@@ -169,3 +170,20 @@ def test_calls_in_flight_at_a_servers_death_count_once() -> None:
     assert (endpoint.failures, endpoint.down_until) == (1, 100.5)
     endpoint.failed(now=101.0, began=100.6)
     assert (endpoint.failures, endpoint.down_until) == (2, 102.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://localhost:8000/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.8.9.10/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://localhost.example.com/v1", False),
+        ("http://127.example.com/v1", False),
+        ("http://10.0.0.1/v1", False),
+        ("http://example.com//localhost/v1", False),
+    ],
+)
+def test_only_addresses_of_this_machine_are_local(url: str, local: bool) -> None:
+    assert is_loopback(url) is local

@@ -91,5 +91,5 @@ def test_a_hub_id_is_named_by_its_revision(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no model"):
+    with pytest.raises(ModelError, match="contains no model"):
         model_identity(tmp_path)

@@ -34,7 +34,7 @@ def test_a_look_that_fails_says_why_and_raises_nothing(tmp_path: Path) -> None:
     heat = build_token_report(config, model)
     assert heat is not None and heat == read_token_report(run / "tokens")
     assert f"model '{tmp_path / 'gone'}': its weights cannot be read" in heat.problem
-    assert "ended with status 2. Set tokens.pairs=0 to do without" in heat.problem
+    assert "ended with status 2. Set tokens.pairs=0 to leave them out" in heat.problem
 
     asked = json.loads((run / "tokens" / "request.json").read_text())
     assert asked["names"] == ["dpo", "gone", "base"]

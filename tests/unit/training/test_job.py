@@ -130,7 +130,7 @@ def test_an_accelerate_configuration_counts_by_what_it_says(tmp_path: Path, tiny
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
         hash_start_model(str(tmp_path / "none"))
-    with pytest.raises(ModelError, match=r"holds no config.json"):
+    with pytest.raises(ModelError, match=r"has no config.json"):
         hash_start_model(str(tmp_path))
     assert hash_start_model("someone/model") == "hub:someone/model"
 

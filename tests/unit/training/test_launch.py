@@ -11,7 +11,7 @@ from charter.core.errors import DataError, ModelError, TrainingError
 from charter.inference import EngineSpec
 from charter.pipeline.judges.reward import RewardJudge
 from charter.training.job import Job, read_job
-from charter.training.launch import PRESETS, _explain_failure, _prepare_folder, command_for, train
+from charter.training.launch import PRESETS, _explain_failure, _prepare_folder, command_for, job_environment, train
 from tests.support.training_data import write_sft
 
 
@@ -125,3 +125,47 @@ def test_a_preset_is_what_accelerate_reads(name: str) -> None:
     distributed_type, section, key, value = kind[name]
     assert read.distributed_type == distributed_type
     assert getattr(read, section)[key] == value
+
+
+KEYS = (
+    "WANDB_API_KEY",
+    "MLFLOW_TRACKING_PASSWORD",
+    "JUDGE_KEY",
+    "PANEL_KEY",
+    "PGPASSWORD",
+    "HF_TOKEN",
+    "OPENAI_API_KEY",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "tracker", "judged", "passed"),
+    [
+        ("folder", "none", False, set()),
+        ("org/model", "none", False, {"HF_TOKEN"}),
+        ("folder", "wandb", False, {"WANDB_API_KEY"}),
+        ("folder", "mlflow", False, {"MLFLOW_TRACKING_PASSWORD"}),
+        ("folder", "none", True, {"JUDGE_KEY", "PANEL_KEY", "PGPASSWORD"}),
+    ],
+    ids=["none", "hub", "wandb", "mlflow", "judge"],
+)
+def test_a_training_process_gets_the_keys_that_it_needs(
+    model: str, tracker: str, judged: bool, passed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KEYS:
+        monkeypatch.setenv(name, "secret")
+    member = {
+        "name": "one",
+        "kind": "choice",
+        "model": "m",
+        "base_urls": ["http://10.0.0.7:8000/v1"],
+        "api_key_env": "PANEL_KEY",
+    }
+    settings = Judge.model_validate({"kind": "panel", "panel": [member, {"name": "two", "kind": "score"}]})
+    engine = EngineSpec(
+        ("http://127.0.0.1:8000/v1",), "judge", "sha256:j", "postgresql://me@host/db", api_key_env="JUDGE_KEY"
+    )
+    reward = RewardJudge(engine, settings, tmp_path) if judged else None
+    place = str(tmp_path) if model == "folder" else model
+    job = Job("grpo", place, Path("d"), tmp_path, Training.model_validate({"tracker": tracker}), 0, "", reward)
+    assert {name for name in KEYS if name in job_environment(job)} == passed

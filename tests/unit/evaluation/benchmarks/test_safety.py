@@ -115,6 +115,7 @@ def test_the_model_is_asked_greedily_and_the_key_stays_in_the_environment(
 ) -> None:
     monkeypatch.setenv("NO_SUCH_KEY", "secret")
     monkeypatch.setenv("INSPECT_EVAL_LIMIT", "1")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-another-service")
     suite = Suite(task="xstest", data=Path("xstest.csv"), limit=7)
     made = program(suite, SPEC, 96, tmp_path / "xstest")
     said = " ".join(made.command)
@@ -124,6 +125,7 @@ def test_the_model_is_asked_greedily_and_the_key_stays_in_the_environment(
     assert "secret" not in said and "judge" not in said
     assert made.environment["CHARTER_API_KEY"] == "secret"
     assert "INSPECT_EVAL_LIMIT" not in made.environment
+    assert "sk-of-another-service" not in made.environment.values()
     assert "127.0.0.1" in made.environment["NO_PROXY"].split(",")
     assert made.log == tmp_path / "xstest.log"
 
