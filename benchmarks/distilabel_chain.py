@@ -34,7 +34,7 @@ from null_run import LAW, null_server, spec_of
 from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
 from charter.config import Config, Generation, Prompts, Selection, Serving
-from charter.constitution import draw, load_constitution
+from charter.constitution import draw_principles, load_constitution
 from charter.core.errors import CharterError
 from charter.core.messages import Message, assistant, user
 from charter.core.templates import render
@@ -67,7 +67,7 @@ def write_rows(path: Path, n: int) -> None:
     law = load_constitution(LAW)
     with path.open("w", encoding="utf-8") as file:
         for number, prompt in enumerate(load_prompts(Prompts(source="sandbox", n=n), 0).prompts):
-            (principle,) = draw(law, f"r{number}", 1, 0, Selection())
+            (principle,) = draw_principles(law, f"r{number}", 1, 0, Selection())
             asks = {f"{name}_request": render(name, None, principle=principle) for name in ("critique", "revision")}
             file.write(json.dumps({"id": f"r{number}", "prompt": prompt.messages[0]["content"], **asks}) + "\n")
 

@@ -12,7 +12,7 @@ import typer
 from charter.cli.preview import preview_command
 from charter.constitution.diff import Diff, FieldChange, diff, load_at
 from charter.constitution.exchange import FORMATS, Format, export_json, import_json
-from charter.constitution.lint import Context, counts, lint
+from charter.constitution.lint import ContextWindow, counts, lint
 from charter.constitution.model import Constitution
 from charter.constitution.parse import load_constitution
 from charter.constitution.show import show
@@ -189,9 +189,9 @@ def init_command(
     _write((files("charter.constitution") / "starter.md").read_text(encoding="utf-8"), path)
 
 
-def _context(tokens: int | None, model: Path | None) -> Context | None:
+def _context(tokens: int | None, model: Path | None) -> ContextWindow | None:
     if model is None:
-        return Context(tokens) if tokens else None
+        return ContextWindow(tokens) if tokens else None
     if not (model / "tokenizer.json").is_file() or not (model / "config.json").is_file():
         raise ConfigError(f"--model '{model}': no folder with config.json and tokenizer.json. Name a model folder.")
     from tokenizers import Tokenizer  # needed by this option only
@@ -200,7 +200,7 @@ def _context(tokens: int | None, model: Path | None) -> Context | None:
     longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
     if tokens is None and not isinstance(longest, int):
         raise ConfigError(f"--model '{model}': config.json has no max_position_embeddings. Give --context.")
-    return Context(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
+    return ContextWindow(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
 
 
 def _costs(run: Path, law: Constitution) -> "list[Recount]":

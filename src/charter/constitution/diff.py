@@ -3,7 +3,7 @@
 import difflib
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ _REACHES_THE_MODEL = ("text", "critique_request", "revision_request", "preferenc
 
 
 class Piece(NamedTuple):
-    """A stretch of words that stayed, went or came."""
+    """A run of words that stayed, was removed or was added."""
 
     change: Literal["same", "removed", "added"]
     words: str
@@ -32,7 +32,7 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True)
 class PrincipleChange:
-    """What happened to one principle; `recomputes` says whether the model gets to see it."""
+    """What happened to one principle; `recomputes`: whether the change reaches the model."""
 
     id: str
     title: str
@@ -56,33 +56,38 @@ class Diff:
 
     @property
     def same(self) -> bool:
-        """Whether the two say the same to the model and draw alike."""
+        """Whether both give the model the same text and draw principles alike."""
         return self.old_hash == self.new_hash
 
 
 def diff(old: Constitution, new: Constitution) -> Diff:
-    """Compare by id; a principle that only got another id is found by what it says."""
-    before, after = _by_id(old), _by_id(new)
-    gone = {id: p for id, p in before.items() if id not in after}
-    came = {id: p for id, p in after.items() if id not in before}
-    renamed = _renamed(gone, came)
-    changes = [_renaming(gone.pop(was), came.pop(id)) for id, was in renamed.items()]
-    changes += [PrincipleChange(p.id, p.title, "removed", _fields(p, None), True) for p in gone.values()]
-    changes += [PrincipleChange(p.id, p.title, "added", _fields(None, p), True) for p in came.values()]
-    changes += [c for id in after if id in before and (c := _changed(before[id], after[id]))]
+    """Compare by id; a principle that only got another id is recognised by its hash."""
+    before, after = ({p.id: p for p in one.principles} for one in (old, new))
+    removed = {id: p for id, p in before.items() if id not in after}
+    added = {id: p for id, p in after.items() if id not in before}
+    changes = []
+    former_ids = {p.hash: id for id, p in removed.items()}
+    for new_id, principle in list(added.items()):
+        if former := removed.pop(former_ids.get(principle.hash, ""), None):
+            # Another id is another draw, so rows change although the words stay.
+            fields = _fields(former, added.pop(new_id))
+            changes.append(PrincipleChange(new_id, principle.title, "renamed", fields, True, former.id))
+    changes += [PrincipleChange(p.id, p.title, "removed", _fields(p, None), True) for p in removed.values()]
+    changes += [PrincipleChange(p.id, p.title, "added", _fields(None, p), True) for p in added.values()]
+    changes += [change for id in after if id in before and (change := _changed(before[id], after[id]))]
     kept = [p.id for p in old.principles if p.id in after]
     return Diff(
-        old=_named(old),
-        new=_named(new),
+        old=f"{old.name} {old.version}",
+        new=f"{new.name} {new.version}",
         old_hash=old.hash,
         new_hash=new.hash,
         principles=tuple(changes),
-        shared=tuple(_shared(old, new)),
+        shared=_fields(old, new, ("preface", "examples")),
         reordered=kept != [p.id for p in new.principles if p.id in before],
     )
 
 
-def words(before: str, after: str) -> tuple[Piece, ...]:
+def diff_words(before: str, after: str) -> tuple[Piece, ...]:
     """The difference of two texts in whole words, spaces kept with the word before them."""
     a, b = re.findall(r"\S+\s*", before), re.findall(r"\S+\s*", after)
     pieces: list[Piece] = []
@@ -109,24 +114,6 @@ def load_at(name: str) -> Constitution:
     return load_constitution(Path(rest), lambda path: _from_git(revision, path))
 
 
-def _by_id(constitution: Constitution) -> dict[str, Principle]:
-    return {p.id: p for p in constitution.principles}
-
-
-def _named(constitution: Constitution) -> str:
-    return f"{constitution.name} {constitution.version}"
-
-
-def _renamed(gone: Mapping[str, Principle], came: Mapping[str, Principle]) -> dict[str, str]:
-    by_hash = {p.hash: id for id, p in gone.items()}
-    return {id: by_hash[p.hash] for id, p in came.items() if p.hash in by_hash}
-
-
-def _renaming(old: Principle, new: Principle) -> PrincipleChange:
-    """Another id is another draw, so rows move although the words stay."""
-    return PrincipleChange(new.id, new.title, "renamed", _fields(old, new), True, old.id)
-
-
 def _changed(old: Principle, new: Principle) -> PrincipleChange | None:
     fields = _fields(old, new)
     names = {f.field for f in fields}
@@ -139,16 +126,18 @@ def _changed(old: Principle, new: Principle) -> PrincipleChange | None:
     return PrincipleChange(new.id, new.title, "retagged" if "tags" in names else "retitled", fields)
 
 
-def _fields(old: Principle | None, new: Principle | None) -> tuple[FieldChange, ...]:
+def _fields(
+    old: Principle | Constitution | None, new: Principle | Constitution | None, names: Sequence[str] = _FIELDS
+) -> tuple[FieldChange, ...]:
     changes = []
-    for name in _FIELDS:
-        before, after = (_shown(getattr(p, name)) if p else "" for p in (old, new))
+    for name in names:
+        before, after = (_field_text(getattr(one, name)) if one else "" for one in (old, new))
         if before != after:
-            changes.append(FieldChange(name, words(before, after)))
+            changes.append(FieldChange(name, diff_words(before, after)))
     return tuple(changes)
 
 
-def _shown(value: object) -> str:
+def _field_text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -156,13 +145,6 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return "\n".join(map(str, value))
     return str(value)
-
-
-def _shared(old: Constitution, new: Constitution) -> Iterable[FieldChange]:
-    for name in ("preface", "examples"):
-        before, after = _shown(getattr(old, name)), _shown(getattr(new, name))
-        if before != after:
-            yield FieldChange(name, words(before, after))
 
 
 def _from_git(revision: str, path: Path) -> bytes:
@@ -180,5 +162,5 @@ def _from_git(revision: str, path: Path) -> bytes:
 
 def _unreadable(name: str, what: str) -> BrokenConstitution:
     return BrokenConstitution(
-        [Problem(name, 0, "unreadable", what, "Name a file, or REVISION:path such as HEAD~1:law.md.")]
+        [Problem(name, 0, "unreadable", what, "Name a file, or REVISION:path such as HEAD~1:harmless.md.")]
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from charter.constitution.markdown import Block, Unclear, join
+from charter.constitution.markdown import Block, Unclear, join_blocks
 from charter.constitution.model import Example, Turn
 
 PROMPT, RESPONSE, CRITIQUE, REVISION = "Prompt:", "Response:", "Critique:", "Revision:"
@@ -23,7 +23,7 @@ class _Part:
     blocks: list[Block] = field(default_factory=list)
 
 
-def read_examples(line: int, found: Sequence[Block]) -> tuple[Example, ...]:
+def parse_examples(line: int, found: Sequence[Block]) -> tuple[Example, ...]:
     """The examples under a heading on `line`.
 
     Raises:
@@ -87,7 +87,7 @@ def _parts(found: Sequence[Block]) -> list[_Part]:
 
 
 def _text(part: _Part) -> str:
-    text = join(part.blocks)
+    text = join_blocks(part.blocks)
     if not text.strip():
         raise Unclear(part.line, "example-empty", f"**{part.label}** without text", "Write its text after the label")
     return text

@@ -1,4 +1,4 @@
-"""Constitutions in the JSON of others, in and out.
+"""Import and export of constitutions as JSON, in Charter's format and those of other projects.
 
 - ``paper``: the Constitutional AI paper's repository: an object whose entries hold a list ``prompt``
   (``CritiqueRequest: … Critique:``) and an ``edit_request`` (``RevisionRequest: … Revision:``).
@@ -8,8 +8,8 @@
 - ``list``: a plain list of principles.
 - ``charter``: everything that a constitution holds.
 
-Where a format has no paragraph per principle one is derived from the revision request; its own words
-stay word for word, in the sections that replace the derived requests.
+Where a format has no paragraph per principle, one is derived from the revision request. The imported requests are kept
+word for word, in the sections that replace the derived requests.
 """
 
 import json
@@ -36,7 +36,7 @@ _CHAT = ("user", "assistant", "user", "assistant", "user", "assistant")
 
 
 def import_json(text: str, name: str) -> Constitution:
-    """A constitution out of any of the formats, told apart by their shape; `name` becomes its name.
+    """A constitution from any of the formats, which are recognised by their shape; `name` becomes its name.
 
     Raises:
         ConstitutionError: not JSON, not one of the formats, or an entry that is not as its format says.
@@ -60,14 +60,14 @@ def export_json(constitution: Constitution, format: Format = "charter") -> str:
     """A constitution in one of the formats.
 
     Raises:
-        ConfigError: the format has no place for something that the constitution needs to keep.
+        ConfigError: the format cannot hold a part of the constitution that must be kept.
     """
     write: dict[Format, Callable[[Constitution], Any]] = {
         "charter": to_values,
         "paper": _to_paper,
         "preferences": _to_preferences,
         "llm-swarm": _to_swarm,
-        "list": lambda law: [p.text for p in law.principles],
+        "list": lambda constitution: [p.text for p in constitution.principles],
     }
     return json.dumps(write[format](constitution), ensure_ascii=False, indent=2) + "\n"
 
@@ -87,7 +87,7 @@ def _reader(values: Any, name: str) -> Callable[[Any, str], Constitution]:
         return lambda found, name: _from_swarm({"constitutions": found}, name)
     if isinstance(values, list) and values and all(isinstance(v, str) for v in values):
         return _from_preferences if all(v.rstrip().endswith(_OPTIONS) for v in values) else _from_list
-    raise ConstitutionError(f"'{name}': not a format that is known. Known are: {', '.join(FORMATS)}; see the guide.")
+    raise ConstitutionError(f"'{name}': not a known format. Known are: {', '.join(FORMATS)}; see the guide.")
 
 
 def _from_paper(values: Mapping[str, Any], name: str) -> Constitution:
@@ -105,9 +105,9 @@ def _from_paper(values: Mapping[str, Any], name: str) -> Constitution:
     return _constitution(name, principles)
 
 
-def _to_paper(law: Constitution) -> dict[str, Any]:
+def _to_paper(constitution: Constitution) -> dict[str, Any]:
     entries: dict[str, Any] = {}
-    for p in _with_requests(law, "paper"):
+    for p in _with_requests(constitution, "paper"):
         former, _, number = p.id.rpartition(".")
         critique = _wrapped(p.critique_request or "", *_CRITIQUE)
         revision = _wrapped(p.revision_request or "", *_REVISION)
@@ -127,8 +127,8 @@ def _from_preferences(values: Sequence[str], name: str) -> Constitution:
     return _constitution(name, principles)
 
 
-def _to_preferences(law: Constitution) -> list[str]:
-    return [f"\n{p.preference_request or p.text} {_OPTIONS}" for p in law.principles]
+def _to_preferences(constitution: Constitution) -> list[str]:
+    return [f"\n{p.preference_request or p.text} {_OPTIONS}" for p in constitution.principles]
 
 
 def _from_list(values: Sequence[str], name: str) -> Constitution:
@@ -150,10 +150,11 @@ def _from_swarm(values: Mapping[str, Any], name: str) -> Constitution:
     return _constitution(name, principles, tuple(_example(chat, name, n) for n, chat in enumerate(chats)))
 
 
-def _to_swarm(law: Constitution) -> dict[str, Any]:
-    entries = [{"critic": p.critique_request, "revision": p.revision_request} for p in _with_requests(law, "llm-swarm")]
+def _to_swarm(constitution: Constitution) -> dict[str, Any]:
+    principles = _with_requests(constitution, "llm-swarm")
+    entries = [{"critic": p.critique_request, "revision": p.revision_request} for p in principles]
     default = entries[0]
-    examples = (*law.examples, *(e for p in law.principles for e in p.examples))
+    examples = (*constitution.examples, *(e for p in principles for e in p.examples))
     return {"constitutions": entries, "system_chat": [_chat(e, default) for e in examples]}
 
 
@@ -192,17 +193,17 @@ def _from_charter(values: Mapping[str, Any], name: str) -> Constitution:
         return from_values(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _wrong(name, ".".join(map(str, first["loc"])), f"is not as it must be: {first['msg']}") from error
+        raise _wrong(name, ".".join(map(str, first["loc"])), f"is not valid: {first['msg']}") from error
 
 
-def _with_requests(law: Constitution, format: str) -> Sequence[Principle]:
-    for p in law.principles:
+def _with_requests(constitution: Constitution, format: str) -> Sequence[Principle]:
+    for p in constitution.principles:
         if p.critique_request is None or p.revision_request is None:
             raise ConfigError(
-                f"principle '{p.id}': the format '{format}' needs requests of its own. "
+                f"principle '{p.id}': the format '{format}' needs requests. "
                 "Write '### Critique' and '### Revision' under it, or use --format list or charter."
             )
-    return law.principles
+    return constitution.principles
 
 
 def _principle(id: str, title: str, critique: str, revision: str) -> Principle:
@@ -242,7 +243,7 @@ def _wrapped(text: str, before: str, after: str) -> str:
 
 
 def _title(text: str) -> str:
-    """The first words of a text, to tell principles apart by."""
+    """The first words of a text, as the title of a principle."""
     words = text.split()
     shown = " ".join(words[:8])[:120].rstrip(".,:; ")
     return shown + (" …" if len(words) > 8 else "")

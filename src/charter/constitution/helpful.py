@@ -1,4 +1,4 @@
-"""The principles of helpfulness, so that a model that learns to be harmless does not learn to evade."""
+"""The principles about helpfulness: a model that only learns to be harmless learns to evade."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -11,10 +11,10 @@ TAG = "helpful"
 SHIPPED = Path(__file__).with_name("helpful.md")
 
 
-def helpful_part(law: Constitution) -> Constitution:
-    """The constitution with its principles tagged `helpful` alone; with a shipped one on refusing, if it has none."""
-    found = tuple(principle for principle in law.principles if TAG in principle.tags)
-    return replace(law, principles=found or shipped())
+def helpful_part(constitution: Constitution) -> Constitution:
+    """The constitution with only its principles tagged `helpful`; if it has none, with the shipped one on refusals."""
+    helpful = tuple(principle for principle in constitution.principles if TAG in principle.tags)
+    return replace(constitution, principles=helpful or shipped())
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Mistakes and doubts in a constitution, found before it costs anything."""
+"""Mistakes and doubtful parts of a constitution, reported before it costs anything."""
 
 import re
 import unicodedata
@@ -37,29 +37,29 @@ _SUSPICIOUS = (
     ),
 )
 _FIXES = {
-    "template-braces": "Say it without them; the model would read them as they stand",
+    "template-braces": "Say it without them; the model would read them literally",
     "special-token": "Delete it: it reaches the model as plain text and confuses it",
     "role-marker": "Say it without; a dialogue belongs under '### Examples'",
 }
 
 
-class Context(NamedTuple):
-    """How much the model can read.
+class ContextWindow(NamedTuple):
+    """The size of the model's context.
 
     Attributes:
         tokens: its context, prompt and answer together.
-        count: the number of tokens of a text; an estimate by length if there is no tokenizer at hand.
+        count: the number of tokens of a text; estimated by length without a tokenizer.
     """
 
     tokens: int
     count: Callable[[str], int] = lambda text: round(len(text) / _CHARACTERS_PER_TOKEN)
 
 
-def lint(path: Path, context: Context | None = None, templates: Path | None = None) -> list[Problem]:
+def lint(path: Path, context: ContextWindow | None = None, templates: Path | None = None) -> list[Problem]:
     """Everything that is wrong or doubtful with a constitution, in order of file and line.
 
-    A file that cannot be parsed gives the mistakes of parsing alone; each comes with its line and
-    what to do. Warnings are matters of judgement, errors are not.
+    A file that cannot be parsed gives only the mistakes of parsing; each has its line and what to do.
+    Warnings are matters of judgement, errors are not.
     """
     try:
         constitution = load_constitution(path)
@@ -104,7 +104,7 @@ def _example(principle: Principle, example: Example) -> Iterator[Problem]:
 
 
 def suspicious(text: str) -> list[tuple[str, str, str]]:
-    """What does not belong into words for a model: its code, its name, and the characters themselves."""
+    """What a text for a model should not contain: the code and name of each, and the characters themselves."""
     hits = [(code, name, hit[0].strip()) for code, pattern, name in _SUSPICIOUS if (hit := pattern.search(text))]
     found = [(code, f"{name} '{hit}'", hit) for code, name, hit in hits]
     hidden = {c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn")}
@@ -169,7 +169,7 @@ def _near_duplicates(constitution: Constitution) -> Iterator[Problem]:
     for (first, a), (second, b) in combinations(grams, 2):
         if a and b and min(len(a), len(b)) / max(len(a), len(b)) >= _SAME and len(a & b) / len(a | b) >= _SAME:
             what = f"'{second.title}' says nearly the same as '{first.title}' on line {first.line}"
-            yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it shall count twice", "warning")
+            yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it should count twice", "warning")
 
 
 def _bigrams(text: str) -> frozenset[tuple[str, str]]:
@@ -178,7 +178,7 @@ def _bigrams(text: str) -> frozenset[tuple[str, str]]:
 
 
 def _fit(
-    constitution: Constitution, principle: Principle, context: Context, templates: Path | None
+    constitution: Constitution, principle: Principle, context: ContextWindow, templates: Path | None
 ) -> Iterator[Problem]:
     examples = (*constitution.examples, *principle.examples)
     shown = "\n".join(

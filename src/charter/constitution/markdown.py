@@ -10,7 +10,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 VERBATIM = "text"
-"""The info word of a fence whose content is taken as it stands, when it is all there is."""
+"""The info word of a fence whose content is taken verbatim, if it is the only block."""
 
 _SPACES = re.compile(r"[ \t\n]+")
 _DEEPEST_LIST = 3
@@ -18,7 +18,7 @@ _LONGEST, _MOST_BRACKETS, _MOST_TOKENS = 20_000, 500, 30_000
 
 
 class Unclear(Exception):
-    """Markdown that a constitution has no use for; `line` is an index into the lines parsed."""
+    """Markdown that a constitution must not contain; `line` is an index into the parsed lines."""
 
     def __init__(self, line: int, code: str, what: str, fix: str) -> None:
         super().__init__(what)
@@ -58,30 +58,30 @@ def blocks(body: str) -> list[Block]:
     return found
 
 
-def join(found: Sequence[Block]) -> str:
+def join_blocks(found: Sequence[Block]) -> str:
     """The text of blocks that are paragraphs, lists and fences."""
     if len(found) == 1 and found[0].kind == "fence" and found[0].info == VERBATIM:
         return found[0].text
     return "\n\n".join(f"```{b.info}\n{b.text}\n```" if b.kind == "fence" else b.text for b in found)
 
 
-def plain(line: str) -> str:
+def plain_text(line: str) -> str:
     """One line of Markdown as plain text."""
     tokens = _parser().parseInline(line)
-    return _words(tokens[0], 0) if tokens else ""
+    return _words(tokens[0].children, 0) if tokens else ""
 
 
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
-    # Definitions of links vanish from a page and indented text changes its meaning there: neither is meant here.
-    # Images are told from links below, because looking for them takes the square of a line's length.
+    # Link definitions would vanish and indented text would become code; authors mean neither.
+    # Images are recognised among the links below, because the parser's own search is quadratic in a line's length.
     parser = MarkdownIt("commonmark").disable(["reference", "code", "image"])
     parser.core.ruler.after("block", "limits", _check_limits)
     return parser
 
 
 def _check_limits(state: StateCore) -> None:
-    """Refuse what would take the parser minutes, before it looks into the lines."""
+    """Refuse text that would take the parser minutes, before it parses the lines."""
     if len(state.tokens) > _MOST_TOKENS:
         raise Unclear(
             0, "too-long", "more than a constitution can hold", "Split it into files of which one extends the other"
@@ -92,7 +92,7 @@ def _check_limits(state: StateCore) -> None:
                 token.map[0] if token.map else 0,
                 "long-paragraph",
                 f"a paragraph of over {_LONGEST} characters or {_MOST_BRACKETS} brackets",
-                "Shorten it, or put it between lines of ```text and ``` as it stands",
+                "Shorten it, or put it between lines of ```text and ```",
             )
 
 
@@ -117,10 +117,10 @@ def _block(tokens: Sequence[Token]) -> Block:
                 "Write '## Title'; if a rule is meant, put an empty line before it",
             )
         case "heading_open":
-            return Block("heading", line, _words(tokens[1], line), int(first.tag[1]), raw=tokens[1].content)
+            return Block("heading", line, _words(tokens[1].children, line), int(first.tag[1]), raw=tokens[1].content)
         case "paragraph_open":
             label, rest = _label(tokens[1], line)
-            return Block("paragraph", line, _words(tokens[1], line), label=label, rest=rest)
+            return Block("paragraph", line, _words(tokens[1].children, line), label=label, rest=rest)
         case "bullet_list_open" | "ordered_list_open":
             return Block("list", line, "\n".join(_items(tokens, line, 1)))
         case "fence":
@@ -138,7 +138,7 @@ def _block(tokens: Sequence[Token]) -> Block:
 
 
 def _items(tokens: Sequence[Token], line: int, depth: int) -> list[str]:
-    """The lines of a list, each item's after ``-`` or its number, what belongs to it indented."""
+    """The lines of a list: each item after ``-`` or its number, its further lines indented."""
     if depth > _DEEPEST_LIST:
         raise Unclear(line, "deep-list", "a list more than three levels deep", "Write it with fewer levels")
     ordered = tokens[0].type == "ordered_list_open"
@@ -164,7 +164,7 @@ def _item(tokens: Sequence[Token], mark: str, line: int, depth: int) -> list[str
         if first.type in ("bullet_list_open", "ordered_list_open"):
             lines += _items(tokens[at : end + 1], line, depth + 1)
         elif first.type == "paragraph_open":
-            lines += _words(tokens[at + 1], line).split("\n")
+            lines += _words(tokens[at + 1].children, line).split("\n")
         else:
             raise Unclear(line, "list-item", "a list item that holds more than text", "Write its words on one line")
         at = end + 1
@@ -181,19 +181,16 @@ def _label(inline: Token, line: int) -> tuple[str, str]:
         types = types[1:] + [child.type for child in children[3:4]]
     if types[:3] != ["strong_open", "text", "strong_close"]:
         return "", ""
-    bold, rest = children[1].content.strip(), _children(children[3:], line)
+    bold, rest = children[1].content.strip(), _words(children[3:], line)
     if bold.endswith(":"):
         return bold, rest
     return (f"{bold}:", rest[1:].strip()) if rest.startswith(":") else ("", "")
 
 
-def _words(inline: Token, line: int) -> str:
-    return _children(inline.children or [], line)
-
-
-def _children(children: Sequence[Token], line: int) -> str:
+def _words(children: Sequence[Token] | None, line: int) -> str:
+    """Inline tokens as plain text."""
     parts: list[str] = []
-    for child in children:
+    for child in children or ():
         match child.type:
             case "text" | "text_special":
                 parts.append(_SPACES.sub(" ", child.content))
@@ -215,6 +212,6 @@ def _children(children: Sequence[Token], line: int) -> str:
             case "link_open" if parts and parts[-1].endswith("!"):
                 raise Unclear(line, "image", "an image", "Describe in words what the model should know")
             case _:
-                pass  # emphasis and links: their words are children of their own
+                pass  # emphasis and links: their words are separate children
     lines = re.sub(r" +", " ", "".join(parts)).split("\n")
     return "\n".join(text.strip(" ") for text in lines).strip("\n")

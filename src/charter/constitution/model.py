@@ -26,7 +26,7 @@ class Example:
     """A worked case to show the model: a prompt, a first response, its critique and the revision.
 
     `critique_request` and `revision_request` are what the critique and the revision answer to, where
-    the example has words of its own for them; otherwise they are those of the principle it is shown for.
+    the example replaces them; otherwise they are those of the principle it is shown for.
     """
 
     prompt: tuple[Turn, ...]
@@ -39,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Principle:
-    """One rule. Its `hash` covers what can reach the model, so not its id, title, tags, weight or place."""
+    """One rule. Its `hash` covers what can reach the model, so not its id, title, tags, weight or position."""
 
     id: str
     title: str
@@ -56,25 +56,24 @@ class Principle:
     @cached_property
     def hash(self) -> str:
         """16 hexadecimal digits over the words, the requests and the examples."""
-        return content_hash(
-            self.text, self.critique_request, self.revision_request, self.preference_request, _plain(self.examples)
-        )
+        requests = (self.critique_request, self.revision_request, self.preference_request)
+        return content_hash(self.text, *requests, _example_values(self.examples))
 
     @property
     def parts(self) -> "tuple[Principle, ...]":
-        """The principles that were joined to this one; itself, where none were."""
+        """The principles that were joined to make this one; itself if it is a single one."""
         return (self,)
 
 
 @dataclass(frozen=True)
 class Joined(Principle):
-    """Several principles that are asked about at once; made by `join`."""
+    """Several principles in one request; made by `join_principles`."""
 
     parts: tuple[Principle, ...] = ()
 
     @cached_property
     def hash(self) -> str:
-        """16 hexadecimal digits over what its parts say."""
+        """16 hexadecimal digits over the hashes of its parts."""
         return content_hash([part.hash for part in self.parts])
 
 
@@ -106,18 +105,18 @@ class Constitution:
 
     @cached_property
     def hash(self) -> str:
-        """16 hexadecimal digits over what it says and how principles are drawn.
+        """16 hexadecimal digits over its text and how principles are drawn.
 
         Comments, spacing and the order of principles do not change it; nor do name, version and titles.
         """
         drawn = {p.id: [p.hash, p.weight, sorted(p.tags)] for p in self.principles}
-        return content_hash(self.preface, _plain(self.examples), drawn)
+        return content_hash(self.preface, _example_values(self.examples), drawn)
 
     def principle(self, id: str) -> Principle:
         """The principle with that id.
 
         Raises:
-            KeyError: there is none.
+            KeyError: no principle has this id.
         """
         for principle in self.principles:
             if principle.id == id:
@@ -125,11 +124,11 @@ class Constitution:
         raise KeyError(id)
 
 
-def join(principles: Sequence[Principle]) -> Principle:
-    """One principle that stands for several, or the only one there is.
+def join_principles(principles: Sequence[Principle]) -> Principle:
+    """One principle that combines several, or the only one given.
 
-    Its id is theirs with a plus between them, which no id contains, so that `ids_in` takes it apart again.
-    Its text lists theirs; requests and examples of their own stay with the parts.
+    Its id is theirs with a plus between them. No id contains a plus, so `ids_in` splits it again.
+    Its text lists theirs; requests and examples stay with the parts.
     """
     if len(principles) == 1:
         return principles[0]
@@ -139,7 +138,7 @@ def join(principles: Sequence[Principle]) -> Principle:
 
 
 def ids_in(id: str) -> list[str]:
-    """The ids of the principles that a `principle_id` stands for."""
+    """The ids of the principles in a `principle_id`, which may be joined ones."""
     return id.split(PLUS)
 
 
@@ -149,7 +148,7 @@ def content_hash(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _plain(examples: tuple[Example, ...]) -> list[list[object]]:
+def _example_values(examples: tuple[Example, ...]) -> list[list[object]]:
     return [
         [[list(turn) for turn in e.prompt], e.response, e.critique, e.revision, e.critique_request, e.revision_request]
         for e in examples

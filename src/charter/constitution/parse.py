@@ -1,4 +1,4 @@
-"""From a Markdown file to a `Constitution`: nothing is guessed, and every mistake is reported with its line."""
+"""Parses a Markdown file to a `Constitution`. Nothing is guessed; every mistake is reported with its line."""
 
 import math
 import re
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from charter.constitution.examples import read_examples
-from charter.constitution.markdown import Block, Unclear, blocks, join, plain
+from charter.constitution.examples import parse_examples
+from charter.constitution.markdown import Block, Unclear, blocks, join_blocks, plain_text
 from charter.constitution.model import Constitution, Example, Principle, SourceFile
 from charter.constitution.problems import BrokenConstitution, Problem
-from charter.constitution.source import Source, decode, read_file, read_source
+from charter.constitution.source import SourceText, decode, read_file, read_source
 
 SETTINGS = ("name", "version", "description", "language", "extends", "without", "tags")
 SECTIONS = ("critique", "revision", "preference", "examples")
@@ -49,16 +49,16 @@ def parse_constitution(text: str, path: Path | None = None, read: Reader = read_
 
 
 def slug(title: str) -> str:
-    """The id of a principle that is not given one: its title's words in small letters, joined by hyphens."""
+    """The default id of a principle: the words of its title in lower case, joined by hyphens."""
     words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", title).casefold())
     return "-".join(words)
 
 
 @dataclass
 class _Draft:
-    """A constitution while it is being read; mistakes gather in `problems`."""
+    """A constitution while it is being parsed; mistakes are collected in `problems`."""
 
-    source: Source
+    source: SourceText
     file: str
     problems: list[Problem] = field(default_factory=list)
     preface: str = ""
@@ -70,12 +70,12 @@ class _Draft:
         self.problems.append(Problem(self.file, self.source.line(index), code, what, f"{fix}."))
 
     def setting(self, key: str) -> str:
-        """A setting that is one text; empty if it is not there."""
+        """A setting that is one text; empty if it is missing."""
         entry = self.source.entries.get(key)
         return entry.value if entry and isinstance(entry.value, str) else ""
 
     def listed(self, key: str) -> tuple[str, ...]:
-        """A setting that is a list of words; one text stands for a list of one."""
+        """A setting that is a list of words; a single text is a list of one."""
         entry = self.source.entries.get(key)
         value = entry.value if entry else []
         return tuple(value) if isinstance(value, list) else (value,) if value else ()
@@ -116,7 +116,7 @@ def _parse(content: bytes, path: Path, read: Reader, chain: tuple[Path, ...]) ->
 def _check_settings(draft: _Draft) -> None:
     for key, (value, line) in draft.source.entries.items():
         if key == "without" and not draft.setting("extends"):
-            what, fix = "'without' where nothing is extended", "Add 'extends: other.md', or delete this line."
+            what, fix = "'without' in a file that extends nothing", "Add 'extends: other.md', or delete this line."
         elif key not in SETTINGS:
             what, fix = f"unknown setting '{key}'", f"Use one of: {', '.join(SETTINGS)}."
         elif isinstance(value, list) and key not in _LISTS:
@@ -210,7 +210,7 @@ def _sections(
             sections[name] = (block, [])
             target = sections[name][1]
             continue
-        target = []  # what follows a wrong heading is not looked at: its mistakes would be echoes
+        target = []  # what follows a wrong heading is ignored: its mistakes would only follow from this one
     return body, sections
 
 
@@ -218,7 +218,7 @@ def _text(draft: _Draft, found: Sequence[Block]) -> str:
     for block in found:
         if block.kind == "rule":
             draft.wrong(block.line, "rule", "a rule ('---') outside of examples", "Delete it")
-    return join([block for block in found if block.kind != "rule"])
+    return join_blocks([block for block in found if block.kind != "rule"])
 
 
 def _examples(draft: _Draft, sections: dict[str, tuple[Block, list[Block]]]) -> tuple[Example, ...]:
@@ -226,7 +226,7 @@ def _examples(draft: _Draft, sections: dict[str, tuple[Block, list[Block]]]) -> 
         return ()
     heading, found = sections["examples"]
     try:
-        return read_examples(heading.line, found)
+        return parse_examples(heading.line, found)
     except Unclear as problem:
         draft.wrong(problem.line, problem.code, problem.what, problem.fix)
         return ()
@@ -243,14 +243,14 @@ def _heading(draft: _Draft, block: Block) -> tuple[str, str, tuple[str, ...], fl
             f"a brace in the heading '{block.raw}'",
             "Write {#id .tag weight=2} once, at its end; put a backslash before a brace that is meant literally",
         )
-    title = " ".join(plain(raw).split())
+    title = " ".join(plain_text(raw).split())
     id, tags, weight = _attributes(draft, block, found[1] if found else "")
     if not title:
         draft.wrong(block.line, "heading", "a principle without a title", "Write '## Title'")
     elif len(title) > _LONGEST_TITLE:
         draft.wrong(block.line, "heading", f"a title of {len(title)} characters", f"Write at most {_LONGEST_TITLE}")
     elif not id and not (id := slug(title)):
-        draft.wrong(block.line, "id", f"no id can be made of the title '{title}'", "Add one: '## Title {#an-id}'")
+        draft.wrong(block.line, "id", f"no id can be derived from the title '{title}'", "Add one: '## Title {#an-id}'")
     return title, id, tags, weight
 
 
@@ -268,7 +268,7 @@ def _attributes(draft: _Draft, block: Block, text: str) -> tuple[str, tuple[str,
             draft.wrong(
                 block.line,
                 "attribute",
-                f"'{part}' in the braces of a heading is not understood",
+                f"'{part}' in the braces of a heading is not known",
                 "Use #an-id, .a-tag and weight=2",
             )
     if len(ids) > 1 or len(weights) > 1 or len(set(tags)) < len(tags):
@@ -285,7 +285,7 @@ def _weight(draft: _Draft, block: Block, text: str) -> float:
         draft.wrong(
             block.line,
             "weight",
-            f"the weight '{text}' cannot be",
+            f"the weight '{text}' is not possible",
             "Write a number over 0, at most 1000, such as weight=2",
         )
     return weight
@@ -297,13 +297,13 @@ def _check_ids(draft: _Draft) -> None:
         key = principle.id.casefold()
         if key and key in first:
             what = f"the id '{principle.id}' is also that of the principle on line {first[key]}"
-            fix = f"Give one of them an id of its own: '## {principle.title} {{#another-id}}'."
+            fix = f"Give one of them another id: '## {principle.title} {{#another-id}}'."
             draft.problems.append(Problem(draft.file, principle.line, "duplicate-id", what, fix))
         first.setdefault(key, principle.line)
 
 
 def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
-    """Put `own` on top of the constitution it extends: principles of the same id take the place of its own."""
+    """`own` merged with the constitution it extends: its principles replace those with the same id."""
     entry = draft.source.entries["extends"]
     target = path.parent / draft.setting("extends")
     met = (*chain, path.resolve())
@@ -313,7 +313,7 @@ def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: t
 
     if target.resolve() in met or len(met) > _LONGEST_CHAIN:
         names = " -> ".join(p.name for p in (*met, target.resolve()))
-        raise refuse(entry.line, "extends-cycle", f"'extends' goes in a circle: {names}", "Let one of them not extend.")
+        raise refuse(entry.line, "extends-cycle", f"'extends' forms a cycle: {names}", "Let one of them not extend.")
     try:
         content = read(target)
         decode(content, target)  # an unreadable file is reported at the line that names it

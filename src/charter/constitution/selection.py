@@ -1,10 +1,10 @@
-"""Which principles a row meets in which round, drawn so that an edit moves as few rows as possible.
+"""Draws the principles of each round of a row, so that an edit changes as few rows as possible.
 
 Every principle gets a number from the hash of the seed, the row's id and its own id, and the
 smallest numbers win (weighted rendezvous hashing; with exponential numbers this is weighted
 sampling without replacement, Efraimidis and Spirakis 2006). The words, the order and the comments
-of the file have no part in it, and a principle that is added or removed moves only the rows that
-it wins or had won.
+of the file do not count. A principle that is added or removed changes only the rows that draw it
+or had drawn it.
 """
 
 import hashlib
@@ -12,12 +12,14 @@ import math
 from collections.abc import Collection, Sequence
 
 from charter.config import Selection
-from charter.constitution.model import Constitution, Principle, join
+from charter.constitution.model import Constitution, Principle, join_principles
 from charter.core.errors import ConfigError
 
 
-def draw(constitution: Constitution, row_id: str, rounds: int, seed: int, selection: Selection) -> list[Principle]:
-    """What each round of a row is about: one principle, or several joined, in the order of their ids.
+def draw_principles(
+    constitution: Constitution, row_id: str, rounds: int, seed: int, selection: Selection
+) -> list[Principle]:
+    """The principle of each round of a row; several are joined in the order of their ids.
 
     Raises:
         ConfigError: a tag that no principle has.
@@ -28,7 +30,7 @@ def draw(constitution: Constitution, row_id: str, rounds: int, seed: int, select
         if number and selection.replacement:
             order = _order(found, row_id, number, seed, selection)
         about = _of_round(order, number, selection.principles, selection)
-        drawn.append(join(sorted(about, key=lambda p: p.id)))
+        drawn.append(join_principles(sorted(about, key=lambda p: p.id)))
     return drawn
 
 
@@ -38,7 +40,7 @@ def select(
     """The principles of a row's round, best drawn first.
 
     Rounds count from 0. Without replacement they go through one order of the principles, k at a
-    time, and start over when all have been had; with it each round draws from all of them.
+    time, and start over at its end; with replacement each round draws from all of them.
 
     Raises:
         ConfigError: a tag that no principle has.
@@ -49,7 +51,7 @@ def select(
 
 
 def _order(found: Sequence[Principle], row_id: str, round: int, seed: int, selection: Selection) -> Sequence[Principle]:
-    """The principles in the order drawn for a row, which is the same in all its rounds unless they are put back."""
+    """The principles in the order drawn for a row: the same in all its rounds, unless drawn with replacement."""
     if selection.how == "all":
         return found
     return _ranked(found, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
@@ -74,13 +76,12 @@ def select_judges(
     Raises:
         ConfigError: a tag that no principle has.
     """
-    all_of_them = len(constitution.principles)
-    drawn = select(constitution, f"{row_id}/judge", 0, seed, all_of_them, Selection(tags=tuple(tags)))
-    return tuple(sorted(drawn, key=lambda p: p.id not in shaped)[:k])
+    order = select(constitution, f"{row_id}/judge", 0, seed, len(constitution.principles), Selection(tags=tuple(tags)))
+    return tuple(sorted(order, key=lambda p: p.id not in shaped)[:k])
 
 
 def rounds_for_all(constitution: Constitution, selection: Selection) -> int:
-    """How many rounds it takes, without replacement, until a row has met every principle.
+    """How many rounds it takes, without replacement, until a row has had every principle.
 
     Raises:
         ConfigError: a tag that no principle has.

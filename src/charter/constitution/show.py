@@ -8,7 +8,7 @@ from charter.constitution.model import Constitution, Principle
 from charter.core.templates import render
 
 CONVERSATION, ANSWER_A, ANSWER_B = "(the conversation)", "(one answer)", "(the other answer)"
-"""What stands in a request for what only a run can fill in."""
+"""Placeholders in a shown request for what only a run knows."""
 
 
 def requests_of(principle: Principle, templates: Path | None = None) -> dict[str, str]:

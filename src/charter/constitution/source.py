@@ -13,12 +13,13 @@ LARGEST_FILE = 2**20
 _LARGEST_FRONT_MATTER, _MOST_BRACKETS = 2**15, 100
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FENCE = re.compile(r" *(`{3,}(?=[^`]*$)|~{3,})")
+_COMMENT = re.compile(r"(?<!\\)<!--")
 _BRACKET, _QUOTED = re.compile(r"[\[{]"), re.compile(r'"[^"\n]*"')
 
 Value = str | list[str]
 
 
-class Entry(NamedTuple):
+class Setting(NamedTuple):
     """One setting of the front matter: text as written, or a list of texts."""
 
     value: Value
@@ -26,15 +27,15 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """A file's front matter and body; `lines[i]` is the number in the file of the body's line i."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, Setting]
     body: str
     lines: tuple[int, ...]
 
     def line(self, index: int) -> int:
-        """The line number in the file of a line of the body; the last one for what is beyond the end."""
+        """The line number in the file of a line of the body; the last one for an index beyond the end."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else 1
 
 
@@ -75,10 +76,10 @@ def _fail(path: Path | str, line: int, code: str, what: str, fix: str) -> NoRetu
     raise BrokenConstitution([Problem(str(path), line, code, what, f"{fix}.")])
 
 
-def read_source(text: str, file: str) -> Source:
-    """Take a constitution's text apart.
+def read_source(text: str, file: str) -> SourceText:
+    """Split a constitution's text into front matter and body, without comments.
 
-    A comment disappears with the line it has to itself, so that writing one changes nothing else.
+    A comment that is alone on its line disappears with the line, so that adding one changes nothing else.
 
     Raises:
         BrokenConstitution: control characters, a comment or front matter that is not closed, or bad YAML.
@@ -90,7 +91,7 @@ def read_source(text: str, file: str) -> Source:
     lines = text.split("\n")
     entries, start = _front_matter(lines, file)
     kept, numbers = _without_comments(lines, start, file)
-    return Source(entries, "\n".join(kept), tuple(numbers))
+    return SourceText(entries, "\n".join(kept), tuple(numbers))
 
 
 def _without_comments(lines: list[str], start: int, file: str) -> tuple[list[str], list[int]]:
@@ -129,18 +130,13 @@ def _strip(line: str, opened: int, number: int) -> tuple[str, int]:
             if end < 0:
                 return words, opened
             line, opened = line[end + 3 :], 0
-        begin = _comment(line)
-        if begin < 0:
+        start = _COMMENT.search(line)
+        if not start:
             return words + line, 0
-        words, line, opened = words + line[:begin], line[begin + 4 :], number
+        words, line, opened = words + line[: start.start()], line[start.end() :], number
 
 
-def _comment(line: str) -> int:
-    found = re.search(r"(?<!\\)<!--", line)
-    return found.start() if found else -1
-
-
-def _front_matter(lines: list[str], file: str) -> tuple[dict[str, Entry], int]:
+def _front_matter(lines: list[str], file: str) -> tuple[dict[str, Setting], int]:
     if lines[0].rstrip() != "---":
         return {}, 0
     end = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
@@ -167,7 +163,7 @@ def _front_matter(lines: list[str], file: str) -> tuple[dict[str, Entry], int]:
     return _entries(node, file), end + 1
 
 
-def _entries(node: yaml.Node | None, file: str) -> dict[str, Entry]:
+def _entries(node: yaml.Node | None, file: str) -> dict[str, Setting]:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
@@ -175,14 +171,14 @@ def _entries(node: yaml.Node | None, file: str) -> dict[str, Entry]:
             file,
             2,
             "front-matter",
-            "front matter is not made of settings",
+            "front matter holds no settings",
             "Write 'key: value' lines, such as 'name: harmless'",
         )
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Setting] = {}
     for key, value in node.value:
         line = key.start_mark.line + 2
         if not isinstance(key, yaml.ScalarNode):
-            _fail(file, line, "front-matter", "a setting whose name is not a word", "Write 'key: value'")
+            _fail(file, line, "front-matter", "a setting whose name is not text", "Write 'key: value'")
         if key.value in entries:
             _fail(
                 file,
@@ -191,12 +187,12 @@ def _entries(node: yaml.Node | None, file: str) -> dict[str, Entry]:
                 f"'{key.value}' is set twice, first on line {entries[key.value].line}",
                 "Delete one of them",
             )
-        entries[key.value] = Entry(_value(value, key.value, file), line)
+        entries[key.value] = Setting(_value(value, key.value, file), line)
     return entries
 
 
 def _value(node: yaml.Node, key: str, file: str) -> Value:
-    """Text as written, so that ``version: 1.10`` stays 1.10 and ``name: no`` stays a name."""
+    """The text as written, so that ``version: 1.10`` stays 1.10 and ``name: no`` stays a name."""
     if isinstance(node, yaml.ScalarNode):
         return str(node.value).strip()
     if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
@@ -205,6 +201,6 @@ def _value(node: yaml.Node, key: str, file: str) -> Value:
         file,
         node.start_mark.line + 2,
         "front-matter",
-        f"'{key}' holds settings of its own",
+        f"'{key}' holds nested settings",
         "Give it one value, or a list of words",
     )

@@ -12,7 +12,7 @@ from charter.constitution.examples import (
     REVISION_REQUEST,
     SYSTEM,
 )
-from charter.constitution.markdown import VERBATIM, Unclear, blocks, join
+from charter.constitution.markdown import VERBATIM, Unclear, blocks, join_blocks
 from charter.constitution.model import Constitution, Example, Principle
 
 _SIMPLE_YAML = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*[A-Za-z0-9.]|[A-Za-z0-9]")
@@ -53,7 +53,7 @@ def _reads_back(text: str) -> bool:
         return False
     # A paragraph that begins with a bold word could be read as the label of an example's part.
     plain = all(block.kind in ("paragraph", "list", "fence") and not block.label for block in found)
-    return plain and join(found) == text
+    return plain and join_blocks(found) == text
 
 
 def _principle(principle: Principle) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charter.config import Generation
-from charter.constitution import Principle, draw
+from charter.constitution import Principle, draw_principles
 from charter.constitution.selection import rounds_for_all
 from charter.core.messages import Message, Messages, assistant, user
 from charter.core.sampling import seed_of
@@ -32,7 +32,7 @@ async def revise(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         answer, rounds, met = str(row["response"]), list[dict[str, Any]](), Counter[str]()
-        drawn = draw(context.constitution, row["row_id"], how_many, context.seed, settings.selection)
+        drawn = draw_principles(context.constitution, row["row_id"], how_many, context.seed, settings.selection)
         for number, principle in enumerate(drawn):
             met[principle.hash] += 1
             # The round's number has no part in the seed: a principle that goes moves those after it, and costs nothing.

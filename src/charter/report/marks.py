@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from charter.constitution.diff import words
+from charter.constitution.diff import diff_words
 
 _STRAY = 2
 
@@ -22,7 +22,7 @@ def side_by_side(before: str, after: str) -> tuple[tuple[Marked, ...], tuple[Mar
     One or two words that stayed in the midst of others that did not are marked too: two answers that have nothing
     but "the" in common are easier to read so.
     """
-    pieces = words(f"{before} ", f"{after} ")  # the last word of one may stand in the middle of the other
+    pieces = diff_words(f"{before} ", f"{after} ")  # the last word of one may stand in the middle of the other
     sides: tuple[list[Marked], list[Marked]] = ([], [])
     for place, (change, text) in enumerate(pieces):
         inside = 0 < place < len(pieces) - 1

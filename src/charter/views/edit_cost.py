@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from charter.config import Config, load_config
 from charter.constitution.kept import load_kept_constitution
 from charter.constitution.model import Constitution, Principle, ids_in
-from charter.constitution.selection import draw, rounds_for_all, select_judges
+from charter.constitution.selection import draw_principles, rounds_for_all, select_judges
 from charter.core.errors import DataError
 from charter.core.messages import Messages, user
 from charter.data.shards import read_rows
@@ -154,7 +154,9 @@ class _Edit:
         found = {one.principle_id: one.flagged for one in chain}
         steps, seen = list[_Step](), Counter[str]()
         answer = None if self._reframed else chain[0].response
-        for drawn in draw(self._new, row_id, self._rounds, self._config.seed, self._config.generation.selection):
+        for drawn in draw_principles(
+            self._new, row_id, self._rounds, self._config.seed, self._config.generation.selection
+        ):
             seen[drawn.hash] += 1
             kept = None if answer is None else made.get((drawn.hash, seen[drawn.hash], answer))
             steps.append(_Step(drawn, kept, kept.flagged if kept else found.get(drawn.id, True)))

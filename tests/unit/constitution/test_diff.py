@@ -9,7 +9,7 @@ import yaml
 
 from charter.config import Config, Generation, Judge
 from charter.constitution import Constitution, Principle, load_constitution, parse_constitution, select
-from charter.constitution.diff import Piece, diff, load_at, words
+from charter.constitution.diff import Piece, diff, diff_words, load_at
 from charter.constitution.write import write_constitution
 from charter.core.errors import ConstitutionError, DataError
 from charter.data.schema import REVISIONS
@@ -57,7 +57,7 @@ def test_order_and_titles_change_nothing() -> None:
 
 @pytest.mark.parametrize(("a", "b"), [("", "x y"), ("x y", ""), ("a b c", "a c"), ("a\n\nb", "a b")])
 def test_the_pieces_make_up_both_texts(a: str, b: str) -> None:
-    pieces = words(a, b)
+    pieces = diff_words(a, b)
     assert "".join(p.words for p in pieces if p.change != "added") == a
     assert "".join(p.words for p in pieces if p.change == "added").split() != [] or not set(b.split()) - set(a.split())
 

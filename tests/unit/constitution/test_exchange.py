@@ -133,8 +133,8 @@ def test_other_json_gives_a_clear_error(values: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({}, "not a format that is known"),
-        ([], "not a format that is known"),
+        ({}, "not a known format"),
+        ([], "not a known format"),
         ({"constitutions": []}, "holds no principles"),
         ({"constitutions": [{"critic": "a"}]}, "constitutions[0] must hold 'critic' and 'revision'"),
         ({"constitutions": [{"critic": "a", "revision": 3}]}, "constitutions[0].revision must be text"),
@@ -142,7 +142,7 @@ def test_other_json_gives_a_clear_error(values: Any) -> None:
         (SWARM | {"system_chat": [CHAT[:3]]}, "system_chat[0] must alternate"),
         (SWARM | {"system_chat": ["hello"]}, "system_chat[0] must be a list of turns"),
         ({"a": {"edit_request": "b"}}, "a has no list 'prompt'"),
-        ({"principles": [{}], "name": "n", "version": "1"}, "principles.0.id is not as it must be"),
+        ({"principles": [{}], "name": "n", "version": "1"}, "principles.0.id is not valid"),
         ({"principles": [{"id": "a", "colour": 1}], "name": "n", "version": "1"}, "colour is not a part"),
         (["ok", " "], "entry 2 must be text"),
         (["a\x00b"], "cannot be written as Markdown"),

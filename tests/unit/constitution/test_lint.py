@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.constitution.lint import Context, counts, lint
+from charter.constitution.lint import ContextWindow, counts, lint
 from charter.constitution.problems import Problem
 
 BROKEN = Path(__file__).parent / "broken"
@@ -29,17 +29,17 @@ def test_each_broken_file_has_its_own_message(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_constitutions_are_clean(path: Path) -> None:
-    assert lint(path, Context(4096)) == []
+    assert lint(path, ContextWindow(4096)) == []
 
 
 def test_requests_must_fit_the_model(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text("## Be kind\n\n" + "Be kind to everybody who asks you something. " * 12)
-    assert lint(path, Context(4096)) == []
-    (problem,) = lint(path, Context(200))
+    assert lint(path, ContextWindow(4096)) == []
+    (problem,) = lint(path, ContextWindow(200))
     assert (problem.code, problem.severity) == ("context", "error")
     assert "of the model's 200 tokens" in problem.what
-    (counted,) = lint(path, Context(4096, lambda text: 2049))
+    (counted,) = lint(path, ContextWindow(4096, lambda text: 2049))
     assert "takes 2049 of the model's 4096 tokens" in counted.what
 
 
@@ -48,7 +48,7 @@ def test_a_template_that_is_not_there_or_wrong_is_a_config_error(tmp_path: Path)
     path.write_text("## Be kind\n\nSay kind things.\n")
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "critique.md.j2").write_text("Look again: {{ principle.text }} {{ 'x' * 500 }}")
-    (problem,) = lint(path, Context(200), tmp_path / "templates")
+    (problem,) = lint(path, ContextWindow(200), tmp_path / "templates")
     assert problem.what.startswith("the critique request of 'Be kind'")
 
 

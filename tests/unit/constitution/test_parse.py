@@ -231,16 +231,16 @@ def test_extends_overrides_by_id_and_adds(tmp_path: Path) -> None:
     assert Path(c.principles[1].file).name == "variant.md"
 
 
-def test_every_mistake_of_a_file_is_reported_at_once() -> None:
+def test_every_mistake_of_a_file_is_reported_together() -> None:
     with pytest.raises(BrokenConstitution) as raised:
         parse("---\nnmae: x\n---\n## A {.b, c}\ntext\n\n## A\n\n### Notes\nx\n")
     assert str(raised.value).splitlines() == [
         "c.md:2: unknown setting 'nmae'. Use one of: name, version, description, language, extends, without, tags.",
-        "c.md:4: '.b,' in the braces of a heading is not understood. Use #an-id, .a-tag and weight=2.",
-        "c.md:4: 'c' in the braces of a heading is not understood. Use #an-id, .a-tag and weight=2.",
+        "c.md:4: '.b,' in the braces of a heading is not known. Use #an-id, .a-tag and weight=2.",
+        "c.md:4: 'c' in the braces of a heading is not known. Use #an-id, .a-tag and weight=2.",
         "c.md:7: the principle 'A' has no text. Write a paragraph under its heading.",
         "c.md:7: the id 'a' is also that of the principle on line 4. "
-        "Give one of them an id of its own: '## A {#another-id}'.",
+        "Give one of them another id: '## A {#another-id}'.",
         "c.md:9: unknown section '### Notes'. "
         "Use one of ### Critique, ### Revision, ### Preference, ### Examples, or '##' for a principle.",
     ]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from charter.constitution import Principle, join
+from charter.constitution import Principle, join_principles
 from charter.core.errors import ConfigError
 from charter.core.messages import BREAK, assistant, transcript, user
 from charter.core.templates import render
@@ -107,7 +107,7 @@ JOINED = {
 
 @pytest.mark.parametrize("name", JOINED)
 def test_several_principles_are_asked_about_in_one_request(name: str) -> None:
-    assert render(name, principle=join([LAW, OWN])) == JOINED[name]
+    assert render(name, principle=join_principles([LAW, OWN])) == JOINED[name]
 
 
 def test_what_is_given_is_data_and_never_template_source() -> None:

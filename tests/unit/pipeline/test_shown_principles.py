@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from charter.config import Generation, Judge, Selection
-from charter.constitution import Constitution, Example, Principle, Turn, ids_in, join
+from charter.constitution import Constitution, Example, Principle, Turn, ids_in, join_principles
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages, assistant, system, user
 from charter.inference.completion import Sampling
@@ -39,7 +39,7 @@ async def test_all_principles_are_asked_about_in_one_round() -> None:
     made, model = context()
     outcome = await revise(ROWS[:2], made, Generation(rounds="all", selection=Selection(how="all")))
     assert [row["principle_id"] for row in outcome.rows] == ["p0+p1+p2+p3"] * 2
-    assert {row["principle_hash"] for row in outcome.rows} == {join(LAW.principles).hash}
+    assert {row["principle_hash"] for row in outcome.rows} == {join_principles(LAW.principles).hash}
     critiques = [m[-1]["content"] for m, _ in model.asked if m[-1]["content"].startswith("Critique")]
     assert len(critiques) == 2
     assert all(f"{i + 1}. Principle number {i}." in text for text in critiques for i in range(4))
@@ -139,7 +139,7 @@ def test_without_a_preface_a_critique_begins_as_the_prompt_does(prompt: Messages
 def test_examples_of_joined_principles_are_shown_for_their_own() -> None:
     case = Example((Turn("user", "q"),), "a", "c", "r")
     law = replace(LAW, examples=(case,), principles=(replace(LAW.principles[0], examples=(case,)), *LAW.principles[1:]))
-    asked = critique_messages([user("Hi")], "Sure.", join(law.principles), context(law)[0])
+    asked = critique_messages([user("Hi")], "Sure.", join_principles(law.principles), context(law)[0])
     requests = [m["content"] for m in asked if m["content"].startswith("Critique")]
     assert [text.startswith("Critique your last answer under each") for text in requests] == [True, False, True]
     assert "Principle number 0." in requests[1]

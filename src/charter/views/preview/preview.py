@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Config, Generation
-from charter.constitution.diff import words
+from charter.constitution.diff import diff_words
 from charter.constitution.lint import lint
 from charter.constitution.model import Constitution, ids_in
 from charter.constitution.parse import load_constitution
@@ -53,7 +53,7 @@ class PreviewedRow:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; `words` is the difference between the first response and the final answer."""
-        differences = words(self.response or "", self.final or "") if self.changed else ()
+        differences = diff_words(self.response or "", self.final or "") if self.changed else ()
         return {
             "row_id": self.row_id,
             "kind": self.kind,
