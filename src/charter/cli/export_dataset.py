@@ -29,12 +29,16 @@ def export_command(
 
     A model is exported by `charter export-model`.
     """
-    from charter.data.export import CARD, Table, export_run  # pyarrow and polars are needed by this command only
+    from charter.data.export import (  # pyarrow and polars are needed by this command only
+        CARD,
+        ExportedTable,
+        export_run,
+    )
     from charter.report.cards import dataset_card
     from charter.report.collect import collect
     from charter.report.tables import check_run
 
-    def write_card(tables: Sequence[Table]) -> str:
+    def write_card(tables: Sequence[ExportedTable]) -> str:
         return dataset_card(collect(run, _stages(run)), tables, license)
 
     _refuse_model(run, to)

@@ -1,8 +1,8 @@
-"""Near duplicates among many texts: those that share most of their runs of words.
+"""Near duplicates among many texts: texts that have most of their three-word sequences in common.
 
-Exact, and without comparing every two: texts whose runs overlap by a share t have one in common among the rarest
-1 - t of each, so that only these are looked up (Chaudhuri et al. 2006; Bayardo et al. 2007, "Scaling up all pairs
-similarity search").
+The result is exact, without comparing all pairs. Two texts of which a fraction t of the sequences overlap have at least
+one sequence in common among the rarest 1 - t of each, so only those are looked up (Chaudhuri et al. 2006; Bayardo et
+al. 2007, "Scaling up all pairs similarity search").
 """
 
 import math
@@ -13,15 +13,15 @@ from typing import NamedTuple
 from charter.core.words import runs_of, split_words
 
 RUN = 3
-"""Words per run."""
+"""Words per sequence."""
 
-_ROUNDING = 1e-9  # 0.07 * 100 is a little over 7
+_ROUNDING = 1e-9  # in floating point, 0.07 * 100 is a little over 7
 
 Run = tuple[str, ...]
 
 
 class NearDuplicate(NamedTuple):
-    """A text's number, that of the earlier text it repeats, and the share of runs both have (Jaccard)."""
+    """A text's number, that of the earlier text it repeats, and their overlap: Jaccard similarity of sequences."""
 
     number: int
     of: int
@@ -29,27 +29,28 @@ class NearDuplicate(NamedTuple):
 
 
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[NearDuplicate]:
-    """The texts that repeat an earlier one that stays, in order; a text without words repeats none.
+    """The texts that repeat an earlier one that is kept, in order. A text without words repeats none.
 
     Args:
         texts: in their order of precedence.
-        threshold: the least share of runs in common, over 0 and at most 1.
+        threshold: the least overlap that makes a repetition, over 0 and at most 1.
     """
-    runs = [set(runs_of(split_words(text), RUN)) for text in texts]
-    frequency = Counter(run for each in runs for run in each)
-    stays: dict[Run, list[int]] = defaultdict(list)
-    found = list[NearDuplicate]()
-    for number, own in enumerate(runs):
-        rarest = sorted(own, key=lambda run: (frequency[run], run))
-        looked_up = rarest[: len(own) - math.ceil(threshold * len(own) - _ROUNDING) + 1] if own else []
-        met = sorted({other for run in looked_up for other in stays[run]})
-        nearest = max(met, key=lambda other: (_overlap(own, runs[other]), -other), default=None)
-        if nearest is not None and (overlap := _overlap(own, runs[nearest])) >= threshold:
-            found.append(NearDuplicate(number, nearest, overlap))
+    sequences = [set(runs_of(split_words(text), RUN)) for text in texts]
+    frequency = Counter(sequence for each in sequences for sequence in each)
+    kept: dict[Run, list[int]] = defaultdict(list)  # the numbers of the texts that are kept, by their rarest sequences
+    duplicates = list[NearDuplicate]()
+    for number, current in enumerate(sequences):
+        rarest = sorted(current, key=lambda sequence: (frequency[sequence], sequence))
+        size = len(current)
+        rarest = rarest[: size - math.ceil(threshold * size - _ROUNDING) + 1] if size else []
+        candidates = sorted({other for sequence in rarest for other in kept[sequence]})
+        nearest = max(candidates, key=lambda other: (_overlap(current, sequences[other]), -other), default=None)
+        if nearest is not None and (overlap := _overlap(current, sequences[nearest])) >= threshold:
+            duplicates.append(NearDuplicate(number, nearest, overlap))
         else:
-            for run in looked_up:
-                stays[run].append(number)
-    return found
+            for sequence in rarest:
+                kept[sequence].append(number)
+    return duplicates
 
 
 def _overlap(one: set[Run], other: set[Run]) -> float:

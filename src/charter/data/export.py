@@ -1,7 +1,7 @@
 """A run's pairs and supervised rows as files for other tools, in train and test.
 
-Rows stream from shard to file: memory does not grow with the run. The folder appears under its name only when all of
-it is there, its card included.
+Rows stream from shard to file: memory does not grow with the run. The folder appears under its name only when it is
+complete, its card included.
 """
 
 import shutil
@@ -17,7 +17,7 @@ import pyarrow as pa
 from charter.core.errors import ConfigError, CountMismatch, DataError
 from charter.core.files import atomic_folder
 from charter.data.conversations import in_test, prompt_group
-from charter.data.layouts import PREFERENCE, PROMPT_COMPLETION, UNPAIRED, Layout
+from charter.data.layouts import PREFERENCE, PROMPT_COMPLETION, UNPAIRED, TableLayout
 from charter.data.readers import read_records
 from charter.data.shards import count_rows, read_rows
 from charter.data.writers import Write, write_datasets, write_jsonl, write_parquet
@@ -26,8 +26,8 @@ CARD = "README.md"
 Reader = Literal["parquet", "json", "disk"]
 
 
-class Table(NamedTuple):
-    """A table with its files.
+class ExportedTable(NamedTuple):
+    """A table as it was written.
 
     Attributes:
         name: of the table.
@@ -36,7 +36,7 @@ class Table(NamedTuple):
         rows: by side.
         reader: how `datasets` loads it: ``load_dataset`` as parquet or json, or ``load_from_disk``.
         purpose: what it is for.
-        left_out: rows of the run that are not in it, because their label is under the least that was asked for.
+        left_out: rows of the run that are not in it, because their p_chosen is below `min_p`.
     """
 
     name: str
@@ -48,20 +48,20 @@ class Table(NamedTuple):
     left_out: int = 0
 
 
-class Format(NamedTuple):
+class ExportFormat(NamedTuple):
     """A way to write an export; `pattern` is where the files of a side are, within the table's folder."""
 
-    layouts: tuple[Layout, ...]
+    layouts: tuple[TableLayout, ...]
     write: Write
     reader: Reader
     pattern: str
 
 
 FORMATS = {
-    "trl": Format((PREFERENCE, PROMPT_COMPLETION), write_parquet, "parquet", "{side}.parquet"),
-    "kto": Format((UNPAIRED, PROMPT_COMPLETION), write_parquet, "parquet", "{side}.parquet"),
-    "jsonl": Format((PREFERENCE, PROMPT_COMPLETION), write_jsonl, "json", "{side}.jsonl"),
-    "datasets": Format((PREFERENCE, PROMPT_COMPLETION), write_datasets, "disk", "{side}/*.arrow"),
+    "trl": ExportFormat((PREFERENCE, PROMPT_COMPLETION), write_parquet, "parquet", "{side}.parquet"),
+    "kto": ExportFormat((UNPAIRED, PROMPT_COMPLETION), write_parquet, "parquet", "{side}.parquet"),
+    "jsonl": ExportFormat((PREFERENCE, PROMPT_COMPLETION), write_jsonl, "json", "{side}.jsonl"),
+    "datasets": ExportFormat((PREFERENCE, PROMPT_COMPLETION), write_datasets, "disk", "{side}/*.arrow"),
 }
 
 
@@ -69,19 +69,19 @@ def export_run(
     run: Path,
     folder: Path,
     format: str,
-    write_card: Callable[[tuple[Table, ...]], str],
+    write_card: Callable[[tuple[ExportedTable, ...]], str],
     test_share: float = 0.05,
     min_p: float = 0.0,
-) -> tuple[Table, ...]:
+) -> tuple[ExportedTable, ...]:
     """Write the pairs and the supervised rows of a run into a new folder, with a card beside them.
 
     Args:
         run: the run's folder.
-        folder: the folder to make; an empty one may be there.
+        folder: the folder to create; it may exist if it is empty.
         format: one of `FORMATS`.
         write_card: given the tables, returns the text of their card.
-        test_share: the share of prompts for the test side; 0 makes a train side only.
-        min_p: pairs and supervised rows whose label is under it are left out. Rows that nobody judged stay.
+        test_share: the fraction of prompts for the test side; 0 writes a train side only.
+        min_p: pairs and supervised rows whose p_chosen is below it are left out. Rows without a label stay.
 
     Raises:
         ConfigError: an unknown format, or a folder with something in it.
@@ -89,9 +89,9 @@ def export_run(
         CountMismatch: rows went missing, or a prompt is on both sides: a bug.
     """
     if format not in FORMATS:
-        raise ConfigError(f"--format '{format}': not known. Use one of: {', '.join(FORMATS)}.")
+        raise ConfigError(f"--format '{format}': unknown. Use one of: {', '.join(FORMATS)}.")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"--to '{folder}': there is something already. Name another folder, or move it away.")
+        raise ConfigError(f"--to '{folder}': already exists and is not empty. Choose another folder or remove it.")
     target = folder.resolve()
     try:
         with atomic_folder(target) as unfinished:
@@ -101,7 +101,9 @@ def export_run(
                 if (table := _write_table(run, unfinished, FORMATS[format], layout, test_share, min_p)) is not None
             )
             if not tables:
-                raise DataError(f"run '{run}': no row to export. Let it finish first, or lower --min-p, now {min_p:g}.")
+                raise DataError(
+                    f"run '{run}': no row to export. Let it finish first, or lower --min-p (now {min_p:g})."
+                )
             check_apart(unfinished, tables)
             (unfinished / CARD).write_text(write_card(tables), encoding="utf-8")
     except OSError as error:
@@ -109,15 +111,18 @@ def export_run(
     return tables
 
 
-def check_apart(folder: Path, tables: tuple[Table, ...]) -> None:
-    """Read back what was written: no prompt of any train side may be on any test side. Holds 16 bytes per row.
+def check_apart(folder: Path, tables: tuple[ExportedTable, ...]) -> None:
+    """Read back what was written, and check that no prompt of a train side is on a test side.
+
+    It needs 16 bytes of memory per row.
 
     Raises:
-        CountMismatch: one is.
+        CountMismatch: a prompt is on both sides.
     """
     groups = {}
     for side in ("train", "test"):
-        files = [folder / _file(table.files[side]) for table in tables if side in table.files]
+        # the pattern of files that `datasets` saved is replaced by their folder
+        files = [folder / table.files[side].removesuffix("/*.arrow") for table in tables if side in table.files]
         prompts = (record.values["prompt"] for record in chain.from_iterable(map(read_records, files)))
         groups[side] = np.unique(np.fromiter(map(prompt_group, prompts), np.uint64))
     if shared := len(np.intersect1d(groups["train"], groups["test"], assume_unique=True)):
@@ -125,19 +130,19 @@ def check_apart(folder: Path, tables: tuple[Table, ...]) -> None:
 
 
 def _write_table(
-    run: Path, folder: Path, format: Format, layout: Layout, test_share: float, min_p: float
-) -> Table | None:
+    run: Path, folder: Path, format: ExportFormat, layout: TableLayout, test_share: float, min_p: float
+) -> ExportedTable | None:
     source = run / layout.source
     if not any(source.glob("*.parquet")):
         return None
-    made, left_out = folder / layout.name, Counter[str]()
-    made.mkdir()
+    table_folder, left_out = folder / layout.name, Counter[str]()
+    table_folder.mkdir()
     sides = {
         side: _rows(source, layout, side, test_share, min_p, left_out)
         for side in (("train", "test") if test_share else ("train",))
     }
-    counts = {side: n for side, n in format.write(made, layout.schema, sides).items() if n}
-    weak = left_out["train"]  # as many as the other side counted
+    counts = {side: n for side, n in format.write(table_folder, layout.schema, sides).items() if n}
+    weak = left_out["train"]  # each side reads all rows, so each counts all that are left out
     total, expected = sum(counts.values()), layout.per_row * (count_rows(source) - weak)
     if total != expected:
         raise CountMismatch(
@@ -145,14 +150,14 @@ def _write_table(
             "meanwhile, or this is a bug in Charter."
         )
     if not counts:
-        shutil.rmtree(made)
+        shutil.rmtree(table_folder)
         return None
     files = {side: f"{layout.name}/{format.pattern.format(side=side)}" for side in counts}
-    return Table(layout.name, layout.schema, files, counts, format.reader, layout.purpose, weak)
+    return ExportedTable(layout.name, layout.schema, files, counts, format.reader, layout.purpose, weak)
 
 
 def _rows(
-    source: Path, layout: Layout, side: str, test_share: float, min_p: float, left_out: Counter[str]
+    source: Path, layout: TableLayout, side: str, test_share: float, min_p: float, left_out: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """The rows of one side. Each side reads all shards, so that one file is written at a time."""
     for row in read_rows(source):
@@ -160,9 +165,4 @@ def _rows(
         if p is not None and p < min_p:
             left_out[side] += 1
         elif in_test(row["prompt"], test_share) == (side == "test"):
-            yield from layout.convert(row)
-
-
-def _file(pattern: str) -> str:
-    """The file, or the folder that `datasets` saved."""
-    return pattern.removesuffix("/*.arrow")
+            yield from layout.rows_of(row)

@@ -1,7 +1,7 @@
-"""Files of prompts as a stream of records, whatever their format.
+"""Files of prompts as a stream of records, in any supported format.
 
-A record that cannot be read is yielded with what is wrong with it, so that it can be counted; a
-file that cannot be read at all is an error.
+A record that cannot be read is yielded with its problem, so that it can be counted. A file that cannot be read at all
+is an error.
 """
 
 import csv
@@ -9,7 +9,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from charter.core.errors import DataError
 from charter.data.shards import read_rows, shard_files
@@ -19,7 +19,7 @@ _LONGEST_FIELD = 64 * 2**20
 
 
 class Record(NamedTuple):
-    """One record of a file: its values, or the problem that kept them from being read."""
+    """One record of a file: its values, or the problem because of which they could not be read."""
 
     where: str
     values: Mapping[str, Any]
@@ -27,10 +27,15 @@ class Record(NamedTuple):
 
 
 def read_records(path: Path, what: str = "prompts", setting: str = "prompts.source") -> Iterator[Record]:
-    """Stream the records of a file or folder; `what` they are and the `setting` that named it stand in errors.
+    """Stream the records of a file or folder.
+
+    Args:
+        path: the file or folder.
+        what: what the records are, for messages.
+        setting: the setting that named the path, for messages.
 
     Raises:
-        DataError: it is missing, empty, broken, or of a format that is not known.
+        DataError: it is missing, empty, broken, or of an unknown format.
     """
     if not path.exists():
         raise DataError(f"{what} '{path}': no such file or folder. Correct {setting}.")
@@ -46,10 +51,10 @@ def read_records(path: Path, what: str = "prompts", setting: str = "prompts.sour
         records = _parquet(path)
     else:
         raise DataError(f"{what} '{path}': unknown format '{path.suffix}'. Use {FORMATS}.")
-    return _unbroken(path, records, what)
+    return _with_clear_errors(path, records, what)
 
 
-def _unbroken(path: Path, records: Iterator[Record], what: str) -> Iterator[Record]:
+def _with_clear_errors(path: Path, records: Iterator[Record], what: str) -> Iterator[Record]:
     try:
         yield from records
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -57,24 +62,21 @@ def _unbroken(path: Path, records: Iterator[Record], what: str) -> Iterator[Reco
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    with path.open("rb") as file, _unzipped(path, file) as lines:
+    with path.open("rb") as file:
+        lines = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _json_record(f"line {number}", line)
-
-
-def _unzipped(path: Path, file: BinaryIO) -> BinaryIO | gzip.GzipFile:
-    return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-
-
-def _json_record(where: str, line: bytes) -> Record:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Record(where, {}, f"not JSON: {error}")
-    if not isinstance(values, dict):
-        return Record(where, {}, f"a {type(values).__name__}, not an object with columns")
-    return Record(where, values)
+            if not line.strip():
+                continue
+            where = f"line {number}"
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:  # RecursionError: deeply nested brackets
+                yield Record(where, {}, f"not JSON: {error}")
+                continue
+            if isinstance(values, dict):
+                yield Record(where, values)
+            else:
+                yield Record(where, {}, f"a {type(values).__name__}, not an object with columns")
 
 
 def _csv(path: Path) -> Iterator[Record]:
@@ -83,6 +85,7 @@ def _csv(path: Path) -> Iterator[Record]:
         reader = csv.DictReader(file)
         width = len(reader.fieldnames or ())
         for values in reader:
+            # csv fills missing cells with None, and puts surplus ones under the key None
             cells = sum(value is not None for name, value in values.items() if name is not None)
             cells += len(values.get(None, ()))
             problem = "" if cells == width else f"{cells} cells under {width} column names"
@@ -99,13 +102,13 @@ def _folder(path: Path, what: str, setting: str) -> Iterator[Record]:
         splits = ", ".join(sorted(str(p.parent) for p in path.glob("*/state.json")))
         raise DataError(f"{what} '{path}': holds several splits. Name one of them as {setting}: {splits}.")
     if not (path / "state.json").exists():
-        shard_files(path)
+        shard_files(path)  # raises immediately where there are none; the generator below would do so only when read
         return _parquet(path)
     return _saved_dataset(path, what)
 
 
 def _saved_dataset(path: Path, what: str) -> Iterator[Record]:
-    import datasets  # heavy, and needed by this one source only
+    import datasets  # imported here because it is slow to import, and only this source needs it
 
     try:
         dataset = datasets.load_from_disk(str(path))

@@ -1,7 +1,7 @@
 """The Arrow schema of every Parquet file in a run's folder: one description of each column.
 
-A column's meaning travels with the file, as metadata of its field, and the schema's name and
-version as metadata of the schema, so that a file found alone still says what it holds.
+Each column's meaning is metadata of its field, and the schema's name and version are metadata of the schema, so a file
+explains itself without the rest of its run.
 """
 
 import pyarrow as pa
@@ -81,7 +81,9 @@ REVISIONS = _schema(  # one row per row_id and round
     "revisions",
     _ROW,
     _column("round", pa.int32(), "the round of critique and revision, from 0"),
-    _column("principle_id", pa.string(), "the principle drawn for this round; a plus joins those asked about at once"),
+    _column(
+        "principle_id", pa.string(), "the principle drawn for this round; a plus joins those asked about in one request"
+    ),
     _column("principle_hash", pa.string(), "hash of what that principle sends to the model"),
     *_CONSTITUTION,
     _column("response", pa.string(), "the answer before this round"),
@@ -150,7 +152,7 @@ SFT_DATA = _schema(
     _column("completion", pa.string(), "the answer to learn"),
     _KIND,
     _column("source", pa.string(), "'revision' or 'response'"),
-    *(column.with_nullable(True) for column in _LABEL),  # empty where no critique found fault, so nobody judged
+    *(column.with_nullable(True) for column in _LABEL),  # empty where no critique found a fault: no judge was asked
 )
 
 RL_PROMPTS = _schema(  # the prompts that GRPO has answered, which make no pairs then

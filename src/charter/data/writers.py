@@ -1,4 +1,4 @@
-"""How a table of an export becomes files: each side, train or test, streams into its own."""
+"""How a table of an export becomes files: each side, train or test, is streamed into its own file."""
 
 import json
 import shutil
@@ -14,12 +14,18 @@ from charter.data.shards import ROW_GROUP, write_rows
 
 Sides = Mapping[str, Iterator[Mapping[str, Any]]]
 Write = Callable[[Path, pa.Schema, Sides], dict[str, int]]
-"""Writes the sides of a table into its folder, and returns how many rows each has; one without rows has no file."""
+"""Writes the sides of a table into its folder, and returns the rows of each; a side without rows has no file."""
 
 
 def write_parquet(folder: Path, schema: pa.Schema, sides: Sides) -> dict[str, int]:
     """As ``SIDE.parquet``."""
-    return {side: _unless_empty(folder / f"{side}.parquet", schema, rows) for side, rows in sides.items()}
+    counts = dict[str, int]()
+    for side, rows in sides.items():
+        path = folder / f"{side}.parquet"
+        counts[side] = write_rows(path, schema, rows)
+        if not counts[side]:
+            path.unlink()
+    return counts
 
 
 def write_jsonl(folder: Path, schema: pa.Schema, sides: Sides) -> dict[str, int]:
@@ -37,10 +43,10 @@ def write_jsonl(folder: Path, schema: pa.Schema, sides: Sides) -> dict[str, int]
 
 def write_datasets(folder: Path, schema: pa.Schema, sides: Sides) -> dict[str, int]:
     """As a ``DatasetDict`` saved to disk."""
-    import datasets  # heavy, and needed by this format only
+    import datasets  # imported here because it is slow to import, and only this format needs it
 
     counts: dict[str, int] = {}
-    made: dict[str, Any] = {}
+    by_side: dict[str, Any] = {}
     features, scratch = datasets.Features.from_arrow_schema(schema), folder / ".scratch"
     quiet = datasets.utils.are_progress_bars_disabled()
     datasets.utils.disable_progress_bars()
@@ -49,25 +55,18 @@ def write_datasets(folder: Path, schema: pa.Schema, sides: Sides) -> dict[str, i
             counts[side] = write_rows(scratch / f"{side}.parquet", schema, rows)
             if counts[side]:
                 stream = _as_stream(scratch / f"{side}.parquet", features.arrow_schema)
-                made[side] = datasets.Dataset.from_file(str(stream), split=side)
-        datasets.DatasetDict(made).save_to_disk(folder)
+                by_side[side] = datasets.Dataset.from_file(str(stream), split=side)
+        datasets.DatasetDict(by_side).save_to_disk(folder)
     finally:
-        made.clear()  # closes the files
+        by_side.clear()  # closes the files, which otherwise could not be removed on every system
         shutil.rmtree(scratch, ignore_errors=True)
         if not quiet:
             datasets.utils.enable_progress_bars()
     return counts
 
 
-def _unless_empty(path: Path, schema: pa.Schema, rows: Iterator[Mapping[str, Any]]) -> int:
-    count = write_rows(path, schema, rows)
-    if not count:
-        path.unlink()
-    return count
-
-
 def _as_stream(path: Path, schema: pa.Schema) -> Path:
-    """A Parquet file as a stream of Arrow, which `datasets` maps into memory."""
+    """Copy a Parquet file to an Arrow stream, which `datasets` maps into memory instead of reading it."""
     stream = path.with_suffix(".arrow")
     with (
         pq.ParquetFile(path) as file,

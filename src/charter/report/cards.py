@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from charter.core.formatting import percent, points
 from charter.core.text import inline
-from charter.data.export import Table
+from charter.data.export import ExportedTable
 from charter.data.schema import SCHEMAS
 from charter.report.audit_text import sentence as audit_sentence
 from charter.report.curves import curve
@@ -23,7 +23,7 @@ from charter.report.review_text import sentence as review_sentence
 
 FOLDER = Path(__file__).parent / "templates"
 RUN_TABLES = tuple(
-    Table(name, SCHEMAS[name], {"train": f"{name}/*.parquet"}, {}, "parquet")
+    ExportedTable(name, SCHEMAS[name], {"train": f"{name}/*.parquet"}, {}, "parquet")
     for name in ("pairs", "sft_data", "responses", "revisions", "failures")
 )
 """What a run's own folder holds."""
@@ -110,7 +110,7 @@ def _warning(verdict: Mapping[str, Any]) -> str:
     return f"This model did not pass its gate. Do not use it as an aligned model. {verdict.get('reason', '')}".strip()
 
 
-def dataset_card(data: ReportData, tables: Sequence[Table] | None = None, license: str | None = None) -> str:
+def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None, license: str | None = None) -> str:
     """``DATASET_CARD.md``: what the rows are, how they were made, what was set aside, how to load them.
 
     Args:
@@ -150,7 +150,7 @@ def _judge(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: ", ".join(value) if isinstance(value, list | tuple) else str(value) for name, value in said.items()}
 
 
-def _data_files(table: Table) -> str | list[dict[str, str]]:
+def _data_files(table: ExportedTable) -> str | list[dict[str, str]]:
     if not table.rows:
         return table.files["train"]
     return [{"split": side, "path": path} for side, path in table.files.items()]

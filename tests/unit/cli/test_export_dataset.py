@@ -147,9 +147,9 @@ def test_a_run_that_has_not_finished_is_said_to_be_so(tmp_path: Path) -> None:
         (("nowhere", "--to", "OUT"), "run 'nowhere': no config.yaml."),
         (
             ("RUN", "--to", "OUT", "--format", "csv"),
-            "--format 'csv': not known. Use one of: trl, kto, jsonl, datasets.",
+            "--format 'csv': unknown. Use one of: trl, kto, jsonl, datasets.",
         ),
-        (("RUN", "--to", "RUN"), "--to 'RUN': there is something already. Name another folder, or move it away."),
+        (("RUN", "--to", "RUN"), "--to 'RUN': already exists and is not empty. Choose another folder or remove it."),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_status_2(

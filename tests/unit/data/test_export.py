@@ -15,7 +15,7 @@ import pytest
 from charter.core.errors import ConfigError, CountMismatch, DataError
 from charter.core.messages import Messages, assistant
 from charter.data.conversations import in_test, normalized_text
-from charter.data.export import FORMATS, Table, check_apart, export_run
+from charter.data.export import FORMATS, ExportedTable, check_apart, export_run
 from charter.data.layouts import PREFERENCE
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
@@ -56,11 +56,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("outputs"), LAW, prompts(120), answer)
 
 
-def export(run: Path, folder: Path, format: str, **settings: float) -> tuple[Table, ...]:
+def export(run: Path, folder: Path, format: str, **settings: float) -> tuple[ExportedTable, ...]:
     return export_run(run, folder, format, lambda tables: "the card", **{"test_share": SHARE, **settings})
 
 
-def load(folder: Path, table: Table) -> dict[str, datasets.Dataset]:
+def load(folder: Path, table: ExportedTable) -> dict[str, datasets.Dataset]:
     """As the card says, but with a cache of the test's own."""
     if table.reader == "disk":
         return dict(datasets.load_from_disk(str(folder / table.name)))
@@ -224,19 +224,19 @@ def test_labels_under_the_least_that_is_asked_for_are_left_out_and_counted(run: 
         wanted = [row for row in read_rows(run / source) if row["p_chosen"] is None or row["p_chosen"] >= 0.75]
         assert sorted(row["row_id"] for row in rows) == sorted(row["row_id"] for row in wanted)
         assert table.left_out == len(list(read_rows(run / source))) - len(wanted) > 0
-    with pytest.raises(DataError, match=r"no row to export\. Let it finish first, or lower --min-p, now 0\.99"):
+    with pytest.raises(DataError, match=r"no row to export\. Let it finish first, or lower --min-p \(now 0\.99\)"):
         only_pairs = shutil.copytree(run, tmp_path / "run")
         shutil.rmtree(only_pairs / "sft_data")
         export(only_pairs, tmp_path / "none", "trl", min_p=0.99)
 
 
 def test_a_prompt_on_both_sides_is_found_in_what_was_written(run: Path, tmp_path: Path) -> None:
-    rows = [made for row in read_rows(run / "pairs") for made in PREFERENCE.convert(row)]
+    rows = [made for row in read_rows(run / "pairs") for made in PREFERENCE.rows_of(row)]
     leaked = rows[3] | {"prompt": [{**turn, "content": turn["content"].upper()} for turn in rows[3]["prompt"]]}
     (tmp_path / "preference").mkdir()
     counts = write_parquet(tmp_path / "preference", PREFERENCE.schema, {"train": iter(rows), "test": iter([leaked])})
     files = {side: f"preference/{side}.parquet" for side in counts}
-    table = Table("preference", PREFERENCE.schema, files, counts, "parquet")
+    table = ExportedTable("preference", PREFERENCE.schema, files, counts, "parquet")
     with pytest.raises(CountMismatch, match="1 prompts are in train and in test"):
         check_apart(tmp_path, (table,))
 
@@ -255,11 +255,11 @@ def test_nothing_is_written_over_and_nothing_half_made_is_left(run: Path, tmp_pa
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "mine.txt").touch()
-    with pytest.raises(ConfigError, match=r"--to '.*taken': there is something already"):
+    with pytest.raises(ConfigError, match=r"--to '.*taken': already exists"):
         export(run, taken, "trl")
-    with pytest.raises(ConfigError, match=r"--to '.*mine\.txt': there is something already"):
+    with pytest.raises(ConfigError, match=r"--to '.*mine\.txt': already exists"):
         export(run, taken / "mine.txt", "trl")
-    with pytest.raises(ConfigError, match=r"--format 'csv': not known\. Use one of: trl, kto, jsonl, datasets\."):
+    with pytest.raises(ConfigError, match=r"--format 'csv': unknown\. Use one of: trl, kto, jsonl, datasets\."):
         export(run, tmp_path / "out", "csv")
     broken = shutil.copytree(run, tmp_path / "run")
     (broken / "sft_data" / "00001.parquet").write_bytes(b"PAR1 but no more")
