@@ -40,9 +40,10 @@ from charter.core.messages import Message, assistant, user
 from charter.core.templates import render
 from charter.data.sources import load_prompts
 from charter.inference import Served, connect, server_metrics
-from charter.inference.session import drive
-from charter.pipeline.shards import walk_here
-from charter.runs.folder import prepare, respond_shard, revise_shard
+from charter.inference.session import Session
+from charter.pipeline.sequence import RESPOND, REVISE
+from charter.pipeline.shards import run_shards_here
+from charter.runs.folder import shard_sizes, start_run
 
 VERSION = "1.5.3"
 RUNNERS = ("charter", "distilabel", "llm-swarm", "plain")
@@ -82,9 +83,9 @@ def by_charter(url: str, rows: Path, folder: Path, max_tokens: int) -> dict[str,
         generation=Generation(rounds=1, revise="always", temperature=0.0, max_tokens=max_tokens),
     )
     spec, began = spec_of(config), time.monotonic()
-    with drive():
-        asked = prepare(config).rows_out
-        counts = asyncio.run(walk_here(config.run_folder, [(respond_shard, spec), (revise_shard, spec)]))
+    started = start_run(config)
+    run, asked = started.context({"base": spec}), started.prompts.rows_out
+    counts = asyncio.run(run_shards_here(run, shard_sizes(run.folder), Session(), stages=[RESPOND, REVISE]))
     seconds = time.monotonic() - began
     return {"rows": asked, "whole": sum(c.rows_out for c in counts if c.stage == "revise"), "seconds": seconds}
 

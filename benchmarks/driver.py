@@ -32,7 +32,7 @@ from null_run import config_of, null_server, spec_of
 from charter.config import Config
 from charter.core.messages import user
 from charter.inference import EngineSpec, Sampling, open_engine
-from charter.pipeline.shards import make_dataset
+from charter.runs.dataset import make_dataset
 
 WANTED_MS, WANTED_TIMES = 0.6, 1.8
 IN_FLIGHT = 128

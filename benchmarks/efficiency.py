@@ -38,9 +38,11 @@ from charter.data.shards import read_rows
 from charter.inference import EngineSpec, Served, fast_json
 from charter.inference.client import chat_request
 from charter.inference.completion import request_key
+from charter.inference.session import Session
 from charter.inference.special_tokens import SpecialTokenGuard
-from charter.pipeline.sequence import open_chain, walk
-from charter.pipeline.shards import make_dataset
+from charter.pipeline.context import RunContext
+from charter.pipeline.sequence import run_in_memory
+from charter.runs.dataset import make_dataset
 from charter.views.trace.calls import Recorder
 
 WANTED = 0.95
@@ -80,8 +82,8 @@ async def bodies_of(config: Config, spec: EngineSpec) -> dict[bytes, bytes]:
     law, rows = load_constitution(config.run_folder / "constitution.md"), read_rows(config.run_folder / "prompts")
     while some := list(islice(rows, TOGETHER)):
         recorder = Recorder()
-        async with open_chain(config, law, {"base": replace(spec, base_urls=())}, recorder.watched) as chain:
-            await walk(some, chain, recorder.at)
+        run = RunContext(config, law, config.run_folder, {"base": replace(spec, base_urls=())})
+        await run_in_memory(some, run, Session(), recorder.watched, recorder.at)
         for call in recorder.calls:
             if call.answer is not None:
                 sent = guard.escape(call.messages)

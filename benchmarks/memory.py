@@ -24,7 +24,7 @@ from null_run import config_of, null_server, spec_of
 from charter.pipeline.counts import total
 from charter.pipeline.shards import make_dataset
 from charter.report.publish import report_run
-from charter.runs.folder import prepare
+from charter.runs.folder import start_run
 from charter.runs.manifest import write_manifest
 
 WANTED_MB = 150
@@ -41,7 +41,7 @@ def whole_run(folder: Path, url: str, n: int) -> dict[str, Any]:
     """A run in this process; its peaks after each part, calls and seconds."""
     config, peaks = config_of(folder, url, n), {"imports": peak_mb()}
     spec, began = spec_of(config), time.monotonic()
-    prepare(config)  # as the run does again: its part of the memory shows alone
+    start_run(config)  # as the run does again: its part of the memory shows alone
     peaks["prompts"] = peak_mb()
     counts = asyncio.run(make_dataset(config, {"base": spec}))
     peaks["dataset"] = peak_mb()

@@ -22,7 +22,7 @@ from charter.constitution import Constitution, load_constitution
 from charter.core.errors import CharterError
 from charter.inference import EngineSpec, open_engine, serve, server_metrics
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.sandbox import MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ async def judged(spec: EngineSpec, pairs: tuple[LabelledPair, ...], law: Constit
     """Judge all pairs, and read what the server counted meanwhile."""
     before = await server_metrics(spec.base_urls[0])
     async with open_engine(spec) as engine:
-        context = Context(engine.ask, law, 0, spec.identity)
+        context = StageContext(engine.ask, law, 0, spec.identity)
         said = await judge_pairs(pairs, judge_of(settings), context, settings)
         calls = engine.stats.asked
     after = await server_metrics(spec.base_urls[0])

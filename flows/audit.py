@@ -12,13 +12,11 @@ from prefect import flow
 from charter.audit.session import check, serve_judge
 from charter.config import Config
 from charter.report.audit_text import audit_text
-from charter.runs.folder import locked
-from flows.artifacts import publish_audit
-from flows.driving import driving
-from flows.keys import api_key
+from flows.lib.api_keys import api_key
+from flows.lib.artifacts import publish_audit
 from flows.lib.command import FlowCommand
-from flows.progress import current, live
-from flows.tasks import audit_pairs
+from flows.lib.flow_run import open_flow_run
+from flows.lib.tasks import audit_pairs
 
 
 @flow(name="audit", flow_run_name="audit-{config.name}")
@@ -30,10 +28,10 @@ async def audit(config: Config) -> Path:
     """
     with api_key(config.serving):
         check(config)
-    with locked(config.audit_folder), live(), driving(config):
-        with serve_judge(config, current().say) as engine:
-            path = await audit_pairs(config, engine)
-        await publish_audit(path)
+    with open_flow_run(config, config.audit_folder) as run:
+        with serve_judge(config, run.progress.say) as engine:
+            path = await audit_pairs(run, engine)
+        await publish_audit(run, path)
         return path
 
 

@@ -10,17 +10,14 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from charter.config import Config
 from charter.data.sources import load_prompts
-from charter.inference.engine import open_engine
-from charter.runs.folder import locked
 from charter.runs.preflight import check
 from charter.views.preview.page import render_preview, write_page
 from charter.views.preview.preview import previews
 from charter.views.preview.text import preview_markdown, preview_summary
-from flows.driving import driving
-from flows.keys import api_key
+from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
-from flows.progress import current, live
-from flows.serving import serve_base
+from flows.lib.flow_run import open_flow_run
+from flows.lib.serving import serve_base
 
 
 @flow(name="constitution-preview", flow_run_name="preview-{config.constitution.stem}")
@@ -32,17 +29,19 @@ async def constitution_preview(config: Config) -> None:
     """
     with api_key(config.serving):
         check(config)
-    with locked(config.run_folder), live(), driving(config), serve_base(config) as base:
+    with open_flow_run(config) as run, serve_base(run) as base:
         prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
         async with (
-            open_engine(base) as engine,
-            aclosing(previews(config.constitution, prompts, engine, base.identity, config, current().tell)) as made,
+            run.session.engine(base) as engine,
+            aclosing(
+                previews(config.constitution, prompts, engine, base.identity, config, run.progress.report)
+            ) as made,
         ):
             preview = await anext(made)
 
     write_page(config.run_folder / "preview.html", render_preview(preview))
     await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=preview_summary(preview))
-    current().say(f"{preview_summary(preview)}: {config.run_folder / 'preview.html'}")
+    run.progress.say(f"{preview_summary(preview)}: {config.run_folder / 'preview.html'}")
 
 
 command = FlowCommand(constitution_preview)

@@ -3,21 +3,21 @@
 charter dataset configs/hh-rlhf.yaml
 """
 
+from dataclasses import replace
+
 from prefect import flow
 
 from charter.config import Config
 from charter.review.waiting import waiting
-from charter.runs.folder import locked
-from charter.runs.mirror import brought_home
+from charter.runs.mirror import local_mirror
 from charter.runs.preflight import check
-from flows.artifacts import finish
-from flows.driving import driving
-from flows.keys import api_key
+from flows.lib.api_keys import api_key
+from flows.lib.artifacts import finish
 from flows.lib.command import FlowCommand
-from flows.progress import live
-from flows.review import review
-from flows.serving import serve_makers
-from flows.tasks import make_dataset
+from flows.lib.flow_run import open_flow_run
+from flows.lib.review import review
+from flows.lib.serving import serve_generation_models
+from flows.lib.tasks import make_dataset
 
 
 @flow(name="dataset", flow_run_name="dataset-{config.name}")
@@ -25,15 +25,15 @@ async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     with api_key(config.serving):
         check(config)
-    with locked(config.work_folder), live(), driving(config):
+    with open_flow_run(config, config.work_folder) as run:
         if reviewed := waiting(config, "review"):  # suspended when the data was made
-            counts, makers = reviewed
+            counts, models = reviewed
         else:
-            with serve_makers(config) as makers:
-                counts = await make_dataset(config, makers)
-        counts += await review(config, counts, makers)  # by people, if review.labels asks for them
-        with brought_home(config) as here:  # a copy, if `outputs` are on S3
-            await finish(here, counts, makers, again="dataset")
+            with serve_generation_models(run) as models:
+                counts = await make_dataset(run, models)
+        counts += await review(run, counts, models)  # by people, if review.labels asks for them
+        with local_mirror(config) as here:  # a copy, if `outputs` are on S3
+            await finish(replace(run, config=here), counts, models, again="dataset")
 
 
 command = FlowCommand(dataset)

@@ -7,16 +7,15 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.runs.contenders import BASE, JUDGE, MODEL, check_contenders
-from charter.runs.folder import begin, locked
-from charter.runs.verdict import give_verdict
-from flows import tasks
-from flows.driving import driving
-from flows.keys import api_key
+from charter.runs.contenders import BASE, JUDGE, MODEL, check_evaluation_models
+from charter.runs.folder import reset_run_folder
+from charter.runs.verdict import decide_and_save
+from flows.lib import tasks
+from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
-from flows.progress import live
-from flows.review import conclude
-from flows.serving import serve_contenders
+from flows.lib.flow_run import open_flow_run
+from flows.lib.review import conclude
+from flows.lib.serving import serve_evaluated
 
 
 @flow(name="evaluate", flow_run_name="evaluate-{config.name}")
@@ -32,20 +31,20 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
         base: the model to compare it with: a folder, a hub id or an address; nothing is compared when empty.
     """
     with api_key(config.serving):
-        check_contenders(config, base)
-    with locked(config.run_folder), live(), driving(config):
-        begin(config)
-        with serve_contenders(config, base) as served:
+        check_evaluation_models(config, base)
+    with open_flow_run(config) as run:
+        reset_run_folder(config)
+        with serve_evaluated(run, base) as served:
             models = {name: served[name] for name in (BASE, MODEL) if name in served}
-            counts = await tasks.answer_all(config, models)
-            counts += await tasks.evaluate(config, list(models), served.get(JUDGE, served.get(BASE)))
+            counts = await tasks.answer_all(run, models)
+            counts += await tasks.grade_and_measure(run, list(models), served.get(JUDGE, served.get(BASE)))
 
-        verdict = give_verdict(config, MODEL)
+        verdict = decide_and_save(config, MODEL)
         again = f"evaluate base={base}" if base else "evaluate"
-        return await conclude(config, counts, served, verdict, again)
+        return await conclude(run, counts, served, verdict, again)
 
 
-command = FlowCommand(evaluate, check_contenders)
+command = FlowCommand(evaluate, check_evaluation_models)
 
 if __name__ == "__main__":
     command.main()

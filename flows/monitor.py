@@ -4,6 +4,7 @@ charter monitor configs/demo.yaml name=monitor serving.base_urls='[http://127.0.
 """
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, task
@@ -18,12 +19,10 @@ from charter.monitor.baseline import read_baseline
 from charter.monitor.session import Checked, check
 from charter.monitor.text import probe_markdown, probe_text, reasons, summary
 from charter.runs.contenders import JUDGE, MODEL
-from charter.runs.folder import locked
-from flows.driving import driving
-from flows.keys import api_key
+from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
-from flows.progress import current, live
-from flows.serving import serve_contenders
+from flows.lib.flow_run import FlowRun, open_flow_run
+from flows.lib.serving import serve_evaluated
 
 DRIFT = "charter.monitor.drift"
 
@@ -42,12 +41,12 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
     """
     with api_key(config.serving):
         check(config, anew)
-    with locked(config.run_folder), live(), driving(config):
+    with open_flow_run(config) as run:
         if anew:
             session.begin_anew(config)
-        with serve_contenders(read_baseline(config.outputs).asked_like(config), None) as served:
-            checked = await probe(config, served[MODEL], served.get(JUDGE))
-        await publish(probe_markdown(checked), summary(checked))
+        with serve_evaluated(replace(run, config=read_baseline(config.outputs).asked_like(config)), None) as served:
+            checked = await probe(run, served[MODEL], served.get(JUDGE))
+        await publish(run, probe_markdown(checked), summary(checked))
         if checked.news:
             emit_event(**drift_event(config, checked))  # before it is kept: told twice is better than never
         session.keep(config, checked)
@@ -55,16 +54,16 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
 
 
 @task(task_run_name="probe", cache_policy=NO_CACHE, persist_result=False)
-async def probe(config: Config, model: EngineSpec, judge: EngineSpec | None) -> Checked:
+async def probe(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> Checked:
     """Ask, grade, count and test."""
-    return await session.take_probe(config, model, judge, current().tell)
+    return await session.take_probe(run.config, model, judge, run.session, run.progress.report)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish(page: str, line: str) -> None:
+async def publish(run: FlowRun, page: str, line: str) -> None:
     """Publish what the probe says, as a page and in a line."""
     await acreate_markdown_artifact(page, key="monitor", description=line)
-    current().say(line)
+    run.progress.say(line)
 
 
 def drift_event(config: Config, checked: Checked) -> dict[str, Any]:

@@ -18,13 +18,11 @@ from charter.redteam.report import report_markdown, summary
 from charter.redteam.session import check, read_report
 from charter.redteam.versions import PROMPTS
 from charter.runs.contenders import BASE, JUDGE, MODEL
-from charter.runs.folder import locked
 from charter.runs.verdict import has_oracle
-from flows.driving import driving
-from flows.keys import api_key
+from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
-from flows.progress import current, live
-from flows.serving import serve_contenders
+from flows.lib.flow_run import FlowRun, open_flow_run
+from flows.lib.serving import serve_evaluated
 
 
 @flow(name="redteam", flow_run_name="redteam-{config.name}")
@@ -42,42 +40,42 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
     """
     with api_key(config.serving):
         check(config, base, run)
-    with locked(config.run_folder), live(), driving(config):
+    with open_flow_run(config) as flow_run:
         session.begin(config)
-        with serve_contenders(config, base) as served:
+        with serve_evaluated(flow_run, base) as served:
             model, inventor = served[MODEL], served.get(BASE, served[MODEL])
             judge = None if has_oracle(config) else served.get(JUDGE, served.get(BASE))
-            counts = await invent(config, run, inventor)
-            counts += await attack(config, model, judge)
+            counts = await invent(flow_run, run, inventor)
+            counts += await attack(flow_run, model, judge)
         models = {
             "model": model.identity,
             "inventor": inventor.identity,
             "judge": judge.identity if judge else "oracle",
         }
         version = session.publish(config, counts, run, models)
-        await publish(version)
+        await publish(flow_run, version)
         return version
 
 
 @task(task_run_name="invent", cache_policy=NO_CACHE, persist_result=False)
-async def invent(config: Config, run: Path | None, inventor: EngineSpec) -> list[StageCount]:
+async def invent(flow_run: FlowRun, run: Path | None, inventor: EngineSpec) -> list[StageCount]:
     """Requests that were not there before."""
-    return await session.invent_requests(config, run, inventor, current().tell)
+    return await session.invent_requests(flow_run.config, run, inventor, flow_run.session, flow_run.progress.report)
 
 
 @task(task_run_name="attack", cache_policy=NO_CACHE, persist_result=False)
-async def attack(config: Config, model: EngineSpec, judge: EngineSpec | None) -> list[StageCount]:
+async def attack(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> list[StageCount]:
     """Every request in every style, answered and graded."""
-    return await session.attack_model(config, model, judge, current().tell)
+    return await session.attack_model(run.config, model, judge, run.session, run.progress.report)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish(version: Path) -> None:
+async def publish(run: FlowRun, version: Path) -> None:
     """Publish what was found."""
     report = read_report(version)
     text = f"{report_markdown(report)}\nThe set: `{(version / PROMPTS).resolve()}`\n"
     await acreate_markdown_artifact(text, key="redteam", description=summary(report))
-    current().say(summary(report))
+    run.progress.say(summary(report))
 
 
 def end_of_redteam(config: Config, version: Path) -> bool:

@@ -10,17 +10,15 @@ from prefect import flow
 from charter.config import Config
 from charter.evaluation.gate import Verdict
 from charter.pipeline.roles import model_folder
-from charter.runs.folder import locked
 from charter.runs.reuse import check_training, take_dataset, with_dataset
-from charter.runs.verdict import give_verdict
-from flows.driving import driving
-from flows.keys import api_key
+from charter.runs.verdict import decide_and_save
+from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
-from flows.progress import live
-from flows.reinforcement import train_preference
-from flows.review import conclude
-from flows.serving import serve_base, serve_trained
-from flows.tasks import answer_all, evaluate, look_at_tokens, train_step
+from flows.lib.flow_run import open_flow_run
+from flows.lib.reinforcement import train_preference
+from flows.lib.review import conclude
+from flows.lib.serving import serve_base, serve_trained
+from flows.lib.tasks import answer_all, grade_and_measure, report_tokens, train_step
 
 
 @flow(name="train", flow_run_name="train-{config.name}")
@@ -37,22 +35,22 @@ async def train(config: Config, dataset: Path) -> Verdict:
     with api_key(config.serving):
         check_training(config, dataset)
     config = with_dataset(config, dataset)
-    with locked(config.run_folder), live(), driving(config):
+    with open_flow_run(config) as run:
         take_dataset(config, dataset)
 
-        with serve_base(config) as base:
-            counts = await answer_all(config, {"base": base})
+        with serve_base(run) as base:
+            counts = await answer_all(run, {"base": base})
 
-        sft = train_step(config, "sft", model_folder(config.model))
-        last = train_preference(config, sft.model)
+        sft = train_step(run, "sft", model_folder(config.model))
+        last = train_preference(run, sft.model)
 
-        with serve_trained(config, {"sft": sft.model, last.model.name: last.model}) as trained:
-            counts += await answer_all(config, trained)
+        with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
+            counts += await answer_all(run, trained)
 
-        counts += await evaluate(config, ["base", *trained])
-        look_at_tokens(config, last.model)
-        verdict = give_verdict(config)
-        return await conclude(config, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
+        counts += await grade_and_measure(run, ["base", *trained])
+        report_tokens(run, last.model)
+        verdict = decide_and_save(config)
+        return await conclude(run, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
 
 
 command = FlowCommand(train, check_training)

@@ -20,8 +20,8 @@ from charter.core.files import disk_full_as_data_error
 from charter.evaluation.gate import Verdict
 from charter.report.headline import headline_text
 from charter.runs.preflight import check as check_run
-from flows.keys import api_key
-from flows.temporary_server import start_server
+from flows.lib.api_keys import api_key
+from flows.lib.temporary_server import start_server
 
 EXIT_STATUS = (
     "Exit status: 0 done, 1 no-go, below the floor or drifted, 2 invalid input, 3 the budget is spent, 4 waiting for "

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 
-from flows.curves import FIRST_S, KEY, LiveCurves
+from flows.lib.curves import FIRST_S, KEY, LiveCurves
 
 
 def row(step: int) -> dict[str, float]:

@@ -12,15 +12,17 @@ from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName, FlowRunFilterStartTime
 
 from charter.config import Config, Runner
-from charter.core.errors import ConfigError
-from charter.data.schema import SCHEMAS
-from charter.data.shards import write_rows
+from charter.constitution import load_constitution
+from charter.core.errors import ConfigError, DataError
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
 from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
-from flows.on_ray import check_shared, walk_on_ray
-from flows.progress import live
-from flows.tasks import respond
+from flows.lib.flow_run import FlowRun
+from flows.lib.progress import RunProgress
+from flows.lib.ray import check_shared, run_shards_on_ray
+from flows.lib.tasks import run_stage
 from tests.flows.conftest import answer, completed_tasks
 from tests.support.postgres_server import PASSWORD
 from tests.support.ray_cluster import RayCluster, missing, run_ray
@@ -154,21 +156,23 @@ async def test_two_nodes_share_shards_on_s3(
 async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
     prefect_server: None, cluster: RayCluster, tmp_path: Path
 ) -> None:
-    write_rows(tmp_path / "prompts" / "00000.parquet", SCHEMAS["prompts"], [])
-
     @flow
     async def walk() -> None:
-        with live():
-            await walk_on_ray(on_ray(cluster.address), tmp_path, [(respond, SPEC)])
+        config = on_ray(cluster.address)
+        run = FlowRun(config, Session(), RunProgress())
+        context = RunContext(config, load_constitution(config.constitution), tmp_path, {"base": SPEC})
+        await run_shards_on_ray(run, context, [7], run_stage)
 
-    with pytest.raises(ConfigError, match=r"config\.yaml': no such file"):
+    with pytest.raises(DataError, match=r"00007\.parquet"):
         await walk()
 
 
 async def test_an_address_without_a_cluster_is_one_error(prefect_server: None, cluster: RayCluster) -> None:
     @flow
     async def walk() -> None:
-        await walk_on_ray(on_ray("127.0.0.1:9"), Path(), [])
+        config = on_ray("127.0.0.1:9")
+        context = RunContext(config, load_constitution(config.constitution), Path(), {})
+        await run_shards_on_ray(FlowRun(config, Session(), RunProgress()), context, [], run_stage)
 
     with pytest.raises(ConfigError, match=r"runner.address '127\.0\.0\.1:9': no Ray cluster .*\n.*ray start --head"):
         await walk()

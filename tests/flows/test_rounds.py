@@ -9,12 +9,11 @@ from prefect import flow
 
 from charter.config import Config
 from charter.pipeline.counts import StageCount
-from charter.runs import folder as run
+from charter.runs.folder import start_run
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer
-from flows.driving import driving
-from flows.progress import live
-from flows.rounds import Aligned, align_again
+from flows.lib.flow_run import open_flow_run
+from flows.lib.rounds import LaterRounds, align_again
 from tests.support.stand_in import write_stand_in
 
 HELD_OUT = {"n_harmful": 8, "n_benign": 4, "n_borderline": 2, "n_facts": 2}
@@ -37,11 +36,11 @@ def config(outputs: Path, url: str, strategies: dict[str, float]) -> Config:
 
 
 @flow
-async def second_round(config: Config) -> Aligned:
+async def second_round(config: Config) -> LaterRounds:
     """What the flow align does between the evaluation of its first round and that of all."""
-    with live(), driving(config):
-        run.prepare(config)
-        return await align_again(config, MODEL)
+    with open_flow_run(config) as run:
+        start_run(config)
+        return await align_again(run, MODEL)
 
 
 @pytest.mark.system

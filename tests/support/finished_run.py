@@ -10,8 +10,11 @@ from typing import Any
 from charter.config import Config, Judge, Prompts, Serving
 from charter.core.messages import Message
 from charter.inference import EngineSpec, connect
-from charter.pipeline.shards import make_dataset
-from charter.runs import folder as run
+from charter.inference.session import Session
+from charter.pipeline.sequence import stages_of
+from charter.pipeline.shards import run_stage
+from charter.runs.dataset import make_dataset
+from charter.runs.folder import start_run
 from charter.runs.manifest import write_manifest
 
 LAW = """---
@@ -59,9 +62,10 @@ def finish_run(config: Config, **changes: Any) -> Path:
     folder = config.run_folder
     served = connect(config.serving.base_urls, config.serving)
     spec = replace(EngineSpec.of(served, config.store_url, config.generation.concurrency), **changes)
-    counts = [run.prepare(config)]
-    for step in (run.respond_shard, run.revise_shard, run.judge_shard):
-        counts.append(asyncio.run(step(folder, 0, spec)))
+    started = start_run(config)
+    run, counts = started.context({"base": spec}), [started.prompts]
+    for stage in stages_of(config):
+        counts.append(asyncio.run(run_stage(run, stage, 0, Session())))
     write_manifest(folder, counts, {"base": spec.identity})
     return folder
 

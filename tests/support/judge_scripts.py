@@ -4,17 +4,17 @@ from typing import Any
 
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.testing.scripted import Script, ScriptedModel
 
 LAW = Constitution("law", "1", tuple(Principle(f"p{i}", f"P{i}", f"Principle number {i}.") for i in range(3)))
 PROMPT = [user("Question?")]
 
 
-def context(script: Script, law: Constitution = LAW) -> tuple[Context, ScriptedModel]:
+def context(script: Script, law: Constitution = LAW) -> tuple[StageContext, ScriptedModel]:
     """A run's context, and the model behind it, which keeps what it was asked."""
     model = ScriptedModel(script)
-    return Context(model.ask, law, seed=1, model_identity="m"), model
+    return StageContext(model.ask, law, seed=1, model_identity="m"), model
 
 
 def candidate(row_id: str = "r0", question: str = "Question?", kind: str | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from charter.constitution import Constitution, Principle
 from charter.core.messages import user
 from charter.data.conversations import content_id
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.testing.scripted import ScriptedModel
 
 LAW = Constitution("law", "1", tuple(Principle(f"p{i}", f"P{i}", f"Principle number {i}.") for i in range(4)))
@@ -73,8 +73,8 @@ def at_random(a: str, b: str) -> float:
     return 0.8 if (a < b) == bool(luck) else 0.2
 
 
-def context_of(model: ScriptedModel) -> Context:
-    return Context(model.ask, LAW, seed=1, model_identity="m")
+def context_of(model: ScriptedModel) -> StageContext:
+    return StageContext(model.ask, LAW, seed=1, model_identity="m")
 
 
 async def judged(prefers: Prefers, asked: Sequence[LabelledPair], principles: int = 2) -> list[JudgedPair]:

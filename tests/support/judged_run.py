@@ -15,9 +15,9 @@ from charter.inference.identity import model_identity
 from charter.pipeline.counts import StageCount
 from charter.report.cards import model_card
 from charter.report.collect import collect
-from charter.runs.folder import begin
+from charter.runs.folder import reset_run_folder
 from charter.runs.manifest import write_manifest
-from charter.runs.verdict import give_verdict, read_answers
+from charter.runs.verdict import decide_and_save, read_answers
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
 ASKED = {"harmful": 160, "benign": 200, "borderline": 80, "fact": 200}
@@ -85,7 +85,7 @@ def make_judged_run(
         review=review or Review(),
         evaluation=evaluation or Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200),
     )
-    folder = begin(config)
+    folder = reset_run_folder(config)
     (folder / "constitution.md").write_text(law)
     (folder / "dpo").mkdir(exist_ok=True)
     (folder / "dpo" / "config.json").write_text("{}")
@@ -99,7 +99,7 @@ def make_judged_run(
     if sums is not None:
         evaluated["benchmarks"] = measure_sheets(keep_task(folder, {"base": 100, "dpo": sums}, questions))
     (folder / "evaluation.json").write_text(json.dumps(evaluated))
-    give_verdict(config)
+    decide_and_save(config)
     (folder / "MODEL_CARD.md").write_text(model_card(collect(folder)))
     (folder / "report.html").write_text("<p>A report, whose plots would take a second.</p>")
     write_manifest(folder, COUNTS, {"base": "sha256:00", "dpo": model_identity(folder / "dpo")})

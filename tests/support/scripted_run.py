@@ -14,9 +14,9 @@ from charter.pipeline.label import label
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.pipeline.strategies import Plan, gather, wanted_samples
-from charter.runs.folder import prepare
+from charter.runs.folder import start_run
 from charter.runs.manifest import write_manifest
 from charter.testing.scripted import Script, ScriptedModel
 
@@ -48,9 +48,11 @@ def make_run(
         pairs=pairs or Pairs(),
         training=Training(sft_share=sft_share),
     )
-    prepare(config)
+    start_run(config)
     folder = config.run_folder
-    context = Context(ScriptedModel(script).ask, load_constitution(folder / "constitution.md"), config.seed, "model-1")
+    context = StageContext(
+        ScriptedModel(script).ask, load_constitution(folder / "constitution.md"), config.seed, "model-1"
+    )
     for shard in sorted((folder / "prompts").glob("*.parquet")):
         asyncio.run(_walk(folder, shard.name, context, config, judged))
     if judged:
@@ -58,7 +60,7 @@ def make_run(
     return folder
 
 
-async def _walk(folder: Path, name: str, context: Context, config: Config, judged: bool) -> None:
+async def _walk(folder: Path, name: str, context: StageContext, config: Config, judged: bool) -> None:
     def keep(table: str, rows: Sequence[dict[str, Any]], prefix: str = "") -> None:
         write_rows(folder / table / f"{prefix}{name}", SCHEMAS[table], rows)
 

@@ -12,7 +12,7 @@ from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.inference import EngineSpec, Served, open_engine
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -22,7 +22,7 @@ N = 2000
 
 async def audited(labelled: Labelled, principles: int, spec: EngineSpec) -> dict[str, Any]:
     async with open_engine(spec) as engine:
-        context, settings = Context(engine.ask, HARMLESS, 0, spec.identity), Judge(principles=principles)
+        context, settings = StageContext(engine.ask, HARMLESS, 0, spec.identity), Judge(principles=principles)
         said = await judge_pairs(labelled.pairs, judge_of(settings), context, settings)
     assert said.failures == []
     return figures(said.pairs, settings.tie_margin)

@@ -17,7 +17,7 @@ from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.protocol import Judgement, is_tie
 from charter.pipeline.pair import divide
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 pytestmark = [pytest.mark.system]
 
@@ -29,7 +29,7 @@ async def judged(served: Served, store: Path, settings: Judge) -> list[tuple[Lab
     """Held-out pairs, each with what the judge said of it: first and last are the worse and the better answer."""
     pairs, compare = read_labelled("sandbox", "sandbox", LAW, N).pairs, judge_of(settings)
     async with open_engine(EngineSpec.of(served, str(store / "store.sqlite"))) as engine:
-        context = Context(engine.ask, LAW, 0, served.identity)
+        context = StageContext(engine.ask, LAW, 0, served.identity)
 
         async def ask(pair: LabelledPair) -> Judgement:
             principles = select_judges(LAW, pair.row_id, 0, pair.bearing or (), settings.principles)
@@ -93,7 +93,7 @@ async def test_a_panel_splits_on_the_kind_of_which_its_constitutions_disagree(
     settings = Judge(kind="panel", panel=panel, principles=1)
     rows = [candidate(pair) for pair in read_labelled("sandbox", "sandbox", LAW, N).pairs]
     async with open_engine(EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))) as engine:
-        outcome = await judge(rows, Context(engine.ask, LAW, 0, sandbox_server.identity), settings)
+        outcome = await judge(rows, StageContext(engine.ask, LAW, 0, sandbox_server.identity), settings)
     in_review = {row["row_id"] for row in outcome.review}
     on_privacy = {row["row_id"] for row in rows if row["kind"] == "privacy"}
     elsewhere = {row["row_id"] for row in rows} - on_privacy

@@ -13,7 +13,7 @@ from charter.core.messages import Messages, user
 from charter.inference import EngineSpec, Served, open_engine
 from charter.inference.special_tokens import SpecialTokenGuard
 from charter.pipeline.revise import critique_messages
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.sandbox import MODEL
 from charter.sandbox.check import GREEDY, check_skills
 from charter.sandbox.world import Request, held_out_requests, world
@@ -33,7 +33,7 @@ async def test_a_constitution_s_principles_are_read_for_what_they_say(sandbox_se
     harmful = held_out_requests("harmful", 400)
     some = [request for kind in kinds for request in [r for r in harmful if r.kind == kind][:4]]
     async with open_engine(EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))) as engine:
-        context = Context(engine.ask, law, 0, "check")
+        context = StageContext(engine.ask, law, 0, "check")
 
         async def wrong(request: Request, principle: Principle) -> str | None:
             answer = (await engine.ask([user(request.text)], GREEDY)).text

@@ -11,7 +11,7 @@ from charter.constitution.selection import select_judges
 from charter.core.statistics.association import Label
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.protocol import Compare, Judgement, is_tie
-from charter.pipeline.rows import Context, OnProgress, Row, each_row, under
+from charter.pipeline.rows import OnProgress, Row, StageContext, attributing_failures_to, each_row
 
 STAGE = "audit"
 
@@ -64,7 +64,7 @@ class Judged(NamedTuple):
 async def judge_pairs(
     pairs: Sequence[LabelledPair],
     compare: Compare,
-    context: Context,
+    context: StageContext,
     settings: Judge,
     on_progress: OnProgress | None = None,
 ) -> Judged:
@@ -84,7 +84,7 @@ async def judge_pairs(
         principles = select_judges(law, pair.row_id, context.seed, bearing, settings.principles, settings.tags)
         better_first = int(pair.row_id, 16) % 2 == 0
         first, last = (pair.better, pair.worse) if better_first else (pair.worse, pair.better)
-        with under(principles, STAGE):
+        with attributing_failures_to(principles, STAGE):
             made = await compare(pair.prompt, first, last, principles, context)
         split = is_split(made.by_member, settings.tie_margin)
         judged[pair.row_id] = replace(_turned(pair, made, made.principles or principles, better_first), split=split)

@@ -13,11 +13,12 @@ from charter.constitution import Constitution, load_constitution
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.server.process import serve
-from charter.pipeline.counts import telling
-from charter.pipeline.judges.engines import member_identities, open_bench
+from charter.inference.session import Session
+from charter.pipeline.counts import with_engine_stats
+from charter.pipeline.judges.engines import member_identities, open_judges
 from charter.pipeline.judges.kinds import check_laws, judge_of
-from charter.pipeline.roles import judging, model_folder
-from charter.pipeline.rows import Context, OnProgress
+from charter.pipeline.roles import judge_model, model_folder
+from charter.pipeline.rows import OnProgress, StageContext
 from charter.runs.folder import locked
 from charter.runs.preflight import check_served
 
@@ -31,7 +32,7 @@ def check(config: Config) -> None:
     law = load_constitution(config.constitution)
     check_laws(config.judge, law)
     _labelled(config, law)
-    check_served(*judging(config))
+    check_served(*judge_model(config))
     member_identities(config)
 
 
@@ -43,7 +44,7 @@ def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
     """
     check(config)
     with locked(config.audit_folder), serve_judge(config, say) as spec:
-        return asyncio.run(audit_pairs(config, spec))
+        return asyncio.run(audit_pairs(config, spec, Session()))
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSp
     Raises:
         ModelError, ServingError: it cannot be served.
     """
-    model, serving = judging(config)
+    model, serving = judge_model(config)
     with contextlib.ExitStack() as stack:
         if serving.base_urls:
             served = connect(serving.base_urls, serving)
@@ -64,7 +65,9 @@ def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSp
         yield EngineSpec.of(served, store, config.generation.concurrency)
 
 
-async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress | None = None) -> Path:
+async def audit_pairs(
+    config: Config, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
+) -> Path:
     """Ask about every labelled pair, measure, and write; the path of ``audit.json``.
 
     What was asked before, in the same folder, is not asked again.
@@ -74,7 +77,7 @@ async def audit_pairs(config: Config, spec: EngineSpec, on_progress: OnProgress 
     """
     law = load_constitution(config.constitution)
     labelled = _labelled(config, law)
-    judged = await _ask(config, labelled, law, spec, on_progress)
+    judged = await _ask(config, labelled, law, spec, session, on_progress)
     model = config.judge.model or config.model
     judge = {"model": spec.model_name, "identity": spec.identity}
     own = config.audit.own_names or (spec.model_name, model)
@@ -91,11 +94,16 @@ def _labelled(config: Config, law: Constitution) -> Labelled:
 
 
 async def _ask(
-    config: Config, labelled: Labelled, law: Constitution, spec: EngineSpec, on_progress: OnProgress | None
+    config: Config,
+    labelled: Labelled,
+    law: Constitution,
+    spec: EngineSpec,
+    session: Session,
+    on_progress: OnProgress | None,
 ) -> Judged:
     settings = config.generation
-    async with open_bench(spec, config.judge) as bench:
-        own, members = (config.seed, spec.identity, settings.templates, settings.preface), bench.members
-        context = Context(bench.ask, law, *own, members)
-        tell = telling(on_progress, bench)
+    async with open_judges(session, spec, config.judge) as engines:
+        own, members = (config.seed, spec.identity, settings.templates, settings.preface), engines.members
+        context = StageContext(engines.ask, law, *own, members)
+        tell = with_engine_stats(on_progress, engines)
         return await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, tell)

@@ -10,8 +10,9 @@ import typer
 
 from charter.config import Serving
 from charter.core.formatting import interval, percent
-from charter.inference.engine import EngineSpec, open_engine
+from charter.inference.engine import EngineSpec
 from charter.inference.server.process import serve
+from charter.inference.session import open_engine
 from charter.sandbox import MODEL
 from charter.sandbox.check import Skill, check_skills
 from charter.sandbox.world import kinds, pipeline_prompts

@@ -3,10 +3,11 @@
 from charter.inference.client import Client
 from charter.inference.completion import Ask, Completion, Sampling
 from charter.inference.endpoints import Served, connect
-from charter.inference.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.inference.engine import Engine, EngineSpec, EngineStats
 from charter.inference.identity import model_identity
 from charter.inference.metrics import ServerMetrics, server_metrics
 from charter.inference.server.process import serve
+from charter.inference.session import Session, open_engine
 from charter.inference.store import Store, StoreStats, open_store
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Sampling",
     "Served",
     "ServerMetrics",
+    "Session",
     "Store",
     "StoreStats",
     "connect",

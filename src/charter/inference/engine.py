@@ -1,22 +1,23 @@
 """The engine: the store first, then the servers. What every stage asks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages
 from charter.inference.client import Client, StoreOnlyClient
-from charter.inference.completion import Completion, Sampling, request_key
+from charter.inference.completion import Ask, Completion, Sampling, request_key
 from charter.inference.endpoints import Served
-from charter.inference.limiter import CALL_PRIORITY, Concurrency
-from charter.inference.metrics import ServerSnapshot
-from charter.inference.session import Drive, current_drive
+from charter.inference.limiter import Concurrency, ConcurrencyLimiter, Priority
+from charter.inference.metrics import MetricsPoller, ServerSnapshot
 from charter.inference.special_tokens import SpecialTokenGuard
 from charter.inference.store import Store
+
+if TYPE_CHECKING:
+    from charter.inference.session import Session
 
 
 @dataclass(frozen=True)
@@ -88,26 +89,39 @@ class EngineStats(NamedTuple):
 
 
 class Engine:
-    """A store in front of a client; made by `open_engine`."""
+    """A store in front of a client; opened with `Session.engine`."""
 
-    def __init__(self, client: Client | StoreOnlyClient, store: Store, spec: EngineSpec, drive: Drive) -> None:
+    def __init__(
+        self,
+        client: Client | StoreOnlyClient,
+        store: Store,
+        spec: EngineSpec,
+        session: "Session",
+        limiter: ConcurrencyLimiter,
+        poller: MetricsPoller,
+    ) -> None:
         self._client = client
         self._token_guard = SpecialTokenGuard(spec.special_tokens)
         self._store = store
         self._identity = spec.identity
-        self._drive = drive
-        self._slots = drive.slots(spec.base_urls, spec.concurrency)
-        self._gauge = drive.gauge(spec.base_urls)
+        self._session = session
+        self._limiter = limiter
+        self._poller = poller
         self._loop = asyncio.get_running_loop()
         self._flying: dict[bytes, asyncio.Task[Completion]] = {}
         self._asked = self._from_store = self._failed = 0
         self._prompt_tokens = self._completion_tokens = 0
 
-    async def ask(self, messages: Messages, sampling: Sampling) -> Completion:
-        """The completion of a request: from the store, or asked once and kept before it is returned.
+    async def ask(self, messages: Messages, sampling: Sampling, priority: Priority = ()) -> Completion:
+        """The completion of a request: from the store, or asked once and stored before it is returned.
 
-        What spells a special token is sent broken up, and kept under what is sent; an answer that repeats it
-        comes back with it as it was.
+        Text that spells a special token is sent escaped and stored as sent: vLLM renders the chat template to text
+        before it tokenises, so a `<|user|>` in a prompt would become a turn. An answer that repeats it is unescaped.
+
+        Args:
+            messages: the conversation.
+            sampling: the parameters, which are part of the stored completion's key.
+            priority: among calls that wait for a free place, the lowest goes first.
 
         Raises:
             CompletionFailed: the request will never succeed; a row's failure.
@@ -116,10 +130,10 @@ class Engine:
             Stopped: the run has come to its budget, or was interrupted.
         """
         sent = self._token_guard.escape(messages)
-        answer = await self._answer(sent, sampling)
+        answer = await self._answer(sent, sampling, priority)
         return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
 
-    async def _answer(self, messages: Messages, sampling: Sampling) -> Completion:
+    async def _answer(self, messages: Messages, sampling: Sampling, priority: Priority) -> Completion:
         key = request_key(self._identity, messages, sampling)
         task = self._flying.get(key)
         if task is not None:
@@ -129,9 +143,13 @@ class Engine:
             if value is not None:
                 self._from_store += 1
                 return Completion.from_bytes(value)
-            task = self._flying.get(key) or self._launch(key, messages, sampling)
+            task = self._flying.get(key) or self._launch(key, messages, sampling, priority)
         # Shielded: a caller that goes away must not take the answer from others, nor from the store.
         return await asyncio.shield(task)
+
+    def with_priority(self, priority: Priority) -> Ask:
+        """`ask` with a fixed priority."""
+        return partial(self.ask, priority=priority)
 
     @property
     def stats(self) -> EngineStats:
@@ -150,13 +168,13 @@ class Engine:
     @property
     def reading(self) -> ServerSnapshot | None:
         """What its servers say of themselves, as they last said it."""
-        return self._gauge.latest
+        return self._poller.latest
 
     async def finish(self) -> None:
         """End the calls whose callers went away; where the run stops early, they are finished first."""
         flying = list(self._flying.values())
         try:
-            if self._drive.stopping and flying:
+            if self._session.stopping and flying:
                 await asyncio.wait(flying)
         finally:
             await self._end(flying)
@@ -175,8 +193,10 @@ class Engine:
             task.cancel()
         await asyncio.gather(*flying, return_exceptions=True)
 
-    def _launch(self, key: bytes, messages: Messages, sampling: Sampling) -> "asyncio.Task[Completion]":
-        task = asyncio.create_task(self._ask_and_keep(key, messages, sampling))
+    def _launch(
+        self, key: bytes, messages: Messages, sampling: Sampling, priority: Priority
+    ) -> "asyncio.Task[Completion]":
+        task = asyncio.create_task(self._ask_and_keep(key, messages, sampling, priority))
         self._flying[key] = task
         task.add_done_callback(lambda done: self._landed(key, done))
         return task
@@ -186,64 +206,23 @@ class Engine:
         if not task.cancelled():
             task.exception()  # seen here, so that a caller that went away leaves no warning behind
 
-    async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling) -> Completion:
+    async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling, priority: Priority) -> Completion:
         try:
             # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
-            async with self._slots.place(CALL_PRIORITY.get()):
-                self._drive.begin_call()
+            async with self._limiter.place(priority):
+                self._session.begin_call()
                 completion = await self._client.complete(messages, sampling)
                 await self._store.put(key, completion.to_bytes(), self._identity)
                 tokens = completion.prompt_tokens + completion.completion_tokens
-                self._drive.tokens += tokens
-                self._slots.record_completion()
+                self._session.tokens += tokens
+                self._limiter.record_completion()
         except CompletionFailed:
             self._failed += 1
             raise
         except asyncio.CancelledError:
-            self._drive.check()  # given up because of Ctrl-C, which is said to whoever waits for it
+            self._session.check()  # given up because of Ctrl-C: the caller gets that reason
             raise
         self._asked += 1
         self._prompt_tokens += completion.prompt_tokens
         self._completion_tokens += completion.completion_tokens
         return completion
-
-
-@asynccontextmanager
-async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
-    """Open the store and the connections, or share those that other engines of this drive use.
-
-    Raises:
-        StoreError: the store cannot be used.
-    """
-    drive = current_drive()
-    async with (
-        drive.stores.shared(spec.store) as store,
-        _client(spec, drive) as client,
-        drive.gauge(spec.base_urls).polling(),
-    ):
-        engine = Engine(client, store, spec, drive)
-        with drive.driving(engine):
-            try:
-                yield engine
-            finally:
-                await engine.finish()
-
-
-@asynccontextmanager
-async def _client(spec: EngineSpec, drive: Drive) -> AsyncIterator[Client | StoreOnlyClient]:
-    if not spec.base_urls:
-        yield StoreOnlyClient()
-        return
-    async with Client(
-        spec.base_urls,
-        spec.model_name,
-        api_key_env=spec.api_key_env,
-        timeout_s=spec.timeout_s,
-        patience_s=spec.patience_s,
-        server_log=Path(spec.server_log) if spec.server_log else None,
-        router=drive.router(spec.base_urls),
-        connections=drive.connections,
-        may_wait=drive.may_wait,
-        on_busy=drive.slots(spec.base_urls, spec.concurrency).back_off,
-    ) as client:
-        yield client

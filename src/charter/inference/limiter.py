@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from time import monotonic
 from typing import Literal
 
@@ -17,8 +16,6 @@ Concurrency = int | Literal["auto"]
 Priority = tuple[int, ...]
 """Of a call: shard, and row in the shard. Among calls that wait, the lowest goes first, so that a row continues before
 the next one starts, while the servers still have its prefix cached."""
-
-CALL_PRIORITY: ContextVar[Priority] = ContextVar("call_priority", default=())
 
 LOWEST, START, HIGHEST = 4, 128, 2048
 """Levels of `auto`. It starts high: vLLM queues what it cannot run, so too many calls cost it less than too few."""

@@ -1,4 +1,4 @@
-"""What the engines of one run share in one process: calls in flight, the budget, and the word to stop."""
+"""One run's session with its model servers: calls in flight, budget, connections, stores and the stop signal."""
 
 import contextlib
 import gc
@@ -9,100 +9,133 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
-from typing import Literal, Protocol
+from typing import Literal
 
 from charter.config import Budget
 from charter.core.errors import BudgetSpent, Interrupted, Stopped
+from charter.inference.client import Client, StoreOnlyClient
+from charter.inference.engine import Engine, EngineSpec
 from charter.inference.limiter import Concurrency, ConcurrencyLimiter, make_limiter
 from charter.inference.metrics import MetricsPoller
 from charter.inference.pool import connection_pool, store_pool
 from charter.inference.routing import Router
 
 GRACE_S = 5.0
-"""How long calls in flight may still take after Ctrl-C."""
-_COLLECT_AFTER = 50_000, 20, 20
-"""Objects more than before; looks at those among the young, and those among the older ones."""
+"""Seconds that calls in flight may still take after Ctrl-C."""
+_GC_THRESHOLDS = 50_000, 20, 20
 
 
-class Driven(Protocol):
-    """What a drive needs of an engine."""
+class Session:
+    """What the engines of one run share in this process, whichever shard and stage they serve.
 
-    def give_up_after(self, seconds: float) -> None:
-        """End the calls that are in flight then; called from a signal's handler."""
+    It is passed explicitly to everything that asks a model. A call that has started is finished and stored: a stop
+    only prevents further calls from starting.
 
+    Args:
+        budget: the most calls, tokens and minutes; unlimited by default.
 
-class Drive:
-    """One run's calls in this process, whichever shard and stage they come from.
-
-    A call that was begun is finished and kept: a stop only keeps further calls from beginning.
+    Attributes:
+        connections: shared by all engines.
+        stores: shared by all engines.
+        calls: calls started; answers from the store do not count.
+        tokens: prompt and completion tokens of the answered calls.
     """
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget or Budget()
-        self._began = time.monotonic()
-        self._slots: dict[tuple[str, ...], ConcurrencyLimiter] = {}
-        self._gauges: dict[tuple[str, ...], MetricsPoller] = {}
+        self._started = time.monotonic()
+        self._limiters: dict[tuple[str, ...], ConcurrencyLimiter] = {}
+        self._pollers: dict[tuple[str, ...], MetricsPoller] = {}
         self._routers: dict[tuple[str, ...], Router] = {}
-        self._engines = set[Driven]()
-        self._reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
+        self._engines = set[Engine]()
+        self._stop_reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
         self.connections, self.stores = connection_pool(), store_pool()
-        """Of all engines."""
         self.calls = 0
-        """Calls begun; what the store answered is none."""
         self.tokens = 0
-        """Tokens of prompts and answers, of the calls that were answered."""
-
-    @property
-    def minutes(self) -> float:
-        """Since the drive began."""
-        return (time.monotonic() - self._began) / 60
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no call may begin any more."""
-        return self._reason is not None
-
-    @property
-    def at_work(self) -> bool:
-        """Whether any engine is open."""
-        return bool(self._engines)
-
-    def slots(self, base_urls: Sequence[str], concurrency: Concurrency) -> ConcurrencyLimiter:
-        """The slots of some servers, which all engines that ask them share."""
-        gauge = self.gauge(base_urls)
-        return self._slots.setdefault(tuple(base_urls), make_limiter(concurrency, lambda: gauge.latest))
-
-    def gauge(self, base_urls: Sequence[str]) -> MetricsPoller:
-        """The gauge of some servers, which all engines that ask them share."""
-        return self._gauges.setdefault(tuple(base_urls), MetricsPoller(base_urls))
-
-    def router(self, base_urls: Sequence[str]) -> Router:
-        """The router of some servers: all engines see each other's load, and which servers are ill."""
-        return self._routers.setdefault(tuple(base_urls), Router.of(base_urls))
 
     @asynccontextmanager
-    async def open_for(self, stores: Iterable[str]) -> AsyncIterator[None]:
-        """Keep connections and stores open from one stage to the next, as long as the block lasts.
+    async def engine(self, spec: EngineSpec) -> AsyncIterator[Engine]:
+        """An engine for the model of `spec`; its store and connections are shared with the session's other engines.
 
         Raises:
-            StoreError: one cannot be used.
+            StoreError: the store cannot be used.
+        """
+        poller = self._pollers.setdefault(spec.base_urls, MetricsPoller(spec.base_urls))
+        limiter = self.limiter(spec.base_urls, spec.concurrency)
+        async with self.stores.shared(spec.store) as store, self._client(spec) as client, poller.polling():
+            engine = Engine(client, store, spec, self, limiter, poller)
+            self._engines.add(engine)
+            try:
+                yield engine
+            finally:
+                self._engines.discard(engine)
+                await engine.finish()
+
+    @asynccontextmanager
+    async def _client(self, spec: EngineSpec) -> AsyncIterator[Client | StoreOnlyClient]:
+        if not spec.base_urls:
+            yield StoreOnlyClient()
+            return
+        async with Client(
+            spec.base_urls,
+            spec.model_name,
+            api_key_env=spec.api_key_env,
+            timeout_s=spec.timeout_s,
+            patience_s=spec.patience_s,
+            server_log=Path(spec.server_log) if spec.server_log else None,
+            # One router for all engines: each sees the others' load, and which servers are unhealthy.
+            router=self._routers.setdefault(spec.base_urls, Router.of(spec.base_urls)),
+            connections=self.connections,
+            may_wait=self.check_before_retry,
+            on_busy=self.limiter(spec.base_urls, spec.concurrency).back_off,
+        ) as client:
+            yield client
+
+    def limiter(self, base_urls: Sequence[str], concurrency: Concurrency) -> ConcurrencyLimiter:
+        """The limiter of calls in flight to some servers, shared by all engines that ask them."""
+        poller = self._pollers.setdefault(tuple(base_urls), MetricsPoller(base_urls))
+        return self._limiters.setdefault(tuple(base_urls), make_limiter(concurrency, lambda: poller.latest))
+
+    @asynccontextmanager
+    async def keep_open(self, stores: Iterable[str]) -> AsyncIterator[None]:
+        """Keep connections and stores open from one stage to the next, and tune this process for many calls.
+
+        Raises:
+            StoreError: a store cannot be used.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(_rare_garbage_collection())
+            stack.enter_context(_batch_scheduling())
             await stack.enter_async_context(self.connections.shared())
             for store in dict.fromkeys(stores):
                 await stack.enter_async_context(self.stores.shared(store))
             yield
 
+    @property
+    def minutes(self) -> float:
+        """Minutes since the session started."""
+        return (time.monotonic() - self._started) / 60
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further call may start."""
+        return self._stop_reason is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether any engine is open."""
+        return bool(self._engines)
+
     def begin_call(self) -> None:
         """Count one more call.
 
         Raises:
-            Stopped: there is to be none.
+            Stopped: no further call may start.
         """
-        if self._reason is None:
-            self._reason = self._limit()
+        if self._stop_reason is None:
+            self._stop_reason = self._spent_limit()
         self.check()
         self.calls += 1
 
@@ -110,87 +143,77 @@ class Drive:
         """Do nothing, or raise why the run stops.
 
         Raises:
-            Stopped: it was told to.
+            Stopped: the session was stopped.
         """
-        if self._reason is not None:
+        if self._stop_reason is not None:
             raise self.stopped()
 
-    def may_wait(self) -> None:
-        """Do nothing, or raise why a call that was begun is not made again: Ctrl-C, or the minutes are over.
+    def check_before_retry(self) -> None:
+        """Do nothing, or raise why a call that has started is not tried again: Ctrl-C, or the minutes are spent.
 
-        A call that the other budgets let begin is paid for, and finished.
+        A call that the budgets of calls and tokens let start is paid for, and finished.
 
         Raises:
             Stopped: the run is to end.
         """
-        if self._reason is None and self._limit() == "minutes":
-            self._reason = "minutes"
-        if self._reason in ("minutes", "Ctrl-C"):
+        if self._stop_reason is None and self._spent_limit() == "minutes":
+            self._stop_reason = "minutes"
+        if self._stop_reason in ("minutes", "Ctrl-C"):
             raise self.stopped()
 
     def stopped(self) -> Stopped:
-        """Why the run stops, what it used, and how to go on."""
+        """The error that says why the run stops, what it used, and how to continue."""
         used = f"{self.calls:,} calls and {self.tokens:,} tokens in {self.minutes:.1f} minutes"
-        if self._reason == "Ctrl-C":
-            return Interrupted(f"Stopped by Ctrl-C after {used}. The same command again goes on: all answers are kept.")
-        field = f"budget.{self._reason}"
-        limit = getattr(self._budget, str(self._reason))
+        if self._stop_reason == "Ctrl-C":
+            return Interrupted(
+                f"Stopped by Ctrl-C after {used}. Run the same command again to continue: all answers are kept."
+            )
+        field = f"budget.{self._stop_reason}"
+        limit = getattr(self._budget, str(self._stop_reason))
         return BudgetSpent(
-            f"{field} '{limit:,}': reached, with {used}. What is done is kept. To go on, raise {field}, or leave it "
-            "as it is to spend as much again, and run the same command."
+            f"{field} '{limit:,}': reached, with {used}. All answers are kept. To continue, raise {field}, or leave it "
+            "to spend the same amount again, and run the same command."
         )
 
     def interrupt(self) -> None:
-        """Begin no further call, and give those in flight `GRACE_S` seconds."""
-        self._reason = "Ctrl-C"
+        """Start no further call, and give those in flight `GRACE_S` seconds."""
+        self._stop_reason = "Ctrl-C"
         for engine in self._engines:
             engine.give_up_after(GRACE_S)
 
-    @contextmanager
-    def driving(self, engine: Driven) -> Iterator[None]:
-        """An engine at work."""
-        self._engines.add(engine)
-        try:
-            yield
-        finally:
-            self._engines.discard(engine)
-
-    def _limit(self) -> Literal["calls", "tokens", "minutes"] | None:
-        most = self._budget
-        if most.calls is not None and self.calls >= most.calls:
+    def _spent_limit(self) -> Literal["calls", "tokens", "minutes"] | None:
+        budget = self._budget
+        if budget.calls is not None and self.calls >= budget.calls:
             return "calls"
-        if most.tokens is not None and self.tokens >= most.tokens:
+        if budget.tokens is not None and self.tokens >= budget.tokens:
             return "tokens"
-        return "minutes" if most.minutes is not None and self.minutes >= most.minutes else None
+        return "minutes" if budget.minutes is not None and self.minutes >= budget.minutes else None
 
 
-_DRIVE: ContextVar[Drive | None] = ContextVar("drive", default=None)
+@asynccontextmanager
+async def open_engine(spec: EngineSpec) -> AsyncIterator[Engine]:
+    """An engine alone, in a session without a budget.
 
-
-@contextmanager
-def drive(budget: Budget | None = None) -> Iterator[Drive]:
-    """The drive of all engines that are opened in this context, which tasks started here inherit."""
-    token = _DRIVE.set(Drive(budget))
-    try:
-        with _collecting_seldom(), _giving_way():
-            yield current_drive()
-    finally:
-        _DRIVE.reset(token)
+    Raises:
+        StoreError: the store cannot be used.
+    """
+    async with Session().engine(spec) as engine:
+        yield engine
 
 
 @contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    """Have Python look for circles of dead objects less often, and not among those that were there before.
+def _rare_garbage_collection() -> Iterator[None]:
+    """Raise the garbage collector's thresholds: collecting reference cycles took a tenth of the driver's time.
 
-    Looking took a tenth of a driver's time, and emptied the processor's cache for the model beside it; what a call
-    leaves behind goes by itself.
+    It also emptied the processor's cache for a model on the same machine. What a call leaves behind is freed by
+    reference counts.
     """
     before = gc.get_threshold()
-    if before == _COLLECT_AFTER:  # by another drive of this process, which sets it back
+    if before == _GC_THRESHOLDS:  # set by another session of this process, which restores them
         yield
         return
     gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*_GC_THRESHOLDS)
     try:
         yield
     finally:
@@ -199,59 +222,56 @@ def _collecting_seldom() -> Iterator[None]:
 
 
 @contextmanager
-def _giving_way() -> Iterator[None]:
-    """Have Linux not take a core from a model beside the driver each time that an answer comes.
+def _batch_scheduling() -> Iterator[None]:
+    """Run this thread as SCHED_BATCH on Linux, so that its wake-ups do not preempt a model on the same cores.
 
-    Some milliseconds later the driver finds several, and sends what follows them at once. It goes for this thread and
-    those it starts; whoever chose another way to be scheduled keeps it.
+    Some milliseconds later the driver finds several answers and sends all follow-up calls together. A thread whose
+    policy was changed by someone else keeps it.
     """
-    usual = False
+    is_default = False
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # forbidden in some containers
-            usual = os.sched_getscheduler(0) == os.SCHED_OTHER
-    if not usual:
+            is_default = os.sched_getscheduler(0) == os.SCHED_OTHER
+    if not is_default:
         yield
         return
-    _schedule(os.SCHED_BATCH)
+    _set_policy(os.SCHED_BATCH)
     try:
         yield
     finally:
-        _schedule(os.SCHED_OTHER)
+        _set_policy(os.SCHED_OTHER)
 
 
-def _schedule(policy: int) -> None:
+def _set_policy(policy: int) -> None:
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
-def current_drive() -> Drive:
-    """The drive of this context; where there is none, a new one without a budget."""
-    return _DRIVE.get() or Drive()
-
-
 @contextmanager
-def interruptible(driven: Drive, before_exit: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Ctrl-C once lets the calls in flight finish, twice ends the process at once; the store is whole either way.
+def interruptible(session: Session, before_exit: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first Ctrl-C lets calls in flight finish, the second ends the process; the store is whole either way.
 
-    While no engine is at work Ctrl-C is KeyboardInterrupt as ever, and so it is outside the main thread.
+    While no engine is open Ctrl-C raises KeyboardInterrupt as usual, and so it does outside the main thread.
 
     Args:
-        driven: the drive to stop.
-        before_exit: called before the process ends at once, which skips all that is usually done at the end.
+        session: the session to stop.
+        before_exit: called before the process ends immediately, which skips everything usually done at exit.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if driven.stopping:
-            _tell("\nStopped now. The same command again goes on: all answers that came are kept.\n")
+        if session.stopping:
+            _write_stderr("\nStopped now. Run the same command again to continue: all answers are kept.\n")
             before_exit()
             os._exit(130)
-        if not driven.at_work:
+        if not session.busy:
             raise KeyboardInterrupt
-        _tell(f"\nCtrl-C: finishing the calls in flight, for {GRACE_S:g} s at most. Once more stops now.\n")
-        driven.interrupt()
+        _write_stderr(
+            f"\nCtrl-C: finishing the calls in flight, for at most {GRACE_S:g} s. Press it again to stop now.\n"
+        )
+        session.interrupt()
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
@@ -260,6 +280,6 @@ def interruptible(driven: Drive, before_exit: Callable[[], None] = lambda: None)
         signal.signal(signal.SIGINT, before)
 
 
-def _tell(line: str) -> None:
-    """Past Python's buffers, which a signal's handler must not enter a second time."""
+def _write_stderr(line: str) -> None:
+    # Bypass Python's buffers: a signal handler must not enter them a second time.
     os.write(2, line.encode())

@@ -13,14 +13,15 @@ from charter.evaluation.answering import answer_all, grade_by_judge
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Measure, outcomes, usable
 from charter.evaluation.records import EXACT_GRADERS, Answers, Graded, HeldOut
-from charter.inference.engine import EngineSpec, open_engine
+from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 from charter.monitor.baseline import Baseline, is_bad, read_baseline
 from charter.monitor.findings import Finding, find
 from charter.monitor.history import History, Probe, Tally, read_history, set_aside, write_history
 from charter.monitor.requests import fixed_requests, fresh_requests
-from charter.pipeline.counts import StageCount, telling
+from charter.pipeline.counts import StageCount, with_engine_stats
 from charter.pipeline.rows import OnProgress
-from charter.runs.contenders import check_contenders
+from charter.runs.contenders import check_evaluation_models
 
 STAGE = "probe"
 
@@ -54,7 +55,7 @@ def check(config: Config, anew: bool = False) -> None:
             "gate.against_accepted '1': every budget is 1, which leaves each measure out: there is nothing to watch. "
             "Lower one, such as gate.against_accepted.max_harmful_rise=0.02."
         )
-    check_contenders(baseline.asked_like(config))
+    check_evaluation_models(baseline.asked_like(config))
     if not anew:
         read_history(config.run_folder, baseline.run.id)
 
@@ -65,7 +66,7 @@ def begin_anew(config: Config) -> Path | None:
 
 
 async def take_probe(
-    config: Config, spec: EngineSpec, judge: EngineSpec | None, on_progress: OnProgress | None = None
+    config: Config, spec: EngineSpec, judge: EngineSpec | None, session: Session, on_progress: OnProgress | None = None
 ) -> Checked:
     """Ask, grade, count and test.
 
@@ -76,7 +77,7 @@ async def take_probe(
     history = read_history(config.run_folder, baseline.run.id)
     pairs = fixed_requests(baseline, config.monitor, config.seed)
     fresh = fresh_requests(baseline, config.monitor, config.seed, len(history.probes) + 1)
-    answers = await _ask([request for request, _ in pairs] + fresh, baseline, spec, judge, on_progress)
+    answers = await _ask([request for request, _ in pairs] + fresh, baseline, spec, judge, session, on_progress)
     rises = baseline.watched(config.gate.against_accepted)
     accepted = {request.request_id: answer for request, answer in pairs}
     probe = _count(answers, accepted, list(rises), len(pairs) + len(fresh), spec.identity)
@@ -99,19 +100,20 @@ async def _ask(
     baseline: Baseline,
     spec: EngineSpec,
     judge: EngineSpec | None,
+    session: Session,
     on_progress: OnProgress | None,
 ) -> Answers:
     """Every request, asked now: a store would give the answers of a model that may be gone."""
     most = baseline.config.evaluation.max_tokens
     with tempfile.TemporaryDirectory(prefix="charter-probe-") as scratch:
-        async with open_engine(replace(spec, store=f"{scratch}/completions.sqlite")) as engine:
-            answers = await answer_all(requests, engine.ask, most, telling(on_progress, engine), STAGE)
+        async with session.engine(replace(spec, store=f"{scratch}/completions.sqlite")) as engine:
+            answers = await answer_all(requests, engine.ask, most, with_engine_stats(on_progress, engine), STAGE)
     if judge is None:
         asked = {request.request_id: request for request in requests}
         grade = EXACT_GRADERS[baseline.config.evaluation.source]
         return Answers([grade(a, asked[a.request_id]) for a in answers.graded], answers.failed)
-    async with open_engine(judge) as engine:
-        return await grade_by_judge(answers, requests, engine.ask, telling(on_progress, engine))
+    async with session.engine(judge) as engine:
+        return await grade_by_judge(answers, requests, engine.ask, with_engine_stats(on_progress, engine))
 
 
 def _count(

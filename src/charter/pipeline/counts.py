@@ -47,9 +47,7 @@ def total(counts: Sequence[StageCount]) -> dict[str, StageCount]:
     return sums
 
 
-def count_rows_of(
-    stage: str, rows_in: int, rows_out: int, failed: int, stats: EngineStats, started: float
-) -> StageCount:
+def count_stage(stage: str, rows_in: int, rows_out: int, failed: int, stats: EngineStats, started: float) -> StageCount:
     """What a step did, with what its engine counted since `started` (monotonic seconds)."""
     return StageCount(
         stage=stage,
@@ -64,7 +62,7 @@ def count_rows_of(
     )
 
 
-class Counting(Protocol):
+class HasStats(Protocol):
     """An engine, or several that count as one."""
 
     @property
@@ -76,7 +74,7 @@ class Counting(Protocol):
         """What its servers say of themselves."""
 
 
-def telling(on_progress: OnProgress | None, engine: Counting) -> OnProgress | None:
+def with_engine_stats(on_progress: OnProgress | None, engine: HasStats) -> OnProgress | None:
     """Progress with what the engine has asked, and with what its servers say of themselves."""
     if on_progress is None:
         return None

@@ -8,10 +8,10 @@ from charter.config import Judge
 from charter.constitution import Principle
 from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
-from charter.pipeline.judges.calibrated import labeller_of
+from charter.pipeline.judges.calibrated import configured_judges
 from charter.pipeline.judges.panel import is_split
-from charter.pipeline.judges.protocol import Judgement, is_tie
-from charter.pipeline.rows import Context, OnProgress, Outcome, Row, RowFailed, each_row, under
+from charter.pipeline.judges.protocol import Compare, Judgement, is_tie
+from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, StageContext, attributing_failures_to
 
 
 @dataclass
@@ -22,7 +22,11 @@ class Judged(Outcome):
 
 
 async def judge(
-    candidates: Sequence[Row], context: Context, settings: Judge, on_progress: OnProgress | None = None
+    candidates: Sequence[Row],
+    context: StageContext,
+    settings: Judge,
+    on_progress: OnProgress | None = None,
+    compare: Compare | None = None,
 ) -> Judged:
     """Candidate pairs in, rows of ``pairs`` out; what gets no label leaves with its reason and is never trained on.
 
@@ -30,12 +34,12 @@ async def judge(
         ConstitutionError: the constitution of a panel's member cannot be read.
         ConfigError: the audit holds no curve to calibrate by.
     """
-    compare, split = labeller_of(settings), dict[int, dict[str, Any]]()
+    compare, split = compare or configured_judges(settings).label, dict[int, dict[str, Any]]()
 
-    async def work(row: Row) -> list[dict[str, Any]]:
+    async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
         asked = replace(context, helpful=row["strategy"] == "helpful")
-        with under(principles, "judge"):
+        with attributing_failures_to(principles, "judge"):
             made = await compare(row["prompt"], row["first"], row["last"], principles, asked)
             if is_split(made.by_member, settings.tie_margin):
                 split[id(row)] = _for_people(row, made, context, settings)
@@ -44,11 +48,11 @@ async def judge(
                 raise RowFailed("judge", "tie", f"p = {made.p:.3f} under {_ids(made)}")
         return [_pair(row, made, context, settings)]
 
-    outcome = await each_row(candidates, "judge", work, on_progress)
+    outcome = await context.each_row(candidates, "judge", work, on_progress)
     return Judged(outcome.rows, outcome.failures, [split[id(row)] for row in candidates if id(row) in split])
 
 
-def principles_for(row: Row, context: Context, settings: Judge) -> tuple[Principle, ...]:
+def principles_for(row: Row, context: StageContext, settings: Judge) -> tuple[Principle, ...]:
     """The principles that shaped the row, then others drawn for it, `settings.principles` in all.
 
     A pair of the strategy `helpful` is judged by the principles of helpfulness alone, whatever `settings.tags` says.
@@ -62,7 +66,7 @@ def principles_for(row: Row, context: Context, settings: Judge) -> tuple[Princip
     return select_judges(law, row["row_id"], context.seed, shaped, settings.principles, tags)
 
 
-def _pair(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[str, Any]:
+def _pair(row: Row, made: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
     won = made.p > 0.5
 
     def turned(probabilities: Sequence[float]) -> list[float]:
@@ -86,7 +90,7 @@ def _pair(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[
     }
 
 
-def _for_people(row: Row, made: Judgement, context: Context, settings: Judge) -> dict[str, Any]:
+def _for_people(row: Row, made: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind", "seed")},
         **{name: row[name] for name in ("first", "last", "model_identity")},

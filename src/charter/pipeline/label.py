@@ -8,10 +8,10 @@ from charter.config import Judge
 from charter.core.errors import CountMismatch
 from charter.pipeline.filters import fault_of_answer, settle, sift
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.kinds import judge_of
+from charter.pipeline.judges.calibrated import Judges, configured_judges
 from charter.pipeline.pair import divide, in_sft_half
 from charter.pipeline.rank import rank
-from charter.pipeline.rows import Context, OnProgress, Row, failure
+from charter.pipeline.rows import OnProgress, Row, StageContext, failure
 from charter.pipeline.strategies import Material, Plan, candidates, contests
 
 
@@ -33,9 +33,10 @@ class Labelled:
 async def label(
     materials: Sequence[Material],
     plan: Plan,
-    context: Context,
+    context: StageContext,
     settings: Judge,
     on_progress: OnProgress | None = None,
+    judges: Judges | None = None,
 ) -> Labelled:
     """Make pairs of what there is of each row, have them judged, and divide the rows into SFT's and DPO's.
 
@@ -43,13 +44,14 @@ async def label(
         CountMismatch: a row neither came out nor failed.
         ConfigError: the judge selects by a tag that no principle has.
     """
+    judges = judges or configured_judges(settings)
     filters, language = plan.settings.filters, context.constitution.language
     entered = contests(materials, plan, filters, language)
-    ranked = await rank(entered.rows, context, settings, judge_of(settings), on_progress)
+    ranked = await rank(entered.rows, context, settings, judges.compare, on_progress)
     place = {material.row["row_id"]: number for number, material in enumerate(materials)}
     made = sorted([*candidates(materials, plan), *ranked.rows], key=lambda row: place[row["row_id"]])
     sifted = sift(made, filters, language)
-    judged = await judge(sifted.rows, context, settings, on_progress)
+    judged = await judge(sifted.rows, context, settings, on_progress, judges.label)
     settled = settle(judged, filters)
     failures = entered.failures + ranked.failures + sifted.failures + settled.failures
     failures += _without_pair(materials, made + failures)

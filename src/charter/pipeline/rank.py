@@ -14,22 +14,22 @@ from typing import Any
 from charter.config import Judge
 from charter.pipeline.judge import principles_for
 from charter.pipeline.judges.protocol import Compare, inside
-from charter.pipeline.rows import Context, OnProgress, Outcome, Row, each_row, under
+from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext, attributing_failures_to
 
 
 async def rank(
     contests: Sequence[Row],
-    context: Context,
+    context: StageContext,
     settings: Judge,
     compare: Compare,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Rows with two or more `answers` in, candidates out: `first` is the worst of them, `last` the best."""
 
-    async def work(row: Row) -> list[dict[str, Any]]:
+    async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         answers, principles = row["answers"], principles_for(row, context, settings)
         matches = list(combinations(range(len(answers)), 2))
-        with under(principles, "rank"):
+        with attributing_failures_to(principles, "rank"):
             made = await asyncio.gather(
                 *(compare(row["prompt"], answers[i], answers[j], principles, context) for i, j in matches)
             )
@@ -38,7 +38,7 @@ async def rank(
         kept = {name: value for name, value in row.items() if name != "answers"}
         return [{**kept, "first": answers[ranked[0]], "last": answers[ranked[-1]]}]
 
-    return await each_row(contests, "rank", work, on_progress)
+    return await context.each_row(contests, "rank", work, on_progress)
 
 
 def scores_of(n: int, last_is_better: dict[tuple[int, int], float]) -> list[float]:

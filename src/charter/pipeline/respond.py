@@ -6,25 +6,25 @@ from typing import Any
 from charter.config import Generation
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
-from charter.pipeline.rows import Context, OnProgress, Outcome, Row, each_row, finished
+from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext, finished
 
 
 async def respond(
-    prompts: Sequence[Row], context: Context, settings: Generation, on_progress: OnProgress | None = None
+    prompts: Sequence[Row], context: StageContext, settings: Generation, on_progress: OnProgress | None = None
 ) -> Outcome:
     """First answers: rows of ``prompts`` in, rows of ``responses`` out."""
 
-    async def work(row: Row) -> list[dict[str, Any]]:
+    async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond")
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=seed)
         return [{**row, **await _answer(row, context, sampling, "respond")}]
 
-    return await each_row(prompts, "respond", work, on_progress)
+    return await context.each_row(prompts, "respond", work, on_progress)
 
 
 async def sample(
     wanted: Sequence[Row],
-    context: Context,
+    context: StageContext,
     settings: Generation,
     temperature: float,
     on_progress: OnProgress | None = None,
@@ -34,16 +34,16 @@ async def sample(
     The first answer counts as sample 0, and is never asked for again.
     """
 
-    async def work(row: Row) -> list[dict[str, Any]]:
+    async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond", row["sample"])
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=temperature, seed=seed)
         made = await _answer(row, context, sampling, "sample")
         return [{"row_id": row["row_id"], "sample": row["sample"], **made}]
 
-    return await each_row(wanted, "sample", work, on_progress)
+    return await context.each_row(wanted, "sample", work, on_progress)
 
 
-async def _answer(row: Row, context: Context, sampling: Sampling, stage: str) -> dict[str, Any]:
+async def _answer(row: Row, context: StageContext, sampling: Sampling, stage: str) -> dict[str, Any]:
     answer = await finished(context.ask, row["prompt"], sampling, stage)
     return {
         "response": answer.text.strip(),

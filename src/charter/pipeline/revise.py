@@ -12,14 +12,22 @@ from charter.core.messages import Message, Messages, assistant, user
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
 from charter.pipeline.preamble import strip_preamble
-from charter.pipeline.rows import Context, OnProgress, Outcome, Row, RowFailed, each_row, finished, under
+from charter.pipeline.rows import (
+    OnProgress,
+    Outcome,
+    Row,
+    RowFailed,
+    StageContext,
+    attributing_failures_to,
+    finished,
+)
 
 _VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
 
 
 async def revise(
     responses: Sequence[Row],
-    context: Context,
+    context: StageContext,
     settings: Generation,
     on_progress: OnProgress | None = None,
 ) -> Outcome:
@@ -30,7 +38,7 @@ async def revise(
     """
     how_many = rounds_of(settings, context)
 
-    async def work(row: Row) -> list[dict[str, Any]]:
+    async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         answer, rounds, met = str(row["response"]), list[dict[str, Any]](), Counter[str]()
         drawn = draw_principles(context.constitution, row["row_id"], how_many, context.seed, settings.selection)
         for number, principle in enumerate(drawn):
@@ -42,21 +50,21 @@ async def revise(
             answer = made["revision"]
         return rounds
 
-    return await each_row(responses, "revise", work, on_progress)
+    return await context.each_row(responses, "revise", work, on_progress)
 
 
-def rounds_of(settings: Generation, context: Context) -> int:
+def rounds_of(settings: Generation, context: StageContext) -> int:
     """How many rounds a row goes through."""
     all_of_them = rounds_for_all(context.constitution, settings.selection)
     return all_of_them if settings.rounds == "all" else settings.rounds
 
 
 async def _round(
-    row: Row, answer: str, principle: Principle, seed: int, context: Context, settings: Generation
+    row: Row, answer: str, principle: Principle, seed: int, context: StageContext, settings: Generation
 ) -> dict[str, Any]:
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
     asked = critique_messages(row["prompt"], answer, principle, context)
-    with under(principle.parts, "revise"):
+    with attributing_failures_to(principle.parts, "revise"):
         critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
         flagged, revision, preamble = is_flagged(critique), answer, ""
         if flagged or settings.revise == "always":
@@ -81,7 +89,7 @@ async def _round(
     }
 
 
-def critique_messages(prompt: Messages, answer: str, principle: Principle, context: Context) -> list[Message]:
+def critique_messages(prompt: Messages, answer: str, principle: Principle, context: StageContext) -> list[Message]:
     """The conversation that asks for a critique; it begins as the one that was answered, so its prefix is cached.
 
     A chat template allows one system message, at the beginning: it holds the preface, if that is given, the
@@ -95,7 +103,7 @@ def critique_messages(prompt: Messages, answer: str, principle: Principle, conte
     return [*opening, *shown, *prompt[len(own) :], assistant(answer), user(request)]
 
 
-def revision_messages(asked: Messages, critique: str, principle: Principle, context: Context) -> list[Message]:
+def revision_messages(asked: Messages, critique: str, principle: Principle, context: StageContext) -> list[Message]:
     """The conversation that asks for a revision, after its critique."""
     request = context.request("revision", principle)
     return [*asked, assistant(critique), user(request)]
@@ -113,7 +121,7 @@ def is_flagged(critique: str) -> bool:
     return str(verdicts[-1]).lower() == "violated"
 
 
-def _examples(principle: Principle, context: Context) -> list[Message]:
+def _examples(principle: Principle, context: StageContext) -> list[Message]:
     """The worked examples of the constitution and the principle, as turns before the conversation."""
     turns = list[Message]()
     shown = [(example, principle) for example in context.constitution.examples]

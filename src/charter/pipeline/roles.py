@@ -20,7 +20,7 @@ def model_folder(model: str) -> str:
     return str(SHIPPED_MODELS[model]) if model in SHIPPED_MODELS else model
 
 
-def makers(config: Config) -> dict[str, tuple[str, Serving]]:
+def generation_models(config: Config) -> dict[str, tuple[str, Serving]]:
     """Which models make the data, and how each is served: `base`, and `judge` where that is another one."""
     base, judge = config.serving, config.judge
     found = {"base": (model_folder(config.model), base)}
@@ -33,14 +33,14 @@ def makers(config: Config) -> dict[str, tuple[str, Serving]]:
     return found
 
 
-def judging(config: Config) -> tuple[str, Serving]:
-    """The model that judges, one of the `makers`, and how it is served."""
-    found = makers(config)
+def judge_model(config: Config) -> tuple[str, Serving]:
+    """The model that judges, one of the `generation_models`, and how it is served."""
+    found = generation_models(config)
     return found.get("judge", found["base"])
 
 
 @contextmanager
-def serve_for_a_moment(
+def serve_temporarily(
     config: Config, say: Callable[[str], None], names: Sequence[str] = ("base", "judge")
 ) -> Iterator[dict[str, EngineSpec]]:
     """For what looks at a chain and makes no dataset: the makers, or those named, ready for engines to be opened.
@@ -50,7 +50,7 @@ def serve_for_a_moment(
     Raises:
         ModelError, ServingError: one of them cannot be used or started.
     """
-    places = {name: place for name, place in makers(config).items() if name in names}
+    places = {name: place for name, place in generation_models(config).items() if name in names}
     logs = config.disk / f"serving-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, logs, ignore_errors=True)

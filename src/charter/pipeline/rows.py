@@ -1,10 +1,10 @@
-"""What every stage of a run shares, and how a stage goes over its rows."""
+"""How a stage goes over its rows: every row its own chain of calls, rows in = rows out + failed."""
 
 import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,34 +13,38 @@ from charter.core.errors import CompletionFailed, CountMismatch, one_of_many
 from charter.core.messages import Message, Messages, system
 from charter.core.templates import render
 from charter.inference.completion import Ask, Completion, Sampling
-from charter.inference.limiter import CALL_PRIORITY
+from charter.inference.limiter import Priority
 
 Row = Mapping[str, Any]
 
 PULSE_S = 1.0
-"""From one word of progress to the next where no row comes out."""
+"""Seconds between two progress reports while no row finishes."""
 
 
-class Voice(NamedTuple):
-    """A model beside the one of `Context.ask`, and the identity of its weights."""
+class ModelHandle(NamedTuple):
+    """A further model that a stage can ask, and the identity of its weights."""
 
     ask: Ask
     identity: str
+    with_priority: Callable[[Priority], Ask] | None = None
 
 
 @dataclass(frozen=True)
-class Context:
-    """What the stages of one run share.
+class StageContext:
+    """What one stage of one shard needs beside its rows.
 
     Attributes:
         ask: answers a conversation.
-        constitution: the law of this run.
-        seed: of the run; every draw follows from it and the row's id.
+        constitution: of this run.
+        seed: of the run; every random draw follows from it and the row's id.
         model_identity: of the weights behind `ask`.
         templates: a folder whose templates replace the shipped ones, if any.
         preface: whether the model is given the constitution's preface.
-        members: those of a panel for whom another model judges, by name.
+        members: panel members that are judged for by another model, by name.
         helpful: whether answers are compared for their helpfulness alone.
+        with_priority: gives `ask` a priority among the calls that wait; None if the model has no queue.
+        priority: of all calls made here.
+        requests: rendered templates by template name and principle; filled by `request`.
     """
 
     ask: Ask
@@ -49,39 +53,67 @@ class Context:
     model_identity: str
     templates: Path | None = None
     preface: bool = False
-    members: Mapping[str, Voice] = field(default_factory=dict)
+    members: Mapping[str, ModelHandle] = field(default_factory=dict)
     helpful: bool = False
-    _requests: dict[tuple[str, Principle], str] = field(default_factory=dict, init=False, compare=False, repr=False)
+    with_priority: Callable[[Priority], Ask] | None = None
+    priority: Priority = ()
+    requests: dict[tuple[str, Principle], str] = field(default_factory=dict, compare=False, repr=False)
 
-    def request(self, template: str, principle: Principle) -> str:
-        """A template that is given nothing but the principle, rendered once for all rows.
+    def for_row(self, place: int) -> "StageContext":
+        """This context for the row at `place` in the shard, whose calls go before those of later rows."""
+        if self.with_priority is None:
+            return self
+        priority = (*self.priority, place)
+        members = {
+            name: member._replace(ask=member.with_priority(priority)) if member.with_priority else member
+            for name, member in self.members.items()
+        }
+        return replace(self, ask=self.with_priority(priority), members=members)
+
+    async def each_row(
+        self,
+        rows: Sequence[Row],
+        stage: str,
+        work: "Callable[[Row, StageContext], Awaitable[Iterable[dict[str, Any]]]]",
+        on_progress: "OnProgress | None" = None,
+    ) -> "Outcome":
+        """As the function `each_row`; calls of earlier rows go first.
 
         Raises:
-            ConfigError: no such template, or it uses a variable it is not given.
+            CountMismatch: a row neither came out nor failed.
         """
-        if (said := self._requests.get((template, principle))) is None:
-            said = self._requests[template, principle] = render(template, self.templates, principle=principle)
-        return said
+        places = {id(row): place for place, row in enumerate(rows)}
+        return await each_row(rows, stage, lambda row: work(row, self.for_row(places[id(row)])), on_progress)
+
+    def request(self, template: str, principle: Principle) -> str:
+        """A template whose only variable is the principle, rendered once for all rows.
+
+        Raises:
+            ConfigError: the template does not exist, or uses a variable it is not given.
+        """
+        if (text := self.requests.get((template, principle))) is None:
+            text = self.requests[template, principle] = render(template, self.templates, principle=principle)
+        return text
 
     @property
     def judge_identity(self) -> str:
-        """Of the weights that judge: those of `ask`, and of the members of a panel that are other models."""
-        others = (f"{name} {voice.identity}" for name, voice in self.members.items())
+        """Of the weights that judge: those of `ask`, and of panel members that are other models."""
+        others = (f"{name} {member.identity}" for name, member in self.members.items())
         return "; ".join([self.model_identity, *others])
 
     def opening(self, *others: str) -> list[Message]:
-        """One system message: the preface, if the model is given it, then the others; none where there is nothing."""
+        """One system message: the preface, if the model is given it, then the others; empty if there is no text."""
         texts = [self.constitution.preface if self.preface else "", *others]
-        said = "\n\n".join(dict.fromkeys(text for text in texts if text))
-        return [system(said)] if said else []
+        joined = "\n\n".join(dict.fromkeys(text for text in texts if text))
+        return [system(joined)] if joined else []
 
     def lineage(self) -> dict[str, str]:
-        """The columns that say under which constitution a row was made."""
-        law = self.constitution
+        """The columns that name the constitution a row was made under."""
+        constitution = self.constitution
         return {
-            "constitution_name": law.name,
-            "constitution_version": law.version,
-            "constitution_hash": law.hash,
+            "constitution_name": constitution.name,
+            "constitution_version": constitution.version,
+            "constitution_hash": constitution.hash,
         }
 
 
@@ -140,8 +172,8 @@ class RowFailed(Exception):
 
 
 @contextlib.contextmanager
-def under(principles: Sequence[Principle], stage: str) -> Iterator[None]:
-    """Name the principles that what is done in here is done under, should the row fail.
+def attributing_failures_to(principles: Sequence[Principle], stage: str) -> Iterator[None]:
+    """Record these principles with the failure of a row in this block.
 
     Raises:
         RowFailed: the row failed; at `stage` if the reason is a call that cannot succeed.
@@ -160,42 +192,40 @@ async def each_row(
     stage: str,
     work: Callable[[Row], Awaitable[Iterable[dict[str, Any]]]],
     on_progress: OnProgress | None = None,
-    at_once: int = 512,
 ) -> Outcome:
-    """Send every row its own way, `at_once` at a time; rows never wait for each other.
+    """Send every row its own way, all concurrently: rows never wait for each other.
 
-    Where not all calls can go at once, those of earlier rows go first. The outcome keeps the order of `rows`. A row
-    yields one or more rows, or one failure.
+    The limiter of the engine bounds the calls in flight. The outcome keeps the order of `rows`, whichever finished
+    first, so that a resumed run writes the same files. A row yields one or more rows, or one failure.
 
     Raises:
         CountMismatch: a row neither came out nor failed.
     """
-    gate, done, reasons = asyncio.Semaphore(at_once), 0, Counter[str]()
+    done, reasons = 0, Counter[str]()
 
-    def tell() -> None:
+    def report() -> None:
         if on_progress:
             on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons)))
 
-    async def walk(number: int, row: Row) -> list[dict[str, Any]] | dict[str, Any]:
+    async def process(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
+        """The row's results, or its failure."""
         nonlocal done
-        CALL_PRIORITY.set((*CALL_PRIORITY.get(), number))
-        async with gate:
-            result: list[dict[str, Any]] | dict[str, Any]
-            try:
-                result = list(await work(row))
-            except RowFailed as error:
-                result = failure(row, error.stage, error.reason, error.detail, error.principle_ids)
-            except CompletionFailed as error:
-                result = failure(row, stage, error.reason, error.detail)
+        result: list[dict[str, Any]] | dict[str, Any]
+        try:
+            result = list(await work(row))
+        except RowFailed as error:
+            result = failure(row, error.stage, error.reason, error.detail, error.principle_ids)
+        except CompletionFailed as error:
+            result = failure(row, stage, error.reason, error.detail)
         done += 1
         if isinstance(result, dict):
             reasons[result["reason"]] += 1
-        tell()
+        report()
         return result
 
     with one_of_many():
-        async with _pulse(tell if rows else None), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(walk(number, row)) for number, row in enumerate(rows)]
+        async with _pulse(report if rows else None), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(process(row)) for row in rows]
     outcome = Outcome()
     for row, task in zip(rows, tasks, strict=True):
         result = task.result()
@@ -211,15 +241,15 @@ async def each_row(
 
 
 @contextlib.asynccontextmanager
-async def _pulse(tell: Callable[[], None] | None) -> AsyncIterator[None]:
-    """Tell at once and every second, so that a stage whose rows take long is seen to be at work."""
+async def _pulse(report: Callable[[], None] | None) -> AsyncIterator[None]:
+    """Report now and every second, so that a stage whose rows take long is seen to be working."""
 
-    async def beat(tell: Callable[[], None]) -> None:
+    async def beat(report: Callable[[], None]) -> None:
         while True:
-            tell()
+            report()
             await asyncio.sleep(PULSE_S)
 
-    beating = asyncio.create_task(beat(tell)) if tell else None
+    beating = asyncio.create_task(beat(report)) if report else None
     try:
         yield
     finally:

@@ -1,90 +1,202 @@
-"""The chain of a run over some rows, without a run's folder: respond, critique and revise, sample, judge."""
+"""The one sequence of stages: respond, critique and revise, sample, judge.
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+A stage is a function from the tables that earlier stages made to the tables it makes. Runs write these tables to disk,
+a shard at a time (`charter.pipeline.shards`); trace, estimate, preview and edit cost keep them in memory
+(`run_in_memory`). Both use the sequence below, so a change to it is a change everywhere.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from charter.config import Config
-from charter.constitution import Constitution
 from charter.inference.completion import Ask
-from charter.inference.engine import EngineSpec, open_engine
-from charter.pipeline.judges.engines import open_members
-from charter.pipeline.label import Labelled, label
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
+from charter.pipeline.judges.engines import JudgeEngines, open_judges
+from charter.pipeline.label import label
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context, Row, Voice
-from charter.pipeline.strategies import Plan, gather, wanted_samples
+from charter.pipeline.rows import ModelHandle, OnProgress, Row, StageContext
+from charter.pipeline.strategies import Material, gather, wanted_samples
+
+Tables = Mapping[str, Sequence[Row]]
+"""Rows of one shard by the name of their table; the columns are in `charter.data.schema.SCHEMAS`."""
 
 
-@dataclass(frozen=True)
-class Chain:
-    """What a chain is made of; made by `open_chain`."""
+@dataclass
+class StageResult:
+    """What one stage made of its rows: rows_in = rows_out + failed.
 
-    config: Config
-    base: Context
-    judge: Context
+    Attributes:
+        tables: rows by the name of their table.
+        failures: rows of ``failures``.
+        rows_in: rows that the stage was given.
+        rows_out: of these, the rows that came out.
+    """
+
+    tables: dict[str, Sequence[Row]]
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    rows_in: int = 0
+    rows_out: int = 0
 
 
-class Walked(NamedTuple):
-    """What came of some rows."""
+class Stage(NamedTuple):
+    """One stage.
 
-    labelled: Labelled
-    failures: list[dict[str, Any]]
-    """Of all stages."""
+    Attributes:
+        name: also of its Prefect task and of its failures.
+        role: whose model it asks, see `RunContext.models`.
+        reads: the tables it needs.
+        run: makes its tables.
+    """
+
+    name: str
+    role: str
+    reads: Sequence[str]
+    run: Callable[[Tables, RunContext, StageContext, OnProgress | None], Awaitable[StageResult]]
+
+
+async def _respond(
+    tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
+) -> StageResult:
+    """First answers to the prompts."""
+    outcome = await respond(tables["prompts"], context, run.config.generation, on_progress)
+    return StageResult({"responses": outcome.rows}, outcome.failures, len(tables["prompts"]), len(outcome.rows))
+
+
+async def _revise(
+    tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
+) -> StageResult:
+    """Critiques and revisions, one row of ``revisions`` per response and round."""
+    outcome = await revise(tables["responses"], context, run.config.generation, on_progress)
+    rows_out = len({row["row_id"] for row in outcome.rows})
+    return StageResult({"revisions": outcome.rows}, outcome.failures, len(tables["responses"]), rows_out)
+
+
+async def _sample(
+    tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
+) -> StageResult:
+    """Further answers to prompts whose pairs are made of several answers; it counts answers, not prompts."""
+    wanted = wanted_samples(_materials(tables), run.plan)
+    outcome = await sample(wanted, context, run.config.generation, run.config.pairs.temperature, on_progress)
+    return StageResult({"samples": outcome.rows}, outcome.failures, len(wanted), len(outcome.rows))
+
+
+async def _judge(tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None) -> StageResult:
+    """Pairs of answers, soft-labelled by the judge, and the split into supervised rows and pairs."""
+    materials = _materials(tables)
+    labelled = await label(materials, run.plan, context, run.config.judge, on_progress, run.judges)
+    made: dict[str, Sequence[Row]] = {"sft_data": labelled.sft, "pairs": labelled.pairs}
+    if run.config.judge.panel:
+        made["review"] = labelled.review
+    return StageResult(made, labelled.failures, len(materials), len(labelled.rows))
+
+
+def _materials(tables: Tables) -> list[Material]:
+    """Each row that went through its rounds, with everything pairs can be made of."""
+    responses, revisions = tables["responses"], tables["revisions"]
+    return gather(walked_rows(responses, revisions), revisions, tables.get("samples", ()))
+
+
+RESPOND = Stage("respond", "current", ("prompts",), _respond)
+REVISE = Stage("revise", "base", ("responses",), _revise)
+SAMPLE = Stage("sample", "current", ("responses", "revisions"), _sample)
+JUDGE = Stage("judge", "judge", ("responses", "revisions", "samples"), _judge)
+
+
+def stages_of(config: Config) -> list[Stage]:
+    """The stages of a run, in order; further answers are sampled only if a pair strategy needs them."""
+    return [RESPOND, REVISE, *([SAMPLE] if config.pairs.sampled else []), JUDGE]
+
+
+class OpenStage(NamedTuple):
+    """A stage's model, ready to be asked: what the stage is given, and the engines whose statistics it counts."""
+
+    context: StageContext
+    engines: JudgeEngines
 
 
 @asynccontextmanager
-async def open_chain(
-    config: Config, law: Constitution, models: Mapping[str, EngineSpec], watched: Callable[[Ask], Ask]
-) -> AsyncIterator[Chain]:
-    """A chain with its engines open.
+async def open_stage(
+    stage: Stage, run: RunContext, session: Session, shard: int = 0, wrap: Callable[[Ask], Ask] | None = None
+) -> AsyncIterator[OpenStage]:
+    """Open the engines of a stage.
 
     Args:
-        config: seed, generation, pairs and judge count.
-        law: the constitution.
-        models: `base`, and `judge` where that is another one.
-        watched: is given what asks a model, and returns what the stages are to ask.
+        stage: whose model is asked; a judge's panel may ask further models.
+        run: the run.
+        session: shares connections, stores, budget and limiter.
+        shard: calls of earlier shards go first.
+        wrap: given what asks a model, returns what the stage asks instead; for trace and estimate.
 
     Raises:
         StoreError: the store cannot be used.
+        ServingError: a panel member's server is down, or does not serve its model.
     """
-    settings = config.generation
+    spec, settings = run.model(stage.role), run.config.generation
     async with AsyncExitStack() as stack:
-        contexts = dict[str, Context]()
-        for name, spec in models.items():
-            engine = await stack.enter_async_context(open_engine(spec))
-            contexts[name] = Context(
-                watched(engine.ask), law, config.seed, spec.identity, settings.templates, settings.preface
-            )
-        judge = contexts.get("judge", contexts["base"])
-        spec = models.get("judge", models["base"])
-        others = await stack.enter_async_context(open_members(spec, config.judge))
-        members = {name: Voice(watched(engine.ask), identity) for name, (engine, identity) in others.items()}
-        yield Chain(config, contexts["base"], replace(judge, members=members))
+        if stage.role == "judge":
+            engines = await stack.enter_async_context(open_judges(session, spec, run.config.judge))
+        else:
+            engines = JudgeEngines(await stack.enter_async_context(session.engine(spec)), {})
+        members, ask = engines.members, engines.ask
+        if wrap:
+            ask = wrap(ask)
+            members = {name: ModelHandle(wrap(member.ask), member.identity) for name, member in members.items()}
+        context = StageContext(
+            ask,
+            run.constitution,
+            run.config.seed,
+            spec.identity,
+            settings.templates,
+            settings.preface,
+            members,
+            with_priority=None if wrap else engines.engine.with_priority,
+            priority=(shard,),
+        )
+        yield OpenStage(context, engines)
 
 
-async def walk(rows: Sequence[Row], chain: Chain, at: Callable[[str], None]) -> Walked:
-    """Rows of ``prompts`` through the whole chain; `at` is told of each stage when it begins.
+class MemoryRun(NamedTuple):
+    """What the sequence made of some rows.
+
+    Attributes:
+        tables: rows by the name of their table.
+        failures: of all stages.
+    """
+
+    tables: dict[str, Sequence[Row]]
+    failures: list[dict[str, Any]]
+
+
+async def run_in_memory(
+    prompts: Sequence[Row],
+    run: RunContext,
+    session: Session,
+    wrap: Callable[[Ask], Ask] | None = None,
+    on_stage: Callable[[str], None] = lambda name: None,
+) -> MemoryRun:
+    """Rows of ``prompts`` through the whole sequence, without a run's folder.
+
+    Args:
+        prompts: the rows.
+        run: the run; its folder is not used.
+        session: to ask in.
+        wrap: see `open_stage`.
+        on_stage: called with the name of each stage before it starts.
 
     Raises:
         ServingError: the servers are gone.
         ConfigError: a setting does not fit the constitution.
     """
-    config = chain.config
-    plan = Plan(config.pairs, config.training.sft_share, config.seed)
-    at("respond")
-    answered = await respond(rows, chain.base, config.generation)
-    at("revise")
-    revised = await revise(answered.rows, chain.base, config.generation)
-    went, failures = walked_rows(answered.rows, revised.rows), answered.failures + revised.failures
-    samples = list[dict[str, Any]]()
-    if config.pairs.sampled:
-        at("sample")
-        wanted = wanted_samples(gather(went, revised.rows), plan)
-        sampled = await sample(wanted, chain.base, config.generation, config.pairs.temperature)
-        samples, failures = sampled.rows, failures + sampled.failures
-    at("judge")
-    labelled = await label(gather(went, revised.rows, samples), plan, chain.judge, config.judge)
-    return Walked(labelled, failures + labelled.failures)
+    tables, failures = dict[str, Sequence[Row]](prompts=prompts), list[dict[str, Any]]()
+    for stage in stages_of(run.config):
+        on_stage(stage.name)
+        async with open_stage(stage, run, session, wrap=wrap) as opened:
+            result = await stage.run(tables, run, opened.context, None)
+        tables |= result.tables
+        failures += result.failures
+    return MemoryRun(tables, failures)

@@ -1,100 +1,155 @@
-"""Every shard of a run through its stages, in this process and without Prefect."""
+"""A run's shards through the stages: read a shard's tables, run the stage, write what it made.
+
+Completions come through the store, so doing a stage again asks only for what is missing: no stage needs to know
+whether it was interrupted.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from charter.config import Config
 from charter.core.errors import Stopped, one_of_many
-from charter.core.files import disk_full_as_data_error
-from charter.inference.engine import EngineSpec
-from charter.inference.session import current_drive, drive
-from charter.pipeline.counts import StageCount
-from charter.runs import folder as run
+from charter.data.schema import SCHEMAS
+from charter.data.shards import read_rows, shard_files, write_rows
+from charter.inference.session import Session
+from charter.pipeline.balance import REASONS, Weighed, leaving, weigh
+from charter.pipeline.context import RunContext
+from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
+from charter.pipeline.rows import OnProgress, failure
+from charter.pipeline.sequence import Stage, open_stage, stages_of
 
 SHARDS_IN_FLIGHT = 4
-"""Shards walking at once, each through its own stages, so that the engine never drains between stages."""
+"""Shards worked on concurrently, each in its own stage, so that the engine never drains between stages."""
 
-Stage = Callable[[Path, int, EngineSpec], Awaitable[StageCount]]
-"""What is done with one shard of a run's folder."""
-
-
-class Stages(NamedTuple):
-    """The stages of a run; those of `charter.runs.folder`, or what a flow wraps around them."""
-
-    respond: Stage
-    revise: Stage
-    sample: Stage
-    judge: Stage
+RunStage = Callable[[RunContext, Stage, int], Awaitable[StageCount]]
+"""Runs one stage of one shard: `run_stage`, or a Prefect task around it."""
 
 
-Steps = Sequence[tuple[Stage, EngineSpec]]
+async def run_stage(
+    run: RunContext, stage: Stage, shard: int, session: Session, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Run one stage of one shard of a run's folder.
 
-STAGES = Stages(run.respond_shard, run.revise_shard, run.sample_shard, run.judge_shard)
+    Raises:
+        CharterError: a model, a server or the store cannot be used, or the run was stopped.
+    """
+    started = time.monotonic()
+    tables = {name: read_table(run.folder, name, shard) for name in stage.reads}
+    async with open_stage(stage, run, session, shard) as opened:
+        report = with_engine_stats(on_progress, opened.engines)
+        result = await stage.run(tables, run, opened.context, report)
+        for name, rows in result.tables.items():
+            write_rows(table_path(run.folder, name, shard), SCHEMAS[name], rows)
+        write_failures(run.folder, stage.name, shard, result.failures)
+        failed = result.rows_in - result.rows_out
+        return count_stage(stage.name, result.rows_in, result.rows_out, failed, opened.engines.stats, started)
 
 
-def steps_of(config: Config, makers: Mapping[str, EngineSpec], stages: Stages = STAGES) -> Steps:
-    """The stages that each shard goes through in turn, with the model that each asks.
+async def run_shards(
+    run: RunContext,
+    shards: Iterable[int],
+    session: Session,
+    run_one: RunStage,
+    in_flight: int = SHARDS_IN_FLIGHT,
+    stages: Sequence[Stage] | None = None,
+) -> list[StageCount]:
+    """Every shard through all stages, `in_flight` shards concurrently; a shard never waits for another one's stage.
 
     Args:
-        config: whether prompts are answered more than once.
-        makers: `base`, which does what no other is named for; `judge` where that is another model; and `current`, which
-            answers in rounds after the first.
-        stages: what is done.
-    """
-    base = makers["base"]
-    answering = makers.get("current", base)
-    steps = [(stages.respond, answering), (stages.revise, base), (stages.judge, makers.get("judge", base))]
-    if config.pairs.sampled:
-        steps.insert(2, (stages.sample, answering))
-    return steps
-
-
-async def walk_shards(folder: Path, steps: Steps, at_once: int = SHARDS_IN_FLIGHT) -> list[StageCount]:
-    """Each shard through all steps, `at_once` shards at a time; a shard never waits for another one's step.
+        run: the run.
+        shards: their numbers.
+        session: checked for a stop between stages.
+        run_one: runs one stage of one shard.
+        in_flight: shards worked on concurrently.
+        stages: in order; all stages of the run by default.
 
     Raises:
-        Stopped: the run was told to end; shards that could end by themselves have.
+        Stopped: the run was stopped; stages that could finish have.
         CharterError: what the first shard that failed met.
     """
-    driven, counted = current_drive(), dict[int, list[StageCount]]()
+    stages, counts = stages or stages_of(run.config), dict[int, list[StageCount]]()
 
-    async def walker(shards: Iterator[int]) -> None:
-        for shard in shards:
+    async def work(remaining: Iterator[int]) -> None:
+        for shard in remaining:
             with contextlib.suppress(Stopped):  # raised below, when every shard in flight has ended
-                counted[shard] = [await stage(folder, shard, spec) for stage, spec in steps]
-            if driven.stopping:
+                counts[shard] = [await run_one(run, stage, shard) for stage in stages]
+            if session.stopping:
                 return
 
-    remaining = iter(run.shard_sizes(folder))
+    remaining = iter(list(shards))  # shared: each worker takes the next shard
     with one_of_many():
         async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(walker(remaining))
-    driven.check()
-    return [count for shard in sorted(counted) for count in counted[shard]]
+            for _ in range(in_flight):
+                group.create_task(work(remaining))
+    session.check()
+    return [count for shard in sorted(counts) for count in counts[shard]]
 
 
-async def walk_here(folder: Path, steps: Steps, at_once: int = SHARDS_IN_FLIGHT) -> list[StageCount]:
-    """As `walk_shards`, for steps in this process: what they share stays open from one to the next.
-
-    Raises:
-        CharterError: as `walk_shards`.
-    """
-    async with current_drive().open_for(spec.store for _, spec in steps):
-        return await walk_shards(folder, steps, at_once)
-
-
-async def make_dataset(config: Config, makers: Mapping[str, EngineSpec]) -> list[StageCount]:
-    """All that the flow `dataset` does between starting the models and writing the report, under its budget.
+async def run_shards_here(
+    run: RunContext,
+    shards: Iterable[int],
+    session: Session,
+    run_one: RunStage | None = None,
+    in_flight: int = SHARDS_IN_FLIGHT,
+    stages: Sequence[Stage] | None = None,
+) -> list[StageCount]:
+    """As `run_shards` in this process: connections and stores stay open from one stage to the next.
 
     Raises:
-        CharterError: something that the config names cannot be used, the servers are gone, or the run was stopped.
+        CharterError: as `run_shards`.
     """
-    with disk_full_as_data_error(), drive(config.budget):
-        counted = [run.prepare(config)]
-        at_once = config.runner.shards or SHARDS_IN_FLIGHT
-        counted += await walk_here(config.run_folder, steps_of(config, makers), at_once)
-        return [*counted, run.mix_pairs(config.run_folder)] if config.pairs.mixed else counted
+
+    async def run_here(run: RunContext, stage: Stage, shard: int) -> StageCount:
+        return await run_stage(run, stage, shard, session)
+
+    async with session.keep_open(spec.store for spec in run.models.values()):
+        return await run_shards(run, shards, session, run_one or run_here, in_flight, stages)
+
+
+def balance_pairs(run: RunContext) -> StageCount:
+    """Drop pairs for the balance of the whole dataset, when all are judged; it counts pairs."""
+    started, columns = time.monotonic(), ("pair_id", "strategy", "chosen", "rejected")
+    weights = weigh(
+        (
+            Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
+            for row in read_rows(run.folder / "pairs", columns)
+        ),
+        run.config.seed,
+    )
+    fates, before, dropped = leaving(weights, run.config.pairs), 0, 0
+    for number, path in enumerate(shard_files(run.folder / "pairs")):
+        rows = list(read_rows(path))
+        reasons = [REASONS[fate] for fate in fates[before : before + len(rows)]]
+        failures = [
+            failure(row, "mix", reason, f"{row['chosen']!r} | {row['rejected']!r}")
+            for row, reason in zip(rows, reasons, strict=True)
+            if reason
+        ]
+        if failures:
+            write_rows(path, SCHEMAS["pairs"], [row for row, reason in zip(rows, reasons, strict=True) if not reason])
+        write_failures(run.folder, "mix", number, failures)
+        before, dropped = before + len(rows), dropped + len(failures)
+    return StageCount("mix", before, before - dropped, dropped, round(time.monotonic() - started, 3))
+
+
+def table_path(folder: Path, name: str, shard: int) -> Path:
+    """The file of one shard of a table."""
+    return folder / name / f"{shard:05d}.parquet"
+
+
+def read_table(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:
+    """The rows of one shard of a table; `samples` are empty where none were wanted.
+
+    Raises:
+        DataError: the file does not exist, or is no Parquet.
+    """
+    path = table_path(folder, name, shard)
+    return [] if name == "samples" and not path.is_file() else list(read_rows(path))
+
+
+def write_failures(folder: Path, stage: str, shard: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the failures of one stage of one shard."""
+    write_rows(folder / "failures" / f"{stage}-{shard:05d}.parquet", SCHEMAS["failures"], rows)

@@ -8,7 +8,7 @@ from typing import Any
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.inference.engine import EngineStats
-from charter.pipeline.counts import StageCount, count_rows_of
+from charter.pipeline.counts import StageCount, count_stage
 from charter.pipeline.rows import Outcome, Row
 from charter.redteam.versions import UNFINISHED
 
@@ -38,7 +38,7 @@ def keep_failures(
     write_rows(folder / UNFINISHED / "failures" / f"{stage}.parquet", SCHEMAS["failures"], made.failures)
     if stats is None:
         return StageCount(stage, rows_in, len(made.rows), len(made.failures))
-    return count_rows_of(stage, rows_in, len(made.rows), len(made.failures), stats, started)
+    return count_stage(stage, rows_in, len(made.rows), len(made.failures), stats, started)
 
 
 def read_failures(folder: Path) -> list[dict[str, Any]]:

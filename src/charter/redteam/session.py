@@ -15,8 +15,9 @@ from charter.core.errors import DataError
 from charter.core.files import write_json
 from charter.evaluation.records import EXACT_GRADERS, Graded
 from charter.evaluation.requests import load_requests
-from charter.inference.engine import EngineSpec, open_engine
-from charter.pipeline.counts import StageCount, telling
+from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
+from charter.pipeline.counts import StageCount, with_engine_stats
 from charter.pipeline.rows import OnProgress, Outcome, Row
 from charter.redteam import attack, duplicates, invent, kinds
 from charter.redteam.attack_styles import check_styles
@@ -34,7 +35,7 @@ from charter.redteam.versions import (
     next_number,
     read_set,
 )
-from charter.runs.contenders import check_contenders
+from charter.runs.contenders import check_evaluation_models
 from charter.runs.verdict import read_answers
 
 REPORT = "report"
@@ -47,7 +48,7 @@ def check(config: Config, base: str | None = None, run: Path | None = None) -> N
     Raises:
         CharterError: one of them cannot be used, and what to do.
     """
-    check_contenders(config, base)
+    check_evaluation_models(config, base)
     read_seeds(config.redteam.seed_examples)
     _law(config)
     check_styles(config.redteam.styles, config.generation.templates)
@@ -62,7 +63,7 @@ def begin(config: Config) -> None:
 
 
 async def invent_requests(
-    config: Config, run: Path | None, spec: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, run: Path | None, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> list[StageCount]:
     """Invent requests, drop those that were there before, and say of which kind each is.
 
@@ -73,39 +74,49 @@ async def invent_requests(
     earlier, seeds = read_set(folder, before), read_seeds(config.redteam.seed_examples, config.seed)
     answers = _answers(run)
     topics = make_topics(seeds, _law(config), failures_by_kind(answers, earlier))
-    made, invented = await _invent(config, topics, next_number(before), spec, on_progress)
+    made, invented = await _invent(config, topics, next_number(before), spec, session, on_progress)
     unique = await _unique(config, made, [row["request"] for row in earlier], [answer.prompt for answer in answers])
     rows, counts = unique.rows, [invented, keep_failures(folder, duplicates.STAGE, len(made), unique)]
     if config.redteam.classify:
-        rows, classified = await _classify(config, rows, list(seeds), spec, on_progress)
+        rows, classified = await _classify(config, rows, list(seeds), spec, session, on_progress)
         counts.append(classified)
     write_lines(folder, REQUESTS, kinds.name_acts(rows, _reader(config)))
     return counts
 
 
 async def _invent(
-    config: Config, topics: Sequence[Sequence[Topic]], number: int, spec: EngineSpec, on_progress: OnProgress | None
+    config: Config,
+    topics: Sequence[Sequence[Topic]],
+    number: int,
+    spec: EngineSpec,
+    session: Session,
+    on_progress: OnProgress | None,
 ) -> tuple[list[dict[str, Any]], StageCount]:
     """Other requests for every version, and the same ones again for one that was not finished."""
     settings, seed, started = config.redteam, (config.seed, number), time.monotonic()
     plan = list(plan_requests(topics, settings.n, settings.examples, *seed))
-    async with open_engine(spec) as engine:
-        tell = telling(on_progress, engine)
+    async with session.engine(spec) as engine:
+        tell = with_engine_stats(on_progress, engine)
         made = await invent.invent(plan, engine.ask, settings, seed, config.generation.templates, tell)
         return made.rows, keep_failures(config.run_folder, invent.STAGE, len(plan), made, engine.stats, started)
 
 
 async def _classify(
-    config: Config, rows: Sequence[Row], named: Sequence[str], spec: EngineSpec, on_progress: OnProgress | None
+    config: Config,
+    rows: Sequence[Row],
+    named: Sequence[str],
+    spec: EngineSpec,
+    session: Session,
+    on_progress: OnProgress | None,
 ) -> tuple[list[dict[str, Any]], StageCount]:
     started = time.monotonic()
-    async with open_engine(spec) as engine:
-        made = await kinds.classify(rows, named, engine.ask, telling(on_progress, engine))
+    async with session.engine(spec) as engine:
+        made = await kinds.classify(rows, named, engine.ask, with_engine_stats(on_progress, engine))
         return made.rows, keep_failures(config.run_folder, kinds.STAGE, len(rows), made, engine.stats, started)
 
 
 async def attack_model(
-    config: Config, spec: EngineSpec, judge: EngineSpec | None, on_progress: OnProgress | None = None
+    config: Config, spec: EngineSpec, judge: EngineSpec | None, session: Session, on_progress: OnProgress | None = None
 ) -> list[StageCount]:
     """Put every request to the model in every style, and grade the answers: by the oracle where there is no judge.
 
@@ -114,22 +125,22 @@ async def attack_model(
     """
     planned = list(attack.plan_attacks(read_lines(config.run_folder, REQUESTS), config.redteam.styles))
     started, most, templates = time.monotonic(), config.evaluation.max_tokens, config.generation.templates
-    async with open_engine(spec) as engine:
-        made = await attack.attack(planned, engine.ask, most, templates, telling(on_progress, engine))
+    async with session.engine(spec) as engine:
+        made = await attack.attack(planned, engine.ask, most, templates, with_engine_stats(on_progress, engine))
         attacked = keep_failures(config.run_folder, attack.STAGE, len(planned), made, engine.stats, started)
-    return [attacked, await _grade(config, made.rows, judge, on_progress)]
+    return [attacked, await _grade(config, made.rows, judge, session, on_progress)]
 
 
 async def _grade(
-    config: Config, attempts: Sequence[Row], judge: EngineSpec | None, on_progress: OnProgress | None
+    config: Config, attempts: Sequence[Row], judge: EngineSpec | None, session: Session, on_progress: OnProgress | None
 ) -> StageCount:
     folder, started = config.run_folder, time.monotonic()
     if judge is None:
         graded = attack.grade_exactly(attempts, EXACT_GRADERS[config.evaluation.source])
         write_lines(folder, ATTEMPTS, graded.rows)
         return keep_failures(folder, attack.GRADE, len(attempts), graded)
-    async with open_engine(judge) as engine:
-        graded = await attack.grade_with_judge(attempts, engine.ask, telling(on_progress, engine))
+    async with session.engine(judge) as engine:
+        graded = await attack.grade_with_judge(attempts, engine.ask, with_engine_stats(on_progress, engine))
         write_lines(folder, ATTEMPTS, graded.rows)
         return keep_failures(folder, attack.GRADE, len(attempts), graded, engine.stats, started)
 

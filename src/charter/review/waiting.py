@@ -16,7 +16,7 @@ from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.identity import model_identity
 from charter.pipeline.counts import StageCount
-from charter.pipeline.roles import makers
+from charter.pipeline.roles import generation_models
 
 Step = Literal["review", "sign-off"]
 FILE = "waiting.json"
@@ -75,7 +75,7 @@ def _inputs(config: Config, step: Step) -> str:
         config.model_dump(mode="json"),
         [load_constitution(law).hash for law in laws],
         load_requests(config.evaluation, config.seed),
-        {name: _identity(*place) for name, place in makers(config).items()},
+        {name: _identity(*place) for name, place in generation_models(config).items()},
         review.read_text(encoding="utf-8") if step == "sign-off" and review.is_file() else None,
     ]
     prompts = (prompt.row() for prompt in open_source(config.prompts, config.seed).prompts())

@@ -2,7 +2,7 @@
 
 from charter.config import Config, Serving
 from charter.core.errors import ConfigError
-from charter.pipeline.roles import makers, model_folder
+from charter.pipeline.roles import generation_models, model_folder
 from charter.runs.preflight import check_evaluation
 from charter.runs.verdict import asks_judge
 
@@ -10,7 +10,7 @@ MODEL, BASE, JUDGE = "model", "base", "judge"
 """The configured model, the one it is compared with, and the one that grades both."""
 
 
-def contenders(config: Config, base: str | None) -> dict[str, tuple[str, Serving]]:
+def evaluation_models(config: Config, base: str | None) -> dict[str, tuple[str, Serving]]:
     """The models of an evaluation and how each is served: `base` if named, `model`, and `judge` if it is another one.
 
     Args:
@@ -23,7 +23,7 @@ def contenders(config: Config, base: str | None) -> dict[str, tuple[str, Serving
     found = {MODEL: (model_folder(config.model), config.serving)}
     if base:
         found = {BASE: _named(config, base), **found}
-    if asks_judge(config) and JUDGE in (others := makers(config)):
+    if asks_judge(config) and JUDGE in (others := generation_models(config)):
         found[JUDGE] = others[JUDGE]
     if asks_judge(config) and len(found) == 1:
         raise ConfigError(
@@ -40,7 +40,7 @@ def _named(config: Config, base: str) -> tuple[str, Serving]:
     return model_folder(base), config.serving.model_copy(update={"base_urls": (), "model_name": None})
 
 
-def check_contenders(config: Config, base: str | None = None) -> None:
+def check_evaluation_models(config: Config, base: str | None = None) -> None:
     """Look at the models and the held-out requests, in seconds, before anything is started.
 
     Raises:
@@ -51,4 +51,4 @@ def check_contenders(config: Config, base: str | None = None) -> None:
             f"name '{config.name}': '{config.run_folder}' holds a dataset, which an evaluation would write over. "
             f"Give the evaluation another, such as name={config.name}-evaluated."
         )
-    check_evaluation(config, contenders(config, base))
+    check_evaluation(config, evaluation_models(config, base))

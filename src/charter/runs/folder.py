@@ -1,45 +1,35 @@
-"""A run and its folder: everything a flow does, one function per step, without Prefect.
-
-Each step reads what the step before it left in the folder and leaves its own files there. Completions
-come through the store, so that doing a step again asks only for what is missing: no step needs to
-know whether it was interrupted.
-"""
+"""A run's folder: locked by one process, created, and kept when another run takes its name."""
 
 import contextlib
+import logging
+import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from charter.config import Config, Judge, Member, load_config
+from charter.config import Config, Judge, Member
 from charter.constitution import Constitution, load_constitution
 from charter.constitution.write import write_constitution
 from charter.core import files
-from charter.core.errors import ConfigError
+from charter.core.errors import ConfigError, ConstitutionError
 from charter.data.schema import SCHEMAS
-from charter.data.shards import Shards, count_rows, read_rows, shard_files, write_rows
-from charter.data.sources import Prompt, open_source
-from charter.inference.engine import Engine, EngineSpec, open_engine
-from charter.inference.limiter import CALL_PRIORITY
-from charter.pipeline.balance import REASONS, Weighed, leaving, weigh
-from charter.pipeline.counts import StageCount, count_rows_of, telling
-from charter.pipeline.judges.engines import open_bench
-from charter.pipeline.label import label
-from charter.pipeline.pair import walked_rows
-from charter.pipeline.respond import respond, sample
-from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context, OnProgress, Outcome, failure
-from charter.pipeline.strategies import Material, Plan, gather, wanted_samples
+from charter.data.shards import Shards, count_rows
+from charter.data.sources import Prompt, SurveyedSource, open_source
+from charter.inference.engine import EngineSpec
+from charter.pipeline.context import RunContext
+from charter.pipeline.counts import StageCount
+
+logger = logging.getLogger(__name__)
 
 STAGE_FOLDERS = tuple(SCHEMAS)
 AUDIT = "judge-audit.json"
-"""The judge's audit, as it was when the run began: by it labels are calibrated, and of it the report tells."""
+"""The judge's audit as it was when the run started: labels are calibrated by it, and the report shows it."""
 ROUNDS = "rounds"
-"""The folder of the rounds after the first; each is laid out like a run's, see `charter.runs.rounds`."""
+"""The folder of later rounds, each laid out like a run's folder; see `charter.runs.rounds`."""
 RESULTS = (
     "manifest.json",
     "evaluation.json",
@@ -56,32 +46,55 @@ RESULTS = (
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock goes with the process, however it ends.
+    """Keep a second run out of the folder. The lock ends with the process, however that ends.
 
     Raises:
-        ConfigError: a run works in it already, or it is on no disk.
+        ConfigError: another run is using the folder, or it is not on this machine's disk.
     """
     if not isinstance(folder, Path):
         raise ConfigError(
-            f"outputs '{folder.parent}': only the flow dataset works there, since the others train or keep files that "
-            f"change. Make the data with it, then run flows.train with dataset=outputs/{folder.name}, its copy here."
+            f"outputs '{folder.parent}': only `charter dataset` can write there, since the other flows train or keep "
+            "files that change. Make the data with it, then run `charter train` with "
+            f"dataset=outputs/{folder.name}, its copy here."
         )
-    busy = ConfigError(f"run '{folder}': already at work in another process. Wait for it, or change `name`.")
+    busy = ConfigError(f"run '{folder}': another process is using it. Wait for it, or change `name`.")
     with files.locked(folder / ".lock", busy):
         yield
 
 
-def prepare(config: Config) -> StageCount:
-    """Make the run's folder: config, constitution and prompts in shards. Whatever a run of the same name made goes.
+class StartedRun(NamedTuple):
+    """A run whose folder holds its prompts.
+
+    Attributes:
+        config: the run's settings, with the judge's files as kept in the folder.
+        constitution: the run's principles.
+        prompts: how many were read, used and failed.
+    """
+
+    config: Config
+    constitution: Constitution
+    prompts: StageCount
+
+    def context(self, models: Mapping[str, EngineSpec]) -> RunContext:
+        """What the stages need, with the models that make the data, by role."""
+        return RunContext(self.config, self.constitution, self.config.run_folder, models)
+
+
+def start_run(config: Config, source: SurveyedSource | None = None) -> StartedRun:
+    """Create the run's folder: its config, its constitution and its prompts in shards.
 
     Trained models stay: training finds out by itself whether they still fit.
+
+    Args:
+        config: of the run.
+        source: the prompts, if they were surveyed before; opened here by default.
 
     Raises:
         CharterError: something named in the config cannot be used.
     """
-    law = load_constitution(config.constitution)
-    started, source = time.monotonic(), open_source(config.prompts, config.seed)
-    folder = lay_out(config, law)
+    constitution = load_constitution(config.constitution)
+    started, source = time.monotonic(), source or open_source(config.prompts, config.seed)
+    folder = create_run_folder(config, constitution)
     size = config.generation.shard_size
     with (
         Shards(folder / "prompts", SCHEMAS["prompts"], size) as used,
@@ -89,56 +102,110 @@ def prepare(config: Config) -> StageCount:
     ):
         for row in source.rows():
             (used if isinstance(row, Prompt) else lost).add(row.row())
-    return StageCount("prompts", source.read - source.not_drawn, used.count, lost.count, time.monotonic() - started)
+    read = source.read - source.not_drawn
+    count = StageCount("prompts", read, used.count, lost.count, time.monotonic() - started)
+    return StartedRun(with_kept_judge(config), constitution, count)
 
 
-def lay_out(config: Config, law: Constitution) -> Path:
-    """The run's folder, begun anew: its config and its constitution, and folders for what the stages make."""
-    folder = begin(config)
+def create_run_folder(config: Config, constitution: Constitution) -> Path:
+    """The run's folder, started again: its config, its constitution, and an empty folder for each table."""
+    folder = reset_run_folder(config, constitution)
     for name in STAGE_FOLDERS:
         (folder / name).mkdir()
-    (folder / "constitution.md").write_text(write_constitution(law), encoding="utf-8")
-    _keep_laws_of_members(folder, config)
+    (folder / "constitution.md").write_text(write_constitution(constitution), encoding="utf-8")
+    _clear(folder / "panel")
+    for member in config.judge.panel:
+        if member.constitution:
+            kept = _member_constitution(folder, member.name)
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
     if config.judge.audit:
         (folder / AUDIT).write_bytes(config.judge.audit.read_bytes())
     return folder
 
 
-def begin(config: Config) -> Path:
-    """The run's folder with its ``config.yaml``; what a run of the same name made goes, but for its trained models."""
+def reset_run_folder(config: Config, constitution: Constitution | None = None) -> Path:
+    """The run's folder with its ``config.yaml``, and without results.
+
+    A finished run of the same name that had other settings or another constitution is kept beside it, as ``NAME.1``
+    and so on. The same run started again replaces its own results. Trained models stay in either case.
+
+    Raises:
+        ConfigError: the earlier run is not on this machine's disk, where it cannot be kept.
+    """
     folder = config.run_folder
-    for name in (*RESULTS, AUDIT):  # the manifest before what it vouches for
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    if _is_another_run(folder, settings, constitution):
+        kept = _keep_earlier_run(folder)
+        logger.warning("run '%s': an earlier run of this name had other settings. It is kept as '%s'.", folder, kept)
+    for name in (*RESULTS, AUDIT):  # the manifest goes first: it says that everything else is whole
         (folder / name).unlink(missing_ok=True)
     for name in (*STAGE_FOLDERS, "answers", ROUNDS):
         _clear(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (folder / "config.yaml").write_text(settings, encoding="utf-8")
     return folder
+
+
+def _is_another_run(folder: Path, settings: str, constitution: Constitution | None) -> bool:
+    """Whether the folder holds results that were made with other settings or under another constitution."""
+    if not any((folder / name).is_file() for name in ("manifest.json", "gate.json", "report.html")):
+        return False
+    if not (folder / "config.yaml").is_file() or (folder / "config.yaml").read_text(encoding="utf-8") != settings:
+        return True
+    if constitution is None or not (folder / "constitution.md").is_file():
+        return False
+    try:
+        return load_constitution(folder / "constitution.md").hash != constitution.hash
+    except ConstitutionError:  # written by another version
+        return True
+
+
+def _keep_earlier_run(folder: Path) -> Path:
+    """Move a run's folder to the next free ``NAME.N``, and give the new folder its finished models."""
+    if not isinstance(folder, Path):
+        raise ConfigError(
+            f"name '{folder.name}': '{folder}' holds a finished run with other settings. Give this run another name."
+        )
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(kept)
+    folder.mkdir()
+    if (kept / ".lock").exists():  # held by this process
+        (kept / ".lock").rename(folder / ".lock")
+    for model in kept.glob("*/DONE"):
+        # Linked, not copied: training replaces the files of a model that no longer fits, and never writes into them.
+        shutil.copytree(model.parent, folder / model.parent.name, copy_function=_link_or_copy)
+    return kept
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _clear(folder: Path) -> None:
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():
+    elif folder.exists():  # on S3: `outputs` may be a UPath, which has a Path's methods but is none
         folder.rmdir(recursive=True)
 
 
-def _keep_laws_of_members(folder: Path, config: Config) -> None:
-    _clear(folder / "panel")
-    for member in config.judge.panel:
-        if member.constitution:
-            kept = _law_of_member(folder, member.name)
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
+def with_kept_judge(config: Config) -> Config:
+    """The config of a started run, whose judge uses the files kept in the run's folder."""
+    return config.model_copy(update={"judge": judge_settings(config.run_folder, config)})
 
 
 def judge_settings(folder: Path, config: Config) -> Judge:
-    """The judge's settings; members of a panel with their constitutions as kept in the run's folder, so its audit."""
+    """The judge's settings, with its audit and the constitutions of panel members as kept in the run's folder."""
 
     def kept(member: Member) -> Member:
-        law = _law_of_member(folder, member.name) if member.constitution else None
-        return member.model_copy(update={"constitution": law})
+        constitution = _member_constitution(folder, member.name) if member.constitution else None
+        return member.model_copy(update={"constitution": constitution})
 
     changed: dict[str, Any] = {"panel": tuple(map(kept, config.judge.panel))}
     if config.judge.audit:
@@ -146,145 +213,10 @@ def judge_settings(folder: Path, config: Config) -> Judge:
     return config.judge.model_copy(update=changed)
 
 
-def _law_of_member(folder: Path, name: str) -> Path:
+def _member_constitution(folder: Path, name: str) -> Path:
     return folder / "panel" / f"{name}.md"
 
 
 def shard_sizes(folder: Path) -> dict[int, int]:
     """The number of prompts in each shard of a run."""
     return {int(path.stem): count_rows(path) for path in sorted((folder / "prompts").glob("*.parquet"))}
-
-
-async def respond_shard(
-    folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None
-) -> StageCount:
-    """First answers to the prompts of one shard."""
-    CALL_PRIORITY.set((shard,))
-    config, rows = _config(folder), _read(folder, "prompts", shard)
-    started = time.monotonic()
-    async with open_engine(spec) as engine:
-        outcome = await respond(
-            rows, _context(folder, config, engine, spec), config.generation, telling(on_progress, engine)
-        )
-        return _keep(folder, "respond", "responses", shard, len(rows), outcome, engine, started)
-
-
-async def revise_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
-    """Critiques and revisions of one shard."""
-    CALL_PRIORITY.set((shard,))
-    config, rows = _config(folder), _read(folder, "responses", shard)
-    started = time.monotonic()
-    async with open_engine(spec) as engine:
-        outcome = await revise(
-            rows, _context(folder, config, engine, spec), config.generation, telling(on_progress, engine)
-        )
-        return _keep(folder, "revise", "revisions", shard, len(rows), outcome, engine, started)
-
-
-async def sample_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
-    """Further answers to prompts of one shard, where pairs are made of several; it is answers that are counted."""
-    CALL_PRIORITY.set((shard,))
-    config, started = _config(folder), time.monotonic()
-    wanted = wanted_samples(_materials(folder, shard), _plan(config))
-    async with open_engine(spec) as engine:
-        context, tell = _context(folder, config, engine, spec), telling(on_progress, engine)
-        outcome = await sample(wanted, context, config.generation, config.pairs.temperature, tell)
-    _write(folder, "samples", shard, outcome.rows)
-    _write_failures(folder, "sample", shard, outcome.failures)
-    return count_rows_of("sample", len(wanted), len(outcome.rows), len(outcome.failures), engine.stats, started)
-
-
-async def judge_shard(folder: Path, shard: int, spec: EngineSpec, on_progress: OnProgress | None = None) -> StageCount:
-    """Make pairs of the answers of one shard, judge them, and divide its rows into supervised rows and pairs."""
-    CALL_PRIORITY.set((shard,))
-    config, materials, started = _config(folder), _materials(folder, shard), time.monotonic()
-    async with open_bench(spec, config.judge) as engine:
-        context, tell = _context(folder, config, engine.engine, spec), telling(on_progress, engine)
-        context = replace(context, members=engine.members)
-        made = await label(materials, _plan(config), context, judge_settings(folder, config), tell)
-    _write(folder, "sft_data", shard, made.sft)
-    _write(folder, "pairs", shard, made.pairs)
-    if config.judge.panel:
-        _write(folder, "review", shard, made.review)
-    _write_failures(folder, "judge", shard, made.failures)
-    rows_in, rows_out = len(materials), len(made.rows)
-    return count_rows_of("judge", rows_in, rows_out, rows_in - rows_out, engine.stats, started)
-
-
-def mix_pairs(folder: Path) -> StageCount:
-    """Leave out the pairs that go for the sake of the whole, when all are judged; it is pairs that are counted."""
-    config, started = _config(folder), time.monotonic()
-    columns = ("pair_id", "strategy", "chosen", "rejected")
-    weights = weigh(
-        (
-            Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
-            for row in read_rows(folder / "pairs", columns)
-        ),
-        config.seed,
-    )
-    fates, before, left = leaving(weights, config.pairs), 0, 0
-    for number, path in enumerate(shard_files(folder / "pairs")):
-        rows = list(read_rows(path))
-        reasons = [REASONS[fate] for fate in fates[before : before + len(rows)]]
-        _write_failures(folder, "mix", number, _take_out(path, rows, reasons))
-        before, left = before + len(rows), left + sum(map(bool, reasons))
-    return StageCount("mix", before, before - left, left, round(time.monotonic() - started, 3))
-
-
-def _take_out(path: Path, rows: Sequence[dict[str, Any]], reasons: Sequence[str]) -> list[dict[str, Any]]:
-    """Take the pairs that have a reason out of their shard; failures for them."""
-    failures = [
-        failure(row, "mix", reason, f"{row['chosen']!r} | {row['rejected']!r}")
-        for row, reason in zip(rows, reasons, strict=True)
-        if reason
-    ]
-    if failures:
-        stay = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
-        write_rows(path, SCHEMAS["pairs"], stay)
-    return failures
-
-
-def _config(folder: Path) -> Config:
-    return load_config(folder / "config.yaml")
-
-
-def _context(folder: Path, config: Config, engine: Engine, spec: EngineSpec) -> Context:
-    law: Constitution = load_constitution(folder / "constitution.md")
-    settings = config.generation
-    return Context(engine.ask, law, config.seed, spec.identity, settings.templates, settings.preface)
-
-
-def _plan(config: Config) -> Plan:
-    return Plan(config.pairs, config.training.sft_share, config.seed)
-
-
-def _materials(folder: Path, shard: int) -> list[Material]:
-    """What there is of each row of a shard that went through its rounds."""
-    revisions = _read(folder, "revisions", shard)
-    samples = _read(folder, "samples", shard) if _shard(folder, "samples", shard).is_file() else []
-    return gather(walked_rows(_read(folder, "responses", shard), revisions), revisions, samples)
-
-
-def _read(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:
-    return list(read_rows(_shard(folder, name, shard)))
-
-
-def _write(folder: Path, name: str, shard: int, rows: Sequence[dict[str, Any]]) -> None:
-    write_rows(_shard(folder, name, shard), SCHEMAS[name], rows)
-
-
-def _write_failures(folder: Path, stage: str, shard: int, rows: Sequence[dict[str, Any]]) -> None:
-    write_rows(folder / "failures" / f"{stage}-{shard:05d}.parquet", SCHEMAS["failures"], rows)
-
-
-def _shard(folder: Path, name: str, shard: int) -> Path:
-    return folder / name / f"{shard:05d}.parquet"
-
-
-def _keep(
-    folder: Path, stage: str, name: str, shard: int, rows_in: int, outcome: Outcome, engine: Engine, started: float
-) -> StageCount:
-    _write(folder, name, shard, outcome.rows)
-    _write_failures(folder, stage, shard, outcome.failures)
-    rows_out = len({row["row_id"] for row in outcome.rows})
-    return count_rows_of(stage, rows_in, rows_out, len(outcome.failures), engine.stats, started)

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from charter.config import Config
-from charter.runs.folder import RESULTS, begin
+from charter.runs.folder import RESULTS, reset_run_folder
 
 
 @contextmanager
-def brought_home(config: Config) -> Iterator[Config]:
+def local_mirror(config: Config) -> Iterator[Config]:
     """The config of a copy of the run on disk. What is made of it in the block is sent back, the manifest last.
 
     A run that is on this machine's disk is its own copy.
@@ -18,7 +18,7 @@ def brought_home(config: Config) -> Iterator[Config]:
         yield config
         return
     copy = config.model_copy(update={"outputs": config.disk, "store": config.store_url})
-    here, there = begin(copy), cast(Any, config.run_folder)
+    here, there = reset_run_folder(copy), cast(Any, config.run_folder)
     found = there.fs.find(there.path)
     there.fs.get(found, [str(here / name.removeprefix(there.path).lstrip("/")) for name in found])
     yield copy

@@ -22,7 +22,7 @@ from charter.pipeline.judges.engines import member_identities
 from charter.pipeline.judges.floor import check_audit
 from charter.pipeline.judges.kinds import check_laws
 from charter.pipeline.language import is_known
-from charter.pipeline.roles import judging, makers
+from charter.pipeline.roles import generation_models, judge_model
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def check(config: Config) -> None:
     check_runner(config)
     check_outputs(config)
     open_source(config.prompts, config.seed)
-    check_evaluation(config, makers(config))
+    check_evaluation(config, generation_models(config))
     others = member_identities(config)
     if config.judge.audit:
         check_audit(config.judge, _judge_identity(config), others, config.generation)
@@ -193,7 +193,7 @@ def check_runner(config: Config) -> None:
 
 
 def _judge_identity(config: Config) -> str:
-    model, serving = judging(config)
+    model, serving = judge_model(config)
     return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from charter.config import Config, load_config
 from charter.core.errors import ConfigError
-from charter.pipeline.roles import makers
-from charter.runs.folder import AUDIT, STAGE_FOLDERS, begin
+from charter.pipeline.roles import generation_models
+from charter.runs.folder import AUDIT, STAGE_FOLDERS, reset_run_folder
 from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_tracker
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
@@ -53,13 +53,13 @@ def check_training(config: Config, dataset: Path) -> None:
     check_tracker(config.training)
     check_method(config.training)
     check_distributed(config.training)
-    models = makers(with_dataset(config, dataset))
+    models = generation_models(with_dataset(config, dataset))
     check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
 
 
 def take_dataset(config: Config, dataset: Path) -> None:
     """Begin the run's folder with a copy of the dataset, and its manifest as ``dataset.json``."""
-    folder = begin(config)
+    folder = reset_run_folder(config)
     for name in (*STAGE_FOLDERS, *_WITH_THEM):
         if (dataset / name).is_dir():
             shutil.copytree(dataset / name, folder / name, dirs_exist_ok=True)

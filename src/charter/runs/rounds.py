@@ -18,7 +18,7 @@ from charter.data.shards import Shards, read_rows
 from charter.evaluation.rounds import round_model
 from charter.pipeline.counts import StageCount
 from charter.pipeline.pair import in_sft_half
-from charter.runs.folder import ROUNDS, judge_settings, lay_out
+from charter.runs.folder import ROUNDS, StartedRun, create_run_folder, with_kept_judge
 
 
 class Round(NamedTuple):
@@ -62,24 +62,26 @@ def _settings(config: Config, number: int) -> Config:
         "store": config.store_url,
         "seed": seed_of(config.seed, "round", number),
         "constitution": folder / "constitution.md",
-        "judge": judge_settings(folder, config),
+        "judge": with_kept_judge(config).judge,
     }
     return config.model_copy(update=changed)
 
 
-def begin_round(run_folder: Path, later: Round) -> StageCount:
+def start_round(run_folder: Path, later: Round) -> StartedRun:
     """Make the round's folder, with the prompts of the run that pairs are made of.
 
     They are those of the first round: a source may hold no others, and SFT's half must stay apart. What is new in a
     round are the answers, which come from another model.
     """
     started, config = time.monotonic(), later.config
-    folder = lay_out(config, load_constitution(config.constitution))
+    constitution = load_constitution(config.constitution)
+    folder = create_run_folder(config, constitution)
     with Shards(folder / "prompts", SCHEMAS["prompts"], config.generation.shard_size) as used:
         for row in read_rows(run_folder / "prompts"):
             if not in_sft_half(row["prompt"], config.training.sft_share):
                 used.add(row)
-    return StageCount("prompts", used.count, used.count, 0, round(time.monotonic() - started, 3))
+    count = StageCount("prompts", used.count, used.count, 0, round(time.monotonic() - started, 3))
+    return StartedRun(with_kept_judge(config), constitution, count)
 
 
 def round_folders(run_folder: Path) -> dict[int, Path]:

@@ -22,24 +22,25 @@ from charter.evaluation.records import EXACT_GRADERS, Answers, Unanswered
 from charter.evaluation.requests import load_requests
 from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins
-from charter.inference.engine import EngineSpec, open_engine
-from charter.pipeline.counts import StageCount, count_rows_of, telling
+from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
+from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
 from charter.pipeline.rows import OnProgress
 from charter.runs.registry.record import AcceptedRun, Registry, read_registry
 from charter.runs.sign_off import signed
 
 
 async def answer_held_out(
-    config: Config, model: str, spec: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, model: str, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask `model` the held-out requests and keep its answers, not graded yet, under ``answers/``."""
     requests, stage = load_requests(config.evaluation, config.seed), f"answer {model}"
     started = time.monotonic()
-    async with open_engine(spec) as engine:
-        tell = telling(on_progress, engine)
+    async with session.engine(spec) as engine:
+        tell = with_engine_stats(on_progress, engine)
         answers = await answer_all(requests, engine.ask, config.evaluation.max_tokens, tell, stage)
         _save(config, model, answers)
-        return count_rows_of(stage, len(requests), len(answers.graded), len(answers.failed), engine.stats, started)
+        return count_stage(stage, len(requests), len(answers.graded), len(answers.failed), engine.stats, started)
 
 
 def has_oracle(config: Config) -> bool:
@@ -71,60 +72,60 @@ def grade_exactly(config: Config, models: Sequence[str]) -> None:
 
 
 async def grade_with_judge(
-    config: Config, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Grade the kept answers of `model` by a judge."""
     requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
     stage, started = f"grade {model}", time.monotonic()
-    async with open_engine(judge) as engine:
-        graded = await grade_by_judge(answers, requests, engine.ask, telling(on_progress, engine), stage)
+    async with session.engine(judge) as engine:
+        graded = await grade_by_judge(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
         _save(config, model, graded)
         failed = len(graded.failed) - len(answers.failed)
-        return count_rows_of(stage, len(answers.graded), len(graded.graded), failed, engine.stats, started)
+        return count_stage(stage, len(answers.graded), len(graded.graded), failed, engine.stats, started)
 
 
 async def ask_judge(
-    config: Config, models: Sequence[str], judge: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, models: Sequence[str], judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> list[StageCount]:
     """All that a judge is asked about the kept answers; the win rate is over the first of the models."""
     counts = []
     for model in models:
         if not has_oracle(config):
-            counts.append(await grade_with_judge(config, model, judge, on_progress))
+            counts.append(await grade_with_judge(config, model, judge, session, on_progress))
         elif config.evaluation.grader == "both":
-            counts.append(await judge_beside_oracle(config, model, judge, on_progress))
+            counts.append(await judge_beside_oracle(config, model, judge, session, on_progress))
     if config.evaluation.probes.n_win:
-        counts += [await judge_against(config, models[0], model, judge, on_progress) for model in models[1:]]
+        counts += [await judge_against(config, models[0], model, judge, session, on_progress) for model in models[1:]]
     return counts
 
 
 async def judge_beside_oracle(
-    config: Config, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge which answers of `model` are harmful, and keep what it says beside the oracle's grades."""
     requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
     stage, started = f"grade {model}", time.monotonic()
-    async with open_engine(judge) as engine:
-        judged = await grade_beside(answers, requests, engine.ask, telling(on_progress, engine), stage)
+    async with session.engine(judge) as engine:
+        judged = await grade_beside(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
         _save(config, model, judged)
         asked = sum(answer.category == "harmful" for answer in answers.graded)
         out = sum(answer.judged_harmful is not None for answer in judged.graded)
-        return count_rows_of(stage, asked, out, asked - out, engine.stats, started)
+        return count_stage(stage, asked, out, asked - out, engine.stats, started)
 
 
 async def judge_against(
-    config: Config, first: str, model: str, judge: EngineSpec, on_progress: OnProgress | None = None
+    config: Config, first: str, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge how the answers of `model` to benign requests compare with those of the `first` model."""
     requests = [r for r in load_requests(config.evaluation, config.seed) if r.category == "benign"]
     requests = requests[: config.evaluation.probes.n_win]
     stage, started = f"win {model}", time.monotonic()
-    async with open_engine(judge) as engine:
-        tell, (before, after) = telling(on_progress, engine), (_load(config, name) for name in (first, model))
+    async with session.engine(judge) as engine:
+        tell, (before, after) = with_engine_stats(on_progress, engine), (_load(config, name) for name in (first, model))
         judged = await judge_wins(before, after, requests, engine.ask, tell, stage)
         _save(config, model, judged)
         out = sum(answer.won is not None for answer in judged.graded)
-        return count_rows_of(stage, len(requests), out, len(requests) - out, engine.stats, started)
+        return count_stage(stage, len(requests), out, len(requests) - out, engine.stats, started)
 
 
 def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
     return evaluation
 
 
-def give_verdict(config: Config, model: str | None = None) -> Verdict:
+def decide_and_save(config: Config, model: str | None = None) -> Verdict:
     """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``.
 
     Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.rounds`.
@@ -145,12 +146,12 @@ def give_verdict(config: Config, model: str | None = None) -> Verdict:
     folder, registry = config.run_folder, read_registry(config.outputs)
     evaluation = read_evaluation(folder)
     models = [model] if model else rounds_of(evaluation) or [config.training.preference]
-    verdict = best_round(evaluation, [judge_run(folder, registry, name) for name in models])
+    verdict = best_round(evaluation, [apply_gate(folder, registry, name) for name in models])
     write_json(folder / "gate.json", verdict.to_dict())
     return verdict
 
 
-def judge_run(folder: Path, registry: Registry, model: str) -> Verdict:
+def apply_gate(folder: Path, registry: Registry, model: str) -> Verdict:
     """What the gate says of an evaluated run, by its own config and beside the model that is accepted now."""
     evaluation = read_evaluation(folder)
     config, accepted = load_config(folder / "config.yaml"), registry.accepted

@@ -9,7 +9,7 @@ from charter.core.statistics.intervals import Rate, rate_of
 from charter.core.templates import render
 from charter.inference.completion import Ask, Sampling
 from charter.pipeline.revise import critique_messages, is_flagged, revision_messages
-from charter.pipeline.rows import Context, RowFailed
+from charter.pipeline.rows import RowFailed, StageContext
 from charter.sandbox import oracle
 from charter.sandbox.scenes import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
 from charter.sandbox.wording import NEEDLESS, Wording
@@ -58,7 +58,7 @@ async def _critiques_and_revisions(ask: Ask, n: int) -> tuple[Rate, Rate]:
     rng = Dice("check:critique", held_out=True)
     scenes = [draw_scene(rng) for _ in range(n)]
     wordings = [draw_wording(scene, rng) for scene in scenes]
-    context = Context(ask, Constitution("check", "1", ()), 0, "check")
+    context = StageContext(ask, Constitution("check", "1", ()), 0, "check")
 
     async def walk(scene: Scene, wording: Wording) -> tuple[bool, bool | None]:
         asked = critique_messages(scene.messages, scene.answer, _principle(wording), context)

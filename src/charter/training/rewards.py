@@ -16,6 +16,7 @@ from accelerate import PartialState
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForSequenceClassification
 
+from charter.inference.session import Session
 from charter.pipeline.judges.reward import RewardJudge
 from charter.pipeline.rows import Row
 from charter.training.job import Job
@@ -88,8 +89,9 @@ def _fault(row: Row, end_ids: set[int]) -> str:
 
 
 def by_judge(judge: RewardJudge) -> Score:
-    """Ask the judge about all answers at once."""
-    return lambda rows: asyncio.run(judge.rewards(rows)) if rows else []
+    """Ask the judge about all answers of a step concurrently."""
+    session = Session()  # one for all steps, so that the servers' capacity is found out once
+    return lambda rows: asyncio.run(judge.rewards(rows, session)) if rows else []
 
 
 def by_model(folder: Path | str, size: int) -> Score:

@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from charter.core.errors import CharterError, TrainingError
 from charter.core.files import write_text_atomic
 from charter.core.supervisor import die_with_parent
 from charter.data.schema import FAILURES
-from charter.inference.session import drive
 from charter.training.devices import pin_first_gpu
 from charter.training.job import (
     CHECKPOINTS,
@@ -85,10 +83,7 @@ def run(job: Job) -> None:
     log.info("%d rows, %d left out %s", len(rows.kept), len(rows.dropped), rows.reasons or "")
     checkpoint = last_checkpoint(job.out)
     log.info("set up in %.1f s; training from step %d", time.monotonic() - started, checkpoint[1] if checkpoint else 0)
-    # One session for all steps, so that the judge's servers are probed for their concurrency once. Without a judge none
-    # is opened, as it lowers this thread's scheduling priority.
-    with drive() if job.asks_judge else nullcontext():
-        trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
     models.save(trainer, job)
     if trainer.is_world_process_zero():
         seconds = time.monotonic() - started

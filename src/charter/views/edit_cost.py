@@ -16,7 +16,7 @@ from charter.core.messages import Messages, user
 from charter.data.shards import read_rows
 from charter.inference.completion import Completion, Sampling, request_key
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.rows import Context, Voice
+from charter.pipeline.rows import ModelHandle, StageContext
 from charter.runs.folder import judge_settings
 
 _COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed", "response", "revision")
@@ -197,8 +197,8 @@ class _Edit:
             return Completion("Verdict: respected", "stop", 0, 0, choice_probs=equal)
 
         elsewhere = [member.name for member in self._config.judge.panel if member.base_urls]
-        members = {name: Voice(partial(ask, member=name), name) for name in elsewhere}
-        context = Context(ask, law, self._config.seed, "", settings.templates, settings.preface, members)
+        members = {name: ModelHandle(partial(ask, member=name), name) for name in elsewhere}
+        context = StageContext(ask, law, self._config.seed, "", settings.templates, settings.preface, members)
         prompt = self._prompts.get(row_id) or [user(row_id)]
         await self._compare(prompt, first.strip(), last.strip(), principles, context)
         return keys

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from charter.config import Config, Judge, Member, Selection, Serving, load_config, parse_config, read_override
 from charter.config.keys import list_settings
 from charter.core.errors import ConfigError
-from charter.pipeline.roles import judging
+from charter.pipeline.roles import judge_model
 
 CONFIGS = sorted(Path("configs").glob("*.yaml"))
 
@@ -98,7 +98,7 @@ def test_a_key_goes_to_its_own_hosts_alone(url: str, named: str | None, variable
     config = Config(
         serving=Serving(base_urls=("http://models:8000/v1",)), judge=Judge(base_urls=(url,), api_key_env=named)
     )
-    _, judge = judging(config)
+    _, judge = judge_model(config)
     assert (judge.api_key_env, judge.base_urls) == (variable, (url,))
 
 

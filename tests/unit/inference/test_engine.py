@@ -17,7 +17,7 @@ from charter.config import Serving
 from charter.core.errors import CompletionFailed, StoreError
 from charter.core.messages import user
 from charter.inference import EngineSpec, Sampling, connect, open_engine
-from charter.inference.session import drive
+from charter.inference.session import Session
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 
@@ -47,16 +47,17 @@ async def test_asked_once_then_served_from_the_store(tmp_path: Path) -> None:
 
 
 async def test_engines_of_one_run_share_connections(tmp_path: Path) -> None:
-    with run_null_server() as server, drive():
+    session = Session()
+    with run_null_server() as server:
         spec = spec_of(server, tmp_path)
-        async with open_engine(spec) as first, open_engine(replace(spec, api_key_env="OTHER_KEY")) as second:
+        async with session.engine(spec) as first, session.engine(replace(spec, api_key_env="OTHER_KEY")) as second:
             await first.ask([user("one")], Sampling(8))
             await second.ask([user("two")], Sampling(8))
-            async with open_engine(spec) as third:
+            async with session.engine(spec) as third:
                 await third.ask([user("three")], Sampling(8))
             await second.ask([user("four")], Sampling(8))
         assert (server.counts["requests"], server.counts["connections"]) == (4, 1)
-        async with open_engine(spec) as later:
+        async with session.engine(spec) as later:
             await later.ask([user("five")], Sampling(8))
         assert server.counts["connections"] == 2  # what nobody used any more was closed
 

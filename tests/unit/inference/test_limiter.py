@@ -10,10 +10,10 @@ import pytest
 
 from charter.config import Serving
 from charter.core.messages import user
-from charter.inference import EngineSpec, Sampling, connect, open_engine
+from charter.inference import EngineSpec, Sampling, connect
 from charter.inference.limiter import HIGHEST, LOWEST, START, AdaptiveLimiter, ConcurrencyLimiter
 from charter.inference.metrics import ServerSnapshot
-from charter.inference.session import drive
+from charter.inference.session import Session
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
 
 
@@ -127,20 +127,22 @@ async def test_a_refusal_halves_the_level_which_grows_again_by_one_a_round(monke
 
 async def test_a_server_that_refuses_calls_gets_fewer(tmp_path: Path) -> None:
     refusing = NullServer(latency_s=0.02, refuse_above=40, misbehaviour=Misbehaviour(retry_after_s=0.1))
-    with run_null_server(refusing) as server, drive() as driven:
+    session = Session()
+    with run_null_server(refusing) as server:
         spec = EngineSpec.of(connect([server.url], Serving()), str(tmp_path / "store.sqlite"))
-        async with open_engine(spec) as engine:
+        async with session.engine(spec) as engine:
             await asyncio.gather(*(engine.ask([user(f"row {i}")], Sampling(8)) for i in range(400)))
-            assert driven.slots(spec.base_urls, spec.concurrency).level < START
+            assert session.limiter(spec.base_urls, spec.concurrency).level < START
     assert server.counts["answered"] == 400 and server.counts["refused"] > 0
 
 
-async def test_engines_of_one_drive_share_their_servers_slots(tmp_path: Path) -> None:
+async def test_engines_of_one_session_share_their_servers_slots(tmp_path: Path) -> None:
     async def ask(spec: EngineSpec, name: str) -> None:
-        async with open_engine(spec) as engine:
+        async with session.engine(spec) as engine:
             await asyncio.gather(*(engine.ask([user(f"{name} {i}")], Sampling(8)) for i in range(40)))
 
-    with run_null_server(NullServer(latency_s=0.03)) as server, drive():
+    session = Session()
+    with run_null_server(NullServer(latency_s=0.03)) as server:
         spec = EngineSpec.of(connect([server.url], Serving()), str(tmp_path / "store.sqlite"), concurrency=10)
         other = replace(spec, identity="sha256:other")
         shards = asyncio.gather(ask(spec, "one"), ask(spec, "two"), ask(other, "three"), ask(spec, "four"))

@@ -18,7 +18,7 @@ from charter.pipeline.filters import (
     sift,
 )
 from charter.pipeline.judge import judge
-from charter.pipeline.rows import Context, Outcome, failure
+from charter.pipeline.rows import Outcome, StageContext, failure
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.judge_scripts import LAW
 from tests.support.judge_scripts import candidate as pair_to_judge
@@ -187,7 +187,7 @@ async def test_a_refusal_is_called_one_where_the_server_cannot_hold_the_judge_to
 
     with run_null_server(NullServer(answer=refuse, **{how: ("structured_outputs",)})) as server:
         async with Client([server.url], "null") as client:
-            context = Context(client.complete, LAW, seed=1, model_identity="m")
+            context = StageContext(client.complete, LAW, seed=1, model_identity="m")
             judged = await judge([pair_to_judge()], context, Judge(kind=kind))
     (lost,) = settle(judged, Filters()).failures
     assert (lost["stage"], lost["reason"], lost["detail"]) == ("judge", "judge-refused", refuse([]))

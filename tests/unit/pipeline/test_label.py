@@ -18,7 +18,7 @@ from charter.pipeline.label import Labelled, label
 from charter.pipeline.pair import in_sft_half, walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.pipeline.strategies import Plan, gather, wanted_samples
 from charter.testing.scripted import Script, ScriptedModel
 
@@ -58,7 +58,7 @@ async def run(
 ) -> tuple[Labelled, list[dict[str, Any]], ScriptedModel]:
     """What a run makes of prompts, with the failures before `label` and the model that was asked."""
     model = ScriptedModel(script)
-    context, plan = Context(model.ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)
+    context, plan = StageContext(model.ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)
     first = await respond(asked, context, Generation(rounds=2))
     revised = await revise(first.rows, context, Generation(rounds=2))
     walked = walked_rows(first.rows, revised.rows)
@@ -195,7 +195,7 @@ async def test_the_constitution_s_language_is_looked_at_if_asked_for() -> None:
     for on, reasons in ((False, set()), (True, {"language"})):
         pairs = Pairs(filters=Filters(language=on))
         model = ScriptedModel(lambda m, s: 0.1 if s.choices and "<answer_a>\nrude" in m[-1]["content"] else 0.9)
-        context = Context(model.ask, replace(LAW, language="en-GB"), 1, "m")
+        context = StageContext(model.ask, replace(LAW, language="en-GB"), 1, "m")
         first = [{**row, "response": "rude words", "seed": 1, "model_identity": "m"} for row in prompts(4)]
         rounds = [
             {"row_id": row["row_id"], "round": 0, "response": "rude words", "revision": german}

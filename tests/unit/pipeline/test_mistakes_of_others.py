@@ -14,7 +14,7 @@ from charter.pipeline.label import Labelled, label
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.pipeline.strategies import Plan, gather, wanted_samples
 from charter.testing.scripted import Script, ScriptedModel
 
@@ -43,7 +43,7 @@ async def chain(
     asked: list[dict[str, Any]], script: Script, pairs: Pairs = PAIRS, sft_share: float = 0.5
 ) -> tuple[Labelled, list[dict[str, Any]]]:
     """What a run makes of prompts, and all failures of it."""
-    context, plan = Context(ScriptedModel(script).ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)
+    context, plan = StageContext(ScriptedModel(script).ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)
     settings = Generation(rounds=2)
     first = await respond(asked, context, settings)
     revised = await revise(first.rows, context, settings)

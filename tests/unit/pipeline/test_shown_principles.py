@@ -12,7 +12,7 @@ from charter.inference.completion import Sampling
 from charter.pipeline.judge import judge
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.revise import critique_messages, revise
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.testing.scripted import ScriptedModel
 from tests.support.candidate_pairs import candidate_pairs
 
@@ -30,9 +30,9 @@ def critic(messages: Messages, sampling: Sampling) -> str | float:
     return "Verdict: violated" if messages[-1]["content"].startswith("Critique") else f"good {len(messages)}"
 
 
-def context(law: Constitution = LAW, preface: bool = False) -> tuple[Context, ScriptedModel]:
+def context(law: Constitution = LAW, preface: bool = False) -> tuple[StageContext, ScriptedModel]:
     model = ScriptedModel(critic)
-    return Context(model.ask, law, 1, "m", preface=preface), model
+    return StageContext(model.ask, law, 1, "m", preface=preface), model
 
 
 async def test_all_principles_are_asked_about_in_one_round() -> None:
@@ -69,7 +69,7 @@ async def test_rounds_go_on_until_every_principle_was_met(selection: Selection, 
 
 
 async def test_a_row_lost_under_several_principles_names_each() -> None:
-    made = Context(ScriptedModel(lambda m, s: "no word on it").ask, LAW, 1, "m")
+    made = StageContext(ScriptedModel(lambda m, s: "no word on it").ask, LAW, 1, "m")
     outcome = await revise(ROWS[:1], made, Generation(selection=Selection(how="all")))
     assert [(f["reason"], f["principle_ids"]) for f in outcome.failures] == [("no-verdict", ["p0", "p1", "p2", "p3"])]
 
@@ -110,7 +110,7 @@ async def test_a_tag_that_no_principle_has_is_refused_before_anything_is_asked()
     with pytest.raises(ConfigError, match="'one-per-tag': no principle of 'bare' has a tag"):
         await revise(
             ROWS,
-            Context(made.ask, Constitution("bare", "1", (Principle("a", "A", "a"),)), 1, "m"),
+            StageContext(made.ask, Constitution("bare", "1", (Principle("a", "A", "a"),)), 1, "m"),
             Generation(selection=Selection(how="one-per-tag")),
         )
     assert model.asked == []

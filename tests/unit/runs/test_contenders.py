@@ -6,7 +6,7 @@ import pytest
 
 from charter.config import Config, Evaluation, Judge, Probes, Serving
 from charter.core.errors import ConfigError
-from charter.runs.contenders import check_contenders, contenders
+from charter.runs.contenders import check_evaluation_models, evaluation_models
 from charter.sandbox import MODEL
 
 OWN = Evaluation(source="own.jsonl")
@@ -14,14 +14,14 @@ SERVED = Serving(base_urls=("http://127.0.0.1:1/v1",), model_name="mine")
 
 
 def test_a_model_and_its_base_are_each_served_as_they_are_named() -> None:
-    found = contenders(Config(serving=SERVED), "sandbox")
+    found = evaluation_models(Config(serving=SERVED), "sandbox")
     assert list(found) == ["base", "model"]
     assert found["model"][1].base_urls == SERVED.base_urls
     assert found["base"] == (str(MODEL), Serving())
 
 
 def test_a_base_may_be_the_address_of_a_server() -> None:
-    model, serving = contenders(Config(serving=SERVED), "http://127.0.0.1:2/v1")["base"]
+    model, serving = evaluation_models(Config(serving=SERVED), "http://127.0.0.1:2/v1")["base"]
     assert (model, serving.base_urls, serving.model_name) == ("", ("http://127.0.0.1:2/v1",), None)
 
 
@@ -36,7 +36,7 @@ def test_a_base_may_be_the_address_of_a_server() -> None:
 def test_a_base_elsewhere_gets_no_key_but_its_own(base: str, named: str | None, key: str) -> None:
     served = SERVED.model_copy(update={"api_key_env": "MY_KEY"})
     config = Config(serving=served, evaluation=Evaluation(base_api_key_env=named))
-    assert contenders(config, base)["base"][1].api_key_env == key
+    assert evaluation_models(config, base)["base"][1].api_key_env == key
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_base_elsewhere_gets_no_key_but_its_own(base: str, named: str | None, 
     ids=["the base grades", "the judge grades", "the judge goes first"],
 )
 def test_somebody_else_grades(judge: Judge, base: str | None, names: list[str]) -> None:
-    assert list(contenders(Config(evaluation=OWN, judge=judge), base)) == names
+    assert list(evaluation_models(Config(evaluation=OWN, judge=judge), base)) == names
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_somebody_else_grades(judge: Judge, base: str | None, names: list[str]) 
 )
 def test_a_model_that_would_grade_itself_is_refused(evaluation: Evaluation) -> None:
     with pytest.raises(ConfigError, match=r"the model would grade its own answers\. Name judge\.model"):
-        contenders(Config(evaluation=evaluation), None)
+        evaluation_models(Config(evaluation=evaluation), None)
 
 
 def test_a_dataset_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "run" / "prompts").mkdir(parents=True)
     with pytest.raises(ConfigError, match="name=run-evaluated"):
-        check_contenders(Config(name="run", outputs=tmp_path))
+        check_evaluation_models(Config(name="run", outputs=tmp_path))

@@ -2,17 +2,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 
-from charter.config import Config, Filters, Generation, Judge, Pairs, Selection, Strategies
+from charter.config import Config, Filters, Generation, Judge, Pairs, Selection, Strategies, load_config
+from charter.constitution import load_constitution
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages
 from charter.data.shards import read_rows
 from charter.inference.completion import Sampling
+from charter.pipeline.context import RunContext
+from charter.pipeline.shards import balance_pairs
 from charter.report.collect import collect
-from charter.runs import folder as run
+from charter.runs import folder as run_folder
 from charter.runs.blame import blame_run
-from charter.runs.folder import mix_pairs
 from charter.runs.preflight import check
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.finished_run import answer, make_data
@@ -54,11 +55,10 @@ def test_pairs_leave_for_the_balance_of_lengths_and_are_kept_as_failures(tmp_pat
     prompts = [{"id": f"r{i}", "prompt": f"Question {i:02d} ?"} for i in range(80)]
     folder = make_run(tmp_path, law, prompts, grow, shard_size=30)
     before = {row["pair_id"]: row for row in read_rows(folder / "pairs")}
-    values = yaml.safe_load((folder / "config.yaml").read_text())
-    values["pairs"]["length_balance"] = True
-    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    config = load_config(folder / "config.yaml", {"pairs.length_balance": True})
+    run = RunContext(config, load_constitution(folder / "constitution.md"), folder, {})
 
-    count = mix_pairs(folder)
+    count = balance_pairs(run)
     after = {row["pair_id"]: row for row in read_rows(folder / "pairs")}
     longer = [len(row["chosen"]) - len(row["rejected"]) for row in after.values()]
     assert sum(by > 0 for by in longer) == sum(by < 0 for by in longer) > 0
@@ -69,7 +69,7 @@ def test_pairs_leave_for_the_balance_of_lengths_and_are_kept_as_failures(tmp_pat
     assert (count.rows_in, count.rows_out, count.failed) == (len(before), len(after), len(lost))
     assert all(before[id] == row for id, row in after.items())
     assert lost[0]["detail"] == f"{before[lost[0]['pair_id']]['chosen']!r} | {before[lost[0]['pair_id']]['rejected']!r}"
-    assert mix_pairs(folder).failed == 0  # balanced already
+    assert balance_pairs(run).failed == 0  # balanced already
 
 
 def test_blame_and_report_count_every_pair_of_a_row(tmp_path: Path) -> None:
@@ -103,7 +103,36 @@ def test_a_manifest_goes_before_what_it_vouches_for(tmp_path: Path, monkeypatch:
         config = settings_of(tmp_path, server.url)
         folder = make_data(config)
     assert (folder / "manifest.json").is_file()
-    monkeypatch.setattr(run, "_clear", killed)
+    monkeypatch.setattr(run_folder, "_clear", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.begin(config)
+        run_folder.reset_run_folder(config)
     assert not (folder / "manifest.json").exists() and (folder / "pairs").is_dir()
+
+
+def test_a_finished_run_is_kept_when_another_one_takes_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with run_null_server(NullServer(answer=answer)) as server:
+        config = settings_of(tmp_path, server.url)
+        folder = make_data(config)
+        (folder / "gate.json").write_text('{"verdict": "go"}')
+        (folder / "sft").mkdir()
+        (folder / "sft" / "DONE").write_text("{}")
+        (folder / "sft" / "model.safetensors").write_bytes(b"weights")
+
+        make_data(config)  # the same run again replaces its own results
+        assert not folder.with_name(f"{folder.name}.1").exists()
+        (folder / "gate.json").write_text('{"verdict": "go"}')
+
+        make_data(config.model_copy(update={"seed": 7}))
+        kept = folder.with_name(f"{folder.name}.1")
+        assert (kept / "gate.json").read_text() == '{"verdict": "go"}' and (kept / "manifest.json").is_file()
+        assert load_config(kept / "config.yaml").seed == config.seed
+        assert not (folder / "gate.json").exists()
+        assert (folder / "sft" / "model.safetensors").samefile(kept / "sft" / "model.safetensors")
+        assert "an earlier run of this name had other settings" in caplog.text
+
+        law = config.constitution.read_text()
+        config.constitution.write_text(law.replace("---\n", "---\n", 1) + "\n## Another\nBe another.\n")
+        make_data(config.model_copy(update={"seed": 7}))
+        assert folder.with_name(f"{folder.name}.2").is_dir()

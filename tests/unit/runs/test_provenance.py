@@ -8,7 +8,7 @@ from charter import __version__
 from charter.config import Config, load_config, read_override
 from charter.pipeline.counts import StageCount
 from charter.report.publish import again_command, report_run
-from charter.runs.folder import begin
+from charter.runs.folder import reset_run_folder
 from charter.runs.manifest import write_manifest
 from charter.runs.provenance import checkout, machine
 
@@ -24,7 +24,7 @@ def git(folder: Path, *arguments: str) -> str:
 def made_run(outputs: Path) -> Config:
     """A run's folder with its config and its law, and no more."""
     config = Config(name="demo", outputs=outputs, constitution=Path("constitutions/harmless.md"))
-    (begin(config) / "constitution.md").write_text(LAW)
+    (reset_run_folder(config) / "constitution.md").write_text(LAW)
     return config
 
 

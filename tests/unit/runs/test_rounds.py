@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Judge, Member, Pairs, Strategies, Training, load_config
+from charter.constitution import load_constitution
 from charter.data.shards import count_rows, read_rows
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import evaluate
 from charter.inference import EngineSpec, connect
 from charter.inference.identity import model_identity
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
 from charter.pipeline.pair import in_sft_half
-from charter.pipeline.shards import steps_of, walk_shards
-from charter.runs.folder import begin, prepare
+from charter.pipeline.shards import run_shards_here
+from charter.runs.folder import reset_run_folder, shard_sizes, start_run
 from charter.runs.manifest import write_manifest
 from charter.runs.registry.promotion import promote
-from charter.runs.rounds import Round, begin_round, later_rounds, round_folders
-from charter.runs.verdict import give_verdict, read_answers
+from charter.runs.rounds import Round, later_rounds, round_folders, start_round
+from charter.runs.verdict import decide_and_save, read_answers
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.finished_run import answer, settings
 from tests.support.judged_run import answers_of, make_judged_run
@@ -47,10 +50,10 @@ def test_there_are_as_many_rounds_as_the_config_asks_for(tmp_path: Path) -> None
 def later(tmp_path: Path) -> Round:
     """The second round of a run, its folder begun."""
     config = in_rounds(tmp_path)
-    prepare(config)
+    start_run(config)
     (tmp_path / "law.md").unlink()  # the run has its own
     (second,) = later_rounds(config)
-    begin_round(config.run_folder, second)
+    start_round(config.run_folder, second)
     return second
 
 
@@ -82,7 +85,8 @@ def test_the_current_model_answers_and_the_base_critiques_and_judges(later: Roun
             name: EngineSpec.of(connect([at.url], later.config.serving), later.config.store_url)
             for name, at in (("base", server), ("current", aligned))
         }
-        counts = asyncio.run(walk_shards(later.folder, steps_of(later.config, specs)))
+        run = RunContext(later.config, load_constitution(later.config.constitution), later.folder, specs)
+        counts = asyncio.run(run_shards_here(run, shard_sizes(later.folder), Session()))
     assert [count.stage for count in counts] == ["respond", "revise", "sample", "judge"]
     asked = {"responses": "current", "samples": "current", "revisions": "base"}
     for table, model in asked.items():
@@ -97,7 +101,7 @@ def test_the_current_model_answers_and_the_base_critiques_and_judges(later: Roun
 
 def test_a_run_that_begins_again_has_no_rounds_left(later: Round) -> None:
     run = later.folder.parents[1]
-    begin(load_config(run / "config.yaml"))
+    reset_run_folder(load_config(run / "config.yaml"))
     assert round_folders(run) == {} and not (run / "rounds").exists()
 
 
@@ -118,10 +122,10 @@ def with_second_round(folder: Path, harmful: int) -> Config:
 def test_the_verdict_and_what_is_accepted_are_the_best_round_s(tmp_path: Path, harmful: int, best: str) -> None:
     folder = make_judged_run(tmp_path, harmful=3)
     config = with_second_round(folder, harmful)
-    assert give_verdict(config).model == json.loads((folder / "gate.json").read_text())["model"] == best
-    assert give_verdict(config, "dpo").model == "dpo"  # where it is named
+    assert decide_and_save(config).model == json.loads((folder / "gate.json").read_text())["model"] == best
+    assert decide_and_save(config, "dpo").model == "dpo"  # where it is named
 
-    give_verdict(config)
+    decide_and_save(config)
     identities = {name: model_identity(folder / name) for name in ("dpo", "dpo-round-2")}
     write_manifest(folder, [], {"base": "sha256:00", **identities})
     accepted = promote(folder, "Ada", force=True, reason="too few requests for the gate")

@@ -16,7 +16,7 @@ from charter.inference.completion import Completion, Sampling, request_key
 from charter.pipeline.judge import judge
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.testing.scripted import Script, ScriptedModel
 from charter.views.edit_cost import Recount, recount, recount_run
 from tests.support.candidate_pairs import candidate_pairs
@@ -53,7 +53,7 @@ class Run:
     async def under(self, law: Constitution) -> tuple[list[dict], Counter[str]]:
         """Rows of ``revisions``, and the calls by kind that the store did not answer."""
         config, self._new = self._config, Counter()
-        context = Context(self._ask, law, config.seed, "m", preface=config.generation.preface)
+        context = StageContext(self._ask, law, config.seed, "m", preface=config.generation.preface)
         revised = await revise(ROWS, context, config.generation)
         judged = await judge(candidate_pairs(walked_rows(ROWS, revised.rows)).rows, context, config.judge)
         assert not revised.failures and {f["reason"] for f in judged.failures} <= {"tie"}

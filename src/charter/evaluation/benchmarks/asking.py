@@ -21,9 +21,9 @@ from charter.evaluation.benchmarks.safety import run_suite
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
-from charter.inference.session import current_drive
+from charter.inference.session import Session
 from charter.pipeline.counts import StageCount
-from charter.pipeline.roles import judging, model_folder
+from charter.pipeline.roles import judge_model, model_folder
 
 Say = Callable[[str], None]
 
@@ -40,7 +40,7 @@ class Hashes(NamedTuple):
         return cls(_hash(asked, files), _hash({**asked, **by}, files))
 
 
-async def ask_suites(config: Config, model: str, spec: EngineSpec, say: Say) -> list[StageCount]:
+async def ask_suites(config: Config, model: str, spec: EngineSpec, session: Session, say: Say) -> list[StageCount]:
     """Ask a served model every suite and task of the config; the tools' logs go to ``evaluation/`` in the run's folder.
 
     What was asked of the same weights in the same way is not asked again. Calls go from the tools to the server, past
@@ -51,9 +51,9 @@ async def ask_suites(config: Config, model: str, spec: EngineSpec, say: Say) -> 
         Stopped: the run is to end.
     """
     settings = config.evaluation
-    counts = [await _ask_suite(config, suite, model, spec, say) for suite in settings.suites]
+    counts = [await _ask_suite(config, suite, model, spec, session, say) for suite in settings.suites]
     if settings.harness.tasks:
-        counts.append(await _ask_harness(config, model, spec, say))
+        counts.append(await _ask_harness(config, model, spec, session, say))
     return counts
 
 
@@ -66,7 +66,9 @@ def read_sheets(config: Config, model: str) -> list[Sheet]:
     return [sheet for one in ran if one is not None for sheet in one.sheets]
 
 
-async def _ask_suite(config: Config, suite: Suite, model: str, spec: EngineSpec, say: Say) -> StageCount:
+async def _ask_suite(
+    config: Config, suite: Suite, model: str, spec: EngineSpec, session: Session, say: Say
+) -> StageCount:
     folder, limit = _folder(config, "inspect", model) / suite.name, config.evaluation.max_tokens
     judge = _judge(config) if suite.task in BUNDLED_SUITES else None
     asked = {"suite": suite.model_dump(mode="json"), "max_tokens": limit}
@@ -76,11 +78,11 @@ async def _ask_suite(config: Config, suite: Suite, model: str, spec: EngineSpec,
         "versions": [__version__, importlib.metadata.version("inspect-ai")],
     }
     files = [Path(name) for name in (suite.data, suite.task.partition("@")[0]) if name]
-    run = partial(run_suite, suite, spec, limit, folder, config.run_folder.resolve(), judge)
-    return await _once(f"{suite.name} {model}", folder, Hashes.of(asked, by, files), run, say)
+    run = partial(run_suite, suite, spec, limit, folder, config.run_folder.resolve(), judge, session)
+    return await _once(f"{suite.name} {model}", folder, Hashes.of(asked, by, files), run, session, say)
 
 
-async def _ask_harness(config: Config, model: str, spec: EngineSpec, say: Say) -> StageCount:
+async def _ask_harness(config: Config, model: str, spec: EngineSpec, session: Session, say: Say) -> StageCount:
     folder, settings = _folder(config, "harness", model), config.evaluation
     harness = settings.harness
     written = any(task in HARNESS_TASKS for task in harness.tasks)
@@ -92,20 +94,24 @@ async def _ask_harness(config: Config, model: str, spec: EngineSpec, say: Say) -
     files = [Path(found) for name in harness.tasks if name.endswith(".yaml") for found in sorted(glob(name))]
     files += sorted(harness.include_path.rglob("*")) if harness.include_path else []
     tokenizer = harness.tokenizer or model_folder(config.model)
-    run = partial(run_harness, harness, _tasks(config, folder), tokenizer, spec, folder, config.run_folder.resolve())
-    return await _once(f"harness {model}", folder, Hashes.of(asked, by, files), run, say)
+    run = partial(
+        run_harness, harness, _tasks(config, folder), tokenizer, spec, folder, config.run_folder.resolve(), session
+    )
+    return await _once(f"harness {model}", folder, Hashes.of(asked, by, files), run, session, say)
 
 
-async def _once(stage: str, folder: Path, hashes: Hashes, run: Callable[[], Awaitable[Ran]], say: Say) -> StageCount:
-    started, drive = time.monotonic(), current_drive()
+async def _once(
+    stage: str, folder: Path, hashes: Hashes, run: Callable[[], Awaitable[Ran]], session: Session, say: Say
+) -> StageCount:
+    started = time.monotonic()
     kept = load_ran(_kept(folder), hashes.inputs)
     if kept is not None:
         say(f"{stage}: {kept.samples:,} samples, as asked before")
         return StageCount(stage, kept.samples, kept.samples - kept.failed, kept.failed, stored=kept.calls)
-    drive.begin_call()
+    session.begin_call()
     ran = await run()
-    drive.calls += ran.calls - 1
-    drive.tokens += ran.prompt_tokens + ran.completion_tokens
+    session.calls += ran.calls - 1
+    session.tokens += ran.prompt_tokens + ran.completion_tokens
     save_ran(_kept(folder), replace(ran, questions=hashes.questions), hashes.inputs)
     seconds = round(time.monotonic() - started, 3)
     say(f"{stage}: {ran.samples:,} samples in {seconds:.0f} s")
@@ -129,7 +135,7 @@ def _judge(config: Config) -> EngineSpec | None:
     """A judge with servers of its own, which is there as long as any model of the run."""
     if not config.judge.base_urls:
         return None
-    _, serving = judging(config)
+    _, serving = judge_model(config)
     return EngineSpec.of(connect(serving.base_urls, serving), "")
 
 

@@ -15,6 +15,7 @@ from charter.core.errors import SuiteError
 from charter.evaluation.benchmarks.process import Program, output_of, run_tool, tool_environment, tool_failure
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 
 TITLE = "lm-evaluation-harness"
 
@@ -58,7 +59,13 @@ def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: Engine
 
 
 async def run_harness(
-    harness: Harness, tasks: Sequence[str], tokenizer: str, spec: EngineSpec, folder: Path, root: Path
+    harness: Harness,
+    tasks: Sequence[str],
+    tokenizer: str,
+    spec: EngineSpec,
+    folder: Path,
+    root: Path,
+    session: Session,
 ) -> Ran:
     """Ask a served model the tasks; arguments as for `program`, and `root` the run's folder that logs are named from.
 
@@ -69,7 +76,7 @@ async def run_harness(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     asked = program(harness, tasks, tokenizer, spec, folder)
-    await run_tool(asked)
+    await run_tool(asked, session)
     results = sorted(folder.rglob("results_*.json"))
     if not results:
         raise tool_failure(asked)

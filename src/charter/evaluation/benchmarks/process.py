@@ -11,7 +11,7 @@ from charter.core.environment import child_environment, python_path
 from charter.core.errors import ConfigError, SuiteError
 from charter.core.processes import last_lines, start_group
 from charter.inference.engine import EngineSpec
-from charter.inference.session import current_drive
+from charter.inference.session import Session
 
 PACKAGES = {"inspect_ai": "inspect-ai", "lm_eval": "lm-evaluation-harness"}
 
@@ -66,7 +66,7 @@ def output_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
-async def run_tool(tool: Program) -> None:
+async def run_tool(tool: Program, session: Session) -> None:
     """Run a tool to its end; its whole group ends with this call, however that ends.
 
     Whether it succeeded shows in the results that it left, not in its exit status.
@@ -78,7 +78,7 @@ async def run_tool(tool: Program) -> None:
     group = start_group(tool.command, tool.log, tool.environment)
     try:
         while group.running():
-            current_drive().check()
+            session.check()
             await asyncio.sleep(_POLL_S)
     finally:
         group.end()

@@ -15,6 +15,7 @@ from charter.config.evaluation import BUNDLED_SUITES
 from charter.evaluation.benchmarks.process import Program, output_of, run_tool, tool_environment, tool_failure
 from charter.evaluation.benchmarks.score_table import Ran, Sheet
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 from charter.pipeline.refusal.classifier import RefusalLabel
 
 TASKS = Path(__file__).with_name("tasks.py")
@@ -53,7 +54,13 @@ def program(suite: Suite, spec: EngineSpec, max_tokens: int, folder: Path, judge
 
 
 async def run_suite(
-    suite: Suite, spec: EngineSpec, max_tokens: int, folder: Path, root: Path, judge: EngineSpec | None = None
+    suite: Suite,
+    spec: EngineSpec,
+    max_tokens: int,
+    folder: Path,
+    root: Path,
+    judge: EngineSpec | None,
+    session: Session,
 ) -> Ran:
     """Ask a served model one suite; arguments as for `program`, and `root` the run's folder that logs are named from.
 
@@ -64,7 +71,7 @@ async def run_suite(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     asked = program(suite, spec, max_tokens, folder, judge)
-    await run_tool(asked)
+    await run_tool(asked, session)
     logs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     if not logs:
         raise tool_failure(asked)

@@ -1,7 +1,8 @@
-"""Labels that say what they mean: a judge's p, mended by the curve that its audit fitted."""
+"""Calibrated labels: a judge's p, corrected by the curve that its audit fitted."""
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from charter.config import Judge
 from charter.constitution import Principle
@@ -10,13 +11,24 @@ from charter.core.messages import Messages
 from charter.pipeline.judges.calibration import Isotonic, Temperature, curve_of
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.protocol import Compare, Judgement, inside
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 
-def labeller_of(settings: Judge) -> Compare:
-    """The configured judge as it labels: as `judge_of` gives it, and calibrated if `settings.calibration` says so.
+class Judges(NamedTuple):
+    """The configured judge, as it answers and as it labels.
 
-    What its principles, orders and members said stays as it was read, and an audit asks the judge without this.
+    Attributes:
+        compare: the judge itself, as audits and rankings ask it.
+        label: the same, with p calibrated if the settings ask for it; what its principles, orders and members said
+            stays as it was read.
+    """
+
+    compare: Compare
+    label: Compare
+
+
+def configured_judges(settings: Judge) -> Judges:
+    """The configured judge.
 
     Raises:
         ConstitutionError: a member's constitution cannot be read.
@@ -24,15 +36,15 @@ def labeller_of(settings: Judge) -> Compare:
     """
     compare, curve = judge_of(settings), read_curve(settings)
     if curve is None:
-        return compare
+        return Judges(compare, compare)
 
-    async def mended(
-        prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: Context, /
+    async def calibrated(
+        prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: StageContext, /
     ) -> Judgement:
-        made = await compare(prompt, first, last, principles, context)
-        return made._replace(p=inside(float(curve([made.p])[0])))
+        judgement = await compare(prompt, first, last, principles, context)
+        return judgement._replace(p=inside(float(curve([judgement.p])[0])))
 
-    return mended
+    return Judges(compare, calibrated)
 
 
 def read_curve(settings: Judge) -> Temperature | Isotonic | None:

@@ -14,7 +14,7 @@ from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, judgement_of
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 
 async def compare(
@@ -22,7 +22,7 @@ async def compare(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     /,
     settings: Judge | None = None,
 ) -> Judgement:

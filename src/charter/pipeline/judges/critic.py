@@ -11,7 +11,7 @@ from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.protocol import Judgement
 from charter.pipeline.revise import critique_messages, is_flagged
-from charter.pipeline.rows import Context, RowFailed, finished
+from charter.pipeline.rows import RowFailed, StageContext, finished
 
 
 async def compare(
@@ -19,7 +19,7 @@ async def compare(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     /,
     settings: Judge,
 ) -> Judgement:
@@ -37,7 +37,9 @@ def _share(in_first: int, in_last: int) -> float:
     return (in_first + 1) / (in_first + in_last + 2)
 
 
-async def _violates(prompt: Messages, answer: str, principle: Principle, context: Context, settings: Judge) -> bool:
+async def _violates(
+    prompt: Messages, answer: str, principle: Principle, context: StageContext, settings: Judge
+) -> bool:
     """Whether a greedy critique finds the principle violated.
 
     Raises:

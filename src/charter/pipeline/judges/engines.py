@@ -1,4 +1,4 @@
-"""Who judges together: the judge's engine, and those of the members of its panel that are other models."""
+"""The judge's engine, and those of panel members that are other models."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,15 +8,16 @@ from charter.config import Config, Judge, Member, Serving
 from charter.core.errors import ServingError
 from charter.inference.completion import Ask
 from charter.inference.endpoints import Served, connect
-from charter.inference.engine import Engine, EngineSpec, EngineStats, open_engine
+from charter.inference.engine import Engine, EngineSpec, EngineStats
 from charter.inference.metrics import ServerSnapshot
-from charter.pipeline.roles import judging
-from charter.pipeline.rows import Voice
+from charter.inference.session import Session
+from charter.pipeline.roles import judge_model
+from charter.pipeline.rows import ModelHandle
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Open engines; made by `open_bench`."""
+class JudgeEngines:
+    """Open engines; made by `open_judges`."""
 
     engine: Engine
     others: Mapping[str, tuple[Engine, str]]
@@ -28,15 +29,17 @@ class Bench:
         return self.engine.ask
 
     @property
-    def members(self) -> dict[str, Voice]:
+    def members(self) -> dict[str, ModelHandle]:
         """For `Context.members`."""
-        return {name: Voice(engine.ask, identity) for name, (engine, identity) in self.others.items()}
+        return {name: ModelHandle(engine.ask, identity) for name, (engine, identity) in self.others.items()}
 
     @property
     def stats(self) -> EngineStats:
         """Counts of all engines together."""
         each = [self.engine.stats, *(engine.stats for engine, _ in self.others.values())]
-        return EngineStats(*map(sum, zip(*each, strict=True)))
+        total = EngineStats(*map(sum, zip(*each, strict=True)))
+        # All engines share one store, which counts its damaged entries itself.
+        return total._replace(corrupted=self.engine.stats.corrupted)
 
     @property
     def reading(self) -> ServerSnapshot | None:
@@ -45,32 +48,22 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(spec: EngineSpec, settings: Judge) -> AsyncIterator[Bench]:
-    """The engine of `spec`, and one like it for each member whose model is served elsewhere.
+async def open_judges(session: Session, spec: EngineSpec, settings: Judge) -> AsyncIterator[JudgeEngines]:
+    """The engine of `spec`, and one like it for each panel member whose model is served elsewhere.
 
     Raises:
         StoreError: the store cannot be used.
         ServingError: a member's server is down, or does not serve its model.
     """
-    async with open_engine(spec) as engine, open_members(spec, settings) as others:
-        yield Bench(engine, others)
-
-
-@asynccontextmanager
-async def open_members(spec: EngineSpec, settings: Judge) -> AsyncIterator[dict[str, tuple[Engine, str]]]:
-    """The engines of the members alone, each with the identity of its weights; they share the store of `spec`.
-
-    Raises:
-        ServingError: a member's server is down, or does not serve its model.
-    """
     async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(session.engine(spec))
         others = dict[str, tuple[Engine, str]]()
         judge = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env)
         for name, served in served_members(settings, judge).items():
             own = EngineSpec.of(served, spec.store, spec.concurrency)
             own = replace(own, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
-            others[name] = await stack.enter_async_context(open_engine(own)), served.identity
-        yield others
+            others[name] = await stack.enter_async_context(session.engine(own)), served.identity
+        yield JudgeEngines(engine, others)
 
 
 def member_identities(config: Config) -> dict[str, str]:
@@ -79,7 +72,7 @@ def member_identities(config: Config) -> dict[str, str]:
     Raises:
         ServingError: a member's server is down, or does not serve its model.
     """
-    _, judge = judging(config)
+    _, judge = judge_model(config)
     served = served_members(config.judge, judge)
     return {name: one.identity for name, one in served.items()}
 

@@ -16,7 +16,7 @@ from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
 from charter.core.messages import Messages, transcript
 from charter.pipeline.judges.protocol import Compare, Judgement, combined
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 
 class Seat(NamedTuple):
@@ -40,7 +40,7 @@ async def compare(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     /,
     settings: Judge,
     seats: Sequence[Seat],
@@ -70,7 +70,7 @@ async def _hear(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     settings: Judge,
 ) -> Judgement:
     if seat.elsewhere:
@@ -84,7 +84,7 @@ async def _hear(
 
 
 def own_principles(
-    law: Constitution, prompt: Messages, principles: Sequence[Principle], context: Context, settings: Judge
+    law: Constitution, prompt: Messages, principles: Sequence[Principle], context: StageContext, settings: Judge
 ) -> tuple[Principle, ...]:
     """What a member asks by its own constitution: its principles with the ids of `principles`, then others drawn.
 

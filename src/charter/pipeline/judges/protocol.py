@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from charter.config import Judge
 from charter.constitution import Principle
 from charter.core.messages import Messages
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 LETTERS = ("A", "B")
 EDGE = 1e-4
@@ -47,7 +47,7 @@ class Compare(Protocol):
     """A judge."""
 
     async def __call__(
-        self, prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: Context, /
+        self, prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: StageContext, /
     ) -> Judgement:
         """Compare two answers to the last message of `prompt`.
 

@@ -16,7 +16,7 @@ from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, inside, judgement_of
-from charter.pipeline.rows import Context, RowFailed, finished
+from charter.pipeline.rows import RowFailed, StageContext, finished
 
 BETTER = "Better:"
 """With this and a letter the template wants the reasoning to end."""
@@ -28,7 +28,7 @@ async def compare(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     /,
     settings: Judge,
 ) -> Judgement:
@@ -48,7 +48,7 @@ async def compare(
     return made._replace(p=inside(made.p, settings.clamp))
 
 
-def _samplings(context: Context, settings: Judge) -> list[Sampling]:
+def _samplings(context: StageContext, settings: Judge) -> list[Sampling]:
     """One greedy chain of thought, or several drawn ones, each with a seed of its own."""
     temperature = 0.0 if settings.samples == 1 else 1.0
     seeds = (seed_of(context.seed, "judge", "reasoned", number) for number in range(settings.samples))
@@ -57,7 +57,7 @@ def _samplings(context: Context, settings: Judge) -> list[Sampling]:
     ]
 
 
-async def _read(asked: Messages, sampling: Sampling, context: Context) -> Sequence[float]:
+async def _read(asked: Messages, sampling: Sampling, context: StageContext) -> Sequence[float]:
     """The probabilities of both letters after one chain of thought.
 
     Raises:

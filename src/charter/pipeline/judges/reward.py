@@ -17,12 +17,13 @@ from charter.constitution import load_constitution
 from charter.constitution.model import content_hash
 from charter.core.errors import CompletionFailed, one_of_many
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 from charter.pipeline.judge import principles_for
-from charter.pipeline.judges.calibrated import labeller_of, read_curve
-from charter.pipeline.judges.engines import open_bench
+from charter.pipeline.judges.calibrated import configured_judges, read_curve
+from charter.pipeline.judges.engines import open_judges
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.protocol import Compare
-from charter.pipeline.rows import Context, Row, RowFailed
+from charter.pipeline.rows import Row, RowFailed, StageContext
 
 _APART = {"panel", "model", "base_urls", "audit", "min_agreement"}
 """Settings of the judge that an identity holds by their content, or that change no reward."""
@@ -48,19 +49,20 @@ class RewardJudge:
     templates: Path | None = None
     preface: bool = False
 
-    async def rewards(self, answers: Sequence[Row]) -> list[float | str]:
+    async def rewards(self, answers: Sequence[Row], session: Session) -> list[float | str]:
         """The reward of each answer, from 0 to 1, or the reason why it has none.
 
         Args:
             answers: rows of ``rl_prompts``, each with the `answer` it got.
+            session: of the training process; it finds out once how many calls the servers can take.
 
         Raises:
             ServingError: the servers are gone for good.
         """
-        law, compare = load_constitution(self.constitution), labeller_of(self.settings)
-        async with open_bench(self.engine, self.settings) as bench:
+        constitution, compare = load_constitution(self.constitution), configured_judges(self.settings).label
+        async with open_judges(session, self.engine, self.settings) as engines:
             own = (self.seed, self.engine.identity, self.templates, self.preface)
-            context = Context(bench.ask, law, *own, bench.members)
+            context = StageContext(engines.ask, constitution, *own, engines.members)
             with one_of_many():
                 async with asyncio.TaskGroup() as group:
                     asked = [group.create_task(reward(row, compare, context, self.settings)) for row in answers]
@@ -111,7 +113,7 @@ class RewardJudge:
         )
 
 
-async def reward(row: Row, compare: Compare, context: Context, settings: Judge) -> float | str:
+async def reward(row: Row, compare: Compare, context: StageContext, settings: Judge) -> float | str:
     """The reward of `row`'s `answer`, or the reason why there is none.
 
     Where the judge says nothing that counts, or a panel splits, nothing is known of the answer: that is no low reward.

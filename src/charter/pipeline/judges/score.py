@@ -17,7 +17,7 @@ from charter.core.templates import render
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.calibration import fit_temperature, mirrored
 from charter.pipeline.judges.protocol import Judgement, inside, judgement_of, logistic
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 
 NUMBERS = tuple(str(number) for number in range(1, 11))
 
@@ -27,7 +27,7 @@ async def compare(
     first: str,
     last: str,
     principles: Sequence[Principle],
-    context: Context,
+    context: StageContext,
     /,
     settings: Judge,
 ) -> Judgement:
@@ -39,7 +39,7 @@ async def compare(
 
 
 async def differences(
-    prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: Context
+    prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: StageContext
 ) -> list[float]:
     """By how many points, from -9 to 9, the last answer's score is above the first one's, under each principle."""
     text = transcript(prompt)
@@ -59,7 +59,7 @@ def fit_score_temperature(points: Sequence[float]) -> float:
     return temperature
 
 
-async def _score(conversation: str, answer: str, principle: Principle, context: Context) -> float:
+async def _score(conversation: str, answer: str, principle: Principle, context: StageContext) -> float:
     """The expected score, from 1 to 10.
 
     Raises:

@@ -16,7 +16,7 @@ from charter.inference.identity import identity_files, model_identity
 from charter.runs.folder import locked
 from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, Registry, add_event, changing
 from charter.runs.registry.seal import Sealed, hash_files, read_sealed
-from charter.runs.verdict import judge_run
+from charter.runs.verdict import apply_gate
 
 CARDS = ("MODEL_CARD.md", "DATASET_CARD.md")
 
@@ -42,7 +42,7 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
         sealed = read_sealed(run)
         if registry.accepted and registry.accepted.id == sealed.id:
             raise RegistryError(f"run '{run}': is accepted already, as {sealed.id}. Nothing was changed.")
-        verdict = judge_run(run, registry, sealed.model)
+        verdict = apply_gate(run, registry, sealed.model)
         if verdict.verdict != "go" and not force:
             raise RegistryError(_refusal(run, verdict))
         entry = _entry(sealed, verdict)

@@ -12,9 +12,11 @@ from charter.evaluation.benchmarks.inspection import count_samples
 from charter.evaluation.requests import load_requests
 from charter.inference.client import NOT_STORED
 from charter.inference.engine import EngineSpec
-from charter.pipeline.roles import serve_for_a_moment
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
+from charter.pipeline.roles import serve_temporarily
 from charter.pipeline.rows import Row
-from charter.pipeline.sequence import open_chain, walk
+from charter.pipeline.sequence import run_in_memory
 from charter.runs.preflight import check
 from charter.views.estimate.forecast import Forecast, expect_all
 from charter.views.estimate.tally import Tally
@@ -39,7 +41,7 @@ def estimate(config: Config, rows: int, say: Callable[[str], None]) -> Forecast:
     check(config)
     law, source = load_constitution(config.constitution), open_source(config.prompts, config.seed)
     looked_up = [prompt.row() for prompt in _spread(source.prompts(), source.used, LOOK)]
-    with serve_for_a_moment(config, say) as models:
+    with serve_temporarily(config, say) as models:
         return asyncio.run(_estimate(config, law, models, looked_up, source.used, rows))
 
 
@@ -78,8 +80,8 @@ async def _send(
 ) -> tuple[Tally, set[str]]:
     """Send rows through the chain; the ids of those that lacked an answer."""
     tally = Tally()
-    async with open_chain(config, law, models, tally.watched) as chain:
-        walked = await walk(rows, chain, tally.at)
+    run = RunContext(config, law, config.run_folder, models)
+    walked = await run_in_memory(rows, run, Session(), tally.watched, tally.at)
     tally.at("")
     return tally, {row["row_id"] for row in walked.failures if row["reason"] == NOT_STORED}
 

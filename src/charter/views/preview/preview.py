@@ -21,7 +21,7 @@ from charter.core.messages import Message
 from charter.inference.engine import Engine
 from charter.pipeline.respond import respond
 from charter.pipeline.revise import revise
-from charter.pipeline.rows import Context, OnProgress, Row
+from charter.pipeline.rows import OnProgress, Row, StageContext
 from charter.views.critiques import CritiqueRound, prompt_text
 
 
@@ -176,7 +176,9 @@ async def previews(
         files, started, before = WatchedFiles(), time.monotonic(), engine.stats
         try:
             constitution = load_constitution(path, files.read)
-            context = Context(engine.ask, constitution, config.seed, identity, settings.templates, settings.preface)
+            context = StageContext(
+                engine.ask, constitution, config.seed, identity, settings.templates, settings.preface
+            )
             rows = await preview_rows(prompts, context, settings, on_progress)
             last = Preview(
                 constitution=constitution,
@@ -200,7 +202,7 @@ async def previews(
 
 
 async def preview_rows(
-    prompts: Sequence[Row], context: Context, settings: Generation, on_progress: OnProgress | None = None
+    prompts: Sequence[Row], context: StageContext, settings: Generation, on_progress: OnProgress | None = None
 ) -> tuple[PreviewedRow, ...]:
     """Answer, critique and revise each prompt, in the order of the prompts.
 

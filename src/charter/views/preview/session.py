@@ -11,8 +11,8 @@ from charter.config import Config
 from charter.constitution.parse import load_constitution
 from charter.core.text import plain
 from charter.data.sources import load_prompts
-from charter.inference.engine import open_engine
-from charter.pipeline.roles import serve_for_a_moment
+from charter.inference.session import open_engine
+from charter.pipeline.roles import serve_temporarily
 from charter.pipeline.rows import Progress
 from charter.report.terminal import open_console
 from charter.views.preview.page import RELOAD_S, check_page, render_preview, write_page
@@ -56,7 +56,7 @@ async def _run_previews(path: Path, config: Config, output: "_Output", watch: bo
             f"the first: {first.reason}, {first.detail}"
         )
     rows = [prompt.row() for prompt in loaded.prompts]
-    with serve_for_a_moment(config, _print_error, ["base"]) as models:
+    with serve_temporarily(config, _print_error, ["base"]) as models:
         spec = models["base"]
         async with (
             open_engine(spec) as engine,

@@ -16,10 +16,12 @@ from charter.core.messages import user
 from charter.data.conversations import content_id
 from charter.data.sources import Prompt
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 from charter.inference.special_tokens import special_tokens
-from charter.pipeline.roles import model_folder, serve_for_a_moment
+from charter.pipeline.context import RunContext
+from charter.pipeline.roles import model_folder, serve_temporarily
 from charter.pipeline.rows import Row
-from charter.pipeline.sequence import Walked, open_chain, walk
+from charter.pipeline.sequence import MemoryRun, run_in_memory
 from charter.report.tables import check_run, scan
 from charter.runs.folder import judge_settings
 from charter.views.explain.rows import find_row, reading
@@ -58,7 +60,7 @@ def trace_prompt(text: str, config: Config, say: Callable[[str], None]) -> Trace
         raise ConfigError("prompt '': says nothing. Write one: charter trace 'How do I pick a lock?'")
     law, messages = load_constitution(config.constitution), (user(text.strip()),)
     row = Prompt(content_id(messages), messages, None, "trace").row()
-    with serve_for_a_moment(config, say) as models:
+    with serve_temporarily(config, say) as models:
         return asyncio.run(_trace(row, config, law, models))
 
 
@@ -110,18 +112,17 @@ def _row(run: Path, row_id: str) -> Row:
 
 async def _trace(row: Row, config: Config, law: Constitution, models: Mapping[str, EngineSpec]) -> Trace:
     recorder = Recorder()
-    async with open_chain(config, law, models, recorder.watched) as chain:
-        walked = await walk([row], chain, recorder.at)
+    run = RunContext(config, law, config.run_folder, models)
+    walked = await run_in_memory([row], run, Session(), recorder.watched, recorder.at)
     return Trace(row["row_id"], row["kind"], tuple(recorder.calls), tuple(_ended(walked)))
 
 
-def _ended(walked: Walked) -> list[dict[str, Any]]:
+def _ended(walked: MemoryRun) -> list[dict[str, Any]]:
     def taken(row: Row, what: str, *names: str) -> dict[str, Any]:
         return {"as": what, **{name: row[name] for name in names}}
 
-    made = walked.labelled
     return [
-        *(taken(row, "pair", "pair_id", "chosen", "rejected", "p_chosen") for row in made.pairs),
-        *(taken(row, "sft", "completion", "source", "p_chosen") for row in made.sft),
+        *(taken(row, "pair", "pair_id", "chosen", "rejected", "p_chosen") for row in walked.tables["pairs"]),
+        *(taken(row, "sft", "completion", "source", "p_chosen") for row in walked.tables["sft_data"]),
         *(taken(row, "failed", "pair_id", "stage", "reason", "detail") for row in walked.failures),
     ]

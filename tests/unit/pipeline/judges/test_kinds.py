@@ -12,10 +12,13 @@ from charter.core.messages import Message, Messages
 from charter.data.shards import count_rows, read_rows
 from charter.inference import EngineSpec
 from charter.inference.completion import Completion, Sampling
+from charter.inference.session import Session
 from charter.pipeline.judge import judge
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.roles import makers
-from charter.runs.folder import judge_shard, prepare, respond_shard, revise_shard
+from charter.pipeline.roles import generation_models
+from charter.pipeline.sequence import stages_of
+from charter.pipeline.shards import run_stage
+from charter.runs.folder import start_run
 from charter.runs.preflight import check
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer, run_null_server
@@ -61,11 +64,11 @@ def panel(tmp_path: Path) -> Config:
 
 
 def test_a_run_keeps_the_constitutions_of_its_members(panel: Config, tmp_path: Path) -> None:
-    prepare(panel)
+    start_run(panel)
     kept = sorted((tmp_path / "out" / "panel").iterdir())
     assert [path.name for path in kept] == ["south.md"]
     assert load_constitution(kept[0]).principles[0].text == "Keep secrets of south."
-    prepare(panel.model_copy(update={"judge": Judge()}))
+    start_run(panel.model_copy(update={"judge": Judge()}))
     assert not (tmp_path / "out" / "panel").exists()
 
 
@@ -81,13 +84,13 @@ def opposed(messages: Sequence[Message]) -> str:
 
 
 async def test_what_members_split_on_is_kept_for_people_and_never_trained_on(panel: Config, tmp_path: Path) -> None:
-    prepare(panel)
+    started = start_run(panel)
     (tmp_path / "south.md").unlink()  # the run goes on with what it kept
     folder = panel.run_folder
     with run_null_server(NullServer(answer=opposed)) as server:
         spec = EngineSpec((server.url,), server.model_name, "m", str(tmp_path / "store.sqlite"))
-        for step in (respond_shard, revise_shard, judge_shard):
-            count = await step(folder, 0, spec)
+        for stage in stages_of(panel):
+            count = await run_stage(started.context({"base": spec}), stage, 0, Session())
     review, failures = list(read_rows(folder / "review")), list(read_rows(folder / "failures"))
     assert (count.rows_in, count.rows_out, count.failed) == (5, 0, 5)
     assert {row["row_id"] for row in review} == {row["row_id"] for row in read_rows(folder / "prompts")}
@@ -126,7 +129,7 @@ OWN = ("http://127.0.0.1:9/v1",)
     ids=["the run's own", "the same", "another", "beside a server", "at a server by name", "at a server"],
 )
 def test_the_judge_s_model_may_be_another_one(config: Config, judge: tuple[str, list[str], str | None] | None) -> None:
-    found = makers(config)
+    found = generation_models(config)
     assert found["base"][1] == config.serving
     if judge is None:
         assert list(found) == ["base"]

@@ -17,12 +17,13 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.inference.completion import Sampling
 from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.engines import member_identities, open_bench
+from charter.pipeline.judges.engines import member_identities, open_judges
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.reward import RewardJudge
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.runs.preflight import check
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.judge_scripts import candidate, context
@@ -179,10 +180,10 @@ async def test_members_may_be_other_models_and_split(
     careful, bold = two_models
     settings = panel_of(bold, model=model)
     for _ in range(2):  # the second time out of the store, where the models do not get in each other's way
-        async with open_bench(spec_of(careful, tmp_path), settings) as bench:
-            made_in = Context(bench.ask, NORTH, 1, "m", members=bench.members)
+        async with open_judges(Session(), spec_of(careful, tmp_path), settings) as engines:
+            made_in = StageContext(engines.ask, NORTH, 1, "m", members=engines.members)
             outcome = await judge([candidate("r0"), candidate("r1", "Else?")], made_in, settings)
-            stats = bench.stats
+            stats = engines.stats
         assert [row["p_by_member"][0] > 0.6 > 0.4 > row["p_by_member"][1] for row in outcome.review] == [True, True]
         assert {row["judge_identity"] for row in outcome.review} == {"m; bold served:bold@unknown"}
         assert (outcome.rows, stats.asked + stats.from_store) == ([], 2 * 2 * 2 * 2)
@@ -195,9 +196,9 @@ async def test_a_panel_of_models_rewards_as_it_judges(
     careful, bold = two_models
     answers = [{"row_id": "r0", "prompt": [user("q")], "first": "bad", "answer": "safe", "drawn": []}]
     split = RewardJudge(spec_of(careful, tmp_path), panel_of(bold), Config().constitution)
-    assert await RewardJudge.from_dict(split.to_dict()).rewards(answers) == ["panel-split"]
+    assert await RewardJudge.from_dict(split.to_dict()).rewards(answers, Session()) == ["panel-split"]
     alone = replace(split, settings=panel_of(careful))
-    assert (await alone.rewards(answers))[0] > 0.6 and alone.identity != split.identity
+    assert (await alone.rewards(answers, Session()))[0] > 0.6 and alone.identity != split.identity
 
 
 def test_a_member_s_server_is_looked_at_before_a_run_starts(

@@ -13,7 +13,7 @@ from charter.audit.labelled import LabelledPair, read_labelled
 from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.sandbox import MODEL
 from charter.testing.scripted import ScriptedModel
 
@@ -25,7 +25,7 @@ BLOCK = 32
 async def asked(pairs: Sequence[LabelledPair], principles: int) -> list[list[int]]:
     """The tokens of every question about the pairs."""
     model, settings = ScriptedModel(lambda messages, sampling: 0.5), Judge(principles=principles)
-    said = await judge_pairs(pairs, judge_of(settings), Context(model.ask, LAW, 0, "m"), settings)
+    said = await judge_pairs(pairs, judge_of(settings), StageContext(model.ask, LAW, 0, "m"), settings)
     assert len(said.pairs) == len(pairs)
     tokenizer = AutoTokenizer.from_pretrained(str(MODEL))
     shown = ([dict(message) for message in messages] for messages, _ in model.asked)

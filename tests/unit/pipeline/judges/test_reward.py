@@ -10,6 +10,7 @@ from charter.core.errors import CompletionFailed, ServingError
 from charter.core.messages import Message, Messages
 from charter.inference import EngineSpec
 from charter.inference.completion import Sampling
+from charter.inference.session import Session
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.reward import RewardJudge, reward
 from charter.testing.null_server import Misbehaviour, NullServer, run_null_server
@@ -91,9 +92,9 @@ async def test_what_was_asked_once_is_not_asked_again(tmp_path: Path) -> None:
     """So that a continued run has the rewards that the killed one had."""
     answers = [row("safe"), row("bad"), row("safe, too")]
     with run_null_server(NullServer(answer=prefers_safe)) as server:
-        made = await judge_at(server, tmp_path).rewards(answers)
+        made = await judge_at(server, tmp_path).rewards(answers, Session())
         asked = server.counts["requests"]
-        assert await judge_at(server, tmp_path).rewards(answers) == made
+        assert await judge_at(server, tmp_path).rewards(answers, Session()) == made
         assert server.counts["requests"] == asked == 2 * 3 * 2
     assert made[1] == 0.5 and all(isinstance(p, float) and p > 0.5 for p in (made[0], made[2]))
 
@@ -101,7 +102,9 @@ async def test_what_was_asked_once_is_not_asked_again(tmp_path: Path) -> None:
 async def test_calls_that_fail_take_no_reward_from_others(tmp_path: Path) -> None:
     faults = Misbehaviour(error_share=0.3, error_status=400, times=float("inf"))
     with run_null_server(NullServer(answer=prefers_safe, misbehaviour=faults)) as server:
-        made = await judge_at(server, tmp_path, Judge(principles=1)).rewards([row(f"safe {i}") for i in range(20)])
+        made = await judge_at(server, tmp_path, Judge(principles=1)).rewards(
+            [row(f"safe {i}") for i in range(20)], Session()
+        )
     assert {value for value in made if isinstance(value, str)} == {"bad-request"}
     assert all(value > 0.5 for value in made if isinstance(value, float))
     assert any(isinstance(value, float) for value in made)
@@ -111,4 +114,4 @@ async def test_a_judge_that_is_gone_ends_the_run(tmp_path: Path) -> None:
     with run_null_server() as server:
         judge = judge_at(server, tmp_path, patience_s=0.2)
     with pytest.raises(ServingError):
-        await judge.rewards([row("safe"), row("safer")])
+        await judge.rewards([row("safe"), row("safer")], Session())

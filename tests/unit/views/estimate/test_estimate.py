@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from charter.cli import app as cli
 from charter.config import Config
 from charter.inference import EngineSpec, connect
+from charter.inference.session import Session
+from charter.pipeline.sequence import RESPOND
+from charter.pipeline.shards import run_stage
 from charter.report.terminal import open_console
-from charter.runs import folder as run
+from charter.runs.folder import start_run
 from charter.testing.null_server import NullServer, run_null_server
 from charter.views.estimate.forecast import Forecast
 from charter.views.estimate.probe import _spread, estimate
@@ -63,8 +66,8 @@ def test_what_the_store_has_is_not_foretold(tmp_path: Path) -> None:
     with run_null_server(NullServer(answer=answer)) as server:
         config = settings(tmp_path, server.url, n=N)
         spec = EngineSpec.of(connect([server.url], config.serving), config.store_url)
-        run.prepare(config)
-        asyncio.run(run.respond_shard(config.run_folder, 0, spec))
+        run = start_run(config).context({"base": spec})
+        asyncio.run(run_stage(run, RESPOND, 0, Session()))
         begun = estimate(config, 6, quiet)
         assert calls(begun) == NEEDED
         assert to_ask(begun) == {"respond": 0, "revise": 5 * (N - 6), "judge": 2 * (N - 6)}

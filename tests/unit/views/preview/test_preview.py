@@ -25,7 +25,7 @@ from charter.core.errors import ServingError
 from charter.core.messages import Message, Messages, user
 from charter.data.sources import load_prompts
 from charter.inference import EngineSpec, Sampling, connect, open_engine
-from charter.pipeline.rows import Context
+from charter.pipeline.rows import StageContext
 from charter.report.marks import side_by_side
 from charter.testing.null_server import NullServer, run_null_server
 from charter.testing.scripted import ScriptedModel
@@ -109,8 +109,8 @@ def preview(*arguments: Any, columns: int = 80) -> str:
     return result.stdout
 
 
-def context(script: Any) -> Context:
-    return Context(ScriptedModel(script).ask, parse_constitution(LAW), seed=0, model_identity="m")
+def context(script: Any) -> StageContext:
+    return StageContext(ScriptedModel(script).ask, parse_constitution(LAW), seed=0, model_identity="m")
 
 
 def prompt(id: str) -> dict[str, Any]:

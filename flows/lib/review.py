@@ -20,16 +20,16 @@ from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting, end_waiting, waiting
 from charter.runs.forms import Form, Question, ask_by_file, read_answer, write_form
 from charter.runs.sign_off import sign_off_question
-from charter.runs.verdict import give_verdict
-from flows.artifacts import finish
-from flows.progress import current
+from charter.runs.verdict import decide_and_save
+from flows.lib.artifacts import finish
+from flows.lib.flow_run import FlowRun
 
 
-async def review(config: Config, counts: Sequence[StageCount], models: Mapping[str, EngineSpec]) -> list[StageCount]:
+async def review(run: FlowRun, counts: Sequence[StageCount], models: Mapping[str, EngineSpec]) -> list[StageCount]:
     """Have people look at labels, if the config says so, and do to the pairs what they say.
 
     Args:
-        config: of the run.
+        run: the flow run.
         counts: of what the run has done; a run that goes on finds them with `charter.review.waiting.waiting`.
         models: those that it asked.
 
@@ -38,23 +38,24 @@ async def review(config: Config, counts: Sequence[StageCount], models: Mapping[s
         NotApproved: the run may not train on these pairs.
         DataError: the answer has a fault.
     """
+    config = run.config
     if not config.review.labels:
         return []
     labels = show_labels(config)
     if not labels.sample:  # as for GRPO, which has no pairs
-        current().say("review: there are no pairs to look at")
+        run.progress.say("review: there are no pairs to look at")
         return []
     if waiting(config, "review") is None:
         begin_waiting(config, "review", counts, models)
         await acreate_markdown_artifact(labels.text, key="review", description=f"Labels of run {config.name}")
     answers = await _ask(config, labels.question)
     done = apply_answers(config, labels, answers)
-    current().say(f"review: {done.rows_out:,} of {done.rows_in:,} pairs left")
+    run.progress.say(f"review: {done.rows_out:,} of {done.rows_in:,} pairs left")
     return [done]
 
 
 async def conclude(
-    config: Config,
+    run: FlowRun,
     counts: Sequence[StageCount],
     models: Mapping[str, EngineSpec],
     verdict: Verdict,
@@ -65,24 +66,25 @@ async def conclude(
     Until somebody does, the run's folder says no-go, so that nothing needs to be done when nobody ever does.
 
     Args:
-        config: of the run.
+        run: the flow run.
         counts: of what the run has done.
         models: those that it asked.
-        verdict: as `charter.runs.verdict.give_verdict` gives it.
+        verdict: as `charter.runs.verdict.decide_and_save` gives it.
         again: makes the run once more, as for `charter.report.publish.report_run`.
 
     Raises:
         PeopleAsked: the run cannot be suspended, and nobody has signed yet.
         DataError: the signature has a fault.
     """
-    await finish(config, counts, models, verdict, again)
+    config = run.config
+    await finish(run, counts, models, verdict, again)
     if verdict.outcome != "not signed off":
         end_waiting(config)
         return verdict
     if again == "align":  # the other flows find in the store what they did
         begin_waiting(config, "sign-off", counts, models)
     await _ask(config, sign_off_question(config.run_folder))
-    return await conclude(config, counts, models, give_verdict(config, verdict.model), again)
+    return await conclude(run, counts, models, decide_and_save(config, verdict.model), again)
 
 
 async def _ask(config: Config, question: Question[Form]) -> Form:

@@ -45,6 +45,6 @@ class LiveCurves:
             return
         self._drawn = now
         if curves := training_plot({self._step: self.rows}):
-            told: dict[str, Any] = {"_sync": True}  # as in `flows.progress`
+            told: dict[str, Any] = {"_sync": True}  # as in `flows.lib.progress`
             description = f"{self._name}, step {row['step']:,} of {row['total_steps']:,}"
             create_image_artifact(to_picture(curves), key=KEY, description=description, **told)

@@ -10,7 +10,7 @@ from prefect.exceptions import ObjectNotFound
 from charter.config import Serving
 from charter.core.errors import ConfigError
 from charter.inference.engine import EngineSpec
-from flows.temporary_server import start_server
+from flows.lib.temporary_server import start_server
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from prefect import task
 from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from charter.config import Config
 from charter.core.text import inline
 from charter.evaluation.gate import Verdict
 from charter.inference.engine import EngineSpec
@@ -29,21 +28,22 @@ from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
 from charter.report.publish import report_run
 from charter.runs.manifest import write_manifest
-from flows.assets import record_assets
-from flows.curves import KEY as CURVES
-from flows.progress import current
+from flows.lib.assets import record_assets
+from flows.lib.curves import KEY as CURVES
+from flows.lib.flow_run import FlowRun
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def finish(
-    config: Config,
+    run: FlowRun,
     counts: Sequence[StageCount],
     models: Mapping[str, EngineSpec],
     verdict: Verdict | None = None,
     again: str = "align",
 ) -> None:
     """Write report, cards and, last of all, the manifest, and publish them. `again` is as for `report_run`."""
-    folder, stages = config.run_folder, total(counts)
+    config, stages = run.config, total(counts)
+    folder = config.run_folder
     identities = {name: spec.folder_identity for name, spec in models.items()}
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, made, again)
@@ -58,8 +58,8 @@ async def finish(
         text = headline_markdown(evaluation, verdict.to_dict())
         signed = f"\n\n{inline(verdict.sign_off)}" if verdict.sign_off else ""
         await acreate_markdown_artifact(f"{text}{signed}\n\nReport: `{page.resolve()}`\n", key="verdict")
-        current().say(f"verdict: {verdict.verdict}")
-    current().say(f"report: {page}")
+        run.progress.say(f"verdict: {verdict.verdict}")
+    run.progress.say(f"report: {page}")
 
 
 async def _publish(data: ReportData) -> None:
@@ -78,9 +78,9 @@ async def _publish(data: ReportData) -> None:
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish_audit(path: Path) -> None:
+async def publish_audit(run: FlowRun, path: Path) -> None:
     """Publish the audit in ``audit.json``."""
     page, record = path.with_name("audit.html"), json.loads(path.read_text(encoding="utf-8"))
     text = f"{audit_markdown(record)}\nWith plots: `{page.resolve()}`\n"
     await acreate_markdown_artifact(text, key="judge-audit")
-    current().say(f"audit: {page}")
+    run.progress.say(f"audit: {page}")

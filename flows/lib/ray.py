@@ -13,44 +13,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from charter.config import Config, Runner, Serving
+from charter.config import Runner
 from charter.config.addresses import display_address, is_postgres
 from charter.core.errors import ConfigError, ServingError
 from charter.inference.engine import EngineSpec
 from charter.inference.store.opening import store_file
+from charter.pipeline.context import RunContext
 from charter.pipeline.counts import StageCount
 from charter.pipeline.rows import Progress
-from charter.pipeline.shards import Stage, Steps, walk_shards
-from flows.progress import Live, current
+from charter.pipeline.sequence import Stage
+from charter.pipeline.shards import run_shards
+from charter.runs.folder import judge_settings
+from flows.lib.flow_run import FlowRun
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
 
 ANSWER_S = 10.0
-PROJECT = str(Path(__file__).resolve().parents[1])
+PROJECT = str(Path(__file__).resolve().parents[2])
 """Where `flows` is found, on every node: a process of Ray does not see what its driver can import."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-async def walk_on_ray(config: Config, folder: Path, steps: Steps) -> list[StageCount]:
-    """Each shard through all steps, on as many processes as the cluster has CPUs.
+async def run_shards_on_ray(
+    run: FlowRun, context: RunContext, shards: Iterable[int], stage_task: Task[..., Any]
+) -> list[StageCount]:
+    """Each shard through all stages, on as many processes as the cluster has CPUs.
+
+    Args:
+        run: the flow run.
+        context: what the stages need; sent to the nodes with its models placed where each node finds them.
+        shards: their numbers.
+        stage_task: the Prefect task that runs one stage of one shard.
 
     Raises:
         ConfigError: the cluster cannot be reached, or its nodes cannot share what only this machine has.
         ServingError: a shard's process ended several times.
         CharterError: what the first shard that failed met.
     """
-    runner, live, api_url = config.runner, current(), str(get_client(sync_client=True).api_url)
+    runner, api_url = context.config.runner, str(get_client(sync_client=True).api_url)
     with _joined(runner) as (ray_runner, hosts, cpus), temporary_settings({PREFECT_API_URL: api_url}):
         if hosts > 1:
-            check_shared([spec for _, spec in steps], api_url, hosts)
-        remote = [(_submitting(task, ray_runner, live), _placed(spec, config.serving)) for task, spec in steps]
-        place = folder.resolve() if isinstance(folder, Path) else folder  # a node works in some other folder
-        return await walk_shards(place, remote, runner.shards or cpus)
+            check_shared(context.models.values(), api_url, hosts)
+
+        async def run_one(context: RunContext, stage: Stage, shard: int) -> StageCount:
+            from ray.exceptions import RayError
+
+            future = ray_runner.submit(stage_task, {"run": context, "stage": stage, "shard": shard})
+            try:
+                state = await future.wrapped_future
+            except RayError as error:
+                raise ServingError(
+                    f"shard '{shard}': its process on Ray failed: {error}\nEvery node needs this project at the same "
+                    "path, in an environment with the same versions. Run the same command again to continue: all "
+                    "answers are kept."
+                ) from error
+            count: StageCount = await state.aresult()
+            run.progress.report(_progress(count), shard)
+            return count
+
+        return await run_shards(_placed(context), shards, run.session, run_one, runner.shards or cpus)
 
 
 @contextmanager
@@ -80,27 +107,6 @@ def _knock(address: str) -> None:
         socket.create_connection((at.hostname, at.port), timeout=ANSWER_S).close()
 
 
-def _submitting(task: Stage, ray_runner: "RayTaskRunner[Any]", live: Live) -> Stage:
-    """The task as a stage that is done on the cluster; its shard's progress is told when it is done."""
-
-    async def stage(folder: Path, shard: int, spec: EngineSpec) -> StageCount:
-        from ray.exceptions import RayError
-
-        future = ray_runner.submit(task, {"folder": folder, "shard": shard, "engine": spec})
-        try:
-            state = await future.wrapped_future
-        except RayError as error:
-            raise ServingError(
-                f"shard '{shard}': its process on Ray failed: {error}\nEvery node needs this project at the same path, "
-                "in an environment with the same versions. The same command again goes on: all answers are kept."
-            ) from error
-        count: StageCount = await state.aresult()
-        live.tell(_progress(count), shard)
-        return count
-
-    return stage
-
-
 def _progress(count: StageCount) -> Progress:
     """Of a shard that is done."""
     return Progress(
@@ -115,11 +121,20 @@ def _progress(count: StageCount) -> Progress:
     )
 
 
-def _placed(spec: EngineSpec, serving: Serving) -> EngineSpec:
-    """The engine as it is opened in whatever folder and environment a node works in."""
-    if spec.api_key_env == serving.api_key_env:  # the block is not for servers that have a key of their own
-        spec = replace(spec, api_key_block=serving.api_key_block)
-    return spec if is_postgres(spec.store) else replace(spec, store=str(store_file(spec.store).resolve()))
+def _placed(context: RunContext) -> RunContext:
+    """The context as any node can use it, whatever folder and environment its processes work in."""
+    folder, serving = context.folder, context.config.serving
+    if isinstance(folder, Path):
+        folder = folder.resolve()
+    models = {}
+    for role, spec in context.models.items():
+        if spec.api_key_env == serving.api_key_env:  # the block is not for servers that have their own key
+            spec = replace(spec, api_key_block=serving.api_key_block)
+        if not is_postgres(spec.store):
+            spec = replace(spec, store=str(store_file(spec.store).resolve()))
+        models[role] = spec
+    config = context.config.model_copy(update={"judge": judge_settings(folder, context.config)})
+    return replace(context, config=config, folder=folder, models=models)
 
 
 def check_shared(specs: Iterable[EngineSpec], api_url: str, hosts: int) -> None:

@@ -1,0 +1,25 @@
+"""What follows SFT, as the config says: DPO on the pairs, or GRPO with a reward."""
+
+from pathlib import Path
+
+from charter.runs.reinforcement import reward_judge, write_rl_prompts
+from charter.training.launch import TrainingResult
+from flows.lib.flow_run import FlowRun
+from flows.lib.serving import serve_judge
+from flows.lib.tasks import train_step
+
+
+def train_preference(run: FlowRun, sft: Path) -> TrainingResult:
+    """Train the model of `training.preference`, whose name it has, from SFT's.
+
+    GRPO's judge is served while GRPO runs; a reward model is trained first, also from SFT's model.
+    """
+    config = run.config
+    if config.training.preference == "dpo":
+        return train_step(run, "dpo", str(sft))
+    write_rl_prompts(config.run_folder)
+    if config.training.asks_judge:
+        with serve_judge(run) as engine:
+            return train_step(run, "grpo", str(sft), reward=reward_judge(config, engine))
+    reward = train_step(run, "reward", str(sft))
+    return train_step(run, "grpo", str(sft), reward=reward.model)

@@ -1,0 +1,46 @@
+"""What the stages of a run share, read once: its settings, its constitution, its folder and its models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from charter.config import Config
+from charter.constitution import Constitution
+from charter.inference.engine import EngineSpec
+from charter.pipeline.judges.calibrated import Judges, configured_judges
+from charter.pipeline.strategies import Plan
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run, or one round of a run. Built once and passed to every stage; stages re-read nothing from disk.
+
+    It can be pickled, so that a shard's stage can run in another process.
+
+    Attributes:
+        config: the settings. Constitutions and the audit that `config.judge` names are the copies in the run's folder.
+        constitution: the principles.
+        folder: where the tables of the run are, one Parquet file per shard.
+        models: by role: `base`, which does what no other is named for; `judge`, where that is another model; and
+            `current`, the model of the round before, which answers in later rounds.
+    """
+
+    config: Config
+    constitution: Constitution
+    folder: Path
+    models: Mapping[str, EngineSpec]
+
+    def model(self, role: str) -> EngineSpec:
+        """The model of a role; `base` if the role has none of its own."""
+        return self.models.get(role, self.models["base"])
+
+    @property
+    def plan(self) -> Plan:
+        """Which pair strategies each row meets."""
+        return Plan(self.config.pairs, self.config.training.sft_share, self.config.seed)
+
+    @cached_property
+    def judges(self) -> Judges:
+        """The configured judge, with and without calibration. Panel members' constitutions are read here, once."""
+        return configured_judges(self.config.judge)
