@@ -34,16 +34,16 @@ async def align(config: Config) -> Verdict:
         if reviewed := waiting(config, "review"):  # suspended when the data was made
             counts, models = reviewed
         else:
-            with serve_generation_models(run) as models:
+            async with serve_generation_models(run) as models:
                 counts = await make_dataset(run, models)
                 counts += await answer_all(run, {"base": models["base"]})
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
 
         # Train on the revisions, then on the pairs.
-        sft = train_step(run, "sft", model_folder(config.model))
-        last = train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
+        sft = await train_step(run, "sft", model_folder(config.model))
+        last = await train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
 
-        with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
+        async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
             counts += await answer_all(run, trained)
 
         again = await align_again(run, last.model)  # later rounds, if training.rounds asks for them
@@ -52,7 +52,7 @@ async def align(config: Config) -> Verdict:
         # Compare the models, and decide.
         counts += await grade_and_measure(run, ["base", *trained])
         verdict = decide_and_save(config)  # about the best round
-        report_tokens(run, config.run_folder / verdict.model)
+        await report_tokens(run, config.run_folder / verdict.model)
         return await conclude(run, counts, {**models, **trained}, verdict)
 
 

@@ -11,6 +11,7 @@ from prefect import flow
 
 from charter.audit.session import check, serve_judge
 from charter.config import Config
+from charter.core.threads import enter_in_thread
 from charter.report.audit_text import audit_text
 from flows.lib.api_keys import api_key
 from flows.lib.artifacts import publish_audit
@@ -29,7 +30,7 @@ async def audit(config: Config) -> Path:
     with api_key(config.serving):
         check(config)
     with open_flow_run(config, config.audit_folder) as run:
-        with serve_judge(config, run.progress.say) as engine:
+        async with enter_in_thread(lambda stop: serve_judge(config, run.progress.say, stop)) as engine:
             path = await audit_pairs(run, engine)
         await publish_audit(run, path)
         return path

@@ -29,9 +29,10 @@ async def constitution_preview(config: Config) -> None:
     """
     with api_key(config.serving):
         check(config)
-    with open_flow_run(config) as run, serve_base(run) as base:
-        prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
+    prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
+    with open_flow_run(config) as run:
         async with (
+            serve_base(run) as base,
             run.session.engine(base) as engine,
             aclosing(
                 previews(config.constitution, prompts, engine, base.identity, config, run.progress.report)

@@ -29,7 +29,7 @@ async def dataset(config: Config) -> None:
         if reviewed := waiting(config, "review"):  # suspended when the data was made
             counts, models = reviewed
         else:
-            with serve_generation_models(run) as models:
+            async with serve_generation_models(run) as models:
                 counts = await make_dataset(run, models)
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
         with local_mirror(config) as here:  # a copy, if `outputs` are on S3

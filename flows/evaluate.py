@@ -34,7 +34,7 @@ async def evaluate(config: Config, base: str | None = None) -> Verdict:
         check_evaluation_models(config, base)
     with open_flow_run(config) as run:
         reset_run_folder(config)
-        with serve_evaluated(run, base) as served:
+        async with serve_evaluated(run, base) as served:
             models = {name: served[name] for name in (BASE, MODEL) if name in served}
             counts = await tasks.answer_all(run, models)
             counts += await tasks.grade_and_measure(run, list(models), served.get(JUDGE, served.get(BASE)))

@@ -44,7 +44,9 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
     with open_flow_run(config) as run:
         if anew:
             session.begin_anew(config)
-        with serve_evaluated(replace(run, config=read_baseline(config.outputs).asked_like(config)), None) as served:
+        async with serve_evaluated(
+            replace(run, config=read_baseline(config.outputs).asked_like(config)), None
+        ) as served:
             checked = await probe(run, served[MODEL], served.get(JUDGE))
         await publish(run, probe_markdown(checked), summary(checked))
         if checked.news:

@@ -42,7 +42,7 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
         check(config, base, run)
     with open_flow_run(config) as flow_run:
         session.begin(config)
-        with serve_evaluated(flow_run, base) as served:
+        async with serve_evaluated(flow_run, base) as served:
             model, inventor = served[MODEL], served.get(BASE, served[MODEL])
             judge = None if has_oracle(config) else served.get(JUDGE, served.get(BASE))
             counts = await invent(flow_run, run, inventor)

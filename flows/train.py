@@ -38,17 +38,17 @@ async def train(config: Config, dataset: Path) -> Verdict:
     with open_flow_run(config) as run:
         take_dataset(config, dataset)
 
-        with serve_base(run) as base:
+        async with serve_base(run) as base:
             counts = await answer_all(run, {"base": base})
 
-        sft = train_step(run, "sft", model_folder(config.model))
-        last = train_preference(run, sft.model)
+        sft = await train_step(run, "sft", model_folder(config.model))
+        last = await train_preference(run, sft.model)
 
-        with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
+        async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
             counts += await answer_all(run, trained)
 
         counts += await grade_and_measure(run, ["base", *trained])
-        report_tokens(run, last.model)
+        await report_tokens(run, last.model)
         verdict = decide_and_save(config)
         return await conclude(run, counts, {"base": base, **trained}, verdict, f"train dataset={dataset}")
 

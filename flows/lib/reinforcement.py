@@ -9,17 +9,17 @@ from flows.lib.serving import serve_judge
 from flows.lib.tasks import train_step
 
 
-def train_preference(run: FlowRun, sft: Path) -> TrainingResult:
+async def train_preference(run: FlowRun, sft: Path) -> TrainingResult:
     """Train the model of `training.preference`, whose name it has, from SFT's.
 
     GRPO's judge is served while GRPO runs; a reward model is trained first, also from SFT's model.
     """
     config = run.config
     if config.training.preference == "dpo":
-        return train_step(run, "dpo", str(sft))
+        return await train_step(run, "dpo", str(sft))
     write_rl_prompts(config.run_folder)
     if config.training.asks_judge:
-        with serve_judge(run) as engine:
-            return train_step(run, "grpo", str(sft), reward=reward_judge(config, engine))
-    reward = train_step(run, "reward", str(sft))
-    return train_step(run, "grpo", str(sft), reward=reward.model)
+        async with serve_judge(run) as engine:
+            return await train_step(run, "grpo", str(sft), reward=reward_judge(config, engine))
+    reward = await train_step(run, "reward", str(sft))
+    return await train_step(run, "grpo", str(sft), reward=reward.model)

@@ -30,7 +30,7 @@ async def align_again(run: FlowRun, model: Path) -> LaterRounds:
     config, result = run.config, LaterRounds([], {})
     for later in later_rounds(config):
         here = replace(run, progress=RunProgress())  # its stages have the names of the first round's
-        with serve_generation_models(here, model) as models:
+        async with serve_generation_models(here, model) as models:
             counts = await make_dataset(here, models, start_round(config.run_folder, later))
         here.progress.close()
         write_manifest(later.folder, counts, {name: spec.identity for name, spec in models.items()})
@@ -38,8 +38,8 @@ async def align_again(run: FlowRun, model: Path) -> LaterRounds:
         if not count_rows(later.folder / "pairs"):
             run.progress.say(f"round {later.number}: no pairs, so nothing is left to learn, and it is the last")
             break
-        model = train_step(run, "dpo", str(model), later).model
-        with serve_trained(run, {later.model: model}) as served:
+        model = (await train_step(run, "dpo", str(model), later)).model
+        async with serve_trained(run, {later.model: model}) as served:
             result.counts.extend(await answer_all(run, served))
         result.models.update(served)
     return result

@@ -1,10 +1,11 @@
-"""Models served for the length of a block, as what asks them needs."""
+"""Models served for the length of a block. Servers start and end in threads: the event loop stays free."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from charter.config import Serving
+from charter.core.threads import enter_in_thread
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_all, serve_each
 from charter.pipeline.roles import generation_models, judge_model
@@ -12,15 +13,17 @@ from charter.runs.contenders import evaluation_models
 from flows.lib.flow_run import FlowRun
 
 
-@contextmanager
-def serve_base(run: FlowRun) -> Iterator[EngineSpec]:
+@asynccontextmanager
+async def serve_base(run: FlowRun) -> AsyncIterator[EngineSpec]:
     """The configured model: the servers named in the config, or vLLM started here."""
-    with _serve(run, {"base": generation_models(run.config)["base"]}) as served:
+    async with _serve(run, {"base": generation_models(run.config)["base"]}) as served:
         yield served["base"]
 
 
-@contextmanager
-def serve_generation_models(run: FlowRun, current_model: Path | None = None) -> Iterator[dict[str, EngineSpec]]:
+@asynccontextmanager
+async def serve_generation_models(
+    run: FlowRun, current_model: Path | None = None
+) -> AsyncIterator[dict[str, EngineSpec]]:
     """The models that make the data: `base`, and `judge` where that is another one, side by side.
 
     In a later round also the model of the round before, as `current`, which answers the prompts.
@@ -29,26 +32,26 @@ def serve_generation_models(run: FlowRun, current_model: Path | None = None) -> 
     if current_model:
         own = run.config.serving.model_copy(update={"base_urls": (), "model_name": None})
         places["current"] = (str(current_model), own)
-    with _serve(run, places) as served:
+    async with _serve(run, places) as served:
         yield served
 
 
-@contextmanager
-def serve_judge(run: FlowRun) -> Iterator[EngineSpec]:
+@asynccontextmanager
+async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
     """The judge, next to a model that trains: on the same GPU it takes half of `serving.memory_share`."""
-    with _serve(run, {"judge": judge_model(run.config)}, side_by_side=2) as served:
+    async with _serve(run, {"judge": judge_model(run.config)}, side_by_side=2) as served:
         yield served["judge"]
 
 
-@contextmanager
-def serve_evaluated(run: FlowRun, base: str | None) -> Iterator[dict[str, EngineSpec]]:
+@asynccontextmanager
+async def serve_evaluated(run: FlowRun, base: str | None) -> AsyncIterator[dict[str, EngineSpec]]:
     """The models of an evaluation without training, side by side; see `charter.runs.contenders`."""
-    with _serve(run, evaluation_models(run.config, base)) as served:
+    async with _serve(run, evaluation_models(run.config, base)) as served:
         yield served
 
 
-@contextmanager
-def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> Iterator[dict[str, EngineSpec]]:
+@asynccontextmanager
+async def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> AsyncIterator[dict[str, EngineSpec]]:
     """Trained models, side by side, on servers started here.
 
     The base server has ended before training starts, so that one GPU is enough. It is stopped and not put to sleep:
@@ -56,18 +59,21 @@ def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> Iterator[dict[str
     """
     config = run.config
     settings = config.serving.model_copy(update={"base_urls": (), "model_name": None})
-    with serve_all(models, settings, config.work_folder / "logs", run.progress.say) as served:
+    logs, say = config.work_folder / "logs", run.progress.say
+    async with enter_in_thread(lambda stop: serve_all(models, settings, logs, say, stop)) as served:
         where = config.store_url, config.generation.concurrency
         yield {name: EngineSpec.of(one, *where) for name, one in served.items()}
 
 
-@contextmanager
-def _serve(
+@asynccontextmanager
+async def _serve(
     run: FlowRun, places: Mapping[str, tuple[str, Serving]], side_by_side: int = 1
-) -> Iterator[dict[str, EngineSpec]]:
+) -> AsyncIterator[dict[str, EngineSpec]]:
     """Models, each on the servers named for it or on vLLM started here."""
     config = run.config
-    logs = config.work_folder / "logs"
-    with serve_each(places, config.serving, logs, run.progress.say, side_by_side) as served:
+    logs, say = config.work_folder / "logs", run.progress.say
+    async with enter_in_thread(
+        lambda stop: serve_each(places, config.serving, logs, say, side_by_side, stop)
+    ) as served:
         where = config.store_url, config.generation.concurrency
         yield {name: EngineSpec.of(one, *where) for name, one in served.items()}

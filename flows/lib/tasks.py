@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from charter.audit import session as audit_session
+from charter.core.threads import run_in_thread
 from charter.evaluation.benchmarks.asking import ask_suites
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -88,7 +89,7 @@ async def make_dataset(
 
 
 @task(task_run_name="train-{step}", cache_policy=NO_CACHE)
-def train_step(
+async def train_step(
     run: FlowRun, step: Step, model: str, later: Round | None = None, *, reward: RewardJudge | Path | None = None
 ) -> TrainingResult:
     """One training step in its own process; reused when it was finished with the same inputs.
@@ -105,7 +106,9 @@ def train_step(
 
     say("starting")
     on_metrics = never_raising(_report_metrics(run, step, name, out), say)
-    result = train(step, model, data, out, config.training, config.seed, on_metrics, reward, say)
+    result = await run_in_thread(
+        lambda stop: train(step, model, data, out, config.training, config.seed, on_metrics, reward, say, stop)
+    )
     how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
     say(f"{how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")
     for warning in result.warnings:
@@ -115,10 +118,10 @@ def train_step(
 
 
 @task(task_run_name="tokens", cache_policy=NO_CACHE)
-def report_tokens(run: FlowRun, model: Path) -> None:
+async def report_tokens(run: FlowRun, model: Path) -> None:
     """What training changed token by token, for the report; in its own process, when no server is running."""
     run.progress.say("tokens: what training changed, token by token")
-    heat = token_report.build_token_report(run.config, model)
+    heat = await run_in_thread(lambda stop: token_report.build_token_report(run.config, model))
     if heat is None:
         run.progress.say("tokens: left out, as tokens.pairs is 0")
     elif heat.problem:
@@ -165,7 +168,7 @@ async def grade_and_measure(run: FlowRun, models: Sequence[str], judge: EngineSp
     if verdict.has_oracle(run.config):
         verdict.grade_exactly(run.config, models)
     if verdict.asks_judge(run.config):
-        with contextlib.nullcontext(judge) if judge else serve_base(run) as judge_engine:
+        async with contextlib.nullcontext(judge) if judge else serve_base(run) as judge_engine:
             counts = await verdict.ask_judge(run.config, models, judge_engine, run.session, run.progress.report)
     verdict.measure_models(run.config, models)
     return counts

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
 
 
 @contextlib.contextmanager
-def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSpec]:
+def serve_judge(
+    config: Config, say: Callable[[str], None], stop: threading.Event | None = None
+) -> Iterator[EngineSpec]:
     """The configured judge, on the servers named for it or on vLLM started here; its log is in the audit's folder.
 
     Raises:
@@ -60,7 +63,8 @@ def serve_judge(config: Config, say: Callable[[str], None]) -> Iterator[EngineSp
             served = connect(serving.base_urls, serving)
         else:
             name = "sandbox" if model == model_folder("sandbox") else None
-            served = stack.enter_context(serve(model, serving, config.audit_folder / "vllm.log", name, say))
+            log = config.audit_folder / "vllm.log"
+            served = stack.enter_context(serve(model, serving, log, name, say, stop=stop))
         store = str(config.audit_folder / "completions.sqlite")
         yield EngineSpec.of(served, store, config.generation.concurrency)
 
