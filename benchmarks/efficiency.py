@@ -32,7 +32,7 @@ from null_run import LAW, ROOT
 from vllm_run import EngineTime, engine_time, forget_prefixes, vllm, warm_up
 
 from charter.config import Config, load_config
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.core.errors import CharterError
 from charter.data.shards import read_rows
 from charter.inference import EngineSpec, Served, fast_json
@@ -79,7 +79,7 @@ async def bodies_of(config: Config, spec: EngineSpec) -> dict[bytes, bytes]:
     The chain goes over its rows again, answered by the store.
     """
     guard, bodies = SpecialTokenGuard(spec.special_tokens), dict[bytes, bytes]()
-    law, rows = load_constitution(config.run_folder / "constitution.md"), read_rows(config.run_folder / "prompts")
+    law, rows = load_kept_constitution(config.run_folder), read_rows(config.run_folder / "prompts")
     while some := list(islice(rows, TOGETHER)):
         recorder = Recorder()
         run = RunContext(config, law, config.run_folder, {"base": replace(spec, base_urls=())})

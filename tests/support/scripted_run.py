@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charter.config import Config, Generation, Judge, Pairs, Prompts, Training
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.pipeline.label import label
@@ -50,9 +50,7 @@ def make_run(
     )
     start_run(config)
     folder = config.run_folder
-    context = StageContext(
-        ScriptedModel(script).ask, load_constitution(folder / "constitution.md"), config.seed, "model-1"
-    )
+    context = StageContext(ScriptedModel(script).ask, load_kept_constitution(folder), config.seed, "model-1")
     for shard in sorted((folder / "prompts").glob("*.parquet")):
         asyncio.run(_walk(folder, shard.name, context, config, judged))
     if judged:

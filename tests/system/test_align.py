@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.sandbox.world import kinds
 from tests.system.conftest import RunFlow, without_privacy
 
@@ -118,7 +118,7 @@ def test_pairs_carry_soft_labels_and_their_lineage(folder: Path) -> None:
     pairs = pl.read_parquet(folder / "pairs" / "*.parquet")
     assert pairs.height >= 60
     assert pairs["p_chosen"].min() > 0.5 and pairs["p_chosen"].max() < 1
-    law = load_constitution(folder / "constitution.md")
+    law = load_kept_constitution(folder)
     assert set(pairs["constitution_hash"]) == {law.hash}
     assert set(pairs["principle_ids"].explode()) <= {p.id for p in law.principles}
 

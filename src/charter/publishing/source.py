@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from charter.constitution import kept_constitution_path
 from charter.core.errors import ConfigError, ModelError
 from charter.inference.identity import model_identity
 from charter.inference.server.launch import check_model
@@ -126,7 +127,7 @@ def check_name(source: Source, verdict: Standing, out: Path) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file() and (path / "constitution.md").is_file()
+    return (path / "config.yaml").is_file() and kept_constitution_path(path).is_file()
 
 
 def _judged(run: Path) -> Path:

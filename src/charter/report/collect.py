@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from charter.constitution import load_constitution
+from charter.constitution import kept_constitution_path, load_kept_constitution
 from charter.core.files import write_text_atomic
 from charter.core.text import printable
 from charter.evaluation.rounds import FIRST, round_model, rounds_of
@@ -132,10 +132,9 @@ def read_metrics(folder: Path) -> list[MetricRow]:
 
 
 def _constitution(run_folder: Path, path: str) -> Constitution:
-    file = run_folder / "constitution.md"
-    if not file.is_file():
+    if not kept_constitution_path(run_folder).is_file():
         return Constitution(path=path)
-    law = load_constitution(file)
+    law = load_kept_constitution(run_folder)
     deeds, total = count_deeds(run_folder, law)
     principles = [Principle(p.id, p.title, p.text, deeds[p.id]) for p in law.principles]
     return Constitution(law.name, law.version, law.hash, path, principles, total)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.config import Config
+from charter.constitution import kept_constitution_path
 from charter.pipeline.counts import StageCount
 from charter.report.collect import collect, write_report
 from charter.runs.manifest import package_versions
@@ -39,7 +40,7 @@ def again_command(config: Config, again: str) -> str:
     dataset, or models, takes it from there.
     """
     folder, (flow, *others) = config.run_folder, again.split(" ", 1)
-    law = folder / "constitution.md"
+    law = kept_constitution_path(folder)
     pinned = [f"constitution={law}"] if law.is_file() and not others else []
     given = [str(folder / "config.yaml"), *pinned, f"name={config.name[:94]}-again"]
     return " ".join(["python", "-m", f"flows.{flow}", *map(shlex.quote, given), *others])

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from charter.constitution import kept_constitution_path, load_kept_constitution
 from charter.constitution.model import PLUS, Constitution
-from charter.constitution.parse import load_constitution
 from charter.core.errors import DataError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
@@ -85,10 +85,10 @@ def blame_run(run: Path) -> Blame:
         DataError: the folder is not that of a run, a shard is broken, or the shards are not those of the manifest.
         ConstitutionError: the run's constitution cannot be read.
     """
-    for name in ("config.yaml", "constitution.md"):
-        if not (run / name).is_file():
+    for name, path in (("config.yaml", run / "config.yaml"), ("constitution", kept_constitution_path(run))):
+        if not path.is_file():
             raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.")
-    law = load_constitution(run / "constitution.md")
+    law = load_kept_constitution(run)
     deeds, total = count_deeds(run, law)
     rows = {name: count_rows(run / name) if _shards(run, name) else 0 for name in TABLES}
     return Blame(run, law, deeds, total, rows, finished=_agrees_with_manifest(run, rows))

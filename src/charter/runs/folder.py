@@ -12,8 +12,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from charter.config import Config, Judge, Member
-from charter.constitution import Constitution, load_constitution
-from charter.constitution.write import write_constitution
+from charter.constitution import (
+    Constitution,
+    keep_constitution,
+    kept_constitution_path,
+    load_constitution,
+    load_kept_constitution,
+)
 from charter.core import files
 from charter.core.errors import ConfigError, ConstitutionError
 from charter.data.schema import SCHEMAS
@@ -112,13 +117,11 @@ def create_run_folder(config: Config, constitution: Constitution) -> Path:
     folder = reset_run_folder(config, constitution)
     for name in STAGE_FOLDERS:
         (folder / name).mkdir()
-    (folder / "constitution.md").write_text(write_constitution(constitution), encoding="utf-8")
+    keep_constitution(constitution, folder)
     _clear(folder / "panel")
     for member in config.judge.panel:
         if member.constitution:
-            kept = _member_constitution(folder, member.name)
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text(write_constitution(load_constitution(member.constitution)), encoding="utf-8")
+            keep_constitution(load_constitution(member.constitution), folder / "panel" / member.name)
     if config.judge.audit:
         (folder / AUDIT).write_bytes(config.judge.audit.read_bytes())
     return folder
@@ -140,8 +143,10 @@ def reset_run_folder(config: Config, constitution: Constitution | None = None) -
         logger.warning("run '%s': an earlier run of this name had other settings. It is kept as '%s'.", folder, kept)
     for name in (*RESULTS, AUDIT):  # the manifest goes first: it says that everything else is whole
         (folder / name).unlink(missing_ok=True)
-    for name in (*STAGE_FOLDERS, "answers", ROUNDS):
+    for name in (*STAGE_FOLDERS, "answers", "constitution", ROUNDS):
         _clear(folder / name)
+    for name in ("constitution.json", "constitution.md"):
+        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(settings, encoding="utf-8")
     return folder
@@ -153,10 +158,10 @@ def _is_another_run(folder: Path, settings: str, constitution: Constitution | No
         return False
     if not (folder / "config.yaml").is_file() or (folder / "config.yaml").read_text(encoding="utf-8") != settings:
         return True
-    if constitution is None or not (folder / "constitution.md").is_file():
+    if constitution is None or not kept_constitution_path(folder).is_file():
         return False
     try:
-        return load_constitution(folder / "constitution.md").hash != constitution.hash
+        return load_kept_constitution(folder).hash != constitution.hash
     except ConstitutionError:  # written by another version
         return True
 
@@ -204,17 +209,13 @@ def judge_settings(folder: Path, config: Config) -> Judge:
     """The judge's settings, with its audit and the constitutions of panel members as kept in the run's folder."""
 
     def kept(member: Member) -> Member:
-        constitution = _member_constitution(folder, member.name) if member.constitution else None
+        constitution = kept_constitution_path(folder / "panel" / member.name) if member.constitution else None
         return member.model_copy(update={"constitution": constitution})
 
     changed: dict[str, Any] = {"panel": tuple(map(kept, config.judge.panel))}
     if config.judge.audit:
         changed["audit"] = folder / AUDIT
     return config.judge.model_copy(update=changed)
-
-
-def _member_constitution(folder: Path, name: str) -> Path:
-    return folder / "panel" / f"{name}.md"
 
 
 def shard_sizes(folder: Path) -> dict[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charter import __version__
 from charter.config import load_config
-from charter.constitution import Constitution, load_constitution
+from charter.constitution import Constitution, kept_constitution_path, load_kept_constitution
 from charter.core.files import read_json, write_json
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
@@ -35,11 +35,12 @@ PACKAGES = (
 
 def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
     """Write ``manifest.json``, last of all: where it stands, the run is whole."""
-    config, stages, law = load_config(folder / "config.yaml"), total(counts), folder / "constitution.md"
+    config, stages = load_config(folder / "config.yaml"), total(counts)
+    is_kept = kept_constitution_path(folder).is_file()
     manifest = {
         "run": config.name,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "constitution": _named(load_constitution(law)) if law.is_file() else None,
+        "constitution": _named(load_kept_constitution(folder)) if is_kept else None,
         "models": dict(models),
         "seed": config.seed,
         "stages": {name: asdict(count) for name, count in stages.items()},

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from charter.config import Config, load_config
+from charter.constitution import kept_constitution_path
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.inference.engine import EngineSpec
@@ -35,7 +36,7 @@ def reward_judge(config: Config, engine: EngineSpec) -> RewardJudge:
     """The run's judge behind `engine`, with the constitution and the panel as the run's folder keeps them."""
     folder, making = config.run_folder.resolve(), config.generation
     settings = judge_settings(folder, config)
-    return RewardJudge(engine, settings, folder / "constitution.md", config.seed, making.templates, making.preface)
+    return RewardJudge(engine, settings, kept_constitution_path(folder), config.seed, making.templates, making.preface)
 
 
 def _file(shard: int) -> str:

@@ -12,8 +12,8 @@ from charter.runs.preflight import check_distributed, check_evaluation, check_me
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data: the run has those of its dataset, whatever its own config says."""
 
-_WITH_THEM = ("constitution.md", "panel", AUDIT, "review.json")
-_NEEDED = ("config.yaml", "constitution.md", "manifest.json", "sft_data", "pairs")
+_WITH_THEM = ("constitution", "constitution.json", "constitution.md", "panel", AUDIT, "review.json")
+_NEEDED = ("config.yaml", "manifest.json", "sft_data", "pairs")
 
 
 def with_dataset(config: Config, dataset: Path) -> Config:

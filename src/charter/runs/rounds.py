@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Config
-from charter.constitution import load_constitution
+from charter.constitution import kept_constitution_path, load_constitution
 from charter.core.sampling import seed_of
 from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, read_rows
@@ -61,7 +61,7 @@ def _settings(config: Config, number: int) -> Config:
         "outputs": folder / ROUNDS,
         "store": config.store_url,
         "seed": seed_of(config.seed, "round", number),
-        "constitution": folder / "constitution.md",
+        "constitution": kept_constitution_path(folder),
         "judge": with_kept_judge(config).judge,
     }
     return config.model_copy(update=changed)

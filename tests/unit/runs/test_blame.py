@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from charter.cli.app import main
 from charter.cli.constitution import app
 from charter.config import Judge
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.core.errors import CompletionFailed, DataError
 from charter.core.messages import Messages
 from charter.data.schema import LABEL, SCHEMAS
@@ -149,7 +149,7 @@ def test_labels_count_alike_wherever_the_row_goes(tmp_path: Path) -> None:
 
 
 def test_every_critique_and_label_says_under_which_words_it_was_made(run: Path) -> None:
-    law = load_constitution(run / "constitution.md")
+    law = load_kept_constitution(run)
     hashes = {principle.id: principle.hash for principle in law.principles}
     labels = [*read_rows(run / "pairs"), *(row for row in read_rows(run / "sft_data") if row["p_chosen"])]
     revisions = list(read_rows(run / "revisions"))
@@ -248,7 +248,7 @@ def test_shards_that_are_not_the_manifest_s_are_refused(run: Path) -> None:
 def test_a_broken_shard_is_one_message(run: Path) -> None:
     (run / "pairs" / "00001.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(DataError, match=r"a shard cannot be read: .* Delete it and run again"):
-        count_deeds(run, load_constitution(run / "constitution.md"))
+        count_deeds(run, load_kept_constitution(run))
 
 
 def test_the_report_says_the_same(run: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Filters, Generation, Judge, Pairs, Selection, Strategies, load_config
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages
 from charter.data.shards import read_rows
@@ -56,7 +56,7 @@ def test_pairs_leave_for_the_balance_of_lengths_and_are_kept_as_failures(tmp_pat
     folder = make_run(tmp_path, law, prompts, grow, shard_size=30)
     before = {row["pair_id"]: row for row in read_rows(folder / "pairs")}
     config = load_config(folder / "config.yaml", {"pairs.length_balance": True})
-    run = RunContext(config, load_constitution(folder / "constitution.md"), folder, {})
+    run = RunContext(config, load_kept_constitution(folder), folder, {})
 
     count = balance_pairs(run)
     after = {row["pair_id"]: row for row in read_rows(folder / "pairs")}

@@ -10,7 +10,9 @@ from charter.inference.identity import model_identity
 
 SEALED = (
     "config.yaml",
-    "constitution.md",
+    "constitution.json",
+    "constitution/**/*",
+    "constitution.md",  # of runs that kept it rewritten
     "evaluation.json",
     "gate.json",
     "answers/*.parquet",
@@ -22,7 +24,7 @@ SEALED = (
 )
 """Cards are left out: people may write into them."""
 
-NAMING = ("config.yaml", "constitution.md", "evaluation.json")
+NAMING = ("config.yaml", "constitution.json", "constitution.md", "evaluation.json")
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -40,7 +42,10 @@ class Sealed(NamedTuple):
     @property
     def id(self) -> str:
         """The run's name, and twelve digits for the model, how it was made and what was measured of it."""
-        parts = [self.manifest["models"][self.model], *(self.manifest["files"][name] for name in NAMING)]
+        parts = [
+            self.manifest["models"][self.model],
+            *(self.manifest["files"][name] for name in NAMING if name in self.manifest["files"]),
+        ]
         digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
         return f"{self.manifest['run']}-{digest[:12]}"
 
@@ -56,7 +61,7 @@ def read_sealed(folder: Path) -> Sealed:
     if not manifest:
         raise RegistryError(f"run '{folder}': no manifest.json, so it has not finished. {again}")
     sealed, model = manifest.get("files", {}), _read(folder / "gate.json").get("model", "")
-    if "gate.json" not in sealed or "constitution.md" not in sealed:
+    if "gate.json" not in sealed or not {"constitution.json", "constitution.md"} & sealed.keys():
         raise RegistryError(f"run '{folder}': its manifest vouches for no verdict on a trained model. {again}")
     now = hash_files(folder)
     changed = sorted(name for name in sealed.keys() | now.keys() if sealed.get(name) != now.get(name))
