@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from charter.core.plugins import SHIPPED_MODELS
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_each
 
-_PATIENCE_S = 20.0  # somebody sits in front of it
+INTERACTIVE_PATIENCE_S = 20.0  # a person is waiting
 
 
 def model_folder(model: str) -> str:
@@ -21,7 +22,7 @@ def model_folder(model: str) -> str:
 
 
 def generation_models(config: Config) -> dict[str, tuple[str, Serving]]:
-    """Which models make the data, and how each is served: `base`, and `judge` where that is another one."""
+    """The models that make the data, and how each is served: `base`, and `judge` where that is another one."""
     base, judge = config.serving, config.judge
     found = {"base": (model_folder(config.model), base)}
     if judge.base_urls:
@@ -41,24 +42,37 @@ def judge_model(config: Config) -> tuple[str, Serving]:
 
 @contextmanager
 def serve_temporarily(
-    config: Config, say: Callable[[str], None], names: Sequence[str] = ("base", "judge")
+    config: Config,
+    say: Callable[[str], None],
+    roles: Sequence[str] = ("base", "judge"),
+    stop: threading.Event | None = None,
+    patience_s: float | None = INTERACTIVE_PATIENCE_S,
 ) -> Iterator[dict[str, EngineSpec]]:
-    """For what looks at a chain and makes no dataset: the makers, or those named, ready for engines to be opened.
+    """The models that make data, by role, for work outside a flow.
 
-    The logs of servers started here are gone at the end, unless one of them failed.
+    The logs of servers started here are deleted at the end, unless one of them failed.
+
+    Args:
+        config: names the models.
+        say: called with a line about what servers are doing while they start.
+        roles: the models to serve.
+        stop: another thread sets it to give up a start.
+        patience_s: how long to wait for servers that are down; None for the config's `serving.patience_s`.
 
     Raises:
         ModelError, ServingError: one of them cannot be used or started.
     """
-    places = {name: place for name, place in generation_models(config).items() if name in names}
+    places = {name: place for name, place in generation_models(config).items() if name in roles}
     logs = config.disk / f"serving-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, logs, ignore_errors=True)
         try:
-            with serve_each(places, config.serving, logs, say) as served:
+            with serve_each(places, config.serving, logs, say, stop=stop) as served:
                 where = config.store_url, config.generation.concurrency
                 specs = {name: EngineSpec.of(one, *where) for name, one in served.items()}
-                yield {name: replace(spec, patience_s=_PATIENCE_S) for name, spec in specs.items()}
+                if patience_s is not None:
+                    specs = {name: replace(spec, patience_s=patience_s) for name, spec in specs.items()}
+                yield specs
         except ServingError:
             stack.pop_all()  # the logs stay: the message names one
             raise
