@@ -13,8 +13,8 @@ from prefect.settings import get_current_settings
 from charter.config import Config
 from charter.core.errors import ConfigError, ServingError
 from charter.core.messages import Message
-from charter.inference.store.database import open_database
-from charter.inference.store.packing import unpack
+from charter.inference.store.entries import unpack
+from charter.inference.store.opening import open_database
 from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
 from tests.flows.conftest import answer

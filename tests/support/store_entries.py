@@ -10,7 +10,7 @@ from typing import Any
 
 from charter.inference import Completion
 from charter.inference.store import open_store
-from charter.inference.store.database import open_database
+from charter.inference.store.opening import open_database
 
 WRITER = """
 import asyncio, sys

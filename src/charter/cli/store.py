@@ -25,7 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 @app.command("stats")
 def stats_command(store: StoreArgument = _DEFAULT, as_json: JsonOption = False) -> None:
     """Say how much is in the store, how large it is, and which models wrote it when."""
-    from charter.inference.store.database import open_database  # databases are needed by these commands only
+    from charter.inference.store.opening import open_database  # databases are needed by these commands only
     from charter.inference.store.upkeep import holdings
 
     with closing(open_database(store)) as database:
@@ -58,7 +58,7 @@ def vacuum_command(
 
     What is dropped will be asked again when it is wanted again. Runs may go on meanwhile; their writes wait.
     """
-    from charter.inference.store.database import open_database
+    from charter.inference.store.opening import open_database
     from charter.inference.store.upkeep import choose, vacuum
 
     with closing(open_database(store)) as database:
@@ -83,8 +83,8 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write the completions as a table. Requests are not in it: a store knows them by their hash."""
-    from charter.inference.store.database import open_database
     from charter.inference.store.exporting import export
+    from charter.inference.store.opening import open_database
     from charter.inference.store.upkeep import choose
 
     with closing(open_database(store)) as database:

@@ -1,8 +1,8 @@
 """An async client for one or many OpenAI-compatible endpoints.
 
-It asks again what may yet succeed (a lost connection, 429, 5xx): another endpoint at once, the same one after a
-growing, jittered pause, or when its ``Retry-After`` is over. It never repeats what cannot succeed (400: the row's
-failure, with its reason). An endpoint that is ill is left out until it has answered a small question.
+It retries calls that may yet succeed (a lost connection, 429, 5xx): immediately on another endpoint, on the same one
+after a growing, jittered pause or its ``Retry-After``. It never repeats calls that cannot succeed (400: the row's
+failure, with its reason). An unhealthy endpoint is excluded until it has answered a one-token completion.
 """
 
 import asyncio
@@ -34,33 +34,33 @@ from charter.inference.server.crash_report import crash_message
 
 logger = logging.getLogger(__name__)
 
-_BUSY = frozenset({429, 503, 529})
-_AGAIN = _BUSY | {408, 409, 425, 500, 502, 504}
+_TOO_BUSY = frozenset({429, 503, 529})
+_RETRIABLE = _TOO_BUSY | {408, 409, 425, 500, 502, 504}
 _TOO_LONG = (
     "maximum context length",
     "max_model_len",
     "context_length_exceeded",
     "longer than the maximum model length",
 )
-_NOT_KNOWN = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
-_UNCONSTRAINED = ("structured_outputs", *_NOT_KNOWN)
-_UNCONTINUED = ("continue_final_message", "add_generation_prompt", *_NOT_KNOWN)
-_TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows, and vLLM unless --max-logprobs says otherwise
-_FREE_TOKENS = 32  # at least so many where nothing but a choice is asked for and anything may come
-_MOST_FAULTS = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8, "unreachable": 8, "busy": 100}
-"""Of one call; then it is this request that is the trouble."""
-_ITS_OWN = frozenset({"malformed-answer", "timeout"})
-"""Faults that count whatever becomes of other calls."""
-_SMALL = [user("Hello")], Sampling(max_tokens=1)
-"""What an endpoint that was left out is asked, until it answers. No GET /health: there are proxies and engines that
-answer it and nothing else."""
-_LOOK_S = 60.0
+_UNKNOWN_ARGUMENT = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
+_NO_CONSTRAINTS = ("structured_outputs", *_UNKNOWN_ARGUMENT)
+_NO_CONTINUATION = ("continue_final_message", "add_generation_prompt", *_UNKNOWN_ARGUMENT)
+_TOP_LOGPROBS = 20  # the maximum of OpenAI's protocol, and of vLLM without --max-logprobs
+_FREE_TOKENS = 32  # minimum for a choice that the server cannot constrain: one token cannot tell a refusal from a slip
+_MAX_FAULTS = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8, "unreachable": 8, "busy": 100}
+"""Of one call and reason; after that many, the request itself is at fault."""
+_OWN_FAULTS = frozenset({"malformed-answer", "timeout"})
+"""Faults that count whether or not other calls are answered."""
+_PROBE = [user("Hello")], Sampling(max_tokens=1)
+"""Asked of an excluded endpoint until it answers. GET /health would not do: some proxies and engines answer it and
+nothing else."""
+_PROBE_S = 60.0
 NOT_STORED = "not-stored"
 """The reason of a row that would need a call."""
 
 
 class _Retry(Exception):
-    """The call may succeed if it is made again."""
+    """The call may succeed if it is repeated."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -68,16 +68,17 @@ class _Retry(Exception):
 
 
 @dataclass
-class _Trial:
-    """What one call has gone through so far."""
+class _Attempts:
+    """The failed attempts of one call."""
 
     began: float
     failed: list[Endpoint] = field(default_factory=list)
-    """Where it failed, once for each try."""
+    """The endpoint of each attempt."""
     faults: list[str] = field(default_factory=list)
-    """Reasons of those tries in whose time other calls were answered: the others say nothing about this request."""
+    """Reasons of the attempts during which other calls were answered. Without such answers all endpoints may be down,
+    and a failure shows nothing about this request."""
     tried: float = 0.0
-    """When it last failed."""
+    """When the last one failed."""
     last: _Retry | None = None
 
 
@@ -87,14 +88,14 @@ class Client:
     Args:
         base_urls: each ending in ``/v1``; all serve `model_name`.
         model_name: as the servers know it.
-        api_key_env: the environment variable that holds the key; read here, written nowhere.
-        timeout_s: how long one call may take before it is made again.
-        patience_s: how long endpoints that are down are waited for before ServingError, and the longest ``Retry-After``
-            that is honoured to its end.
-        server_log: of a server started by `serve`; when it has ended, nobody waits for it.
-        router: what is known of the endpoints already, shared with other clients of the same ones.
+        api_key_env: the environment variable that holds the API key; it is read here and written nowhere.
+        timeout_s: seconds that one attempt may take.
+        patience_s: seconds to wait for endpoints that are down before ServingError, and the longest ``Retry-After``
+            that is waited for to its end.
+        server_log: of a server started by `serve`; once that server has ended, calls fail immediately.
+        router: the endpoints' state, shared with other clients of the same endpoints.
         connections: shared with other clients.
-        may_wait: called while a call waits to be made again; what it raises ends the call.
+        may_wait: called before a call is repeated; an exception from it ends the call.
         on_busy: called when a server refuses a call because it has too many.
     """
 
@@ -123,7 +124,7 @@ class Client:
         self._on_busy = on_busy
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
-        self._looking = set[asyncio.Task[None]]()
+        self._probes = set[asyncio.Task[None]]()
         self._jitter = random.Random()
         self.retries = 0
 
@@ -140,65 +141,65 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._looking:
+        for task in self._probes:
             task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
+        await asyncio.gather(*self._probes, return_exceptions=True)
         await self._open.aclose()
         self._session = None
 
     async def complete(self, messages: Messages, sampling: Sampling) -> Completion:
-        """Ask until there is an answer.
+        """Ask until an answer comes.
 
         Raises:
             CompletionFailed: this request will never succeed (``context-too-long``, ``bad-request``,
-                ``malformed-answer``, ``no-choice``), or it alone did not again and again while others did
+                ``malformed-answer``, ``no-choice``), or it failed repeatedly while others were answered
                 (``timeout``, ``endpoint-error``, ``unreachable``, ``busy``).
-            ServingError: no endpoint has answered anything for as long as the patience lasts, or all refuse the key.
+            ServingError: no endpoint has answered any call for `patience_s`, or all of them reject the key.
         """
-        trial = _Trial(began=time.monotonic())
-        # A system prompt is shared by all; the first question tells conversations apart.
+        attempts = _Attempts(began=time.monotonic())
+        # All conversations may share a system prompt; the first user turn identifies one.
         affinity = next((m["content"] for m in messages if m["role"] == "user"), "")
         while True:
-            endpoint = self._choose(affinity, trial) or await self._wait_for_one(affinity, trial)
-            endpoint.busy += 1
+            endpoint = self._choose_endpoint(affinity, attempts) or await self._wait_for_endpoint(affinity, attempts)
+            endpoint.in_flight += 1
             try:
                 return await self._ask(endpoint, messages, sampling)
             except _Retry as retry:
-                self._take_note(trial, endpoint, retry)
+                self._record_failure(attempts, endpoint, retry)
             finally:
-                endpoint.busy -= 1
-            self._give_up_in_time(trial)
+                endpoint.in_flight -= 1
+            self._check_patience(attempts)
             self.retries += 1
-            await asyncio.sleep(self._pause(trial))
+            await asyncio.sleep(self._pause_s(attempts))
 
-    def _choose(self, affinity: str, trial: _Trial) -> Endpoint | None:
+    def _choose_endpoint(self, affinity: str, attempts: _Attempts) -> Endpoint | None:
         now = time.monotonic()
-        for endpoint in self._router.due(now):
-            endpoint.looked_at = True
-            task = asyncio.create_task(self._look_at(endpoint))
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
-        return self._router.choose(affinity, now, trial.failed)
+        for endpoint in self._router.due_for_probe(now):
+            endpoint.being_probed = True
+            task = asyncio.create_task(self._probe(endpoint))
+            self._probes.add(task)
+            task.add_done_callback(self._probes.discard)
+        return self._router.choose(affinity, now, attempts.failed)
 
-    async def _wait_for_one(self, affinity: str, trial: _Trial) -> Endpoint:
+    async def _wait_for_endpoint(self, affinity: str, attempts: _Attempts) -> Endpoint:
         while True:
-            self._give_up_in_time(trial)
-            soonest = min(endpoint.free_at for endpoint in self._router.endpoints) - time.monotonic()
+            self._check_patience(attempts)
+            soonest = min(endpoint.available_at for endpoint in self._router.endpoints) - time.monotonic()
             await asyncio.sleep(min(max(soonest, 0.1), 1.0) * self._jitter.uniform(1.0, 1.5))
-            if endpoint := self._choose(affinity, trial):
+            if endpoint := self._choose_endpoint(affinity, attempts):
                 return endpoint
 
-    async def _look_at(self, endpoint: Endpoint) -> None:
-        """Whether an endpoint is well again; `_ask` takes note of it."""
+    async def _probe(self, endpoint: Endpoint) -> None:
+        """Probe an unhealthy endpoint; `_ask` records the outcome."""
         try:
-            async with asyncio.timeout(_LOOK_S):
-                await self._ask(endpoint, *_SMALL)
+            async with asyncio.timeout(_PROBE_S):
+                await self._ask(endpoint, *_PROBE)
         except (_Retry, CompletionFailed) as answer:
-            logger.debug("%s was looked at: %s", endpoint.url, answer)
+            logger.debug("probe of %s: %s", endpoint.url, answer)
         except TimeoutError:
-            self._failed(endpoint, time.monotonic(), f"no answer within {_LOOK_S:g} s")
+            self._record_endpoint_failure(endpoint, time.monotonic(), f"no answer within {_PROBE_S:g} s")
         finally:
-            endpoint.looked_at = False
+            endpoint.being_probed = False
 
     async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
         assert self._session is not None, "use the client as `async with Client(...) as client`"
@@ -211,101 +212,110 @@ class Client:
         except aiohttp.ClientPayloadError as error:
             raise _Retry("malformed-answer", f"{endpoint.url}: {error}") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # before TimeoutError: some are both
-            self._failed(endpoint, began, f"cannot be reached ({error})", certain=True)
+            self._record_endpoint_failure(endpoint, began, f"cannot be reached ({error})", certain=True)
             raise _Retry("unreachable", f"{endpoint.url}: {error}") from error
         except TimeoutError as error:
-            self._failed(endpoint, began, f"does not answer within {self._timeout_s:g} s")
+            self._record_endpoint_failure(endpoint, began, f"does not answer within {self._timeout_s:g} s")
             raise _Retry("timeout", f"no answer from {endpoint.url} within {self._timeout_s:g} s") from error
         if status != 200:
-            self._turned_down(endpoint, began, status, raw, retry_after)
-        if endpoint.told:
+            self._raise_if_unavailable(endpoint, began, status, raw, retry_after)
+        if endpoint.reported:
             logger.warning("%s answers again", endpoint.url)
-        if endpoint.ill:
-            self._router.well_again(endpoint)
+        if endpoint.unhealthy:
+            self._router.record_recovery(endpoint)
         else:
             endpoint.succeeded()
         if status != 200:
-            self._refused(endpoint, status, raw, request)
+            self._raise_if_refused(endpoint, status, raw, request)
         try:
             completion = _read_answer(raw, sampling)
         except CompletionFailed as failed:
             if "structured_outputs" in request and not leads_to(sampling.choices, failed.detail):
-                raise _left_free(endpoint, failed.detail) from failed
+                raise _retry_unconstrained(endpoint, failed.detail) from failed
             raise
-        self._router.answered = time.monotonic()
+        self._router.last_answer_at = time.monotonic()
         return completion
 
-    def _failed(self, endpoint: Endpoint, began: float, problem: str, *, certain: bool = False) -> None:
+    def _record_endpoint_failure(
+        self, endpoint: Endpoint, began: float, problem: str, *, certain: bool = False
+    ) -> None:
         endpoint.problem = problem
         endpoint.failed(time.monotonic(), began, certain)
-        if endpoint.ill and endpoint.failures > 1 and not endpoint.told:  # a single lost connection is no news
-            endpoint.told = True
+        if endpoint.unhealthy and endpoint.failures > 1 and not endpoint.reported:  # a single lost connection is common
+            endpoint.reported = True
             logger.warning("%s %s; waiting for it to come back", endpoint.url, problem)
 
-    def _turned_down(self, endpoint: Endpoint, began: float, status: int, raw: bytes, retry_after: str | None) -> None:
-        """Raise if the status says something about the endpoint, and nothing about the request."""
-        if status in _AGAIN:
+    def _raise_if_unavailable(
+        self, endpoint: Endpoint, began: float, status: int, raw: bytes, retry_after: str | None
+    ) -> None:
+        """Raise if the status is about the endpoint and not about the request."""
+        if status in _RETRIABLE:
             detail, after_s = f"status {status}: {_error_text(raw)}", seconds_of(retry_after)
             # A 503 without Retry-After may come from a proxy whose server is gone: fewer calls would not help.
-            if status == 429 or (status in _BUSY and after_s is not None):
+            if status == 429 or (status in _TOO_BUSY and after_s is not None):
                 self._on_busy()
             if after_s is None:
-                self._failed(endpoint, began, f"does not answer ({detail})")
+                self._record_endpoint_failure(endpoint, began, f"does not answer ({detail})")
             else:
-                endpoint.rests_until = time.monotonic() + min(after_s, self._patience_s)
-            raise _Retry("busy" if status in _BUSY else "endpoint-error", f"{endpoint.url}: {detail}")
+                endpoint.paused_until = time.monotonic() + min(after_s, self._patience_s)
+            raise _Retry("busy" if status in _TOO_BUSY else "endpoint-error", f"{endpoint.url}: {detail}")
         if status in (401, 403, 404):
-            endpoint.refuses = True
-            self._failed(endpoint, began, http_problem(status, self._api_key_env), certain=True)
+            endpoint.misconfigured = True
+            self._record_endpoint_failure(endpoint, began, http_problem(status, self._api_key_env), certain=True)
             raise _Retry("refused", f"{endpoint.url}: {endpoint.problem}")
 
-    def _refused(self, endpoint: Endpoint, status: int, raw: bytes, request: Mapping[str, Any]) -> None:
+    def _raise_if_refused(self, endpoint: Endpoint, status: int, raw: bytes, request: Mapping[str, Any]) -> None:
         detail = _error_text(raw)
         lowered = detail.lower()
         if any(sign in lowered for sign in _TOO_LONG):
             raise CompletionFailed("context-too-long", detail)
-        if "continue_final_message" in request and any(sign in lowered for sign in _UNCONTINUED):
+        if "continue_final_message" in request and any(sign in lowered for sign in _NO_CONTINUATION):
             if endpoint.continues:
-                logger.warning("%s cannot be told to continue an answer; it is left to see so by itself", endpoint.url)
+                logger.warning(
+                    "%s does not support continue_final_message; it must recognise by itself that an answer is begun",
+                    endpoint.url,
+                )
             endpoint.continues = False
             raise _Retry("bad-request", detail)
-        if "structured_outputs" in request and any(sign in lowered for sign in _UNCONSTRAINED):
-            raise _left_free(endpoint, detail)
+        if "structured_outputs" in request and any(sign in lowered for sign in _NO_CONSTRAINTS):
+            raise _retry_unconstrained(endpoint, detail)
         raise CompletionFailed("bad-request", f"status {status}: {detail}")
 
-    def _take_note(self, trial: _Trial, endpoint: Endpoint, retry: _Retry) -> None:
-        if retry.reason in _ITS_OWN or self._router.answered > max(trial.began, trial.tried):
-            trial.faults.append(retry.reason)
-        trial.failed.append(endpoint)
-        trial.tried, trial.last = time.monotonic(), retry
+    def _record_failure(self, attempts: _Attempts, endpoint: Endpoint, retry: _Retry) -> None:
+        if retry.reason in _OWN_FAULTS or self._router.last_answer_at > max(attempts.began, attempts.tried):
+            attempts.faults.append(retry.reason)
+        attempts.failed.append(endpoint)
+        attempts.tried, attempts.last = time.monotonic(), retry
 
-    def _give_up_in_time(self, trial: _Trial) -> None:
-        """Tell a request that is itself the trouble from endpoints that are gone."""
+    def _check_patience(self, attempts: _Attempts) -> None:
+        """Raise if this request always fails, or if the endpoints have been down for too long."""
         self._may_wait()
-        if trial.last and trial.faults.count(trial.last.reason) >= _MOST_FAULTS.get(trial.last.reason, math.inf):
-            raise CompletionFailed(trial.last.reason, str(trial.last))
+        if attempts.last and attempts.faults.count(attempts.last.reason) >= _MAX_FAULTS.get(
+            attempts.last.reason, math.inf
+        ):
+            raise CompletionFailed(attempts.last.reason, str(attempts.last))
         if self._server_log and not pid_file(self._server_log).exists():
             raise ServingError(crash_message(self._model_name, self._server_log))
         endpoints, now = self._router.endpoints, time.monotonic()
-        if all(endpoint.refuses for endpoint in endpoints):
+        if all(endpoint.misconfigured for endpoint in endpoints):
             raise ServingError(f"base_url '{endpoints[0].url}': {endpoints[0].problem}")
-        waited = now - trial.began
-        if waited > self._patience_s and now - self._router.answered > self._patience_s:
+        waited = now - attempts.began
+        if waited > self._patience_s and now - self._router.last_answer_at > self._patience_s:
             urls, problems = (", ".join(getattr(e, part) for e in endpoints) for part in ("url", "problem"))
             raise ServingError(
                 f"base_urls '{urls}': no answer for {waited:.0f} s ({problems}). Start the server again and run the "
                 "same command: finished calls are kept."
             )
 
-    def _pause(self, trial: _Trial) -> float:
-        """Exponential with full jitter, in seconds; an endpoint where this call has not failed is tried at once."""
-        assert trial.last is not None
+    def _pause_s(self, attempts: _Attempts) -> float:
+        """Exponential with full jitter; 0 if a healthy endpoint is left where this call has not failed."""
+        assert attempts.last is not None
         now = time.monotonic()
-        if trial.last.reason == "bad-request" or any(
-            endpoint.is_well(now) and endpoint not in trial.failed for endpoint in self._router.endpoints
+        if attempts.last.reason == "bad-request" or any(
+            endpoint.is_healthy(now) and endpoint not in attempts.failed for endpoint in self._router.endpoints
         ):
             return 0.0
-        return self._jitter.uniform(0.1, min(0.25 * 2.0 ** min(len(trial.failed), 6), 10.0))
+        return self._jitter.uniform(0.1, min(0.25 * 2.0 ** min(len(attempts.failed), 6), 10.0))
 
 
 class StoreOnlyClient:
@@ -322,8 +332,8 @@ class StoreOnlyClient:
         raise CompletionFailed(NOT_STORED, "the store has no answer to this request")
 
 
-def _left_free(endpoint: Endpoint, detail: str) -> _Retry:
-    """The call made again, for an endpoint that refuses to constrain answers to choices, or pretends to."""
+def _retry_unconstrained(endpoint: Endpoint, detail: str) -> _Retry:
+    """A retry for an endpoint that cannot constrain answers to choices, whether it says so or ignores the request."""
     if endpoint.constrained:
         logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
     endpoint.constrained = False
@@ -333,15 +343,15 @@ def _left_free(endpoint: Endpoint, detail: str) -> _Retry:
 def chat_request(
     model_name: str, messages: Messages, sampling: Sampling, constrained: bool = True, continues: bool = True
 ) -> dict[str, Any]:
-    """The body that is sent.
+    """The body of a request.
 
     Args:
         model_name: as the server knows it.
-        messages: a conversation that ends with the assistant's turn has an answer that is begun, to be continued.
-        sampling: how the answer is drawn.
-        constrained: the server is to allow none but the choices. Where it cannot, some more tokens are asked for: one
-            does not tell a refusal from a slip. They are no part of the sampling, and so not of the store's key.
-        continues: the server is to be told that it continues an answer.
+        messages: a conversation; one that ends with the assistant's turn has a partial answer to continue.
+        sampling: how the answer is sampled.
+        constrained: whether the server can restrict the answer to the choices. If not, more tokens are requested; they
+            are not part of the sampling, and so not of the store's key.
+        continues: whether the server supports `continue_final_message`.
     """
     request: dict[str, Any] = {
         "model": model_name,
@@ -359,7 +369,7 @@ def chat_request(
         if sampling.choice_marker:  # the answer is free text: each of its tokens brings this many alternatives
             request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
         elif constrained:
-            # All top tokens are asked for here too: a server may ignore this, and then only they show it.
+            # All top log-probabilities here too: only they show whether a server ignored the constraint.
             request["structured_outputs"] = {"choice": list(sampling.choices)}
         else:
             request["max_tokens"] = max(_FREE_TOKENS, sampling.max_tokens)
@@ -387,7 +397,7 @@ def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
         raise CompletionFailed("no-choice", str(text))
     if text not in sampling.choices:
         text = sampling.choices[probabilities.index(max(probabilities))]
-    # A choice that is complete at `max_tokens` is a whole answer.
+    # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
     return Completion(text, "stop", *tokens, choice_probs=probabilities)
 
 
@@ -401,7 +411,7 @@ def _error_text(raw: bytes) -> str:
 
 
 def seconds_of(retry_after: str | None) -> float | None:
-    """How long a ``Retry-After`` asks to wait: it is a number of seconds, or a date. None where it is neither."""
+    """The seconds to wait by a ``Retry-After``, which is a number of seconds or a date; None if it is neither."""
     if not retry_after:
         return None
     try:

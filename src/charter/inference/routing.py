@@ -1,118 +1,120 @@
-"""Which of several servers to ask next: one that is well, not busy, and has a conversation's beginning cached."""
+"""Which of several servers to ask next: a healthy one, not busy, with the conversation's beginning in its cache."""
 
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_IN_A_ROW = 3
-"""Errors without an answer between them that show an endpoint to be ill; a single one may be the request's fault."""
-_WHEN_ALL_ARE_ILL_S = 5.0
-"""Between two looks at an endpoint, at most: then the run stands still."""
+_ERRORS_IN_A_ROW = 3
+"""Errors without an answer between them that make an endpoint unhealthy; a single one may be the request's fault."""
+_MAX_PROBE_INTERVAL_S = 5.0
+"""Between two probes of an endpoint while none is healthy: the run makes no progress then."""
 
 
 @dataclass(eq=False)
 class Endpoint:
     """One server as the client sees it.
 
-    It is `ill` from the moment that it cannot be reached, or answers with nothing but errors, until it answers again.
+    It is `unhealthy` from when it cannot be reached, or returns only errors, until it answers again.
     """
 
     url: str
-    busy: int = 0
-    """Calls in flight."""
+    in_flight: int = 0
+    """Number of calls."""
     failures: int = 0
-    """Since the last answer; of calls that were in flight together when it was left out only the first counts."""
-    ill: bool = False
-    """Left out, and looked at now and then."""
-    left_out_at: float = -math.inf
-    """When it was last left out, in monotonic seconds."""
-    down_until: float = 0.0
-    """When it is to be looked at next, if it is ill."""
-    looked_at: bool = False
-    """Whether somebody is looking just now."""
-    rests_until: float = 0.0
-    """Not asked before then, because it said so."""
+    """Since the last answer; of calls that were in flight together when it was excluded, only the first counts."""
+    unhealthy: bool = False
+    """Excluded from calls, and probed now and then."""
+    excluded_at: float = -math.inf
+    """When it was last excluded, in monotonic seconds."""
+    next_probe_at: float = 0.0
+    """When it is probed next, if it is unhealthy."""
+    being_probed: bool = False
+    """Whether a probe is in flight."""
+    paused_until: float = 0.0
+    """It gets no call before then, as its Retry-After says."""
     problem: str = ""
-    """What it last said or did in place of an answer."""
-    refuses: bool = False
-    """Whether it wants another key, or does not know the model."""
-    told: bool = False
-    """Whether its illness was told to the user."""
+    """Its last error, for messages."""
+    misconfigured: bool = False
+    """Whether it rejects the API key, or does not know the model."""
+    reported: bool = False
+    """Whether a warning told the user that it is unhealthy."""
     constrained: bool = True
-    """Whether it takes `structured_outputs`."""
+    """Whether it supports `structured_outputs`."""
     continues: bool = True
-    """Whether it takes `continue_final_message`."""
+    """Whether it supports `continue_final_message`."""
 
-    def is_well(self, now: float) -> bool:
-        """Whether it may be asked."""
-        return not self.ill and self.rests_until <= now
+    def is_healthy(self, now: float) -> bool:
+        """Whether it may get calls."""
+        return not self.unhealthy and self.paused_until <= now
 
     @property
-    def free_at(self) -> float:
-        """When it may be asked, or looked at."""
-        return max(self.down_until, self.rests_until)
+    def available_at(self) -> float:
+        """When it may get a call or a probe."""
+        return max(self.next_probe_at, self.paused_until)
 
     def succeeded(self) -> None:
-        """It answered."""
-        self.failures, self.down_until = 0, 0.0
-        self.ill = self.refuses = self.told = False
+        """Record an answer."""
+        self.failures, self.next_probe_at = 0, 0.0
+        self.unhealthy = self.misconfigured = self.reported = False
 
     def failed(self, now: float, began: float = math.inf, certain: bool = True) -> None:
-        """It could not be reached: leave it out, longer each time, at most half a minute.
+        """Record a failure: exclude the endpoint, longer each time, at most half a minute.
 
-        A call that `began` before it was left out says nothing new: all calls in flight fail when a server dies.
-        What is not `certain`, such as a status of 500, counts when it comes several times in a row.
+        Args:
+            now: in monotonic seconds.
+            began: when the call started.
+            certain: whether one such failure proves that the endpoint is unhealthy; a status of 500 must repeat.
         """
-        if began < self.left_out_at:
+        if began < self.excluded_at:  # nothing new: all calls in flight fail when a server dies
             return
         self.failures += 1
-        if certain or self.ill or self.failures >= _IN_A_ROW:
-            self.ill, self.left_out_at = True, now
-            self.down_until = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
+        if certain or self.unhealthy or self.failures >= _ERRORS_IN_A_ROW:
+            self.unhealthy, self.excluded_at = True, now
+            self.next_probe_at = now + min(0.5 * 2.0 ** min(self.failures - 1, 6), 30.0)
 
 
 @dataclass
 class Router:
-    """Least busy first, but a conversation stays where its beginning is in the prefix cache."""
+    """Chooses the least busy endpoint, but keeps a conversation where its beginning is in the prefix cache."""
 
     endpoints: list[Endpoint]
     slack: int = 8
-    """Calls that the preferred endpoint may have more in flight than the least busy one."""
-    answered: float = 0.0
-    """When any call last had its answer: tells a poisoned request from servers that are gone."""
+    """Calls that the preferred endpoint may have in flight beyond those of the least busy one."""
+    last_answer_at: float = 0.0
+    """When any call was last answered; distinguishes a request that always fails from servers that are gone."""
 
     @classmethod
     def of(cls, base_urls: Sequence[str]) -> "Router":
-        """For servers of which nothing is known yet."""
+        """For servers of unknown state."""
         return cls([Endpoint(url.rstrip("/")) for url in base_urls])
 
     def choose(self, affinity: str, now: float, failed: Sequence[Endpoint] = ()) -> Endpoint | None:
-        """The endpoint for a conversation that begins with `affinity`; None while none is well.
+        """The endpoint for a conversation that begins with `affinity`; None while none is healthy.
 
-        Those on which this call has `failed` come last, by how often it did.
+        Endpoints where this call `failed` before come last, by number of failures.
         """
-        well = [e for e in self.endpoints if e.is_well(now)]
-        if failed and well:
-            fewest = min(map(failed.count, well))
-            well = [e for e in well if failed.count(e) == fewest]
-        if len(well) < 2:
-            return well[0] if well else None
-        preferred = max(well, key=lambda e: _weight(affinity, e.url))
-        idlest = min(well, key=lambda e: e.busy)
-        return preferred if preferred.busy <= idlest.busy + self.slack else idlest
+        healthy = [e for e in self.endpoints if e.is_healthy(now)]
+        if failed and healthy:
+            fewest = min(map(failed.count, healthy))
+            healthy = [e for e in healthy if failed.count(e) == fewest]
+        if len(healthy) < 2:
+            return healthy[0] if healthy else None
+        preferred = max(healthy, key=lambda e: _weight(affinity, e.url))
+        idlest = min(healthy, key=lambda e: e.in_flight)
+        return preferred if preferred.in_flight <= idlest.in_flight + self.slack else idlest
 
-    def well_again(self, endpoint: Endpoint) -> None:
-        """Have the others looked at soon and often again: what kept all of them away may be over."""
+    def record_recovery(self, endpoint: Endpoint) -> None:
+        """Record that an unhealthy endpoint answered, and probe the others soon: their common problem may be over."""
         endpoint.succeeded()
         for other in self.endpoints:
-            other.failures, other.down_until = 0, 0.0
+            other.failures, other.next_probe_at = 0, 0.0
 
-    def due(self, now: float) -> list[Endpoint]:
-        """Those that are ill and were left alone for long enough, which is less when none is well."""
-        ill = [e for e in self.endpoints if e.ill]
-        longest = _WHEN_ALL_ARE_ILL_S if len(ill) == len(self.endpoints) else math.inf
-        return [e for e in ill if not e.looked_at and min(e.down_until, e.left_out_at + longest) <= now]
+    def due_for_probe(self, now: float) -> list[Endpoint]:
+        """Unhealthy endpoints due for a probe; probed sooner when none is healthy."""
+        unhealthy = [e for e in self.endpoints if e.unhealthy]
+        longest = _MAX_PROBE_INTERVAL_S if len(unhealthy) == len(self.endpoints) else math.inf
+        return [e for e in unhealthy if not e.being_probed and min(e.next_probe_at, e.excluded_at + longest) <= now]
 
 
 def _weight(affinity: str, url: str) -> bytes:

@@ -163,7 +163,7 @@ async def test_other_refusals_are_not_asked_twice() -> None:
         Misbehaviour(error_share=0.3, error_status=429, retry_after_s=0.05),
         Misbehaviour(malformed_share=0.3),
         Misbehaviour(truncated_share=0.3),
-        Misbehaviour(slow_share=0.3, slow_s=60),
+        pytest.param(Misbehaviour(slow_share=0.3, slow_s=60), marks=pytest.mark.slow),
         Misbehaviour(error_share=0.1, malformed_share=0.1, truncated_share=0.1, slow_share=0.1, slow_s=60),
     ],
     ids=["500", "429", "malformed", "truncated", "slow", "all"],
@@ -286,8 +286,9 @@ async def test_an_endpoint_that_is_ill_is_left_out_until_it_answers(caplog: pyte
     assert f"{two.url} answers again" in caplog.text
 
 
-async def test_all_endpoints_say_502_for_a_while_and_nothing_is_lost() -> None:
-    """As a proxy does whose servers are gone; many calls began before that, and others were answered meanwhile."""
+@pytest.mark.parametrize("outage_s", [2.0, pytest.param(20.0, marks=pytest.mark.slow)])
+async def test_all_endpoints_say_502_for_a_while_and_nothing_is_lost(outage_s: float) -> None:
+    """As a proxy does whose servers are gone; many calls started before that, and others were answered meanwhile."""
     servers = [NullServer(latency_s=0.1) for _ in range(2)]
     with run_null_server(servers[0]) as one, run_null_server(servers[1]) as two:
         async with Client([one.url, two.url], "null") as client:
@@ -300,7 +301,7 @@ async def test_all_endpoints_say_502_for_a_while_and_nothing_is_lost() -> None:
             await asyncio.sleep(0.5)
             for server in servers:
                 server.misbehaviour = Misbehaviour(error_share=1, error_status=502, times=math.inf)
-            await asyncio.sleep(20)
+            await asyncio.sleep(outage_s)
             before = one.counts["answered"] + two.counts["answered"]
             for server in servers:
                 server.misbehaviour = Misbehaviour()
@@ -398,17 +399,17 @@ def test_busy_and_lost_endpoints_are_left_out() -> None:
     router = Router([Endpoint("http://one/v1"), Endpoint("http://two/v1")])
     home = router.choose("hello", 0.0)
     other = next(endpoint for endpoint in router.endpoints if endpoint is not home)
-    home.busy = router.slack + 1
+    home.in_flight = router.slack + 1
     assert router.choose("hello", 0.0) is other
-    home.busy = 0
+    home.in_flight = 0
     home.failed(10.0)
     assert router.choose("hello", 10.1) is router.choose("hello", 11.0) is other
-    assert (router.due(10.1), router.due(10.5)) == ([], [home])
+    assert (router.due_for_probe(10.1), router.due_for_probe(10.5)) == ([], [home])
     other.failed(10.0)
     assert router.choose("hello", 10.1) is None
     home.succeeded()
     assert router.choose("hello", 11.0) is home
-    home.rests_until = 12.0
+    home.paused_until = 12.0
     assert router.choose("hello", 11.0) is None
     assert router.choose("hello", 12.0) is home
 
@@ -428,13 +429,13 @@ def test_errors_are_the_endpoints_fault_when_they_come_in_a_row() -> None:
         one.failed(at, began=at, certain=False)
     one.succeeded()
     for at in (3.0, 4.0, 5.0):
-        assert one.is_well(at)
+        assert one.is_healthy(at)
         one.failed(at, began=at, certain=False)
-    assert not one.is_well(math.inf)
+    assert not one.is_healthy(math.inf)
     for _ in range(2000):
         one.failed(100.0)
-    assert (router.due(129.0), router.due(130.0)) == ([], [one])
+    assert (router.due_for_probe(129.0), router.due_for_probe(130.0)) == ([], [one])
     two.failed(100.0)
-    assert router.due(105.0) == [one, two]  # none is well
-    router.well_again(two)
-    assert two.is_well(105.0) and router.due(105.0) == [one]
+    assert router.due_for_probe(105.0) == [one, two]  # none is well
+    router.record_recovery(two)
+    assert two.is_healthy(105.0) and router.due_for_probe(105.0) == [one]

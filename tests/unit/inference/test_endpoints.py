@@ -160,16 +160,16 @@ def test_a_server_that_is_gone_for_long_is_tried_twice_a_minute() -> None:
     endpoint = Endpoint("http://127.0.0.1:9/v1")
     for _ in range(5000):
         endpoint.failed(now=100.0)
-    assert endpoint.down_until == 130.0
+    assert endpoint.next_probe_at == 130.0
 
 
 def test_calls_in_flight_at_a_servers_death_count_once() -> None:
     endpoint = Endpoint("http://127.0.0.1:9/v1")
     for _ in range(500):
         endpoint.failed(now=100.0, began=99.0)
-    assert (endpoint.failures, endpoint.down_until) == (1, 100.5)
+    assert (endpoint.failures, endpoint.next_probe_at) == (1, 100.5)
     endpoint.failed(now=101.0, began=100.6)
-    assert (endpoint.failures, endpoint.down_until) == (2, 102.0)
+    assert (endpoint.failures, endpoint.next_probe_at) == (2, 102.0)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from tests.support.finished_run import answer, finish_run, settings
 
 N = 100
 TABLES = ("responses", "revisions", "pairs", "sft_data", "failures")
-ONE_PERCENT_EACH = Misbehaviour(
-    error_share=0.01, error_status=500, malformed_share=0.01, truncated_share=0.01, slow_share=0.01, slow_s=60
-)
+ONE_PERCENT_EACH = Misbehaviour(error_share=0.01, error_status=500, malformed_share=0.01, truncated_share=0.01)
 
 
 def made(folder: Path, url: str, **changes: Any) -> dict[str, list[dict[str, Any]]]:
@@ -33,12 +32,14 @@ def made(folder: Path, url: str, **changes: Any) -> dict[str, list[dict[str, Any
     return {table: list(read_rows(run / table)) for table in TABLES}
 
 
-def test_faults_of_one_percent_each_leave_no_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slow_share", [0.0, pytest.param(0.01, marks=pytest.mark.slow)])
+def test_faults_of_one_percent_each_leave_no_trace(tmp_path: Path, slow_share: float) -> None:
     with run_null_server(NullServer(answer=answer)) as server:
         right = made(tmp_path / "right", server.url)
-    with run_null_server(NullServer(answer=answer, misbehaviour=ONE_PERCENT_EACH)) as server:
+    faults = replace(ONE_PERCENT_EACH, slow_share=slow_share, slow_s=60)
+    with run_null_server(NullServer(answer=answer, misbehaviour=faults)) as server:
         assert made(tmp_path / "wrong", server.url, timeout_s=6.0) == right
-    for fault in ("errors", "malformed", "truncated", "slow"):
+    for fault in ("errors", "malformed", "truncated", *(["slow"] if slow_share else [])):
         assert 1 <= server.counts[fault] <= 25
     assert len(right["pairs"]) + len(right["sft_data"]) + len(right["failures"]) == N
 

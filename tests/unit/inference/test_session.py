@@ -94,7 +94,7 @@ async def test_what_one_engine_learnt_of_its_servers_the_others_know(tmp_path: P
             assert one.stats.retries > 0
             await asyncio.gather(*(other.ask([user(f"other {i}")], SAMPLING) for i in range(40)))
             assert other.stats.retries == 0
-            assert [endpoint.busy for endpoint in session._routers[spec.base_urls].endpoints] == [0, 0]
+            assert [endpoint.in_flight for endpoint in session._routers[spec.base_urls].endpoints] == [0, 0]
 
 
 async def test_calls_in_flight_are_finished_after_an_interruption(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The store of completions: what was once answered is never asked again.
+"""The store of completions: no request is sent to a model twice.
 
-Content-addressed: the key is the SHA-256 of everything that determines a completion, so resuming
-after a kill, editing a constitution and trying another judge are all the same run again.
+It is content-addressed: the key is the SHA-256 of everything that determines a completion. Resuming after a kill,
+editing a constitution and trying another judge are therefore all the same: run again.
 """
 
 from charter.inference.store.opening import open_store

@@ -1,4 +1,4 @@
-"""Group commit: what waits is done together, in a thread, so that the price of a flush or a round trip is shared."""
+"""Group commit: a thread does all waiting work together, so that many calls share one flush or one round trip."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST = 10_000
-"""Items done together at most."""
+_MAX_BATCH = 10_000
 
 
 class _Waiting(NamedTuple, Generic[Item, Result]):
@@ -21,11 +20,11 @@ class _Waiting(NamedTuple, Generic[Item, Result]):
 
 
 class Batches(Generic[Item, Result]):
-    """A thread that takes all items that wait, does them at once, and takes those that came meanwhile.
+    """A thread that takes all waiting items, does them in one batch, then takes those that came meanwhile.
 
     Args:
-        name: the thread's.
-        work: does some items, and returns a result for each. What it raises is raised to all who wait for them.
+        name: of the thread.
+        work: does some items, and returns a result for each. Its error is raised to every caller of the batch.
     """
 
     def __init__(self, name: str, work: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
@@ -35,14 +34,14 @@ class Batches(Generic[Item, Result]):
         self._thread.start()
 
     async def do(self, item: Item) -> Result:
-        """The result for one item, once the batch that it came into is done."""
+        """The result for one item, once its batch is done."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
         self._queue.put(_Waiting(item, done, loop))
         return await done
 
     def close(self, within_s: float | None = None) -> bool:
-        """Do what still waits, then end the thread; whether it has ended within so many seconds, if any are named."""
+        """Do what still waits, then stop the thread; False if it did not stop within `within_s` seconds."""
         self._queue.put(None)
         self._thread.join(within_s)
         return not self._thread.is_alive()
@@ -54,16 +53,16 @@ class Batches(Generic[Item, Result]):
             failed: Exception | None = None
             try:
                 results = self._work([one.item for one in batch])
-            except Exception as error:  # not swallowed: handed to everybody who waits
+            except Exception as error:  # not swallowed: raised to every caller of the batch
                 failed = error
             _settle(batch, results, failed)
             if last:
                 return
 
     def _drain(self, first: _Waiting[Item, Result]) -> tuple[list[_Waiting[Item, Result]], bool]:
-        """All that wait now, and whether the end was among them."""
+        """All items that wait now, and whether `close` was called."""
         batch = [first]
-        while len(batch) < _MOST:
+        while len(batch) < _MAX_BATCH:
             try:
                 one = self._queue.get_nowait()
             except queue.Empty:
@@ -83,6 +82,6 @@ def _settle(batch: list[_Waiting[Item, Result]], results: Sequence[Result], fail
                 else:
                     one.done.set_exception(failed)
 
-    for loop in {one.loop for one in batch}:  # one wake-up each, not one per item
-        with contextlib.suppress(RuntimeError):  # closed: nobody waits there any more
+    for loop in {one.loop for one in batch}:  # one wake-up per event loop, not one per item
+        with contextlib.suppress(RuntimeError):  # the loop is closed: none of its callers is left
             loop.call_soon_threadsafe(resolve, loop)

@@ -11,7 +11,7 @@ from charter.core.errors import StoreError
 from charter.core.files import atomic_path
 from charter.data.shards import write_rows
 from charter.inference.completion import Completion
-from charter.inference.store.database import Database
+from charter.inference.store.protocol import Database
 from charter.inference.store.upkeep import Choice, sound_entries
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
     [
         _column("key", pa.string(), "SHA-256 of the request: model, messages and sampling"),
         _column("model_identity", pa.string(), "content hash or hub revision of the weights that answered"),
-        _column("created", pa.timestamp("s", "UTC"), "when it was kept; empty if by an earlier version", nullable=True),
+        _column("created", pa.timestamp("s", "UTC"), "when it was written; empty in format 1", nullable=True),
         _column("text", pa.string(), "the answer"),
         _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
         _column("prompt_tokens", pa.int32(), "tokens of the request"),
@@ -34,7 +34,7 @@ SCHEMA = pa.schema(
     ],
     metadata={"charter.schema": "completions", "charter.schema_version": "1"},
 )
-"""The requests themselves are not in a store: it knows them by their hash."""
+"""The requests themselves are not in a store, only their hashes."""
 
 
 class Exported(NamedTuple):
@@ -44,23 +44,23 @@ class Exported(NamedTuple):
     file: str
     entries: int
     damaged: tuple[str, ...]
-    """Keys of entries that were left out because their hash does not match."""
+    """Keys of entries that are omitted because their hash does not match."""
 
 
 def export(database: Database, out: Path, choice: Choice | None = None) -> Exported:
-    """Write the entries, in order of key, to a .jsonl or .parquet file; it appears when it is complete.
+    """Write the entries, in order of key, to a .jsonl or .parquet file, atomically.
 
     Raises:
-        StoreError: another kind of file is asked for, or it cannot be written.
+        StoreError: `out` has another suffix, or cannot be written.
     """
     if out.suffix not in SUFFIXES:
-        raise StoreError(f"export '{out}': neither .jsonl nor .parquet. Name a file that ends in one of them.")
+        raise StoreError(f"export '{out}': unknown format. Name a file that ends in .jsonl or .parquet.")
     damaged: list[str] = []
     rows = _rows(database, choice, damaged)
     try:
         count = write_rows(out, SCHEMA, rows) if out.suffix == ".parquet" else _write_lines(out, rows)
     except OSError as error:
-        raise StoreError(f"export '{out}': {error}. Name a file that you may write, on a disk with room.") from error
+        raise StoreError(f"export '{out}': {error}. Name a writable file, on a disk with free space.") from error
     return Exported(database.name, str(out), count, tuple(damaged))
 
 

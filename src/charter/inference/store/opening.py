@@ -1,23 +1,27 @@
-"""From an address to the store behind it."""
+"""From an address to its store."""
 
 from pathlib import Path
 
 from charter.config.addresses import is_postgres, refuse_password
 from charter.core.errors import StoreError
-from charter.inference.store.protocol import Store
-from charter.inference.store.sqlite_store import SqliteStore
+from charter.inference.store.protocol import Database, Store
+from charter.inference.store.sqlite import SqliteDatabase, SqliteStore
 
 
 def open_store(url: str | Path) -> Store:
-    """The store at a path, or at ``postgresql://USER@HOST:PORT/DATABASE``; it is made when there is none.
+    """The store at a path, or at ``postgresql://USER@HOST:PORT/DATABASE``; it is made if missing.
 
     Raises:
-        StoreError: it cannot be used; the message names the fix.
+        StoreError: it cannot be used.
     """
     text = str(url)
     if is_postgres(text):
         refuse_password(text)
-        return _open_postgres(text)
+        try:
+            from charter.inference.store.postgres import PostgresStore  # psycopg is an extra
+        except ImportError as error:
+            raise _needs_psycopg() from error
+        return PostgresStore(text)
     return SqliteStore(store_file(text))
 
 
@@ -25,25 +29,32 @@ def store_file(url: str) -> Path:
     """The file that an address without a server names: a path, or ``sqlite://PATH``.
 
     Raises:
-        StoreError: it names a database of another kind.
+        StoreError: it names another kind of database.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "sqlite":
         raise StoreError(
-            f"store '{scheme}://…': no such kind of store. Name a file, 'store: PATH.sqlite', or a PostgreSQL "
+            f"store '{scheme}://…': unknown kind of store. Name a file, 'store: PATH.sqlite', or a PostgreSQL "
             "server, 'store: postgresql://USER@HOST/DATABASE'."
         )
     return Path(rest if separator else url)
 
 
-def _open_postgres(url: str) -> Store:
+def open_database(url: str) -> Database:
+    """The database of a store that exists.
+
+    Raises:
+        StoreError: the file or server does not exist, or contains no store.
+    """
+    if not is_postgres(url):
+        return SqliteDatabase(store_file(url))
+    refuse_password(url)
     try:
-        from charter.inference.store.postgres_store import PostgresStore  # psycopg is an extra
+        from charter.inference.store.postgres import PostgresDatabase  # psycopg is an extra
     except ImportError as error:
-        raise needs_psycopg() from error
-    return PostgresStore(url)
+        raise _needs_psycopg() from error
+    return PostgresDatabase(url)
 
 
-def needs_psycopg() -> StoreError:
-    """What to tell when the client library of PostgreSQL is not there."""
+def _needs_psycopg() -> StoreError:
     return StoreError("store 'postgresql://…': needs psycopg. Install it: pip install 'charter[postgres]'.")

@@ -1,4 +1,4 @@
-"""What a store holds, and the dropping of what is no longer wanted."""
+"""What a store contains, and the deletion of damaged and unwanted entries."""
 
 import time
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from charter.core.errors import StoreError
-from charter.inference.store.database import Database
-from charter.inference.store.packing import unpack
+from charter.inference.store.entries import unpack
+from charter.inference.store.protocol import Database
 
 UNKNOWN = "unknown"
-"""Stands for the model of entries that an earlier version kept without one."""
+"""Shown as the model of entries that an earlier version wrote without one."""
 _DAY_S = 86_400
 _BY_MODEL = """
 SELECT identity, count(*), sum(length(value)), min(created), max(created)
@@ -22,7 +22,7 @@ _NONE = "1 = 0"
 
 
 class Entry(NamedTuple):
-    """One value and what is known about it."""
+    """One value, its model and its time."""
 
     key: bytes
     value: bytes
@@ -31,20 +31,20 @@ class Entry(NamedTuple):
 
 
 class ModelEntries(NamedTuple):
-    """What one model wrote."""
+    """The entries that one model wrote."""
 
     model: str
-    """Its identity."""
+    """The model's identity."""
     entries: int
     bytes: int
-    """Of the values alone, compressed."""
+    """Of the compressed values alone."""
     oldest: datetime | None
-    """None where the entries are of an earlier version, which kept no time."""
+    """None if an earlier version wrote the entries: it stored no time."""
     newest: datetime | None
 
 
 class Holdings(NamedTuple):
-    """What a store holds."""
+    """What a store contains."""
 
     store: str
     entries: int
@@ -60,17 +60,17 @@ class Holdings(NamedTuple):
 
     @property
     def oldest(self) -> datetime | None:
-        """When the first of the entries that have a time was kept."""
+        """When the first of the entries that have a time was written."""
         return min((one.oldest for one in self.models if one.oldest), default=None)
 
     @property
     def newest(self) -> datetime | None:
-        """When the last of them was kept."""
+        """When the last of them was written."""
         return max((one.newest for one in self.models if one.newest), default=None)
 
 
 class Vacuumed(NamedTuple):
-    """What a vacuum dropped, or would drop."""
+    """What a vacuum deleted, or would delete."""
 
     store: str
     entries: int
@@ -78,7 +78,7 @@ class Vacuumed(NamedTuple):
     corrupted: int
     """Of the entries that were not chosen."""
     chosen: int
-    """Named by model and age."""
+    """Selected by model and age."""
     bytes_before: int
     bytes_after: int | None
     """None: nothing was changed."""
@@ -93,7 +93,7 @@ class Choice:
 
 
 def holdings(database: Database) -> Holdings:
-    """Count what is there; reads the whole table."""
+    """Count the entries; reads the whole table."""
     models = tuple(
         ModelEntries(identity or UNKNOWN, entries, int(size), _when(oldest), _when(newest))
         for identity, entries, size, oldest, newest in database.rows(_BY_MODEL)
@@ -102,10 +102,10 @@ def holdings(database: Database) -> Holdings:
 
 
 def choose(database: Database, model: str | None = None, older_than_days: float | None = None) -> Choice:
-    """The entries of a model (its identity or the beginning of one) and over some age; both where both are given.
+    """The entries of a model (its identity or a prefix of it) that are older than some days.
 
     Raises:
-        StoreError: no model, or several, go by that name.
+        StoreError: no model has that identity or prefix, or several have.
     """
     conditions: list[str] = []
     values: list[Any] = []
@@ -121,14 +121,14 @@ def choose(database: Database, model: str | None = None, older_than_days: float 
 
 
 def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
-    """Drop damaged entries and the chosen ones, and give their room back; count only unless `for_real`."""
+    """Delete damaged entries and the chosen ones, and return their space to the disk; only count unless `for_real`."""
     entries, chosen, corrupted = _examine(database, choice)
     before = database.size()
     after: int | None = None
     if for_real:
         if chosen:
             chosen = database.change(f"DELETE FROM completions WHERE {choice.condition}", [choice.values])
-        if corrupted:  # with the value: a run may have replaced it meanwhile
+        if corrupted:  # with the value, because a run may have replaced it meanwhile
             database.change("DELETE FROM completions WHERE key = ? AND value = ?", corrupted)
         database.reclaim()
         after = database.size()
@@ -136,7 +136,7 @@ def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
 
 
 def sound_entries(database: Database, choice: Choice | None, damaged: list[str]) -> Iterator[Entry]:
-    """The whole entries in order of key; the keys of others go to `damaged`."""
+    """The intact entries in order of key; the keys of damaged ones are appended to `damaged`."""
     where = f"WHERE {choice.condition}" if choice else ""
     statement = f"""
 SELECT key, value, identity, created FROM completions LEFT JOIN models ON models.id = completions.model
@@ -152,7 +152,7 @@ SELECT key, value, identity, created FROM completions LEFT JOIN models ON models
 
 
 def _examine(database: Database, choice: Choice) -> tuple[int, int, list[tuple[bytes, bytes]]]:
-    """How many entries there are and are chosen, and the keys and values of those that are damaged."""
+    """The numbers of all and of chosen entries, and the keys and values of damaged ones."""
     entries = chosen = 0
     corrupted: list[tuple[bytes, bytes]] = []
     statement = f"SELECT key, value, {choice.condition} FROM completions"
@@ -175,11 +175,11 @@ def _is_damaged(key: bytes, stored: bytes) -> bool:
 
 def _model_id(database: Database, model: str) -> int:
     known = list(database.rows("SELECT identity, id FROM models ORDER BY identity"))
-    found = [row for row in known if row[0] == model] or [row for row in known if row[0].startswith(model)]
-    if len(found) == 1:
-        return int(found[0][1])
-    names = ", ".join(row[0] for row in (found or known)) or "none"
-    problem = "several go by that beginning" if found else "not in this store"
+    matches = [row for row in known if row[0] == model] or [row for row in known if row[0].startswith(model)]
+    if len(matches) == 1:
+        return int(matches[0][1])
+    names = ", ".join(row[0] for row in (matches or known)) or "none"
+    problem = "several models have that prefix" if matches else "not in this store"
     raise StoreError(
         f"--model '{model}': {problem}: {names}. Name one of them, or '{UNKNOWN}'; 'charter store stats' prints all."
     )

@@ -8,8 +8,8 @@ import pytest
 
 from charter.core.errors import StoreError
 from charter.inference.store import open_store
-from charter.inference.store.database import open_database
-from charter.inference.store.packing import pack, unpack
+from charter.inference.store.entries import pack, unpack
+from charter.inference.store.opening import open_database
 from charter.inference.store.upkeep import UNKNOWN, holdings
 from tests.support.store_entries import key
 
@@ -50,7 +50,7 @@ def test_what_was_packed_before_is_unpacked() -> None:
 def test_a_store_of_a_later_format_is_refused(tmp_path: Path) -> None:
     open_store(tmp_path / "s.sqlite").close()
     database(tmp_path / "s.sqlite", "PRAGMA user_version = 9")
-    with pytest.raises(StoreError, match=r"later version of Charter \(format 9, this one knows 2\)\. Upgrade"):
+    with pytest.raises(StoreError, match=r"later version of Charter wrote it \(format 9, this one knows 2\)\. Upgrade"):
         open_store(tmp_path / "s.sqlite")
 
 

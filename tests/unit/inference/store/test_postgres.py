@@ -15,7 +15,7 @@ import pytest
 from charter.config import Config, Serving
 from charter.core.errors import StoreError
 from charter.inference.store import open_store
-from charter.inference.store.database import open_database
+from charter.inference.store.opening import open_database
 from charter.runs.preflight import check
 from charter.testing.null_server import run_null_server
 from tests.support.postgres_server import PASSWORD, PostgresServer
@@ -164,7 +164,7 @@ def test_without_psycopg_its_installation_is_named() -> None:
         "import sys; sys.modules['psycopg'] = None\n"
         "from charter.core.errors import StoreError\n"
         "from charter.inference.store import open_store\n"
-        "from charter.inference.store.database import open_database\n"
+        "from charter.inference.store.opening import open_database\n"
         "for opens in (open_store, open_database):\n"
         "    try: opens('postgresql://me@host/db')\n"
         "    except StoreError as error: print(error)\n"

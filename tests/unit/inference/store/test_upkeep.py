@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.core.errors import StoreError
-from charter.inference.store.database import Database, open_database
 from charter.inference.store.exporting import export
+from charter.inference.store.opening import open_database
+from charter.inference.store.protocol import Database
 from charter.inference.store.upkeep import UNKNOWN, choose, holdings, vacuum
 from tests.support.store_entries import completion, damage, fill, key, meddle
 
@@ -97,7 +98,7 @@ def test_what_is_old_is_dropped(filled: str, database: Database) -> None:
     ("model", "problem"),
     [
         ("nobody", "not in this store: hub:org/two@abc, sha256:one"),
-        ("", "several go by that beginning: hub:org/two@abc, sha256:one"),
+        ("", "several models have that prefix: hub:org/two@abc, sha256:one"),
     ],
 )
 def test_a_model_that_is_not_there_is_refused(database: Database, model: str, problem: str) -> None:
@@ -131,7 +132,7 @@ def test_an_export_of_one_model(database: Database, tmp_path: Path) -> None:
 
 
 def test_an_export_to_another_kind_of_file_is_refused(database: Database, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"export '.*x\.csv': neither \.jsonl nor \.parquet"):
+    with pytest.raises(StoreError, match=r"export '.*x\.csv': unknown format"):
         export(database, tmp_path / "x.csv")
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(StoreError, match="Name a file that you may write"):
