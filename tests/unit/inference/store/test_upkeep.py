@@ -135,7 +135,7 @@ def test_an_export_to_another_kind_of_file_is_refused(database: Database, tmp_pa
     with pytest.raises(StoreError, match=r"export '.*x\.csv': unknown format"):
         export(database, tmp_path / "x.csv")
     (tmp_path / "folder.jsonl").mkdir()
-    with pytest.raises(StoreError, match="Name a file that you may write"):
+    with pytest.raises(StoreError, match="Name a writable file"):
         export(database, tmp_path / "folder.jsonl")
 
 
