@@ -12,6 +12,7 @@ import pytest
 import yaml
 from jinja2 import Template
 from prefect import Flow
+from prefect.utilities.schema_tools.validation import ValidationError, validate
 
 from charter.config import Config, load_config, read_override
 from flows.cockpit.settings import GPU_QUEUE, POOL
@@ -128,3 +129,11 @@ def test_a_changed_constitution_fills_in_the_form_of_align() -> None:
     config = Config.model_validate(filled)
     assert config.constitution == Path("constitutions/harmless.md")
     assert config.name == f"harmless-{event.payload['hash'][:8]}"
+
+
+def test_former_names_of_settings_pass_the_check_of_the_server() -> None:
+    (align,) = [deployment for deployment in DEPLOYMENTS if deployment["name"] == "align"]
+    schema = flow_of(align).parameters.model_dump_for_openapi()
+    validate({"config": {"pairs": {"n": 6}, "redteam": {"seeds": "sandbox"}}}, schema, raise_on_error=True)
+    with pytest.raises(ValidationError, match=r"config\.pairs"):
+        validate({"config": {"pairs": {"nn": 6}}}, schema, raise_on_error=True)

@@ -11,6 +11,7 @@ import typer
 from charter import __version__
 from charter.cli.audit import app as judge
 from charter.cli.compare import compare_command
+from charter.cli.config import app as config
 from charter.cli.constitution import app as constitution
 from charter.cli.doctor import doctor_command
 from charter.cli.estimate import estimate_command
@@ -47,6 +48,7 @@ app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)
 app.command("accepted")(accepted_command)
 app.command("doctor")(doctor_command)
+app.add_typer(config, name="config")
 app.add_typer(constitution, name="constitution")
 app.add_typer(judge, name="judge")
 app.add_typer(sandbox, name="sandbox")

@@ -24,7 +24,8 @@ class Setting:
         field: as pydantic describes it.
         section: the class that declares it.
         default: its value when nothing is given; None for a key of a list's items.
-        items: the class of its own keys, where it is a section or a list of sections.
+        items: the class that declares the keys below it, where it is a section or a list of sections.
+        is_overridable: whether it can be given on a command line; keys of a list's items cannot.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Setting:
     section: type[Section]
     default: Any
     items: type[Section] | None
+    is_overridable: bool
 
     @property
     def name(self) -> str:
@@ -55,22 +57,24 @@ class Setting:
         return properties[self.name]
 
 
-def list_settings(
-    section: type[Section] = Config, default: Section | None = None, prefix: str = ""
-) -> Iterator[Setting]:
-    """Every key below `section`, sections before their keys, in the order of the form."""
+def list_settings() -> Iterator[Setting]:
+    """Every key of the configuration, sections before their keys, in the order of the form."""
+    yield from _settings_of(Config, Config(), "")
+
+
+def _settings_of(section: type[Section], defaults: Section | None, prefix: str) -> Iterator[Setting]:
+    """The keys of a section; `defaults` is None for the items of a list."""
     for name in section.fields_in_order():
         field = section.model_fields[name]
-        values = getattr(default, name) if default else field.get_default(call_default_factory=True, validated_data={})
-        values = None if values is PydanticUndefined else values
-        items = next((part for part in _parts(field.annotation) if isclass(part) and issubclass(part, Section)), None)
-        if items is None:  # a list of sections
-            inner = type_inside(field.annotation, "0")
-            items = inner if isclass(inner) and issubclass(inner, Section) else None
+        default = getattr(defaults, name) if defaults else field.default
+        if default is PydanticUndefined:
+            default = None
+        inner = [*_parts(field.annotation), type_inside(field.annotation, "0")]  # a section, or a list of sections
+        items = next((part for part in inner if isclass(part) and issubclass(part, Section)), None)
         key = f"{prefix}{field.alias or name}"
-        yield Setting(key, field, section, values, items)
+        yield Setting(key, field, section, default, items, is_overridable=defaults is not None)
         if items is not None:
-            yield from list_settings(items, values if isinstance(values, Section) else None, f"{key}.")
+            yield from _settings_of(items, default if isinstance(default, Section) else None, f"{key}.")
 
 
 def nearest_keys(key: str) -> list[str]:
@@ -93,7 +97,7 @@ def spellings(annotation: Any, key: str) -> set[str]:
 
 
 def type_inside(annotation: Any, key: str) -> Any:
-    """The type of a section's field, or of a list's or mapping's items; None where there is none."""
+    """The type of a section's field, or of a list's or mapping's items; None if `key` is not part of it."""
     for part in _parts(annotation):
         if isclass(part) and issubclass(part, Section):
             names = spellings(part, key)
