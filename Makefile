@@ -52,6 +52,7 @@ lint: $(READY)  ## style, types, scripts and manifests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/* deploy/slurm/*
 	$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 

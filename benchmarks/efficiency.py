@@ -43,7 +43,7 @@ from charter.inference.special_tokens import SpecialTokenGuard
 from charter.pipeline.context import RunContext
 from charter.pipeline.sequence import run_in_memory
 from charter.runs.dataset import make_dataset
-from charter.views.trace.calls import Recorder
+from charter.views.recorder import CallRecorder
 
 WANTED = 0.95
 ORDERS = ("all at once, in the run's order", "all at once, row by row")
@@ -81,9 +81,9 @@ async def bodies_of(config: Config, spec: EngineSpec) -> dict[bytes, bytes]:
     guard, bodies = SpecialTokenGuard(spec.special_tokens), dict[bytes, bytes]()
     law, rows = load_kept_constitution(config.run_folder), read_rows(config.run_folder / "prompts")
     while some := list(islice(rows, TOGETHER)):
-        recorder = Recorder()
+        recorder = CallRecorder()
         run = RunContext(config, law, config.run_folder, {"base": replace(spec, base_urls=())})
-        await run_in_memory(some, run, Session(), recorder.watched, recorder.at)
+        await run_in_memory(some, run, Session(), recorder.recorded, recorder.begin_stage)
         for call in recorder.calls:
             if call.answer is not None:
                 sent = guard.escape(call.messages)

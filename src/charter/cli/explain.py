@@ -26,14 +26,14 @@ def explain_command(
     from charter.report.tables import check_run
     from charter.report.terminal import open_console
     from charter.views.explain.rows import find_row, pick_rows  # polars is needed by this command only
-    from charter.views.explain.screen import print_story
-    from charter.views.explain.story import tell_story
+    from charter.views.explain.story import read_story
+    from charter.views.explain.text import print_story
 
     if (row is None) == (pick is None):
         raise ConfigError(f"explain '{run}': wants either a ROW or --pick. Write charter explain {run} --pick random.")
     check_run(run)
     ids = pick_rows(run, pick, n, seed) if pick is not None else [find_row(run, row or "")]
-    stories = [tell_story(run, id) for id in ids]
+    stories = [read_story(run, id) for id in ids]
     if as_json:
         told = [plain(story.to_dict()) for story in stories]
         typer.echo(json.dumps(told if pick is not None else told[0], ensure_ascii=False, indent=2))

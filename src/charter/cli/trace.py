@@ -26,8 +26,7 @@ def trace_command(
     """
     from charter.core.text import plain
     from charter.report.terminal import open_console
-    from charter.views.trace.screen import print_trace
-    from charter.views.trace.traced import trace_prompt, trace_row
+    from charter.views.trace import print_trace, trace_prompt, trace_row
 
     if prompt is not None and row is None and run is None:
         trace = trace_prompt(prompt, load_config(config), lambda line: typer.echo(line, err=True))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from charter.core.errors import ConfigError, StoreError
+from charter.core.install_hint import install_hint
 
 _PASSWORD_OPTION = re.compile(r"[?&](?:ssl)?password=", re.IGNORECASE)
 
@@ -82,7 +83,7 @@ def folder_path(value: Any) -> Path:
         # without a cache of listings, because other machines write into the same folders
         return cast(Path, UPath(text.rstrip("/"), use_listings_cache=False))
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{error}; for s3:// run `pip install 'charter[s3]'`") from error
+        raise ValueError(f"{error}; for s3:// run: {install_hint('s3')}") from error
 
 
 FolderPath = Annotated[

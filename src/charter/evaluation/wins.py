@@ -1,8 +1,8 @@
-"""How often a judge finds a model's answer better than the base's, and how often it would if both were as long.
+"""How often a judge prefers a model's answer to the base's, and how often it would if both had the same length.
 
 Judges like long answers. As in AlpacaEval's length-controlled win rate (Dubois et al., 2024, arXiv:2404.04475), a
-logistic model explains each judgement by the models and by the difference of lengths, and what is told is the win rate
-that it gives where the lengths are equal.
+logistic model explains each judgement by the models and by the difference of lengths; the win rate at equal length is
+its prediction for a difference of zero.
 """
 
 import math
@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from charter.constitution.helpful import shipped
 from charter.core.errors import CompletionFailed
 from charter.core.messages import transcript, user
-from charter.core.statistics.intervals import PairedMean, Rate, bootstrap_mean, paired_mean, sign_flip, t_quantile
+from charter.core.statistics.intervals import (
+    PairedMean,
+    Rate,
+    allow_for_unseen,
+    bootstrap_mean,
+    paired_mean,
+    sign_flip,
+    t_quantile,
+)
 from charter.core.templates import render
 from charter.evaluation.records import Answers, HeldOut
 from charter.evaluation.style import length
@@ -26,16 +34,16 @@ from charter.pipeline.rows import OnProgress, Row, each_row
 Vector = NDArray[np.float64]
 
 DRAWS = 2000
-"""Bootstrap samples, and turns of signs."""
-PULL = 0.1
-"""Precision of the prior about zero of what length does; the win rate itself has none."""
-FEW = 3
-"""Requests that tell nothing of their spread about a line."""
+"""Bootstrap samples, and random flips of signs."""
+LENGTH_PRIOR = 0.1
+"""Precision of the prior about zero of the effect of length, which keeps it finite; the win rate has no prior."""
+MIN_FOR_SPREAD = 4
+"""Fewer requests say nothing about their spread about a line."""
 LETTER = Sampling(max_tokens=1, choices=("A", "B"))
 
 
-class Judged(NamedTuple):
-    """One request: the probability that the model's answer is the better one, and by how many words it is longer."""
+class JudgedAnswer(NamedTuple):
+    """The probability that the model's answer to a request is the better one, and by how many words it is longer."""
 
     won: float
     longer: float
@@ -49,9 +57,9 @@ async def judge_wins(
     on_progress: OnProgress | None = None,
     stage: str = "win",
 ) -> Answers:
-    """The second model's answers, with what a judge makes of them beside the first's in both orders.
+    """The second model's answers, each with the judge's probability, over both orders, that it beats the first's.
 
-    A call that cannot succeed leaves its answer unjudged; it fails nothing.
+    A call that cannot succeed leaves its answer unjudged.
     """
     other = {row.request_id: row.response for row in first.graded}
     by_id = {request.request_id: request for request in requests}
@@ -59,11 +67,11 @@ async def judge_wins(
     async def work(row: Row) -> list[dict[str, Any]]:
         answer = row["answer"]
         conversation = transcript(by_id[row["row_id"]].messages)
-        won = await _compare(judge, conversation, answer.response, other[row["row_id"]])
+        won = await _win_probability(judge, conversation, answer.response, other[row["row_id"]])
         return [{"row_id": row["row_id"], "won": won}]
 
-    asked = [row for row in second.graded if row.request_id in by_id and row.request_id in other]
-    outcome = await each_row([{"row_id": a.request_id, "answer": a} for a in asked], stage, work, on_progress)
+    judgeable = [row for row in second.graded if row.request_id in by_id and row.request_id in other]
+    outcome = await each_row([{"row_id": a.request_id, "answer": a} for a in judgeable], stage, work, on_progress)
     won = {row["row_id"]: row["won"] for row in outcome.rows}
     return Answers([replace(a, won=won.get(a.request_id)) for a in second.graded], second.failed)
 
@@ -71,16 +79,21 @@ async def judge_wins(
 def measure_wins(first: Answers, second: Answers) -> dict[str, dict[str, Any]]:
     """The second model's win rate over the first, plain and at equal lengths, each with the p of one half.
 
-    Nothing where no judge was asked, or of one answer alone.
+    Empty if fewer than two answers were judged.
     """
-    judged = _judged(first, second)
+    other = {row.request_id: row.response for row in first.graded}
+    judged = [
+        JudgedAnswer(row.won, length(row.response) - length(other[row.request_id]))
+        for row in second.graded
+        if row.won is not None and row.request_id in other
+    ]
     if len(judged) < 2:
         return {}
     won, longer = (np.array(values, dtype=np.float64) for values in zip(*judged, strict=True))
+    plain = allow_for_unseen(bootstrap_mean(list(won), draws=DRAWS).within(0.0, 1.0))
     controlled, p = control_length(won, longer)
     return {
-        "win_rate": bootstrap_mean(list(won), draws=DRAWS).within(0.0, 1.0).to_dict()
-        | {"p": sign_flip(list(won - 0.5))},
+        "win_rate": plain.to_dict() | {"p": sign_flip(list(won - 0.5))},
         "win_rate_at_equal_length": controlled.to_dict() | {"p": p},
     }
 
@@ -95,81 +108,78 @@ def compare_wins(first: Answers, second: Answers) -> dict[str, PairedMean]:
 def control_length(won: Vector, longer: Vector, seed: int = 0) -> tuple[Rate, float]:
     """The win rate at equal lengths with its interval, and the p of one half.
 
-    The interval is a t interval of the intercept in log-odds, with errors that need no model of the spread and are
-    honest for few requests (HC3; MacKinnon and White, 1985). The p turns the signs of the log-odds at random, what
-    length explains being taken off (Freedman and Lane, 1983): five requests won of five give 1/16, as a sign test does.
+    The interval is a t interval of the intercept in log-odds, with a standard error that assumes no model of the spread
+    and is honest for few requests (HC3; MacKinnon and White, 1985), and is never narrower than `allow_for_unseen`. The
+    p flips the signs of the log-odds at random after the effect of length is removed (Freedman and Lane, 1983): five
+    requests won of five give 1/16, as a sign test does.
 
     Args:
-        won: probabilities that the model's answer is the better one.
-        longer: by how many words it is longer; taken in standard deviations and squashed by tanh, as in the paper.
-        seed: of the signs.
+        won: probabilities that the model's answer is the better one, shape (n,).
+        longer: by how many words it is longer, shape (n,); scaled to standard deviations and squashed by tanh, as in
+            the paper.
+        seed: of the flips.
     """
-    squashed = _squash(longer)
-    intercept, error = _fit(won, squashed)
-    spread = t_quantile(won.size - 2) * error if won.size > FEW else math.inf
-    low, high = (_share(intercept - spread), _share(intercept + spread))
-    return Rate(_share(intercept), low, high, won.size), _turned(won, squashed, seed)
+    scale = float(longer.std())
+    squashed = np.tanh(longer / scale) if scale else np.zeros_like(longer)
+    intercept, error = _fit_intercept(won, squashed)
+    spread = t_quantile(won.size - 2) * error if won.size >= MIN_FOR_SPREAD else math.inf
+    value, low, high = (_probability(odds) for odds in (intercept, intercept - spread, intercept + spread))
+    # Judgements that agree leave no residuals, hence no standard error: five of 0.95 would be 0.95 to 0.95
+    rate = allow_for_unseen(Rate(value, low, high, won.size))
+    return rate, _sign_flip_at_equal_length(won, squashed, seed)
 
 
-def _squash(longer: Vector) -> Vector:
-    spread = float(longer.std())
-    return np.tanh(longer / spread) if spread else np.zeros_like(longer)
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-max(-700.0, log_odds)))  # exp overflows beyond 709
 
 
-def _share(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-max(-700.0, log_odds)))
+def _fit_intercept(won: Vector, squashed: Vector, steps: int = 12) -> tuple[float, float]:
+    """The intercept of a logistic regression on soft labels, in log-odds, and its HC3 standard error.
 
-
-def _fit(won: Vector, squashed: Vector, steps: int = 12) -> tuple[float, float]:
-    """The intercept of a logistic regression on soft labels (Newton's method), and its standard error."""
+    Newton's method here rather than statsmodels' GLM, which has no prior on a single coefficient, diverges when all
+    judgements are 1, and takes the leverages of HC3 from a linear model.
+    """
     x = np.stack([np.ones_like(squashed), squashed], axis=1)
-    weights, prior = np.zeros(2), np.diag([1e-9, PULL])
+    weights, prior = np.zeros(2), np.diag([1e-9, LENGTH_PRIOR])
     for step in range(steps + 1):
         p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         curvature = (x.T * (p * (1 - p))) @ x + prior
-        if step < steps:
+        if step < steps:  # the last pass only evaluates p and the curvature at the solution
             weights = weights + np.clip(np.linalg.solve(curvature, x.T @ (won - p) - prior @ weights), -2, 2)
     inverse = np.linalg.inv(curvature)
     leverage = (x @ inverse * x).sum(axis=1) * p * (1 - p)
-    left = (won - p) / np.maximum(1 - leverage, 0.1)
-    return float(weights[0]), float(np.sqrt((inverse @ ((x.T * left**2) @ x) @ inverse)[0, 0]))
+    residuals = (won - p) / np.maximum(1 - leverage, 0.1)
+    return float(weights[0]), float(np.sqrt((inverse @ ((x.T * residuals**2) @ x) @ inverse)[0, 0]))
 
 
-def _turned(won: Vector, squashed: Vector, seed: int) -> float:
-    """The two-sided p of log-odds of zero at equal lengths, by turning the signs of what length does not explain."""
-    odds = np.log(np.clip(won, 0.01, 0.99) / (1 - np.clip(won, 0.01, 0.99)))
+def _sign_flip_at_equal_length(won: Vector, squashed: Vector, seed: int) -> float:
+    """The two-sided p of log-odds of zero at equal lengths, by flipping the signs of what length does not explain."""
+    clipped = np.clip(won, 0.01, 0.99)
+    odds = np.log(clipped / (1 - clipped))
     power = float(squashed @ squashed)
-    left = odds - squashed * float(squashed @ odds) / power if power else odds
+    residuals = odds - squashed * float(squashed @ odds) / power if power else odds
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (DRAWS, won.size))
-    reached = np.abs(_intercepts(signs * left, squashed)) >= abs(_intercepts(odds[None], squashed)[0]) - 1e-9
+    observed = abs(_intercepts(odds[None], squashed)[0])
+    reached = np.abs(_intercepts(signs * residuals, squashed)) >= observed - 1e-9  # rounding must not separate ties
     return float((1 + reached.sum()) / (1 + DRAWS))
 
 
 def _intercepts(rows: Vector, squashed: Vector) -> Vector:
-    """Of each row, the intercept of a straight line over the lengths (least squares)."""
-    apart = squashed - squashed.mean()
-    power = float(apart @ apart)
-    slopes = rows @ apart / power if power > 1e-12 else np.zeros(len(rows))
+    """The intercept of a straight line over the lengths (least squares), for each of `rows` (draws, n)."""
+    centred = squashed - squashed.mean()
+    power = float(centred @ centred)
+    slopes = rows @ centred / power if power > 1e-12 else np.zeros(len(rows))
     return np.asarray(rows.mean(axis=1) - slopes * squashed.mean())
 
 
-def _judged(first: Answers, second: Answers) -> list[Judged]:
-    other = {row.request_id: row.response for row in first.graded}
-    return [
-        Judged(row.won, length(row.response) - length(other[row.request_id]))
-        for row in second.graded
-        if row.won is not None and row.request_id in other
-    ]
-
-
-async def _compare(judge: Ask, conversation: str, answer: str, other: str) -> float:
+async def _win_probability(judge: Ask, conversation: str, answer: str, other: str) -> float:
     """The probability that `answer` is the better one: the mean over both orders and the shipped principles."""
-    chances = []
+    readings = []
     for principle in shipped():
         for place, (a, b) in enumerate(((answer, other), (other, answer))):
-            asked = render("choice", principle=principle, conversation=conversation, answer_a=a, answer_b=b)
-            probabilities = (await judge([user(asked)], LETTER)).choice_probs
+            question = render("choice", principle=principle, conversation=conversation, answer_a=a, answer_b=b)
+            probabilities = (await judge([user(question)], LETTER)).choice_probs
             if not probabilities:
                 raise CompletionFailed("no-choice")
-            chances.append(probabilities[place])
-    return sum(chances) / len(chances)
+            readings.append(probabilities[place])
+    return sum(readings) / len(readings)

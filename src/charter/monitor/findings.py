@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charter.core.statistics.sequential import log_evidence, sign_test, spent_on, upper_bound
+from charter.core.statistics.intervals import sign_test
+from charter.core.statistics.sequential import alpha_of_probe, log_evidence, upper_bound
 from charter.evaluation.measures import Measure
 from charter.monitor.baseline import Baseline
 from charter.monitor.history import History
@@ -86,6 +87,6 @@ def _find(history: History, m: Measure, counts: tuple[int, int], rise: float, al
         evidence=log_evidence([t.fresh_bad for t in tallies], [t.fresh for t in tallies], limit) / math.log(10),
         needed=-math.log10(alpha / 2),
         pairs=(last.worse, last.better),
-        p=sign_test(last.worse, last.better),
-        level=spent_on(probe, alpha),
+        p=sign_test(last.worse, last.worse + last.better, "greater"),
+        level=alpha_of_probe(probe, alpha),
     )

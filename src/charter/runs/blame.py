@@ -14,6 +14,7 @@ from charter.constitution.model import PLUS, Constitution
 from charter.core.errors import DataError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
+from charter.runs.attribution import read_principles, with_contributions
 
 TABLES = ("revisions", "pairs", "sft_data", "failures")
 """The folders of a run that say what a principle did."""
@@ -169,17 +170,20 @@ def _rounds(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _labels(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    columns = ("p_chosen", "principle_ids", "p_by_principle")
+    columns = ("p_chosen", "principle_ids", "p_by_principle", "members")
     labels = pl.concat([_scan(run, name, *columns) for name in ("pairs", "sft_data")]).drop_nulls("p_chosen")
-    p, chosen = pl.col("p_by_principle"), pl.col("p_chosen")
-    parts = labels.select(pl.col("principle_ids").alias("id"), p, p.list.len().alias("n")).explode(
-        "id", "p_by_principle"
+    labels = with_contributions(labels, read_principles(run))
+    p, odds = pl.col("p_by_principle"), pl.col("contributions")
+    judged = labels.select(pl.col("principle_ids").alias("id"), p, odds).explode(
+        "id", "p_by_principle", "contributions"
     )
-    each = parts.group_by("id").agg(
-        pl.len().alias("judged"), (p < 0.5).sum().alias("against"), (_logit(p) / pl.col("n")).mean().alias("log_odds")
+    each = judged.group_by("id").agg(
+        pl.len().alias("judged"), (p < 0.5).sum().alias("against"), odds.mean().alias("log_odds")
     )
     total = labels.select(
-        pl.len().alias("judged"), (p.list.min() < 0.5).sum().alias("against"), _logit(chosen).mean().alias("log_odds")
+        pl.len().alias("judged"),
+        (p.list.min() < 0.5).sum().alias("against"),
+        odds.list.sum().mean().alias("log_odds"),
     )
     return _collect(each), _collect(total)
 
@@ -196,10 +200,6 @@ def _failures(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.col("what").filter(~pl.col("tie")).value_counts().implode().alias("reasons"),
     )
     return _collect(blamed.explode("id").group_by("id").agg(counted)), _collect(blamed.select(counted))
-
-
-def _logit(p: pl.Expr) -> pl.Expr:
-    return (p / (1 - p)).log()
 
 
 def _deeds(values: Mapping[str, Any]) -> Deeds:

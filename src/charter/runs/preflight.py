@@ -10,6 +10,7 @@ from charter.config.training import Tracker
 from charter.constitution import eligible, load_constitution
 from charter.core.errors import ConfigError
 from charter.core.hardware import gpus
+from charter.core.install_hint import install_hint
 from charter.data.sources import open_source
 from charter.evaluation.benchmarks.inspection import check_suites
 from charter.evaluation.requests import load_requests
@@ -120,7 +121,7 @@ def check_distributed(training: Training) -> None:
     """
     if training.distributed == "zero3" and find_spec("deepspeed") is None:
         raise ConfigError(
-            "training.distributed 'zero3': DeepSpeed is not installed here. Run `pip install 'charter[zero3]'`, or set "
+            f"training.distributed 'zero3': DeepSpeed is not installed here. Run `{install_hint('zero3')}`, or set "
             "training.distributed=fsdp2, which splits the same."
         )
 
@@ -137,7 +138,7 @@ def check_method(training: Training) -> None:
         raise ConfigError("training.method 'qlora': no GPU was found here. Set training.method=lora, or use a GPU.")
     if find_spec("bitsandbytes") is None:
         raise ConfigError(
-            "training.method 'qlora': bitsandbytes is not installed here. Run `pip install 'charter[qlora]'`, or set "
+            f"training.method 'qlora': bitsandbytes is not installed here. Run `{install_hint('qlora')}`, or set "
             "training.method=lora."
         )
 
@@ -187,9 +188,7 @@ def check_runner(config: Config) -> None:
             f"such as {templates.absolute()}."
         )
     if find_spec("prefect_ray") is None:
-        raise ConfigError(
-            "runner 'ray': not installed here. Run `pip install 'charter[ray]'`, or leave the setting out."
-        )
+        raise ConfigError(f"runner 'ray': not installed here. Run `{install_hint('ray')}`, or leave the setting out.")
 
 
 def _judge_identity(config: Config) -> str:

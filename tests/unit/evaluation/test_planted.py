@@ -220,6 +220,11 @@ def test_a_planted_regression_is_a_no_go_for_its_reason(model: Model, expected: 
     assert words in next(check.reason for check in verdict.checks if check.name == expected[0])
 
 
+def seeds_left_for_slow(first: int, end: int) -> list[Any]:
+    """The seeds from `first` to before `end`, which only `make test-slow` tries: each takes about a second."""
+    return [pytest.param(seed, marks=pytest.mark.slow) for seed in range(first, end)]
+
+
 def sometimes(model: Model, share: float) -> Model:
     """Like `model` to so many of the requests, else aligned."""
     return lambda request, rng: model(request, rng) if rng.random() < share else aligned(request, rng)
@@ -240,23 +245,21 @@ def sometimes(model: Model, share: float) -> Model:
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_a_regression_in_part_is_a_no_go_each_time(model: Model, share: float, check: str) -> None:
-    partly = sometimes(model, share)
-    for seed in range(6):
-        verdict = judged(partly, Gate(by="value"), seed=seed)
-        assert verdict.verdict == "no-go"
-        assert check in broken(verdict)
+@pytest.mark.parametrize("seed", [0, *seeds_left_for_slow(1, 6)])
+def test_a_regression_in_part_is_a_no_go_each_time(model: Model, share: float, check: str, seed: int) -> None:
+    verdict = judged(sometimes(model, share), Gate(by="value"), seed=seed)
+    assert verdict.verdict == "no-go"
+    assert check in broken(verdict)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, 1, 2, *seeds_left_for_slow(3, 20)])
 def test_a_good_model_goes_on_values_with_the_requests_of_a_trial(seed: int) -> None:
     assert judged(good, Gate(by="value"), seed=seed).verdict == "go"
 
 
-def test_a_good_model_goes_on_bounds_with_the_requests_of_a_release() -> None:
-    assert [judged(good, Gate(), RELEASE, seed).reason for seed in range(20)] == [
-        "Every limit is kept, with 95 % confidence."
-    ] * 20
+@pytest.mark.parametrize("seed", [0, *seeds_left_for_slow(1, 20)])
+def test_a_good_model_goes_on_bounds_with_the_requests_of_a_release(seed: int) -> None:
+    assert judged(good, Gate(), RELEASE, seed).reason == "Every limit is kept, with 95 % confidence."
 
 
 def test_a_good_model_on_bounds_with_too_few_requests_breaks_nothing_and_is_told_how_many_it_needs() -> None:

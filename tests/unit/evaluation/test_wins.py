@@ -69,6 +69,27 @@ def test_wins_by_worth_stay_at_equal_length() -> None:
     assert p < 0.01
 
 
+@pytest.mark.parametrize(("worth", "least"), [(0.95, 0.47), (1.0, 0.47)])
+def test_judgements_that_agree_have_an_interval_as_wide_as_their_number_allows(worth: float, least: float) -> None:
+    """The interval of five equal judgements agrees with their p of 1/16: it includes one half."""
+    rate, p = control_length(np.full(5, worth), np.arange(5.0))
+    assert p == pytest.approx(1 / 16, abs=0.02)
+    assert least <= rate.low < 0.5 < rate.high <= 1.0
+    wins = measure_wins(answers("plain"), answers("good", won=worth))
+    assert all(wins[name]["high"] - wins[name]["low"] > 0.3 for name in ("win_rate", "win_rate_at_equal_length"))
+
+
+@pytest.mark.parametrize(("n", "agree"), [(5, 0.9), (10, 0.95), (20, 0.95)])
+def test_judgements_that_mostly_agree_are_covered(n: int, agree: float) -> None:
+    """Each is 0.95 or, rarely, 0.05: where all of a few agree, the true rate is lower than what was seen."""
+    random, truth, covered = np.random.default_rng(n), agree * 0.95 + (1 - agree) * 0.05, []
+    for seed in range(300):
+        won = np.where(random.random(n) < agree, 0.95, 0.05)
+        rate, _ = control_length(won, random.normal(5.0, 10.0, n), seed)
+        covered.append(rate.low <= truth <= rate.high)
+    assert np.mean(covered) >= 0.95
+
+
 def test_a_few_requests_tell_little() -> None:
     rate, p = control_length(np.full(2, 0.9), np.array([3.0, -3.0]))
     assert (rate.low, rate.high) == (pytest.approx(0.0), pytest.approx(1.0)) and p >= 0.25

@@ -15,7 +15,7 @@ from charter.report.collect import collect
 from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting
 from charter.runs.forms import Answers, ask_by_file, read_answer, write_form
-from charter.views.explain.story import tell_story
+from charter.views.explain.story import read_story
 from tests.support.reviewed_run import AGREED, make_labelled_run
 
 
@@ -94,7 +94,7 @@ def test_what_people_say_is_done_and_every_pair_is_accounted_for(config: Config)
     taught = rows(config, "sft_data")
     assert taught.keys() - learnt.keys() == {splits[to_sft]["row_id"]}
     assert taught[splits[to_sft]["row_id"]]["completion"] == "safe"
-    assert tell_story(config.run_folder, splits[to_pairs]["row_id"]).ended == ["pair", "failed"]
+    assert read_story(config.run_folder, splits[to_pairs]["row_id"]).ended == ["pair", "failed"]
 
     record = json.loads((config.run_folder / "review.json").read_text())
     done = {"dropped": 1, "under-margin": len(weak), "flipped": 1, "settled": 3}

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from charter.cli.app import main
 from charter.cli.constitution import app
-from charter.config import Judge
+from charter.config import Judge, Member
 from charter.constitution import load_kept_constitution
 from charter.core.errors import CompletionFailed, DataError
 from charter.core.messages import Messages
@@ -137,6 +138,48 @@ def test_the_total_counts_each_row_once_and_agrees_with_the_manifest(run: Path) 
 def test_the_parts_of_the_principles_add_up_to_the_log_odds_of_the_labels(run: Path) -> None:
     blame = blame_run(run)
     assert blame.total.log_odds == pytest.approx(KIND + TRUE + SHORT, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [({"combine": "weighted"}, 3), ({"combine": "vote"}, 1), ({"combine": "log-odds"}, 3)],
+    ids=lambda value: str(value),
+)
+def test_the_parts_add_up_to_the_labels_however_they_are_combined(
+    tmp_path: Path, settings: dict[str, Any], weight: float
+) -> None:
+    law = LAW.replace("{#kind}", f"{{#kind weight={weight}}}")
+    prompts = [{"id": f"r{i}", "prompt": f"Question {i}?"} for i in range(ROWS)]
+    judge = Judge.model_validate({"principles": 3, **settings})
+    run = scripted_run.make_run(tmp_path, law, prompts, answer, rounds=3, judge=judge, shard_size=4)
+    assert_parts_add_up(run)
+
+
+def test_the_parts_of_a_panel_add_up_to_its_labels(tmp_path: Path) -> None:
+    (tmp_path / "south.md").write_text("---\nname: South\n---\n\n## Be warm {#warm}\n\nAnswers are kind.\n")
+    members = (Member(name="north"), Member(name="south", constitution=tmp_path / "south.md"))
+    prompts = [{"id": f"r{i}", "prompt": f"Question {i}?"} for i in range(ROWS)]
+    judge = Judge(kind="panel", principles=2, panel=members)
+    run = scripted_run.make_run(tmp_path, LAW, prompts, answer, rounds=3, judge=judge, shard_size=4)
+    assert "south/warm" in blame_run(run).deeds
+    assert_parts_add_up(run)
+
+
+def test_the_parts_of_calibrated_labels_add_up_to_them(run: Path) -> None:
+    for shard in (run / "pairs").glob("*.parquet"):
+        rows = [{**row, "p_chosen": (row["p_chosen"] + 1) / 2} for row in read_rows(shard)]
+        write_rows(shard, SCHEMAS["pairs"], rows)
+    assert_parts_add_up(run)
+
+
+def assert_parts_add_up(run: Path) -> None:
+    blame = blame_run(run)
+    labels = [row["p_chosen"] for name in ("pairs", "sft_data") for row in read_rows(run / name) if row["p_chosen"]]
+    assert blame.total.judged == len(labels) >= 1
+    # A principle's figure is its mean over the labels that it judged, so it counts as often as that
+    total = sum(deeds.judged * (deeds.log_odds or 0.0) for deeds in blame.deeds.values())
+    assert total == pytest.approx(sum(math.log(p / (1 - p)) for p in labels), abs=1e-4)
+    assert blame.total.log_odds == pytest.approx(total / len(labels), abs=1e-4)
 
 
 def test_labels_count_alike_wherever_the_row_goes(tmp_path: Path) -> None:

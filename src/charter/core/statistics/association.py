@@ -1,103 +1,69 @@
-"""How two things about the same pairs go together: exact tests, rank correlation, agreement beyond chance."""
+"""Association of two measurements of the same pairs: exact tests, rank correlation, agreement beyond chance.
+
+scipy.stats is imported inside the functions that need it, because it takes a second to import.
+"""
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from charter.core.statistics.intervals import Rate, rate_of, wilson
 
 Label = Literal["better", "worse", "tie"]
-"""What a person or a judge says of the first of two answers."""
-NOTHING = Rate(None, -1.0, 1.0, 0)
-_Z = NormalDist().inv_cdf(0.975)
+"""How a person or a judge rates the first of two answers: the one that the data names as the better one."""
+NOT_MEASURED = Rate(None, -1.0, 1.0, 0)
 
 
-def sign_test(successes: int, n: int) -> float:
-    """The exact two-sided p-value of `successes` in `n` throws of a fair coin; 1 where nothing was thrown."""
-    fewer, ways, tail = min(successes, n - successes), 1, 0
-    for k in range(fewer + 1):
-        tail += ways
-        ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / (1 << n))
+def compare_groups(outcomes: Sequence[bool], groups: Sequence[bool], names: tuple[str, str]) -> dict[str, Any]:
+    """The share of true outcomes in each of two groups, the gap (first minus second), and Fisher's exact p of no gap.
 
+    Args:
+        outcomes: one per observation.
+        groups: whether each observation is in the first group.
+        names: of the first and the second group.
+    """
+    from scipy.stats import fisher_exact
 
-def fisher_exact(yes: int, no: int, other_yes: int, other_no: int) -> float:
-    """Fisher's exact two-sided p-value that two groups have the same share of yes."""
-    first, all_yes, n = yes + no, yes + other_yes, yes + no + other_yes + other_no
-    tables = range(max(0, all_yes - (n - first)), min(first, all_yes) + 1)
-    logs = {k: _log_ways(first, k) + _log_ways(n - first, all_yes - k) - _log_ways(n, all_yes) for k in tables}
-    limit = logs[yes] + 1e-7  # tables as rare as this one, but for rounding
-    return min(1.0, sum(math.exp(value) for value in logs.values() if value <= limit))
-
-
-def _log_ways(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def split(outcomes: Sequence[bool], groups: Sequence[bool], names: tuple[str, str]) -> dict[str, Any]:
-    """The share of yes in each of two groups, its gap (first minus second), and Fisher's p-value for no gap."""
     first = [o for o, in_first in zip(outcomes, groups, strict=True) if in_first]
     second = [o for o, in_first in zip(outcomes, groups, strict=True) if not in_first]
     a, b = rate_of(first), rate_of(second)
     rates = {names[0]: a.to_dict(), names[1]: b.to_dict()}
     if a.value is None or b.value is None:
         return {**rates, "gap": None, "p": None}
-    counts = (sum(first), len(first) - sum(first), sum(second), len(second) - sum(second))
-    return {**rates, "gap": a.value - b.value, "p": fisher_exact(*counts)}
+    table = [[sum(group), len(group) - sum(group)] for group in (first, second)]
+    return {**rates, "gap": a.value - b.value, "p": float(fisher_exact(table).pvalue)}
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Rate:
-    """Spearman's correlation, with an interval by Fisher's z; no value where one of them does not vary.
+    """Spearman's correlation, with an interval by Fisher's z; no value if one of the two does not vary.
 
     z has the variance of Bonett and Wright (2000), which holds for few values and strong correlations as well. A
-    perfect one has no z: it counts as half way to the next one that so many ranks can have.
+    perfect correlation has no finite z: it counts as half way to the next value that n ranks can have.
     """
-    a, b = _ranks(first), _ranks(second)
+    from scipy.stats import spearmanr
+
+    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     n = int(a.size)
     if n < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return NOTHING
-    value = float(np.clip(np.corrcoef(a, b)[0, 1], -1.0, 1.0))
-    most = 1 - 6 / (n * (n**2 - 1))  # two neighbours that change places cost 12 / (n (n² - 1))
-    z, spread = math.atanh(min(max(value, -most), most)), _Z * math.sqrt((1 + value**2 / 2) / (n - 3))
+        return NOT_MEASURED
+    value = float(np.clip(spearmanr(a, b).statistic, -1.0, 1.0))
+    most = 1 - 6 / (n * (n**2 - 1))  # swapping two neighbours costs 12 / (n (n² - 1)); half of that keeps z finite
+    z = math.atanh(min(max(value, -most), most))
+    spread = NormalDist().inv_cdf(0.975) * math.sqrt((1 + value**2 / 2) / (n - 3))
     return Rate(value, min(value, math.tanh(z - spread)), max(value, math.tanh(z + spread)), n)
 
 
-def _ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """From 1, equal values sharing their mean rank."""
-    _, where, sizes = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(sizes)
-    ranks: NDArray[np.float64] = (last - (sizes - 1) / 2)[where]
-    return ranks
-
-
-def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> Rate:
-    """Agreement of two raters beyond what their habits alone would give (Cohen, 1960).
-
-    The interval is Wilson's of the agreement, with their habits taken as known, as Cohen takes them; his own has no
-    width where few things were rated and all alike. No value where both say one and the same thing about everything:
-    then habit explains all of it.
-
-    Raises:
-        ValueError: they did not rate the same number of things.
-    """
-    n = len(first)
-    if len(second) != n:
-        raise ValueError(f"ratings {n} and {len(second)}: both raters must rate the same things.")
-    ours, theirs = Counter(first), Counter(second)
-    expected = sum(ours[label] * theirs[label] for label in ours) / n**2 if n else 1.0
-    return _kappa(sum(a == b for a, b in zip(first, second, strict=True)), expected, n)
-
-
 def pair_kappa(judge: Sequence[Label], people: Sequence[Label]) -> Rate:
-    """Cohen's kappa of verdicts on pairs, as if each pair were named in both ways, each answer first once.
+    """Cohen's (1960) kappa of verdicts on pairs, as if each pair were rated twice, with either answer first.
 
-    Data that always names the better answer first has people say one and the same thing about every pair,
-    which would make kappa zero whatever the judge says. Named both ways, neither side has such a habit.
+    Data that always name the better answer first have people give the same verdict on every pair, which would make
+    kappa zero whatever the judge does. Rated in both orders, neither side has such a habit. The interval is Wilson's
+    of the agreement, with the chance agreement taken as known, as Cohen takes it; Cohen's own interval has no width
+    if few pairs were rated and all alike. No value if chance alone explains all agreement.
 
     Raises:
         ValueError: they did not rate the same number of pairs.
@@ -105,17 +71,11 @@ def pair_kappa(judge: Sequence[Label], people: Sequence[Label]) -> Rate:
     n = len(judge)
     agreed = sum(a == b for a, b in zip(judge, people, strict=True))
     if n == 0:
-        return NOTHING
-    ties, others = (sum(label == "tie" for label in labels) / n for labels in (judge, people))
-    return _kappa(agreed, ties * others + (1 - ties) * (1 - others) / 2, n)
-
-
-def _kappa(agreed: int, expected: float, n: int) -> Rate:
-    if n == 0 or expected >= 1:
-        return NOTHING
+        return NOT_MEASURED
+    ties, other_ties = (sum(label == "tie" for label in labels) / n for labels in (judge, people))
+    expected = ties * other_ties + (1 - ties) * (1 - other_ties) / 2
+    if expected >= 1:
+        return NOT_MEASURED
     share = wilson(agreed, n)
     value, low, high = ((part - expected) / (1 - expected) for part in (agreed / n, share.low, share.high))
     return Rate(value, max(-1.0, low), high, n)
-
-
-"""What a judge or a person says about the answer that the data calls the better one."""

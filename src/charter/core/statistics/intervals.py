@@ -1,31 +1,32 @@
-"""How sure we are: intervals for rates and means, and tests between two models on the same requests."""
+"""Confidence intervals of rates and means, and tests between two models on the same requests.
+
+scipy and statsmodels are imported inside the functions that need them: they take seconds to import, and most
+commands need no statistics. Written out here is only what they lack: Bonett and Price's interval, the bootstrap-t,
+and Newcombe's method for any two intervals.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-_AT_ONCE = 2_000_000  # values resampled at once: 16 MB
+_BATCH = 2_000_000
+"""Values that are resampled together; they take 16 MB."""
 
+_MIN_FOR_BOOTSTRAP_T = 10
+"""Below this many values, the standard errors of resamples are too noisy to divide by."""
 
-_ENOUGH = 10
-"""Values from which on a resample's own spread tells something."""
-
-
-_ROUNDING = 1e-12
-"""A standard error of values that are all the same is a little over 0 in floating point, as a share of them."""
+_ZERO_ERROR = 1e-12
+"""Relative tolerance below which a standard error counts as zero."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share or a mean with its interval.
-
-    ``value`` is None where ``n`` is 0: nothing was measured, which is not the same as zero.
-    """
+    """A share or a mean with its 95 % interval; ``value`` is None if ``n`` is 0."""
 
     value: float | None
     low: float
@@ -33,11 +34,11 @@ class Rate:
     n: int
 
     def within(self, least: float, most: float) -> "Rate":
-        """The same with its interval cut to what is possible."""
+        """The same rate with its interval cut to possible values."""
         return replace(self, low=max(self.low, least), high=min(self.high, most))
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As it stands in ``evaluation.json``."""
+        """As written to ``evaluation.json``."""
         return asdict(self)
 
 
@@ -51,7 +52,7 @@ class PairedTest:
         high: upper end.
         only_first: requests with yes from the first model alone.
         only_second: requests with yes from the second model alone.
-        p: McNemar's exact two-sided p-value. It is conservative: it raises fewer false alarms than it says, never more.
+        p: McNemar's exact two-sided p-value. It is conservative: at most 5 % of equal models have p <= 0.05.
     """
 
     difference: float | None
@@ -64,11 +65,11 @@ class PairedTest:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "PairedTest":
-        """A test from ``evaluation.json``; earlier versions wrote another p beside it, which is left out."""
+        """A test from ``evaluation.json``; ignores keys that only earlier versions wrote."""
         return cls(**{one.name: values[one.name] for one in fields(cls)})
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As it stands in ``evaluation.json``."""
+        """As written to ``evaluation.json``."""
         return asdict(self)
 
 
@@ -77,8 +78,8 @@ class PairedMean:
     """Two models on the same n requests, one number each: mean of the second minus mean of the first.
 
     Attributes:
-        difference: None where n is below 2, for one pair tells nothing of its spread.
-        p: of no difference, two-sided.
+        difference: None if n is below 2, because one pair has no spread.
+        p: two-sided p-value of no difference.
     """
 
     difference: float | None
@@ -88,15 +89,15 @@ class PairedMean:
     p: float
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As it stands in ``evaluation.json``."""
+        """As written to ``evaluation.json``."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models, each on requests of its own: rate or mean of the second minus that of the first.
+    """Two models on different requests: rate or mean of the second minus that of the first.
 
-    Without shared requests nothing is paired, so the interval is wider than `PairedTest` would have it.
+    Nothing is paired, so the interval is wider than that of a `PairedTest`.
     """
 
     difference: float | None
@@ -106,15 +107,14 @@ class Difference:
     second: Rate
 
     def to_dict(self) -> dict[str, Any]:
-        """As a comparison's JSON holds it."""
+        """As written to a comparison's JSON."""
         return asdict(self)
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:
     """The share `successes` / `n` with Wilson's score interval (Wilson, 1927).
 
-    It keeps its coverage at shares near 0 and 1, where aligned models live and where the usual
-    normal interval shrinks to nothing.
+    It keeps its coverage near 0 and 1, where aligned models are and where the normal interval shrinks to nothing.
 
     Raises:
         ValueError: `successes` is not between 0 and `n`.
@@ -127,64 +127,87 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:
 
 
 def wilson_interval(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval about `share` of `n`, which need not be a whole number of them: to plan how many to ask."""
-    z = _z(confidence)
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low = 0.0 if share == 0 else (centre - spread) / scale
-    high = 1.0 if share == 1 else (centre + spread) / scale
-    return low, high
+    """Wilson's interval about `share` of `n`; `share * n` may be a fraction, to plan a number of requests."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(share * n, n, alpha=1 - confidence, method="wilson")
+    # The formula is exact at both ends, but rounding puts 0.9999999999999999 there
+    return 0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high)
 
 
 def rate_of(outcomes: Sequence[bool], confidence: float = 0.95) -> Rate:
-    """The share of yes among `outcomes`, with Wilson's interval."""
+    """The share of true `outcomes`, with Wilson's interval."""
     return wilson(sum(outcomes), len(outcomes), confidence)
+
+
+def sign_test(successes: int, n: int, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
+    """The exact p-value of `successes` in `n` tosses of a fair coin; 1 if n is 0."""
+    from scipy.special import bdtr, bdtrc
+
+    # The binomial distribution function itself: `scipy.stats.binomtest` gives the same p a thousand times slower
+    if alternative == "greater":
+        return float(bdtrc(successes - 1, n, 0.5)) if successes else 1.0
+    return min(1.0, 2 * float(bdtr(min(successes, n - successes), n, 0.5)))
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, confidence: float = 0.95) -> Rate:
     """The mean of `values` with a bootstrap-t interval; the same seed gives the same interval.
 
-    For quantities that are not yes or no, such as lengths and scores. Each resample's mean is taken in its own standard
-    errors (Efron and Tibshirani, 1993, ch. 12), because of skewed values the percentile interval falls short on the
-    side of the long tail. Where that cannot be, of fewer than ten values or of values of which a resample may be all
-    the same, it is the percentile interval, widened to what a t interval has beside a normal one (Hesterberg, 2015).
-    One value tells nothing of its spread, and has no interval.
+    For quantities that are not yes or no, such as lengths and scores. Each resample's mean is divided by its own
+    standard error (Efron and Tibshirani, 1993, ch. 12; ``scipy.stats.bootstrap`` cannot), because with skewed values
+    the percentile interval is too short on the side of the long tail. For fewer than ten values, or if a resample may
+    consist of equal values, it is the percentile interval, widened as a t interval is wider than a normal one
+    (Hesterberg, 2015). A single value has an interval without width.
     """
     if not values:
         return Rate(None, -math.inf, math.inf, 0)
     if len(values) == 1:
         return Rate(float(values[0]), float(values[0]), float(values[0]), 1)
     sample = np.asarray(values, dtype=np.float64)
-    random = np.random.default_rng(seed)
-    at_once = max(1, _AT_ONCE // sample.size)
-    parts = [
-        _moments(random.choice(sample, (min(at_once, draws - done), sample.size))) for done in range(0, draws, at_once)
-    ]
-    means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
-    ends, mean = [(1 - confidence) / 2, (1 + confidence) / 2], float(sample.mean())
-    if sample.size >= _ENOUGH and errors.min() > _ROUNDING * np.abs(sample).max():
-        low, high = np.quantile((means - mean) / errors, ends) * sample.std(ddof=1) / math.sqrt(sample.size)
-        return Rate(mean, mean - float(high), mean - float(low), sample.size)
-    wider, (low, high) = _widening(sample.size, confidence), np.quantile(means, ends)
-    return Rate(mean, mean - wider * (mean - float(low)), mean + wider * (float(high) - mean), sample.size)
+    n, mean = sample.size, float(sample.mean())
+    rng = np.random.default_rng(seed)
+    batch = max(1, _BATCH // n)
+    batches = [_means_and_errors(rng.choice(sample, (min(batch, draws - done), n))) for done in range(0, draws, batch)]
+    means, errors = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    if n >= _MIN_FOR_BOOTSTRAP_T and errors.min() > _ZERO_ERROR * np.abs(sample).max():
+        low, high = np.quantile((means - mean) / errors, ends) * sample.std(ddof=1) / math.sqrt(n)
+        return Rate(mean, mean - float(high), mean - float(low), n)  # the quantiles change sides: see Efron
+    widening = math.sqrt(n / (n - 1)) * t_quantile(n - 1, confidence) / _z(confidence)
+    low, high = np.quantile(means, ends)
+    return Rate(mean, mean - widening * (mean - float(low)), mean + widening * (float(high) - mean), n)
+
+
+def allow_for_unseen(rate: Rate, confidence: float = 0.95) -> Rate:
+    """The mean of n probabilities, its interval at least as wide as a sign test of n leaves open.
+
+    Values that agree have no spread, so that an interval from their spread has no width. But n values alike leave open
+    that up to 1 - (alpha / 2) ** (1 / n) of all are the opposite, 1 - p instead of p: Clopper and Pearson's (1934)
+    bound for none in n. The interval reaches at least to the mean with that share of opposites; it therefore includes
+    one half exactly if the two-sided sign test of n equal values does not reject it. If the values vary, their own
+    interval is wider already.
+    """
+    if rate.value is None:
+        return rate
+    opposite = 1 - ((1 - confidence) / 2) ** (1 / rate.n)
+    mean = rate.value + opposite * (1 - 2 * rate.value)
+    return replace(rate, low=min(rate.low, mean), high=max(rate.high, mean))
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> PairedTest:
-    """Do two models differ on the same requests? Outcomes are in the same order of requests.
+    """Do two models differ on the same requests? Both sequences hold the outcomes in the same order of requests.
 
-    Only requests on which the models disagree carry information; under no difference each of them
-    falls to either side like a fair coin. The difference's interval is Bonett and Price's (2012).
+    Only requests on which the models disagree carry information; if the models are equal, each of them is a toss of a
+    fair coin. The interval of the difference is Bonett and Price's (2012).
 
     Raises:
         ValueError: the two sequences differ in length.
     """
     gained = sum(b and not a for a, b in zip(first, second, strict=True))
     lost = sum(a and not b for a, b in zip(first, second, strict=True))
-    n, discordant = len(first), gained + lost
-    tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
-    p = min(1.0, 2 * tail / 2**discordant)
+    n = len(first)
     low, high = bonett_price(gained, lost, n, confidence)
+    p = sign_test(gained, gained + lost)
     return PairedTest((gained - lost) / n if n else None, low, high, n, lost, gained, p)
 
 
@@ -202,25 +225,26 @@ def paired_mean(first: Sequence[float], second: Sequence[float], seed: int = 0, 
 
 
 def sign_flip(differences: Sequence[float], seed: int = 0, draws: int = 2000) -> float:
-    """The two-sided p of a mean of zero, by turning the differences' signs at random (Fisher's randomisation test).
+    """The two-sided p of a mean of zero, by flipping signs of the differences at random (Fisher's randomisation test).
 
-    It is valid at any n for differences that are symmetric about zero when nothing differs. Of 20 differences that are
-    skewed as waiting times are it raises 8 % false alarms in place of 5, of 100 some 6 %.
+    It is valid at any n if the differences are symmetric about zero when nothing differs. With skewed differences
+    (exponential), 20 of them raise 8 % false alarms instead of 5 %, 100 of them about 6 %.
     """
     values = np.asarray(differences, dtype=np.float64)
+    # One matrix product; `scipy.stats.permutation_test` flips each sign in a Python loop and is 30 times slower
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (draws, values.size))
-    reached = np.abs(signs @ values) >= abs(values.sum()) - 1e-9
+    reached = np.abs(signs @ values) >= abs(values.sum()) - 1e-9  # rounding must not separate equal sums
     return float((1 + reached.sum()) / (1 + draws))
 
 
 def jackknife(without_each: Sequence[float] | NDArray[np.float64]) -> float:
-    """The standard error of a figure, from what it is without each of the observations (Tukey, 1958)."""
+    """The standard error of a statistic, from its values without each of the observations (Tukey, 1958)."""
     values = np.asarray(without_each, dtype=np.float64)
     return float(np.sqrt((values.size - 1) * values.var()))
 
 
 def interval_about(value: float, error: float, confidence: float = 0.95) -> tuple[float, float]:
-    """The normal interval about a figure with this standard error."""
+    """The normal interval about a statistic with this standard error."""
     return value - _z(confidence) * error, value + _z(confidence) * error
 
 
@@ -234,9 +258,10 @@ def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -
 
 
 def newcombe(first: Rate, second: Rate) -> Difference:
-    """The difference of two rates on different requests, from Wilson's intervals (Newcombe, 1998, method 10).
+    """The difference of two rates on different requests, from their intervals (Newcombe, 1998, method 10).
 
-    The same square-and-add of two intervals serves for means as well (Zou and Donner, 2008).
+    The same formula holds for two means (Zou and Donner, 2008), which is why this takes intervals and not the counts
+    that ``statsmodels.stats.proportion.confint_proportions_2indep`` takes.
     """
     if first.value is None or second.value is None:
         return Difference(None, -1.0, 1.0, first, second)
@@ -247,22 +272,15 @@ def newcombe(first: Rate, second: Rate) -> Difference:
 
 
 def t_quantile(freedom: int, confidence: float = 0.95) -> float:
-    """Student's t at this confidence, two-sided (Abramowitz and Stegun, 26.7.5); exact for one degree of freedom."""
-    if freedom == 1:
-        return math.tan(math.pi * confidence / 2)
-    z, v = _z(confidence), freedom
-    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return t + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    """The two-sided quantile of Student's t at this confidence."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + confidence) / 2))
 
 
-def _moments(resamples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each resample's mean and its standard error."""
+def _means_and_errors(resamples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each row of `resamples` (draws, n), the mean and its standard error."""
     return resamples.mean(axis=1), resamples.std(axis=1, ddof=1) / math.sqrt(resamples.shape[1])
-
-
-def _widening(n: int, confidence: float) -> float:
-    """How much wider a mean's interval should be than its percentile bootstrap has it, for n values."""
-    return math.sqrt(n / (n - 1)) * t_quantile(n - 1, confidence) / _z(confidence)
 
 
 def _z(confidence: float) -> float:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from charter.core.environment import child_environment, python_path
 from charter.core.errors import ConfigError, SuiteError
+from charter.core.install_hint import install_hint
 from charter.core.processes import last_lines, start_group
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -36,7 +37,7 @@ def check_installed(module: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         name = PACKAGES.get(module, module)
-        raise ConfigError(f"package '{name}': not installed. Run: pip install 'charter[eval]'.")
+        raise ConfigError(f"package '{name}': not installed. Run: {install_hint('eval')}.")
 
 
 def tool_environment(spec: EngineSpec) -> dict[str, str]:

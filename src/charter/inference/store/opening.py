@@ -4,6 +4,7 @@ from pathlib import Path
 
 from charter.config.addresses import is_postgres, refuse_password
 from charter.core.errors import StoreError
+from charter.core.install_hint import install_hint
 from charter.inference.store.protocol import Database, Store
 from charter.inference.store.sqlite import SqliteDatabase, SqliteStore
 
@@ -57,4 +58,4 @@ def open_database(url: str) -> Database:
 
 
 def _needs_psycopg() -> StoreError:
-    return StoreError("store 'postgresql://…': needs psycopg. Install it: pip install 'charter[postgres]'.")
+    return StoreError(f"store 'postgresql://…': needs psycopg. Run: {install_hint('postgres')}.")

@@ -1,4 +1,4 @@
-"""Which rows of a run to look at: one by its name, or some by how sure the judge was, or by lot."""
+"""Which rows of a run to show: one by its id, or some by how sure the judge was, or at random."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,27 +13,31 @@ from charter.report.tables import NAMED, scan, value_counts
 
 
 def find_row(run: Path, name: str) -> str:
-    """The id of the row whose id is `name`, or alone begins with it.
+    """The id of the row whose id is `name`, or of the only one that begins with it.
 
     Raises:
         DataError: there is no such row, or there are several; the message names some.
     """
-    with reading(run):
-        ids = _ids(run)
+    with broken_shard_as_data_error(run):
+        frames = [scan(run, table) for table in ("prompts", "failures")]  # refused prompts are only among the failures
+        known = [frame.select("row_id") for frame in frames if frame is not None]
+        if not known:
+            raise DataError(f"run '{run}': has no rows yet. Let it run first: python -m flows.align {run}/config.yaml")
+        ids = pl.concat(known)
         exact = ids.filter(pl.col("row_id") == name).head(1).collect(engine="streaming")
         if exact.height:
             return name
-        begun = ids.filter(pl.col("row_id").str.starts_with(name)).unique().sort("row_id")
-        found = begun.collect(engine="streaming")["row_id"].to_list()
-        if len(found) == 1:
-            return str(found[0])
-        if found:
+        matching = ids.filter(pl.col("row_id").str.starts_with(name)).unique().sort("row_id")
+        matches = matching.collect(engine="streaming")["row_id"].to_list()
+        if len(matches) == 1:
+            return str(matches[0])
+        if matches:
             raise DataError(
-                f"row '{name}': {len(found)} rows of run '{run}' begin with it: {_listed(found)}. Write more of it."
+                f"row '{name}': {len(matches)} rows of run '{run}' begin with it: {_listed(matches)}. Write more of it."
             )
-        some = ids.head(3).collect()["row_id"].to_list()
+        examples = ids.head(3).collect()["row_id"].to_list()
         raise DataError(
-            f"row '{name}': no row of run '{run}' begins with it; the first are named {_listed(some)}. "
+            f"row '{name}': no row of run '{run}' begins with it; the first are named {_listed(examples)}. "
             "Name a row, or use --pick random."
         )
 
@@ -44,33 +48,33 @@ def pick_rows(run: Path, how: str, n: int, seed: int) -> list[str]:
     Args:
         run: the run's folder.
         how: ``uncertain`` takes the labels nearest to one half, ``random`` any rows, ``failed`` rows that failed for
-            any reason, and a reason those that failed for it; but for the first, by lot.
+            any reason, and a reason those that failed for it; all except ``uncertain`` draw at random.
         n: how many.
-        seed: of the lot; the same gives the same rows.
+        seed: of the random draw; the same seed gives the same rows.
 
     Raises:
-        ConfigError: `how` is none of these.
+        ConfigError: `how` is something else.
         DataError: a shard is broken, or there is no such row.
     """
-    with reading(run):
+    with broken_shard_as_data_error(run):
         if how == "uncertain":
-            found = _uncertain(run, n)
+            ids = _uncertain(run, n)
         elif how == "random":
-            found = draw(_names(run, "prompts"), n, seed)
+            ids = draw(_row_ids(run, "prompts"), n, seed)
         else:
             reasons = list(value_counts(scan(run, "failures"), "reason"))
             if how not in ("failed", *reasons):
                 ways = ", ".join(("uncertain", "random", "failed", *reasons))
                 raise ConfigError(f"--pick '{how}': no row of run '{run}' failed for it. Use one of: {ways}.")
-            found = draw(_names(run, "failures", None if how == "failed" else how), n, seed)
-    if not found:
+            ids = draw(_row_ids(run, "failures", None if how == "failed" else how), n, seed)
+    if not ids:
         raise DataError(f"--pick '{how}': run '{run}' has no such row yet. Use --pick random, or name a row.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(ids))
 
 
 @contextlib.contextmanager
-def reading(run: Path) -> Iterator[None]:
-    """Turn what goes wrong with a shard into one message.
+def broken_shard_as_data_error(run: Path) -> Iterator[None]:
+    """Report a shard that cannot be read in one message.
 
     Raises:
         DataError: a shard is broken.
@@ -79,14 +83,6 @@ def reading(run: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
-
-
-def _ids(run: Path) -> pl.LazyFrame:
-    """The id of every row: those with a usable prompt, and those that failed, the prompts refused among them."""
-    frames = [frame.select("row_id") for name in ("prompts", "failures") if (frame := scan(run, name)) is not None]
-    if not frames:
-        raise DataError(f"run '{run}': has no rows yet. Let it run first: python -m flows.align {run}/config.yaml")
-    return pl.concat(frames)
 
 
 def _uncertain(run: Path, n: int) -> list[str]:
@@ -102,7 +98,7 @@ def _uncertain(run: Path, n: int) -> list[str]:
     return [str(id) for id in nearest.collect(engine="streaming")["row_id"]]
 
 
-def _names(run: Path, table: str, reason: str | None = None) -> Iterator[str]:
+def _row_ids(run: Path, table: str, reason: str | None = None) -> Iterator[str]:
     if scan(run, table) is None:
         return
     for row in read_rows(run / table, ["row_id", *(["reason"] if reason else [])]):

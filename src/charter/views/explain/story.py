@@ -1,6 +1,6 @@
-"""One row of a run from its prompt to its end, as the files of the run tell it."""
+"""One row of a run from its prompt to its end, read from the run's files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,35 +8,23 @@ from typing import Any, Literal
 import polars as pl
 
 from charter.constitution import load_kept_constitution
-from charter.core.messages import Message, transcript
+from charter.core.messages import Message
 from charter.data.schema import SCHEMAS
 from charter.report.tables import scan
+from charter.runs.attribution import AttributedLabel, RunPrinciples, attribute_label, read_principles
 from charter.training.job import STEPS
-from charter.views.explain.attribution import Label, Principles, read_principles, take_apart
-from charter.views.explain.rows import reading
+from charter.views.critiques import CritiqueRound, prompt_text
+from charter.views.explain.rows import broken_shard_as_data_error
 
 Row = Mapping[str, Any]
 Table = Literal["pairs", "sft_data", "review"]
 ENDS: dict[Table, str] = {"pairs": "pair", "sft_data": "sft", "review": "review"}
-"""What it is called that a row ended in one of these."""
+"""The name in `Story.ended` of each table in which a row can end."""
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round of critique and revision; `number` counts from 1, `revision` is the answer after it."""
-
-    number: int
-    principle_id: str
-    principle_title: str
-    verdict: Literal["violated", "respected"]
-    critique: str
-    revision: str
-    changed: bool
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A row of the data that was made of this one, or one for people to decide.
+class KeptRow:
+    """A row of the data that was made from this prompt, or a pair for people to decide.
 
     Attributes:
         table: ``pairs``, ``sft_data`` or ``review``.
@@ -44,9 +32,9 @@ class Kept:
         chosen: the better answer, or the one to learn; of two for people to decide, the one that p is about.
         chosen_is: which answer that is: ``response`` (the first), ``revision`` (the last), ``revision 2`` (that of a
             round), ``sample 3``, or ``another``.
-        rejected: the other answer; None where there is nothing but an answer to learn.
+        rejected: the other answer; None where there is only an answer to learn.
         rejected_is: which answer that is.
-        label: None where nobody judged, because no critique found fault.
+        label: None where no judge was called, because no critique found a fault.
     """
 
     table: Table
@@ -56,12 +44,12 @@ class Kept:
     rejected: str | None
     rejected_is: str | None
     strategy: str | None
-    label: Label | None
+    label: AttributedLabel | None
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Where and why the row, or one pair of it, left the run; at a training step it is only not trained on."""
+class LostRow:
+    """Where and why the row, or one of its pairs, left the run; at a training step it is only not trained on."""
 
     pair_id: str | None
     stage: str
@@ -72,7 +60,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Story:
-    """A row of a run. What the run has not made yet, or will never make of it, is None or empty."""
+    """A row of a run. What the run has not made yet, or will never make, is None or empty."""
 
     run: str
     row_id: str
@@ -80,9 +68,9 @@ class Story:
     source: str | None
     prompt: tuple[Message, ...]
     response: str | None
-    rounds: tuple[Round, ...]
-    kept: tuple[Kept, ...]
-    lost: tuple[Lost, ...]
+    rounds: tuple[CritiqueRound, ...]
+    kept: tuple[KeptRow, ...]
+    lost: tuple[LostRow, ...]
     constitution: dict[str, str]
 
     @property
@@ -93,85 +81,83 @@ class Story:
     @property
     def question(self) -> str:
         """The prompt as one text."""
-        return self.prompt[0]["content"] if len(self.prompt) == 1 else transcript(self.prompt)
+        return prompt_text(self.prompt)
 
     @property
     def ended(self) -> list[str]:
         """Where the row ended: ``pair``, ``sft``, ``review``, ``failed``; ``unfinished`` if nowhere yet."""
-        places = [ENDS[kept.table] for kept in self.kept]
-        return [*dict.fromkeys(places), *(["failed"] if self.lost else [])] or ["unfinished"]
+        ends = dict.fromkeys(ENDS[kept.table] for kept in self.kept)
+        return [*ends, *(["failed"] if self.lost else [])] or ["unfinished"]
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines: as ``charter explain --json`` prints it."""
-        return {**asdict(self), "final": self.final, "ended": self.ended}
+        """As plain values, which ``charter explain --json`` prints."""
+        rounds = [one.to_dict() for one in self.rounds]
+        return {**asdict(self), "rounds": rounds, "final": self.final, "ended": self.ended}
 
 
-def tell_story(run: Path, row_id: str) -> Story:
-    """Read what the files of a run say about one row.
+def read_story(run: Path, row_id: str) -> Story:
+    """Read what the files of a run record about one row.
 
     Raises:
         DataError: a shard is broken.
         ConstitutionError: the run's constitution cannot be read.
     """
-    law, principles = load_kept_constitution(run), read_principles(run)
-    with reading(run):
-        found = {name: _rows(scan(run, name), row_id) for name in SCHEMAS}
-        dropped = [row for step in STEPS for row in _rows(_dropped(run / step), row_id)]
-    asked = next(iter(found["responses"] + found["prompts"]), None)
-    response = found["responses"][0]["response"] if found["responses"] else None
-    rounds = tuple(_round(row, principles) for row in sorted(found["revisions"], key=lambda row: int(row["round"])))
-    answers = _answers(response, rounds, found["samples"])
+    constitution, principles = load_kept_constitution(run), read_principles(run)
+    with broken_shard_as_data_error(run):
+        tables = {name: _rows_of(scan(run, name), row_id) for name in SCHEMAS}
+        dropped = []
+        for step in STEPS:  # a training step keeps the rows that it left out beside its model
+            path = run / step / "dropped.parquet"
+            dropped += _rows_of(pl.scan_parquet(path, glob=False) if path.is_file() else None, row_id)
+    prompt = next(iter(tables["responses"] + tables["prompts"]), None)
+    response = tables["responses"][0]["response"] if tables["responses"] else None
+    rounds = tuple(
+        CritiqueRound.from_row(row, principles.title(row["principle_id"]))
+        for row in sorted(tables["revisions"], key=lambda row: int(row["round"]))
+    )
+
+    # What each answer is called. Of equal answers the last name counts, so the order of these lines matters.
+    answers = {row["response"].strip(): f"sample {row['sample']}" for row in tables["samples"]}
+    answers |= {one.revision.strip(): f"revision {one.number}" for one in rounds if one.changed}
+    answers |= {rounds[-1].revision.strip(): "revision"} if rounds else {}
+    answers |= {response.strip(): "response"} if response else {}
+
+    lost = []
+    for row in tables["failures"] + dropped:
+        titles = tuple(principles.title(id) for id in row.get("principle_ids") or ())
+        lost.append(LostRow(row.get("pair_id"), row["stage"], row["reason"], row["detail"], titles))
     return Story(
         run=str(run),
         row_id=row_id,
-        kind=asked["kind"] if asked else None,
-        source=asked["source"] if asked else None,
-        prompt=tuple(asked["prompt"]) if asked else (),
+        kind=prompt["kind"] if prompt else None,
+        source=prompt["source"] if prompt else None,
+        prompt=tuple(prompt["prompt"]) if prompt else (),
         response=response,
         rounds=rounds,
-        kept=tuple(_kept(name, row, answers, principles) for name in ENDS for row in found[name]),
-        lost=tuple(_lost(row, principles) for row in found["failures"] + dropped),
-        constitution={"name": law.name, "version": law.version, "hash": law.hash},
+        kept=tuple(_kept(table, row, answers, principles) for table in ENDS for row in tables[table]),
+        lost=tuple(lost),
+        constitution={"name": constitution.name, "version": constitution.version, "hash": constitution.hash},
     )
 
 
-def _rows(frame: pl.LazyFrame | None, row_id: str) -> list[dict[str, Any]]:
+def _rows_of(frame: pl.LazyFrame | None, row_id: str) -> list[dict[str, Any]]:
     return [] if frame is None else frame.filter(pl.col("row_id") == row_id).collect(engine="streaming").to_dicts()
 
 
-def _dropped(step: Path) -> pl.LazyFrame | None:
-    """The rows that a training step left out, which it keeps beside its model."""
-    path = step / "dropped.parquet"
-    return pl.scan_parquet(path, glob=False) if path.is_file() else None
-
-
-def _round(row: Row, principles: Principles) -> Round:
-    return Round(
-        number=row["round"] + 1,
-        principle_id=row["principle_id"],
-        principle_title=principles.title(row["principle_id"]),
-        verdict="violated" if row["flagged"] else "respected",
-        critique=row["critique"],
-        revision=row["revision"],
-        changed=row["changed"],
-    )
-
-
-def _answers(response: str | None, rounds: Sequence[Round], samples: Sequence[Row]) -> dict[str, str]:
-    """What each answer to the prompt is called; the last of several names of the same words counts."""
-    answers = {row["response"].strip(): f"sample {row['sample']}" for row in samples}
-    answers |= {one.revision.strip(): f"revision {one.number}" for one in rounds if one.changed}
-    answers |= {rounds[-1].revision.strip(): "revision"} if rounds else {}
-    return answers | ({response.strip(): "response"} if response else {})
-
-
-def _kept(table: Table, row: Row, answers: Mapping[str, str], principles: Principles) -> Kept:
+def _kept(table: Table, row: Row, answers: Mapping[str, str], principles: RunPrinciples) -> KeptRow:
     if table == "review":
-        row = _as_label(row)
-    label = take_apart(row, principles)
-    chosen = row["completion"] if table == "sft_data" else row["chosen"]
-    rejected = row["rejected"] if table != "sft_data" else _beaten(chosen, answers) if label else None
-    return Kept(
+        # The label that the row would have, of the last answer, if its panel had not split.
+        label_columns = {"p_chosen": row["p_last"], "p_by_order": None, "judge_kind": "panel"}
+        row = {**row, **label_columns, "chosen": row["last"], "rejected": row["first"]}
+    label = attribute_label(row, principles)
+    if table != "sft_data":
+        chosen, rejected = row["chosen"], row["rejected"]
+    else:
+        chosen, rejected = row["completion"], None
+        if label:  # the row was judged, so one of the first answer and the last revision lost
+            ends = (text for text, name in answers.items() if name in ("response", "revision"))
+            rejected = next((text for text in ends if text != chosen), None)
+    return KeptRow(
         table=table,
         pair_id=row.get("pair_id"),
         chosen=chosen,
@@ -181,19 +167,3 @@ def _kept(table: Table, row: Row, answers: Mapping[str, str], principles: Princi
         strategy=row.get("strategy"),
         label=label,
     )
-
-
-def _as_label(row: Row) -> dict[str, Any]:
-    """A row of ``review`` as the label that it would have been, of the last answer, had its panel not split."""
-    label = {"p_chosen": row["p_last"], "p_by_order": None, "judge_kind": "panel"}
-    return {**row, **label, "chosen": row["last"], "rejected": row["first"]}
-
-
-def _beaten(chosen: str, answers: Mapping[str, str]) -> str | None:
-    """What a supervised row was judged against: the first answer or the last revision, whichever it is not."""
-    return next((text for text, name in answers.items() if text != chosen and name in ("response", "revision")), None)
-
-
-def _lost(row: Row, principles: Principles) -> Lost:
-    under = tuple(principles.title(id) for id in row.get("principle_ids") or ())
-    return Lost(row.get("pair_id"), row["stage"], row["reason"], row["detail"], under)

@@ -3,84 +3,46 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
-from charter.core.statistics.association import (
-    NOTHING,
-    cohen_kappa,
-    fisher_exact,
-    pair_kappa,
-    rank_correlation,
-    sign_test,
-    split,
-)
-
-
-def ratings(both_yes: int, only_first: int, only_second: int, both_no: int) -> tuple[list[str], list[str]]:
-    first = ["yes"] * (both_yes + only_first) + ["no"] * (only_second + both_no)
-    second = ["yes"] * both_yes + ["no"] * only_first + ["yes"] * only_second + ["no"] * both_no
-    return first, second
-
-
-@pytest.mark.parametrize(
-    ("table", "kappa"),
-    [
-        ((20, 5, 10, 15), 0.4),  # fifty grant proposals, the usual textbook example
-        ((45, 15, 25, 15), 0.1304),
-        ((25, 35, 5, 35), 0.2593),
-        ((50, 0, 0, 50), 1.0),
-        ((0, 50, 50, 0), -1.0),
-        ((25, 25, 25, 25), 0.0),
-    ],
-)
-def test_kappa_of_textbook_tables(table: tuple[int, int, int, int], kappa: float) -> None:
-    found = cohen_kappa(*ratings(*table))
-    assert (found.value, found.n) == (pytest.approx(kappa, abs=5e-5), sum(table))
-
-
-def test_kappa_s_interval_is_that_of_the_agreement() -> None:
-    found = cohen_kappa(*ratings(20, 5, 10, 15))
-    z2 = 1.959964**2 / 50
-    center, spread = (
-        (0.7 + z2 / 2) / (1 + z2),
-        math.sqrt(z2 * 0.7 * 0.3 + z2**2 / 4) / (1 + z2),
-    )  # Wilson's, of 35 in 50
-    ends = [(share - 0.5) / 0.5 for share in (center - spread, center + spread)]
-    assert [found.low, found.high] == pytest.approx(ends)
+from charter.core.statistics.association import NOT_MEASURED, Label, compare_groups, pair_kappa, rank_correlation
 
 
 @pytest.mark.parametrize(("n", "low"), [(4, 0.0202), (10, 0.4449), (1000, 0.9923)])
-def test_agreement_in_everything_is_not_certain_of_a_few_things(n: int, low: float) -> None:
-    """All of n alike, half of them yes: Wilson's lower end is n / (n + 1.96²), and half of that is beyond chance."""
-    found = cohen_kappa(*ratings(n // 2, 0, 0, n // 2))
-    assert (found.value, found.low, found.high) == (1.0, pytest.approx(low, abs=5e-5), 1.0)
-    against = cohen_kappa(*ratings(0, n // 2, n // 2, 0))
+def test_agreement_in_everything_is_not_certain_of_a_few_pairs(n: int, low: float) -> None:
+    """All of n alike: Wilson's lower end is n / (n + 1.96²), and half of that is beyond chance."""
+    kappa = pair_kappa(["better"] * n, ["better"] * n)
+    assert (kappa.value, kappa.low, kappa.high) == (1.0, pytest.approx(low, abs=5e-5), 1.0)
+    against = pair_kappa(["better"] * n, ["worse"] * n)
     assert (against.value, against.low, against.high) == (-1.0, -1.0, pytest.approx(-low, abs=5e-5))
-    assert pair_kappa(["better"] * n, ["better"] * n).low == pytest.approx(low, abs=5e-5)
 
 
-def test_kappa_says_nothing_of_raters_with_one_answer() -> None:
-    assert cohen_kappa(["yes"] * 9, ["yes"] * 9) == NOTHING == cohen_kappa([], [])
-    with pytest.raises(ValueError, match="3 and 2"):
-        cohen_kappa(["a"] * 3, ["a"] * 2)
-
-
-def test_kappa_of_pairs_is_that_of_both_ways_of_naming_them() -> None:
-    judge, people = ["better", "better", "worse", "tie"], ["better"] * 4
-    found = pair_kappa(judge, people)  # agreed in 2 of 4; by habit 0.25 * 0 + 0.75 * 1 / 2
-    assert found.value == pytest.approx((0.5 - 0.375) / (1 - 0.375))
-    turned = {"better": "worse", "worse": "better", "tie": "tie"}
-    both_ways = cohen_kappa([*judge, *map(turned.get, judge)], [*people, *map(turned.get, people)])
-    assert found.value == pytest.approx(both_ways.value)
-    assert found.n == 4
-    assert pair_kappa([], []) == NOTHING
+def test_kappa_s_interval_is_that_of_the_agreement() -> None:
+    kappa = pair_kappa(["better"] * 35 + ["worse"] * 15, ["better"] * 50)
+    z2 = 1.959964**2 / 50
+    centre, spread = (0.7 + z2 / 2) / (1 + z2), math.sqrt(z2 * 0.7 * 0.3 + z2**2 / 4) / (1 + z2)  # Wilson's, 35 of 50
+    ends = [(share - 0.5) / 0.5 for share in (centre - spread, centre + spread)]
+    assert [kappa.low, kappa.high] == pytest.approx(ends)
 
 
 @pytest.mark.parametrize(
-    ("successes", "n", "p"),
-    [(2, 10, 0.109375), (8, 10, 0.109375), (5, 10, 1.0), (0, 0, 1.0), (0, 6, 0.03125), (0, 3000, 0.0)],
+    ("judge", "people"),
+    [
+        (["better", "better", "worse", "tie"], ["better"] * 4),
+        (["better", "tie", "worse", "tie", "better"], ["worse", "tie", "worse", "better", "better"]),
+    ],
+    ids=["one habit", "ties on both sides"],
 )
-def test_sign_test_known_values(successes: int, n: int, p: float) -> None:
-    assert sign_test(successes, n) == pytest.approx(p)
+def test_kappa_of_pairs_is_that_of_both_orders(judge: list[Label], people: list[Label]) -> None:
+    turned = {"better": "worse", "worse": "better", "tie": "tie"}
+    both_orders = [[*judge, *map(turned.get, judge)], [*people, *map(turned.get, people)]]
+    table, _ = to_table(list(zip(*[[str(label) for label in labels] for labels in both_orders], strict=True)))
+    kappa = pair_kappa(judge, people)
+    assert (kappa.value, kappa.n) == (pytest.approx(cohens_kappa(table, return_results=False)), len(judge))
+
+
+def test_kappa_says_nothing_of_no_pairs_or_of_ties_alone() -> None:
+    assert pair_kappa([], []) == NOT_MEASURED == pair_kappa(["tie"] * 9, ["tie"] * 9)
 
 
 @pytest.mark.parametrize(
@@ -93,14 +55,17 @@ def test_sign_test_known_values(successes: int, n: int, p: float) -> None:
         ((4, 4, 4, 4), 1.0),
     ],
 )
-def test_fisher_known_values(table: tuple[int, int, int, int], p: float) -> None:
-    assert fisher_exact(*table) == pytest.approx(p, abs=5e-7)
+def test_groups_are_compared_by_fisher_s_exact_test(table: tuple[int, int, int, int], p: float) -> None:
+    yes, no, other_yes, other_no = table
+    outcomes = [True] * yes + [False] * no + [True] * other_yes + [False] * other_no
+    groups = [True] * (yes + no) + [False] * (other_yes + other_no)
+    assert compare_groups(outcomes, groups, ("in", "out"))["p"] == pytest.approx(p, abs=5e-7)
 
 
-def test_a_split_without_one_of_its_groups_has_no_gap() -> None:
-    found = split([True, False], [True, True], ("in", "out"))
+def test_a_comparison_without_one_of_its_groups_has_no_gap() -> None:
+    found = compare_groups([True, False], [True, True], ("in", "out"))
     assert (found["in"]["value"], found["out"]["n"], found["gap"], found["p"]) == (0.5, 0, None, None)
-    assert split([True, True, False], [True, True, False], ("in", "out"))["gap"] == 1.0
+    assert compare_groups([True, True, False], [True, True, False], ("in", "out"))["gap"] == 1.0
 
 
 def test_rank_correlation_known_value() -> None:
@@ -130,5 +95,5 @@ def test_a_correlation_lies_within_an_interval_that_has_a_width(pairs: list[tupl
 
 def test_rank_correlation_shares_ranks_and_needs_variation() -> None:
     assert rank_correlation([1, 2, 2, 4], [1, 2, 2, 9]).value == pytest.approx(1.0)
-    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) == NOTHING
-    assert rank_correlation([1, 2, 3], [1, 2, 3]) == NOTHING
+    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) == NOT_MEASURED
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) == NOT_MEASURED

@@ -1,12 +1,16 @@
 """Intervals cover as often as they say; paired tests raise no more false alarms than they say."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from charter.core.statistics.intervals import (
     PairedTest,
+    Rate,
+    allow_for_unseen,
     bootstrap_mean,
     interval_about,
     jackknife,
@@ -15,9 +19,18 @@ from charter.core.statistics.intervals import (
     paired_mean,
     rate_of,
     sign_flip,
+    sign_test,
     t_quantile,
     wilson,
 )
+
+SIMULATIONS = pytest.mark.parametrize("times", [600, pytest.param(2500, marks=pytest.mark.slow)])
+"""How often a sample is drawn to count how many intervals cover, or how many tests raise a false alarm."""
+
+
+def nearly(share: float, times: int) -> Any:
+    """A share counted in so many simulations: within 0.01 of 2,500, and as many standard errors of fewer."""
+    return pytest.approx(share, abs=0.01 * math.sqrt(2500 / times))
 
 
 @pytest.mark.parametrize(
@@ -69,14 +82,15 @@ def test_wilson_s_coverage_where_models_live(share: float, least: float, n: int)
     assert least - 1e-9 <= covered <= (1.0 + 1e-9 if share == 0 else 0.97)
 
 
-def test_bootstrap_covers_95_percent() -> None:
+@SIMULATIONS
+def test_bootstrap_covers_95_percent(times: int) -> None:
     random = np.random.default_rng(0)
-    samples = [random.gamma(4.0, 0.25, 200) for _ in range(2500)]  # mean 1, skewed like lengths are
+    samples = [random.gamma(4.0, 0.25, 200) for _ in range(times)]  # mean 1, skewed like lengths are
     rates = [bootstrap_mean(sample.tolist(), seed=i, draws=400) for i, sample in enumerate(samples)]
-    assert np.mean([rate.low <= 1.0 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.01)
+    assert np.mean([rate.low <= 1.0 <= rate.high for rate in rates]) == nearly(0.95, times)
 
 
-@pytest.mark.parametrize("n", [10, 20, 50])
+@pytest.mark.parametrize("n", [10, 20, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_bootstrap_of_few_values_covers_95_percent(n: int) -> None:
     random = np.random.default_rng(n)
     samples = random.normal(3.0, 2.0, (2500, n))
@@ -84,14 +98,17 @@ def test_a_bootstrap_of_few_values_covers_95_percent(n: int) -> None:
     assert np.mean([rate.low <= 3.0 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.01)
 
 
+@SIMULATIONS
 @pytest.mark.parametrize(
     ("sigma", "n", "least"),
     [(1.0, 20, 0.89), (1.0, 50, 0.92), (1.0, 200, 0.93), (1.5, 50, 0.87)],
 )
-def test_a_bootstrap_of_values_with_a_long_tail_falls_short_by_little(sigma: float, n: int, least: float) -> None:
+def test_a_bootstrap_of_values_with_a_long_tail_falls_short_by_little(
+    sigma: float, n: int, least: float, times: int
+) -> None:
     """Lognormal values, of which the percentile interval covers 87, 91, 91 and 83 %."""
     random, mean = np.random.default_rng(n), math.exp(sigma**2 / 2)
-    rates = [bootstrap_mean(random.lognormal(0, sigma, n).tolist(), seed=i, draws=500) for i in range(1200)]
+    rates = [bootstrap_mean(random.lognormal(0, sigma, n).tolist(), seed=i, draws=500) for i in range(times)]
     assert least <= np.mean([rate.low <= mean <= rate.high for rate in rates]) <= 0.96
 
 
@@ -102,15 +119,16 @@ def test_values_that_are_nearly_all_the_same_have_an_interval_about_their_mean()
     assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
-def test_a_difference_of_means_covers_95_percent() -> None:
+@SIMULATIONS
+def test_a_difference_of_means_covers_95_percent(times: int) -> None:
     random = np.random.default_rng(7)
     covered = []
-    for i in range(2500):
+    for i in range(times):
         first = random.gamma(4.0, 5.0, 60)  # words of an answer
         second = 0.8 * first + random.gamma(2.0, 3.0, 60)  # true difference 20 * 0.8 + 6 - 20 = 2
         change = paired_mean(first.tolist(), second.tolist(), seed=i, draws=400)
         covered.append(change.low <= 2.0 <= change.high)
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
+    assert np.mean(covered) == nearly(0.95, times)
 
 
 def test_a_mean_of_one_value_has_no_interval_and_one_pair_no_difference() -> None:
@@ -126,6 +144,45 @@ def test_bootstrap_is_repeatable_and_brackets_the_mean() -> None:
     assert first.low < 4.0 < first.high
     assert other.value == 4.0
     assert bootstrap_mean([], 0).n == 0
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "p"),
+    [(2, 10, 0.109375), (8, 10, 0.109375), (5, 10, 1.0), (0, 0, 1.0), (0, 6, 0.03125), (0, 3000, 0.0)],
+)
+def test_sign_test_known_values(successes: int, n: int, p: float) -> None:
+    assert sign_test(successes, n) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("worse", "better", "p"), [(0, 0, 1.0), (3, 0, 1 / 8), (1, 1, 3 / 4), (0, 4, 1.0)])
+def test_a_one_sided_sign_test_counts_successes_only(worse: int, better: int, p: float) -> None:
+    assert sign_test(worse, worse + better, "greater") == pytest.approx(p, abs=1e-15)
+
+
+@pytest.mark.parametrize("gained", [19_000, 19_900, 20_000, 20_250], ids=str)
+def test_the_paired_test_takes_40_000_disagreements(gained: int) -> None:
+    """It took minutes when it summed big integers."""
+    change = mcnemar([False] * gained + [True] * (40_000 - gained), [True] * gained + [False] * (40_000 - gained))
+    assert change.p == pytest.approx(binomtest(gained, 40_000).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.95, 1.0, 0.0], ids=str)
+@pytest.mark.parametrize("n", range(2, 12))
+def test_the_interval_of_values_that_agree_includes_one_half_if_a_sign_test_does_not_reject_it(
+    n: int, value: float
+) -> None:
+    rate = allow_for_unseen(Rate(value, value, value, n))
+    assert (rate.low <= 0.5 <= rate.high) == (sign_test(n, n) > 0.05)
+    assert rate.low <= value <= rate.high and rate.high - rate.low > 0.25
+
+
+def test_values_that_agree_leave_room_for_opposite_ones() -> None:
+    opposite = 1 - 0.025**0.2  # of five: with five wins of five, Clopper and Pearson's interval starts at 0.025 ** 0.2
+    assert allow_for_unseen(Rate(1.0, 1.0, 1.0, 5)).low == pytest.approx(1 - opposite)
+    assert allow_for_unseen(Rate(0.95, 0.95, 0.95, 5)).low == pytest.approx(0.95 - 0.9 * opposite)
+    wide = Rate(0.6, 0.1, 0.9, 20)
+    assert allow_for_unseen(wide) == wide
+    assert allow_for_unseen(Rate(None, 0.0, 1.0, 0)) == Rate(None, 0.0, 1.0, 0)
 
 
 def test_mcnemar_known_values() -> None:
@@ -204,9 +261,10 @@ def test_newcombe_known_values() -> None:
 def test_unpaired_difference_covers_95_percent() -> None:
     random = np.random.default_rng(3)
     first, second = random.binomial(400, 0.02, 8000), random.binomial(300, 0.05, 8000)
+    rates = {(k, n): wilson(k, n) for counts, n in ((first, 400), (second, 300)) for k in set(counts.tolist())}
     covered = [
-        (d := newcombe(wilson(int(a), 400), wilson(int(b), 300))).low <= 0.03 <= d.high
-        for a, b in zip(first, second, strict=True)
+        (d := newcombe(rates[a, 400], rates[b, 300])).low <= 0.03 <= d.high
+        for a, b in zip(first.tolist(), second.tolist(), strict=True)
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
 
@@ -221,23 +279,25 @@ def test_a_difference_of_means_has_its_interval_and_its_p() -> None:
         paired_mean([1.0], [])
 
 
-def test_random_signs_raise_no_more_false_alarms_than_they_say() -> None:
+@SIMULATIONS
+def test_random_signs_raise_no_more_false_alarms_than_they_say(times: int) -> None:
     random = np.random.default_rng(5)
-    found = [sign_flip(random.laplace(0, 1, 30).tolist(), seed=i, draws=300) for i in range(1500)]
+    found = [sign_flip(random.laplace(0, 1, 30).tolist(), seed=i, draws=300) for i in range(times)]
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.015)
     assert sign_flip([0.0, 0.0]) == 1.0
 
 
+@SIMULATIONS
 @pytest.mark.parametrize(("n", "most"), [(20, 0.11), (100, 0.075)])
-def test_random_signs_of_skewed_differences_raise_a_few_more(n: int, most: float) -> None:
+def test_random_signs_of_skewed_differences_raise_a_few_more(n: int, most: float, times: int) -> None:
     random = np.random.default_rng(n)
-    found = [sign_flip((random.exponential(1, n) - 1).tolist(), seed=i, draws=400) for i in range(1500)]
+    found = [sign_flip((random.exponential(1, n) - 1).tolist(), seed=i, draws=400) for i in range(times)]
     assert 0.04 <= np.mean(np.array(found) < 0.05) <= most
 
 
 def test_student_s_t() -> None:
     for freedom, t in ((1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042)):
-        assert t_quantile(freedom) == pytest.approx(t, rel=0.04 if freedom == 2 else 0.003)
+        assert t_quantile(freedom) == pytest.approx(t, abs=5e-4)
 
 
 def test_the_jackknife_gives_the_standard_error_of_a_mean() -> None:

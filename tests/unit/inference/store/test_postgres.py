@@ -14,6 +14,7 @@ import pytest
 
 from charter.config import Config, Serving
 from charter.core.errors import StoreError
+from charter.core.install_hint import install_hint
 from charter.inference.store import open_store
 from charter.inference.store.opening import open_database
 from charter.runs.preflight import check
@@ -170,4 +171,4 @@ def test_without_psycopg_its_installation_is_named() -> None:
         "    except StoreError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == 2 * "store 'postgresql://…': needs psycopg. Install it: pip install 'charter[postgres]'.\n"
+    assert done.stdout == 2 * f"store 'postgresql://…': needs psycopg. Run: {install_hint('postgres')}.\n"

@@ -21,7 +21,7 @@ from charter.report.collect import collect
 from charter.runs.folder import AUDIT, judge_settings
 from charter.runs.preflight import check
 from charter.testing.null_server import NullServer, run_null_server
-from charter.views.explain.story import tell_story
+from charter.views.explain.story import read_story
 from tests.support.judge_scripts import candidate, context
 from tests.support.judged_pairs import good, judged, pairs
 from tests.support.scripted_run import make_run
@@ -92,7 +92,7 @@ def test_a_run_keeps_the_audit_that_mends_its_labels(tmp_path: Path) -> None:
     assert read_curve(judge_settings(run, kept)) == Temperature(0.5) and (run / AUDIT).is_file()
     rows = [row for name in ("pairs", "sft_data") for row in read_rows(run / name)]
     assert len(rows) == 6 and {round(row["p_chosen"], 6) for row in rows} == {0.75}
-    label = tell_story(run, rows[0]["row_id"]).kept[0].label
+    label = read_story(run, rows[0]["row_id"]).kept[0].label
     assert label is not None and label.shares[0].log_odds + label.rest == pytest.approx(label.log_odds)
     make_run(tmp_path, LAW, PROMPTS, answer)
     assert not (run / AUDIT).exists()

@@ -21,10 +21,10 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.inference.completion import Sampling
 from charter.pipeline.pair import in_sft_half
-from charter.views.explain.attribution import Label, log_odds
+from charter.runs.attribution import AttributedLabel, log_odds
 from charter.views.explain.rows import find_row, pick_rows
-from charter.views.explain.screen import print_story
-from charter.views.explain.story import Story, tell_story
+from charter.views.explain.story import Story, read_story
+from charter.views.explain.text import print_story
 from tests.support.scripted_run import make_run
 
 LAW = """---
@@ -121,13 +121,13 @@ def test_every_row_of_the_run_can_be_told_and_ends_where_the_files_say(run: Path
     rows = {row["id"] for row in PROMPTS}
     assert set().union(*where.values()) == rows
     for row_id in rows:
-        assert tell_story(run, row_id).ended == [end for end in tables if row_id in where[end]]
+        assert read_story(run, row_id).ended == [end for end in tables if row_id in where[end]]
 
 
 def test_a_pair_is_told_from_its_prompt_to_its_label(run: Path) -> None:
     row_id = plain_pair(run)
     number = row_id[1:]
-    story = tell_story(run, row_id)
+    story = read_story(run, row_id)
     assert (story.question, story.response) == (f"Question {number}?", f"A rude word about {number}.")
     assert story.final == f"A kind word about {number}."
     assert story.kind == ("talk" if int(number) % 2 else None)
@@ -146,7 +146,7 @@ def test_a_pair_is_told_from_its_prompt_to_its_label(run: Path) -> None:
 
 def test_the_shares_are_those_of_the_principles_and_add_up_to_the_label(run: Path) -> None:
     row_id = plain_pair(run)
-    label = tell_story(run, row_id).kept[0].label
+    label = read_story(run, row_id).kept[0].label
     assert label is not None
     assert [(share.id, share.title) for share in label.shares] == [
         ("kind", "Be kind"),
@@ -168,7 +168,7 @@ def test_every_label_of_the_run_is_the_sum_of_its_shares(run: Path) -> None:
 
 
 def test_the_orders_of_the_answers_are_told_apart(run: Path) -> None:
-    label = tell_story(run, "r1").kept[0].label
+    label = read_story(run, "r1").kept[0].label
     assert label is not None
     first, second = label.orders
     assert (first.chosen_shown, second.chosen_shown) == ("first", "second")
@@ -177,25 +177,27 @@ def test_the_orders_of_the_answers_are_told_apart(run: Path) -> None:
 
 
 def test_where_the_first_answer_wins_it_is_chosen_and_the_shares_are_its_own(run: Path) -> None:
-    (kept,) = tell_story(run, "r3").kept
+    (kept,) = read_story(run, "r3").kept
     assert (kept.chosen_is, kept.rejected_is) == ("response", "revision")
     assert kept.label is not None and kept.label.shares[0].p == pytest.approx(0.9)
     assert kept.label.p > 0.5
 
 
-def test_a_label_made_otherwise_than_by_the_mean_says_how_much_is_left(run: Path, tmp_path: Path) -> None:
+def test_the_shares_of_a_calibrated_label_are_scaled_to_it(run: Path, tmp_path: Path) -> None:
     row = next(row for row in read_rows(run / "pairs") if row["row_id"] not in ("r1", "r3"))
     copy = copied(run, tmp_path)
     write_rows(copy / "pairs" / "00000.parquet", SCHEMAS["pairs"], [{**row, "row_id": "r0", "p_chosen": 0.8}])
-    label = next(kept.label for kept in tell_story(copy, "r0").kept if kept.table == "pairs")
-    assert label is not None and label.rest == pytest.approx(math.log(4) - (math.log(9) + math.log(2 / 3)) / 3)
-    assert "combined otherwise than by the mean" in text_of(tell_story(copy, "r0"))
+    label = next(kept.label for kept in read_story(copy, "r0").kept if kept.table == "pairs")
+    assert label is not None and label.rest == 0
+    by_id = {share.id: share.log_odds for share in label.shares}
+    scale = math.log(4) / (math.log(9) + math.log(2 / 3))
+    assert by_id == pytest.approx({"kind": scale * math.log(9), "true": scale * math.log(2 / 3), "short": 0})
 
 
-def labels_of(run: Path) -> list[Label]:
+def labels_of(run: Path) -> list[AttributedLabel]:
     """Every label there is in the pairs and the supervised rows."""
     rows = dict.fromkeys(ids_of(run, "pairs") + ids_of(run, "sft_data"))
-    return [kept.label for row in rows for kept in tell_story(run, row).kept if kept.label is not None]
+    return [kept.label for row in rows for kept in read_story(run, row).kept if kept.label is not None]
 
 
 def test_a_principle_that_weighs_more_has_a_larger_share(tmp_path: Path) -> None:
@@ -207,13 +209,13 @@ def test_a_principle_that_weighs_more_has_a_larger_share(tmp_path: Path) -> None
         assert sum(share.log_odds for share in label.shares) == pytest.approx(label.log_odds) and label.rest == 0
 
 
-def test_a_vote_leaves_a_rest(tmp_path: Path) -> None:
+def test_the_only_vote_is_the_label(tmp_path: Path) -> None:
     run = make_run(tmp_path, LAW, PROMPTS[10:18], answer, rounds=3, judge=Judge(principles=1, combine="vote"))
     labels = labels_of(run)
     assert len(labels) == 8
     for label in labels:
         assert label.p == pytest.approx(2 / 3)  # one vote for and none against, and one more for each
-        assert (label.shares[0].log_odds, label.rest) == pytest.approx((math.log(9), math.log(2) - math.log(9)))
+        assert (label.shares[0].log_odds, label.rest) == pytest.approx((math.log(2), 0))
 
 
 def test_answers_of_other_strategies_are_named_and_shown(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_answers_of_other_strategies_are_named_and_shown(tmp_path: Path) -> None
 
     strategies = Strategies(revision=1, every_revision=1, samples=1)
     run = make_run(tmp_path, LAW, PROMPTS[:12], script, pairs=Pairs(strategies=strategies, answers_per_prompt=2))
-    story = tell_story(run, ids_of(run, "pairs")[0])
+    story = read_story(run, ids_of(run, "pairs")[0])
     named = {kept.pair_id.split("/", 1)[1]: (kept.chosen_is, kept.rejected_is) for kept in story.kept if kept.pair_id}
     assert named["revision/0"] == ("revision", "response")
     assert named["every-revision/0"] == ("revision 1", "response")
@@ -255,7 +257,7 @@ def test_a_panel_that_split_waits_for_people_and_says_who_wants_what(tmp_path: P
     members = (Member(name="north"), Member(name="south", constitution=tmp_path / "south.md"))
     rows = [PROMPTS[i] for i in (0, *range(10, 18))]
     run = make_run(tmp_path, LAW, rows, script, rounds=3, judge=Judge(kind="panel", principles=1, panel=members))
-    split = tell_story(run, "r0")
+    split = read_story(run, "r0")
     assert split.ended == ["review", "failed"] and split.lost[0].reason == "panel-split"
     (kept,) = split.kept
     assert kept.label is not None and kept.chosen_is == "revision"
@@ -295,14 +297,14 @@ def test_members_count_alike_however_many_principles_each_was_asked_about(
 
 def test_a_supervised_row_says_who_chose_it_or_that_nobody_had_to(run: Path) -> None:
     judged = next(row for row in read_rows(run / "sft_data") if row["p_chosen"] is not None)
-    (kept,) = tell_story(run, judged["row_id"]).kept
+    (kept,) = read_story(run, judged["row_id"]).kept
     assert kept.table == "sft_data" and kept.label is not None
     assert {kept.chosen_is, kept.rejected_is} == {"revision", "response"} and kept.chosen == judged["completion"]
     untouched = [row for row in read_rows(run / "sft_data") if row["p_chosen"] is None]
     for row in untouched:
-        (kept,) = tell_story(run, row["row_id"]).kept
+        (kept,) = read_story(run, row["row_id"]).kept
         assert (kept.chosen_is, kept.rejected, kept.label) == ("response", None, None)
-        assert "nobody judged" in text_of(tell_story(run, row["row_id"]))
+        assert "no judge was called" in " ".join(text_of(read_story(run, row["row_id"])).split())
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_a_supervised_row_says_who_chose_it_or_that_nobody_had_to(run: Path) -> 
 def test_a_row_that_failed_says_where_why_and_under_what(
     run: Path, row_id: str, stage: str, reason: str, principles: tuple[str, ...]
 ) -> None:
-    story = tell_story(run, row_id)
+    story = read_story(run, row_id)
     (lost,) = story.lost
     assert (lost.stage, lost.reason, lost.principles) == (stage, reason, principles)
     assert story.ended == ["failed"] and story.rounds == ()
@@ -324,7 +326,7 @@ def test_a_row_that_failed_says_where_why_and_under_what(
 
 
 def test_a_tie_names_all_who_judged(run: Path) -> None:
-    (lost,) = tell_story(run, "r2").lost
+    (lost,) = read_story(run, "r2").lost
     assert (lost.stage, lost.reason, set(lost.principles)) == ("judge", "tie", {"Be kind", "Be true", "Be short"})
     assert "p = 0.500" in lost.detail
 
@@ -335,13 +337,13 @@ def test_what_training_left_out_is_told(run: Path, tmp_path: Path) -> None:
     dropped = {"row_id": row_id, "stage": "dpo", "reason": "too-long", "detail": "1,025 tokens"}
     nothing = dict.fromkeys(SCHEMAS["failures"].names)
     write_rows(copy / "dpo" / "dropped.parquet", SCHEMAS["failures"], [nothing | dropped])
-    story = tell_story(copy, row_id)
+    story = read_story(copy, row_id)
     assert story.ended == ["pair", "failed"] and story.lost[0].detail == "1,025 tokens"
 
 
 def test_a_run_halfway_tells_what_is_there(tmp_path: Path) -> None:
     halfway = make_run(tmp_path, LAW, PROMPTS, answer, rounds=3, judged=False)
-    story = tell_story(halfway, "r0")
+    story = read_story(halfway, "r0")
     assert story.ended == ["unfinished"] and len(story.rounds) == 3
     assert "has not got further" in text_of(story)
     with pytest.raises(DataError, match="has no such row yet"):
@@ -354,9 +356,9 @@ def test_what_an_earlier_version_did_not_write_is_empty(run: Path, tmp_path: Pat
     for name, columns in kept.items():
         for shard in (copy / name).glob("*.parquet"):
             pq.write_table(pq.read_table(shard, columns=columns), shard)
-    assert tell_story(copy, "r5").lost[0].principles == ()
+    assert read_story(copy, "r5").lost[0].principles == ()
     for row in read_rows(copy / "sft_data"):
-        assert tell_story(copy, row["row_id"]).kept[0].label is None
+        assert read_story(copy, row["row_id"]).kept[0].label is None
 
 
 def test_a_row_is_found_by_its_id_or_enough_of_it(run: Path) -> None:
@@ -401,7 +403,7 @@ def test_a_way_to_pick_that_is_not_known_names_those_that_are(run: Path) -> None
 
 @pytest.mark.parametrize("width", [80, 40])
 def test_the_text_fits_the_terminal_and_says_all_of_it(run: Path, width: int) -> None:
-    text = text_of(tell_story(run, plain_pair(run)), width)
+    text = text_of(read_story(run, plain_pair(run)), width)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     words = " ".join(text.split())
@@ -426,14 +428,14 @@ def test_the_text_fits_the_terminal_and_says_all_of_it(run: Path, width: int) ->
 def test_what_a_model_wrote_cannot_command_the_terminal(tmp_path: Path) -> None:
     evil = "\x1b[2J\x1b]0;title\x07 [red]no markup[/red] \u202emirrored"
     run = make_run(tmp_path, LAW, PROMPTS[:3], lambda m, s: 0.5 if s.choices else f"{evil} Verdict: respected")
-    text = text_of(tell_story(run, "r0"))
+    text = text_of(read_story(run, "r0"))
     assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
     assert "[red]no markup[/red]" in text
 
 
 def test_the_command_prints_a_row_or_several(run: Path) -> None:
     one = invoke(run, "r1")
-    assert one.exit_code == 0 and one.stdout == text_of(tell_story(run, "r1"))
+    assert one.exit_code == 0 and one.stdout == text_of(read_story(run, "r1"))
     several = invoke(run, "--pick", "failed", "--n", 3, "--seed", 4)
     assert several.exit_code == 0 and several.stdout.count("Failed") == 3
 
@@ -485,7 +487,7 @@ def test_a_broken_shard_is_one_message(run: Path, tmp_path: Path) -> None:
     copy = copied(run, tmp_path)
     (copy / "revisions" / "00001.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(DataError, match=r"a shard cannot be read: .* Delete it and run again"):
-        tell_story(copy, "r0")
+        read_story(copy, "r0")
 
 
 def test_log_odds_of_what_is_certain_are_finite() -> None:

@@ -18,9 +18,8 @@ from charter.core.messages import user
 from charter.data.shards import read_rows
 from charter.inference.completion import Completion, Sampling
 from charter.testing.null_server import NullServer, run_null_server
-from charter.views.trace.calls import Call, shared_beginning
-from charter.views.trace.screen import print_trace
-from charter.views.trace.traced import Trace, trace_prompt
+from charter.views.recorder import Call
+from charter.views.trace import Trace, print_trace, shared_beginning, trace_prompt
 from tests.support.finished_run import answer, finish_run, settings
 
 
@@ -134,7 +133,7 @@ def test_what_stood_in_an_earlier_call_is_found() -> None:
         (["hello", "--row", "r1", "--run", "outputs/run"], "Give one of them."),
         (["--row", "r1"], "wants either a prompt"),
         (["hello", "--config", "none.yaml"], "config 'none.yaml': no such file"),
-        (["  ", "--config", "{config}"], "prompt '': says nothing"),
+        (["  ", "--config", "{config}"], "prompt '': is empty"),
         (["hello", "--config", "{config}"], "base_url 'http://127.0.0.1:9/v1/models': no answer"),
         (["--row", "r1", "--run", "{tmp}"], "no config.yaml. Name a run's folder"),
         (["--row", "r9", "--run", "{run}"], "no row of run"),

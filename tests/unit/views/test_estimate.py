@@ -18,9 +18,7 @@ from charter.pipeline.shards import run_stage
 from charter.report.terminal import open_console
 from charter.runs.folder import start_run
 from charter.testing.null_server import NullServer, run_null_server
-from charter.views.estimate.forecast import Forecast
-from charter.views.estimate.probe import _spread, estimate
-from charter.views.estimate.screen import duration, print_forecast
+from charter.views.estimate import Forecast, _spread, duration_text, estimate, print_forecast
 from tests.support.finished_run import answer, finish_run, settings
 
 N = 24
@@ -113,7 +111,7 @@ def test_the_command(tmp_path: Path) -> None:
         head, *rows = [line.split() for line in text.splitlines() if line.split()]
         assert head[0] == "stage"
         assert next(row[:4] for row in rows if row[0] == "revise") == ["revise", "100", "50", "50"]
-        assert "20 rows; of 5 the store has everything.\n5 were sent through the chain now" in text
+        assert "20 rows; for 5 the store has every answer.\n5 were sent through the stages now" in text
         assert "held-out requests" in text
         assert (made["benchmarks"], "benchmarks" in text) == ({}, False)
 
@@ -121,7 +119,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_benchmarks_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     asked = {"xstest": 450, "gsm8k": None}
     print_forecast(Forecast(0, 0, 0, 0, 0, (), held_out=900, benchmarks=asked), open_console())
-    assert "the samples of benchmarks, asked of each of these models: xstest (450), gsm8k (?)." in " ".join(
+    assert "the samples of benchmarks, answered by each of these models: xstest (450), gsm8k (?)." in " ".join(
         capsys.readouterr().out.split()
     )
 
@@ -161,4 +159,4 @@ def test_rows_are_taken_at_even_distances() -> None:
     [(0.4, "0 s"), (59.7, "1 min 0 s"), (61, "1 min 1 s"), (7384, "2 h 3 min"), (10**7, "2,777 h 46 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert duration_text(seconds) == said

@@ -1,1 +1,0 @@
-"""What a run will ask, before it is started: calls, tokens and time, from a probe of a few rows."""

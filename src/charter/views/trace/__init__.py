@@ -1,1 +1,0 @@
-"""One row's way through the chain: every request and every answer, in order."""
