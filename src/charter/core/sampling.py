@@ -1,4 +1,4 @@
-"""Random draws that follow from stable ids: the same on any machine, with any number of workers."""
+"""Random draws from stable ids: the same on any machine, with any number of workers."""
 
 import hashlib
 import heapq
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def draw(ids: Iterable[str], n: int, seed: int) -> list[str]:
-    """The `n` ids that the lot falls on; the same for the same ids and seed, in whatever order they come."""
+    """`n` ids chosen pseudo-randomly: the same for the same ids and seed, in any order."""
     return heapq.nsmallest(n, ids, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
 
 

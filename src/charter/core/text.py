@@ -1,13 +1,15 @@
-"""Texts made safe to show: no characters that HTML, JSON or a terminal must not be given."""
+"""Texts made safe for HTML, JSON and terminals, and texts split into words without a dictionary."""
 
 import math
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it and a page can show it, all the way down."""
+    """`value` as nested values that JSON can hold and a page can show."""
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -18,7 +20,7 @@ def plain(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Without the characters that HTML forbids or UTF-8 cannot hold, which a model may well produce."""
+    """Without the characters that HTML forbids or UTF-8 cannot encode; models do produce some."""
     return _FORBIDDEN.sub("\ufffd", text)
 
 
@@ -26,5 +28,21 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufff
 
 
 def inline(value: object) -> str:
-    """`value` as one line of Markdown text: no markup of its own, no table cell broken."""
+    """`value` as one line of Markdown text, with its markup and table bars escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
+
+
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+(?:['\u2019](?:(?![{_ALONE}])[^\W_])+)*|[^\w\s]|_")
+
+
+def split_words(text: str) -> list[str]:
+    """The words and marks of a text in lower case; Chinese and Japanese, which have no spaces, by character."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def runs_of(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Every run of `n` consecutive words; a shorter text is one run."""
+    if len(words) < n:
+        return [tuple(words)] if words else []
+    return list(zip(*(islice(words, start, None) for start in range(n)), strict=False))

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from charter.core.words import runs_of, split_words
+from charter.core.text import runs_of, split_words
 
 RUN = 3
 """Words per sequence."""

@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from charter.core.statistics.intervals import PairedMean, Rate, bootstrap_mean, interval_about, jackknife, paired_mean
-from charter.core.words import split_words
+from charter.core.text import split_words
 from charter.pipeline.refusal.features import tokens
 
 MEANS = ("length", "repetition")

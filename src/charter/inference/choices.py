@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 LEAST_MASS = 0.05
-"""What the choices must have together: the ratio of two tokens that a model hardly thinks of is no opinion."""
+"""Minimum total probability of the choices: the ratio of two very unlikely tokens is not a judgement."""
 
 MARKUP = string.whitespace + "*_`\"'(["
-"""What may stand before a choice where an answer is free, as in ``**A**``, and says nothing."""
+"""Characters without meaning that may precede a choice in a free answer, as in ``**A**``."""
 
 
 def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, Any]]) -> tuple[float, ...] | None:
-    """One probability per choice, renormalised over the choices; None when the tokens do not tell.
+    """One probability per choice, renormalised over the choices; None if the answer was none of them.
 
-    They do not where the choices have less than `LEAST_MASS` together: the answer was none of them.
-
-    Walks the answer token by token. A token that leads to one choice only gives that choice its
+    That is so if they have a probability of less than `LEAST_MASS` together. Walks the answer token by token. A token that leads to one choice only gives that choice its
     probability; a token that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is
-    followed when the server did. Where the answer is not constrained, spaces and markup may stand
+    followed when the server did. Where the answer is not constrained, spaces and markup may come
     before the word, in its token or before it. Of numbers, such as 1 and 10, one may begin another: what follows a 1
-    tells them apart, or that 10 is a token of its own; a 1 of which neither is known has no weight.
+    tells them apart, or that 10 is a separate token; a 1 of which neither is known has no weight.
 
     Args:
         choices: the answers; none but a number is the beginning of another.
@@ -71,7 +69,7 @@ def _ended(reached: Sequence[str], path: str, others: Sequence[str], whole: bool
 
 
 def positions_after(words: str, positions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """What follows the last `words` of an answer; nothing where it does not say them, or a token spans their end.
+    """The tokens after the last `words` of an answer; none if it does not contain them, or a token spans their end.
 
     A token may do so with markup alone, as in ``**Better:** A``.
     """

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from charter.config import Filters
-from charter.core.words import runs_of, split_words
+from charter.core.text import runs_of, split_words
 from charter.pipeline.language import is_foreign
 from charter.pipeline.preamble import strip_preamble
 from charter.pipeline.refusal.classifier import RefusalLabel, classify_refusal

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from charter.core.words import split_words
+from charter.core.text import split_words
 from charter.core.yaml import safe_load
 
 FILE = Path(__file__).with_name("languages.yaml")

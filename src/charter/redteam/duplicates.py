@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from charter.core.words import split_words
+from charter.core.text import split_words
 from charter.data.duplicates import near_duplicates
 from charter.pipeline.rows import Outcome, Row, failure
 from charter.redteam.embedding import Embed

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charter.config import Prompts
-from charter.core.words import runs_of, split_words
+from charter.core.text import runs_of, split_words
 from charter.data.duplicates import near_duplicates
 from charter.data.sources import load_prompts
 

@@ -1,6 +1,6 @@
 import pytest
 
-from charter.core.words import runs_of, split_words
+from charter.core.text import runs_of, split_words
 
 
 @pytest.mark.parametrize(
