@@ -15,11 +15,13 @@ MARKUP = string.whitespace + "*_`\"'(["
 def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, Any]]) -> tuple[float, ...] | None:
     """One probability per choice, renormalised over the choices; None if the answer was none of them.
 
-    That is so if they have a probability of less than `LEAST_MASS` together. Walks the answer token by token. A token that leads to one choice only gives that choice its
-    probability; a token that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is
-    followed when the server did. Where the answer is not constrained, spaces and markup may come
-    before the word, in its token or before it. Of numbers, such as 1 and 10, one may begin another: what follows a 1
-    tells them apart, or that 10 is a separate token; a 1 of which neither is known has no weight.
+    That is so if the choices have a probability of less than `LEAST_MASS` together.
+
+    Walks the answer token by token. A token that leads to one choice only gives that choice its probability; a token
+    that several choices share, such as ``(`` of ``(A)`` and ``(B)``, is followed when the server did. Where the answer
+    is not constrained, spaces and markup may come before the word, in its token or before it. Of numbers, such as 1 and
+    10, one may begin another: what follows a 1 distinguishes them, or that 10 is a separate token; a 1 of which neither
+    is known has no weight.
 
     Args:
         choices: the answers; none but a number is the beginning of another.
