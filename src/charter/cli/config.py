@@ -58,7 +58,10 @@ def explain(
         typer.echo("\n".join(explanation(setting, inner)))
 
 
-@app.command(epilog=f"Save it as charter.schema.json and begin your file with this line: '{EDITOR_LINE}'.")
+@app.command(
+    # \b keeps the line in one piece, so that it can be copied
+    epilog=f"Save it as charter.schema.json and begin your file with this line:\n\n\b\n{EDITOR_LINE}"
+)
 def schema() -> None:
     """Print the JSON schema of the configuration, with which editors complete and check the YAML file."""
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

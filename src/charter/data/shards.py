@@ -114,7 +114,7 @@ def shard_files(path: Path) -> list[Path]:
     """The Parquet files of a path, which is one file or a folder of them, in order of name.
 
     Raises:
-        DataError: there is none.
+        DataError: it has no Parquet files.
     """
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     if not files:

@@ -64,7 +64,7 @@ class LoadedPrompts:
 
 @dataclass(frozen=True)
 class SurveyedSource:
-    """A source of prompts of which every row has been looked at once; made by `open_source`.
+    """A source of prompts whose rows have all been read and examined; made by `open_source`.
 
     It holds numbers about the rows and never the rows themselves, so it is cheap to keep and to pass on. Each call of
     `rows` or `prompts` reads the source once more.
