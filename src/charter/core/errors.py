@@ -15,7 +15,7 @@ CharterError
 │   ├── Interrupted      Ctrl-C; commands end with status 130
 │   └── PeopleAsked      somebody has to fill in a form first; commands end with status 4
 ├── NotApproved          people said no to the data; commands end with status 1
-├── CountMismatch        a stage lost or invented rows: always a bug, never ignored
+├── CountMismatch        a stage lost or duplicated rows: always a bug, never ignored
 └── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
 
 A message reads: *subject 'value': what is wrong. What to do, with the literal flag or path.*
@@ -98,7 +98,7 @@ class RegistryError(CharterError):
 
 
 class CountMismatch(CharterError):
-    """Rows went missing: in is not out plus failed."""
+    """Rows were lost: rows_in != rows_out + failed."""
 
 
 class CompletionFailed(CharterError):
@@ -116,14 +116,14 @@ class CompletionFailed(CharterError):
 
 
 @contextlib.contextmanager
-def one_of_many() -> Iterator[None]:
-    """Raise the first error in place of a group of them: rows that went side by side met the same mistake.
+def unwrap_single_error() -> Iterator[None]:
+    """Raise the first error instead of a group of them: concurrent rows met the same mistake.
 
-    What is no error goes before all errors: whoever sent a signal to end this process (Prefect's becomes an exception
-    in whatever row is at work) must find it, and looks into no group.
+    A signal goes before all errors: Prefect turns one that ends this process into an exception in some row, and does
+    not look for it inside a group.
 
     Raises:
-        CharterError: if nothing but such errors was raised in the block.
+        CharterError: if the block raised only such errors.
     """
     try:
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @lru_cache(maxsize=1)
 def gpus() -> tuple[str, ...]:
-    """One line per NVIDIA or AMD GPU; empty when there is none or its driver does not answer."""
+    """One line per NVIDIA or AMD GPU; empty without a GPU or an answering driver."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return ()
     for command in (["nvidia-smi", "-L"], ["rocm-smi", "--showproductname", "--csv"]):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.constitution import Constitution, Principle
-from charter.core.errors import CompletionFailed, CountMismatch, one_of_many
+from charter.core.errors import CompletionFailed, CountMismatch, unwrap_single_error
 from charter.core.messages import Message, Messages, system
 from charter.core.templates import render
 from charter.inference.completion import Ask, Completion, Sampling
@@ -223,7 +223,7 @@ async def each_row(
         report()
         return result
 
-    with one_of_many():
+    with unwrap_single_error():
         async with _pulse(report if rows else None), asyncio.TaskGroup() as group:
             tasks = [group.create_task(process(row)) for row in rows]
     outcome = Outcome()

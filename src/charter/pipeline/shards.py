@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter.core.errors import Stopped, one_of_many
+from charter.core.errors import Stopped, unwrap_single_error
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, shard_files, write_rows
 from charter.inference.session import Session
@@ -80,7 +80,7 @@ async def run_shards(
                 return
 
     remaining = iter(list(shards))  # shared: each worker takes the next shard
-    with one_of_many():
+    with unwrap_single_error():
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
                 group.create_task(work(remaining))

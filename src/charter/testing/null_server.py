@@ -1,8 +1,7 @@
 """A real HTTP server in OpenAI's shape whose answer is a function of the request alone.
 
-``python -m charter.testing.null_server --port 8000`` stands in for a model wherever only the
-driver matters: benchmarks, fault tests, tests of stages. It is no mock: the client talks HTTP to
-it, through the same code as to vLLM.
+``python -m charter.testing.null_server --port 8000`` replaces a model wherever only the driver matters:
+benchmarks, fault tests, tests of stages. The client talks HTTP to it, through the same code as to vLLM.
 """
 
 import argparse
@@ -52,7 +51,7 @@ class Misbehaviour:
     """Answered `slow_s` later."""
     slow_s: float = 1.0
     times: float = 1
-    """After so many faults the request is answered properly; `math.inf` for never."""
+    """After this many faults the request is answered properly; `math.inf` for never."""
 
 
 @dataclass
@@ -290,7 +289,7 @@ async def _break_off(request: web.Request, body: bytes) -> web.StreamResponse:
 
 @contextlib.contextmanager
 def run_null_server(server: NullServer | None = None, port: int = 0) -> Iterator[NullServer]:
-    """Run a server in a thread of its own, on a free loopback port unless one is named."""
+    """Run a server in a separate thread, on a free loopback port unless one is given."""
     server = server or NullServer()
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
@@ -325,7 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A server in OpenAI's shape that needs no model.")
     parser.add_argument("--port", type=int, default=0, help="a free one when left out")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--parallel", type=int, default=100_000, help="answers that are worked on at once")
+    parser.add_argument("--parallel", type=int, default=100_000, help="requests that are worked on concurrently")
     parser.add_argument("--error-share", type=float, default=0.0, help="share of requests that fail once")
     parser.add_argument("--malformed-share", type=float, default=0.0, help="share of answers that break off once")
     parser.add_argument("--answer", help="who writes the answers, as MODULE:FUNCTION; drawn words when left out")

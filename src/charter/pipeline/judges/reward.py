@@ -15,7 +15,7 @@ from typing import Any
 from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.constitution.model import content_hash
-from charter.core.errors import CompletionFailed, one_of_many
+from charter.core.errors import CompletionFailed, unwrap_single_error
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.judge import principles_for
@@ -63,7 +63,7 @@ class RewardJudge:
         async with open_judges(session, self.engine, self.settings) as engines:
             own = (self.seed, self.engine.identity, self.templates, self.preface)
             context = StageContext(engines.ask, constitution, *own, engines.members)
-            with one_of_many():
+            with unwrap_single_error():
                 async with asyncio.TaskGroup() as group:
                     asked = [group.create_task(reward(row, compare, context, self.settings)) for row in answers]
         return [task.result() for task in asked]
