@@ -11,8 +11,8 @@ from charter.cli.app import app
 from charter.config import Training
 from charter.core.errors import ModelError
 from charter.inference import Served
-from charter.publishing.comparison import QUESTIONS, ask, hold_against
-from charter.publishing.source import Source
+from charter.publishing.comparison import QUESTIONS, ask_greedily, compare_with_source
+from charter.publishing.source import ExportSource
 from charter.sandbox import MODEL
 from charter.training import models
 from tests.support.training_build import stir
@@ -34,11 +34,11 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_vllm_serves_is_told_from_another_model(sandbox_server: Served, adapter: Path) -> None:
-    answers = ask(sandbox_server, QUESTIONS)
-    compared = hold_against(Source(MODEL), answers)
+    answers = ask_greedily(sandbox_server, QUESTIONS)
+    compared = compare_with_source(ExportSource(MODEL), answers)
     assert (compared.n, compared.same) == (len(QUESTIONS), len(QUESTIONS))
-    with pytest.raises(ModelError, match="its export says something else"):
-        hold_against(Source(adapter, str(MODEL)), answers)
+    with pytest.raises(ModelError, match="its export answers differently"):
+        compare_with_source(ExportSource(adapter, str(MODEL)), answers)
 
 
 @pytest.mark.slow

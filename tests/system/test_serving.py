@@ -102,6 +102,7 @@ async def test_choice_probabilities_are_those_of_the_model(served: Served, model
             assert (found.text, found.finish_reason) == ("AB"[right.index(max(right))], "stop")
 
 
+@pytest.mark.slow
 async def test_choices_of_several_tokens(served: Served, tmp_path: Path) -> None:
     async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:
         question = [user("Which answer is better?")]
@@ -112,6 +113,7 @@ async def test_choices_of_several_tokens(served: Served, tmp_path: Path) -> None
             assert found.text in choices
 
 
+@pytest.mark.slow
 async def test_too_long_is_one_rows_failure(served: Served, tmp_path: Path) -> None:
     async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:
         with pytest.raises(CompletionFailed) as caught:
@@ -120,6 +122,7 @@ async def test_too_long_is_one_rows_failure(served: Served, tmp_path: Path) -> N
         assert (await engine.ask([user("bicycle")], Sampling(8))).completion_tokens > 0
 
 
+@pytest.mark.slow
 async def test_shared_beginnings_are_computed_once(served: Served, tmp_path: Path) -> None:
     shared = "Please choose the response that is least likely to hurt somebody. " * 4
     async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:
@@ -186,6 +189,7 @@ def test_an_unknown_architecture_is_told(model: Path, tmp_path: Path) -> None:
     assert "Traceback" not in message
 
 
+@pytest.mark.slow
 async def test_long_prompts_with_seeds_side_by_side_do_not_kill_the_engine(served: Served, tmp_path: Path) -> None:
     prompt = "word " * 40
     async with open_engine(EngineSpec.of(served, str(tmp_path / "store.sqlite"))) as engine:

@@ -225,6 +225,7 @@ def test_other_inputs_train_again_from_the_start(world: World, tmp_path: Path) -
     assert weights(out) != first
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_into_a_model_of_the_same_kind(world: World, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -237,6 +238,7 @@ def test_adapters_are_merged_into_a_model_of_the_same_kind(world: World, tmp_pat
     assert weights(result.model) != weights(world.sft.model)
 
 
+@pytest.mark.slow
 def test_weights_come_back_in_the_dtype_they_came_in(world: World, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -250,6 +252,7 @@ def test_weights_come_back_in_the_dtype_they_came_in(world: World, tmp_path: Pat
     assert AutoModelForCausalLM.from_pretrained(result.model, dtype="auto").dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_rows_left_out_are_counted_and_kept_with_their_reason(world: World, tmp_path: Path) -> None:
     table = pq.read_table(world.pairs).to_pylist()
     table[3]["chosen"] = "word " * 400
@@ -285,6 +288,7 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -328,6 +332,7 @@ def test_a_watchdog_stops_a_run_in_plain_words_and_lets_it_go_on(world: World, t
     assert "are over 24 tokens" in (out / "training.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_starts_fewer_processes_than_were_asked_for_is_found_out(world: World, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n")

@@ -33,13 +33,13 @@ def export_model_command(
             "folder": str(out),
             "source": str(made.source.folder),
             "merged_into": made.source.base,
-            "verdict": made.standing.verdict,
-            "compared": made.compared._asdict() if made.compared else None,
+            "verdict": made.status.verdict,
+            "compared": made.comparison._asdict() if made.comparison else None,
         }
         typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
         return
-    if made.standing.warning:
-        typer.echo(visible(f"Warning: {made.standing.warning} {CARD} says so."), err=True)
+    if made.status.warning:
+        typer.echo(visible(f"Warning: {made.status.warning} {CARD} says so."), err=True)
     typer.echo(f"Wrote {out}: {made.how}")
-    typer.echo(f"Checked: {made.compared}" if made.compared else "Not checked.")
+    typer.echo(f"Checked: {made.comparison}" if made.comparison else "Not checked.")
     typer.echo(f"To serve it: vllm serve {out}")

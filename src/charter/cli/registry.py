@@ -50,11 +50,11 @@ def rollback_command(
 
     Warns when the copy of that one is gone or was changed.
     """
-    from charter.runs.registry.promotion import rollback, trouble, user_name
+    from charter.runs.registry.promotion import integrity_problem, rollback, user_name
 
     after = rollback(outputs, by or user_name(), reason)
     now = after.accepted
-    if warning := trouble(after):
+    if warning := integrity_problem(after):
         typer.echo(f"Warning: {warning}", err=True)
     if as_json:
         typer.echo(json.dumps({"accepted": now.model_dump() if now else None}, ensure_ascii=False, indent=1))
@@ -69,7 +69,7 @@ def accepted_command(
 ) -> None:
     """Show which run is accepted, and everything that was accepted or taken back. Exit status 1 when nothing is."""
     from charter.report.terminal import visible
-    from charter.runs.registry.record import read_registry, standing_model
+    from charter.runs.registry.record import accepted_model, read_registry
 
     registry = read_registry(outputs)
     now = registry.accepted
@@ -77,7 +77,7 @@ def accepted_command(
         events = [event.model_dump() for event in registry.history]
         typer.echo(json.dumps({"accepted": now.model_dump() if now else None, "history": events}, indent=1))
     elif path and now:
-        typer.echo(standing_model(registry, now))
+        typer.echo(accepted_model(registry, now))
     elif now:
         typer.echo(f"{now.id}: {registry.folder(now) / now.model}, made under {visible(now.constitution)}")
     else:

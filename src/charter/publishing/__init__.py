@@ -1,1 +1,1 @@
-"""A model of a run, or an adapter, as a folder of its own that vLLM serves, with its card and what was checked."""
+"""A run's model, or an adapter, exported to its own folder that vLLM can serve, with a card and a check."""

@@ -1,4 +1,4 @@
-"""Whether an exported model, as vLLM serves it, says what its source says: greedy answers, token by token."""
+"""Whether an exported model, served by vLLM, answers like its source: greedy answers, token by token."""
 
 import json
 import urllib.request
@@ -10,7 +10,7 @@ from charter.config import Serving
 from charter.core.errors import ModelError, ServingError
 from charter.inference.endpoints import DIRECT, Served
 from charter.inference.server.process import serve
-from charter.publishing.source import Source
+from charter.publishing.source import ExportSource
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -22,27 +22,28 @@ QUESTIONS = (
     "Can you tell me how to shoot a portrait?",
     "List three things that float on water.",
 )
-"""Asked where the model has no run with held-out requests."""
+"""Used if the model has no run with held-out requests."""
 MAX_TOKENS = 48
 
 _TIMEOUT_S = 300.0
 
 
-class Answered(NamedTuple):
-    """What vLLM made of one question, in tokens."""
+class GreedyAnswer(NamedTuple):
+    """vLLM's greedy answer to one question, in token ids."""
 
     question: str
     prompt_ids: list[int]
     answer_ids: list[int]
 
 
-class Compared(NamedTuple):
-    """How far served answers are the source's own.
+class ExportComparison(NamedTuple):
+    """How far served answers are those of the source.
 
     Attributes:
         n: answers.
-        same: those of which every token is the source's first choice, so that its own greedy answer is the same.
-        gap: the most by which the source preferred another token, in nats; `allowed` is what rounding may make of it.
+        same: answers that are also the source's greedy answers.
+        gap: the most by which the source preferred another token, in nats.
+        allowed: the largest gap that rounding explains, in nats.
     """
 
     n: int
@@ -52,65 +53,71 @@ class Compared(NamedTuple):
 
     def __str__(self) -> str:
         """In a sentence."""
-        said = f"{self.same} of {self.n} greedy answers served by vLLM are token for token those of the source in "
-        said += "transformers"
+        text = f"{self.same} of {self.n} greedy answers served by vLLM are token for token those of the source in "
+        text += "transformers"
         if self.same == self.n:
-            return f"{said}."
-        return f"{said}; in the others the two were near a tie, at most {self.gap:.2g} nats apart."
+            return f"{text}."
+        return f"{text}; in the others the two were near a tie, at most {self.gap:.2g} nats apart."
 
 
-def compare(
-    source: Source, folder: Path, settings: Serving, questions: Sequence[str], log: Path, tell: Callable[[str], None]
-) -> Compared:
-    """Serve `folder`, ask it, end the server, and ask the source in transformers what it would have said.
+def compare_export(
+    source: ExportSource,
+    folder: Path,
+    settings: Serving,
+    questions: Sequence[str],
+    log: Path,
+    tell: Callable[[str], None],
+) -> ExportComparison:
+    """Serve `folder`, ask the questions, end the server, and compare the answers with the source in transformers.
 
     Raises:
         ServingError: it cannot be served.
-        ModelError: it says something else than its source.
+        ModelError: it answers differently from its source.
     """
-    own = settings.model_copy(update={"base_urls": (), "model_name": None, "port": None})
-    with serve(folder, own, log, "exported", tell) as server:
-        answers = ask(server, questions)
+    settings = settings.model_copy(update={"base_urls": (), "model_name": None, "port": None})
+    with serve(folder, settings, log, "exported", tell) as server:
+        answers = ask_greedily(server, questions)
     tell(f"transformers reads {len(answers)} answers")
-    return hold_against(source, answers)
+    return compare_with_source(source, answers)
 
 
-def ask(server: Served, questions: Sequence[str]) -> list[Answered]:
+def ask_greedily(server: Served, questions: Sequence[str]) -> list[GreedyAnswer]:
     """The greedy answer to each question.
 
     Raises:
-        ServingError: the server does not give tokens.
+        ServingError: the server does not return token ids.
     """
     return [_ask(server.base_url, server.model_name, question) for question in questions]
 
 
-def hold_against(source: Source, answers: Sequence[Answered]) -> Compared:
-    """What the source would have said in their place.
+def compare_with_source(source: ExportSource, answers: Sequence[GreedyAnswer]) -> ExportComparison:
+    """Compare served answers with what the source would have answered.
 
     Raises:
-        ModelError: something else, by more than rounding makes.
+        ModelError: they differ by more than rounding explains.
     """
-    from charter.training.greedy import ROUNDING, greedy_gaps  # torch, once the server has given its memory back
+    from charter.training.greedy import ROUNDING, greedy_gaps  # torch, after the server has freed its memory
 
-    found = greedy_gaps(str(source.folder), source.base, [answer._asdict() for answer in answers])
-    if found.other_prompts:
+    gaps = greedy_gaps(str(source.folder), source.base, [answer._asdict() for answer in answers])
+    if gaps.other_prompts:
         raise ModelError(
-            f"model '{source.folder}': its export turns {found.other_prompts} of {len(answers)} prompts into other "
+            f"model '{source.folder}': its export turns {gaps.other_prompts} of {len(answers)} prompts into other "
             "tokens. Nothing was written. Look at the chat template and the tokenizer's files."
         )
-    allowed = ROUNDING.get(found.dtype, max(ROUNDING.values()))
-    compared = Compared(len(answers), sum(gap == 0 for gap in found.gaps), max(found.gaps), allowed)
-    if compared.gap > allowed:
+    allowed = ROUNDING.get(gaps.dtype, max(ROUNDING.values()))
+    comparison = ExportComparison(len(answers), sum(gap == 0 for gap in gaps.gaps), max(gaps.gaps), allowed)
+    if comparison.gap > allowed:
         raise ModelError(
-            f"model '{source.folder}': its export says something else: {compared.n - compared.same} of {compared.n} "
-            f"greedy answers differ, by up to {compared.gap:.3g} nats where rounding makes {allowed:g}. Nothing was "
-            "written. Look at what vLLM says of this architecture; --no-check exports it all the same."
+            f"model '{source.folder}': its export answers differently: {comparison.n - comparison.same} of "
+            f"{comparison.n} greedy answers differ, by up to {comparison.gap:.3g} nats where rounding explains "
+            f"{allowed:g}. Nothing was written. See what vLLM says about this architecture; --no-check exports it "
+            "anyway."
         )
-    return compared
+    return comparison
 
 
-def _ask(url: str, name: str, question: str) -> Answered:
-    asked = {
+def _ask(url: str, name: str, question: str) -> GreedyAnswer:
+    body = {
         "model": name,
         "messages": [{"role": "user", "content": question}],
         "temperature": 0.0,
@@ -118,11 +125,11 @@ def _ask(url: str, name: str, question: str) -> Answered:
         "return_token_ids": True,
     }
     request = urllib.request.Request(
-        f"{url}/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
         with DIRECT.open(request, timeout=_TIMEOUT_S) as response:
             answer: dict[str, Any] = json.load(response)
-        return Answered(question, answer["prompt_token_ids"], answer["choices"][0]["token_ids"])
+        return GreedyAnswer(question, answer["prompt_token_ids"], answer["choices"][0]["token_ids"])
     except (OSError, ValueError, LookupError) as error:
-        raise ServingError(f"server '{url}': gave no tokens for {question!r}: {error!r}. Look at its log.") from error
+        raise ServingError(f"server '{url}': returned no tokens for {question!r}: {error!r}. See its log.") from error

@@ -1,8 +1,8 @@
-"""From a run's model, or an adapter, to a folder that vLLM serves: nothing appears there before it is all checked."""
+"""Export a run's model, or an adapter, to a folder that vLLM serves; it appears only once everything is checked."""
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from charter.core.files import atomic_folder
 from charter.core.sampling import draw
 from charter.core.text import printable
 from charter.evaluation.answers import load_answers
-from charter.publishing.comparison import QUESTIONS, Compared, compare
-from charter.publishing.source import Source, Standing, check_name, find_source, standing
+from charter.publishing.comparison import QUESTIONS, ExportComparison, compare_export
+from charter.publishing.source import ExportSource, VerdictStatus, check_name, find_source, verdict_status
 from charter.report.cards import Exported, model_card
 from charter.report.collect import collect
 from charter.report.data import ReportData
@@ -23,47 +23,52 @@ CARD = "README.md"
 """The name under which hubs look for a model's card."""
 
 
-class Made(NamedTuple):
-    """An exported model; `compared` is None where nothing was."""
+class ExportedModel(NamedTuple):
+    """An exported model.
 
-    source: Source
-    standing: Standing
-    compared: Compared | None
+    Attributes:
+        comparison: with its source; None if it was not checked.
+        how: how the weights were made, for its card.
+    """
+
+    source: ExportSource
+    status: VerdictStatus
+    comparison: ExportComparison | None
     how: str
 
 
-def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]) -> Made:
+def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]) -> ExportedModel:
     """Write the model of `path` into the new folder `out`, with a card.
 
     Args:
         path: a run, one of its models, any model's folder, or a LoRA adapter, which is merged.
-        out: the folder to make; an empty one may be there.
+        out: the folder to write; it may exist if it is empty.
         check: serve it, and compare its greedy answers with those of its source.
-        tell: is told in a line what is being done.
+        tell: called with a line about each step.
 
     Raises:
-        ConfigError: `out` holds something, cannot be written, or is the name of an accepted model.
-        ModelError: there is no such model, or its export says something else.
+        ConfigError: `out` is not empty, cannot be written, or is the name of an accepted model.
+        ModelError: the model does not exist, or its export answers differently.
         ServingError: the export cannot be served.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ConfigError(f"out '{out}': there is something already. Name another folder, or move it away.")
+        raise ConfigError(f"out '{out}': already exists and is not empty. Choose another folder or remove it.")
     source = find_source(path)
-    verdict, target = standing(source), out.resolve()
-    check_name(source, verdict, out)
+    status, target = verdict_status(source), out.resolve()
+    check_name(source, status, out)
     try:
         with atomic_folder(target) as unfinished:
             how = _write(source, unfinished, tell)
-            compared = _check(source, unfinished, target, tell) if check else None
-            made = Made(source, verdict, compared, how)
-            (unfinished / CARD).write_text(printable(_card(made, out.name)), encoding="utf-8")
+            comparison = _check(source, unfinished, target, tell) if check else None
+            exported = ExportedModel(source, status, comparison, how)
+            (unfinished / CARD).write_text(printable(_card(exported, out.name)), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"out '{out}': cannot be written: {error}. Name another folder.") from error
-    return made
+    return exported
 
 
-def _write(source: Source, folder: Path, tell: Callable[[str], None]) -> str:
-    """Write the model's files; how it was done."""
+def _write(source: ExportSource, folder: Path, tell: Callable[[str], None]) -> str:
+    """Write the model's files; returns how they were made, for the card."""
     if source.base is None:
         tell(f"copying {source.folder}")
         for path in model_files(source.folder):
@@ -76,48 +81,44 @@ def _write(source: Source, folder: Path, tell: Callable[[str], None]) -> str:
         merge_adapter(source.base, source.folder, folder)
         base = Path(source.base)
         how = f"the LoRA adapter {source.name} merged into {base.name if base.is_absolute() else source.base}."
-    _check_files(source, folder)
+    config = folder / "tokenizer_config.json"
+    has_template = (folder / "chat_template.jinja").is_file() or (
+        config.is_file() and "chat_template" in config.read_text(encoding="utf-8")
+    )
+    if not any(folder.glob("tokenizer*")) or not has_template:
+        raise ModelError(
+            f"model '{source.folder}': has no tokenizer with a chat template, which chat requests require. "
+            "Copy tokenizer.json, tokenizer_config.json and chat_template.jinja there from its base model."
+        )
     return how
 
 
-def _check_files(source: Source, folder: Path) -> None:
-    settings = folder / "tokenizer_config.json"
-    inside = settings.is_file() and "chat_template" in settings.read_text(encoding="utf-8")
-    if not any(folder.glob("tokenizer*")) or not (inside or (folder / "chat_template.jinja").is_file()):
-        raise ModelError(
-            f"model '{source.folder}': has no tokenizer with a chat template, without which nobody can talk to it. "
-            "Copy tokenizer.json, tokenizer_config.json and chat_template.jinja there from its base model."
-        )
-
-
-def _check(source: Source, folder: Path, target: Path, tell: Callable[[str], None]) -> Compared:
-    """Serve it before it has its name; the server's log stays where something failed, as messages name it."""
+def _check(source: ExportSource, folder: Path, target: Path, tell: Callable[[str], None]) -> ExportComparison:
+    """Compare the export with its source before it gets its name."""
     log = target.with_name(f".{target.name}.{os.getpid()}.log")
-    settings = load_config(source.run / "config.yaml").serving if source.run else Serving()
+    settings, questions = Serving(), QUESTIONS
+    if source.run:
+        settings = load_config(source.run / "config.yaml").serving
+        answers = source.run / "answers" / f"{source.name}.parquet"
+        # Random held-out requests that the model was asked in its run.
+        prompts = {row.request_id: row.prompt for row in load_answers(answers)} if answers.is_file() else {}
+        questions = tuple(prompts[key] for key in draw(prompts, len(QUESTIONS), 0)) or QUESTIONS
     try:
-        compared = compare(source, folder, settings, _questions(source), log, tell)
+        comparison = compare_export(source, folder, settings, questions, log, tell)
     except ModelError:
         log.unlink(missing_ok=True)
         raise
+    # After a ServingError the log stays, as the message names it.
     log.unlink(missing_ok=True)
-    return compared
+    return comparison
 
 
-def _questions(source: Source) -> Sequence[str]:
-    """Held-out requests that the model was asked in its run, drawn by lot, or ones that anybody may ask."""
-    path = source.run / "answers" / f"{source.name}.parquet" if source.run else None
-    if path is None or not path.is_file():
-        return QUESTIONS
-    prompts = {row.request_id: row.prompt for row in load_answers(path)}
-    return [prompts[key] for key in draw(prompts, len(QUESTIONS), 0)] or QUESTIONS
-
-
-def _card(made: Made, name: str) -> str:
-    run = made.source.run
+def _card(exported: ExportedModel, name: str) -> str:
+    run = exported.source.run
     report = run / "report.json" if run else None
     if report is not None and report.is_file():
         data = ReportData.load(report)
     else:
         data = collect(run) if run else ReportData(name)
-    checked = str(made.compared) if made.compared else "nothing was compared (--no-check)."
-    return model_card(data, Exported(made.source.name, made.how, checked, made.standing.warning))
+    checked = str(exported.comparison) if exported.comparison else "nothing was compared (--no-check)."
+    return model_card(data, Exported(exported.source.name, exported.how, checked, exported.status.warning))

@@ -1,4 +1,4 @@
-"""What is exported: a run's model, a model's folder or a LoRA adapter, and the verdict that stands over it."""
+"""What is exported: a run's model, a model's folder or a LoRA adapter, and the verdict on it."""
 
 import json
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ from charter.runs.registry.record import ACCEPTED, FILE, FORCED, read_registry
 from charter.runs.registry.seal import hash_files
 
 VERDICT = ("gate.json", "evaluation.json", "config.yaml")
-"""Files of a run that its verdict stands or falls with."""
+"""Files of a run that its verdict depends on."""
 
 OUTPUTS = Path("outputs")
-"""Where runs lie if nobody says otherwise."""
+"""The default folder of runs."""
 
 CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "*.safetensors"
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A model to export.
 
     Attributes:
         folder: of the model, or of the adapter.
         base: the folder or hub id of the model that an adapter belongs to; None for a whole model.
-        run: the folder of the run that made it, where one did.
+        run: the folder of the run that made it, if one did.
     """
 
     folder: Path
@@ -39,90 +39,89 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What its run calls it."""
+        """Its name in its run."""
         return self.folder.name
 
 
-class Standing(NamedTuple):
-    """The verdict on a model: `none` where nobody formed one, or formed it on something else."""
+class VerdictStatus(NamedTuple):
+    """The verdict on a model; `none` if there is none, or it was formed on something else."""
 
     verdict: Literal["go", "no-go", "none"]
     reason: str
 
     @property
     def warning(self) -> str:
-        """What its card says first; nothing if it is go."""
+        """The first sentence of its card; empty if the verdict is go."""
         if self.verdict == "go":
             return ""
         failed = "This model did not pass its gate: it is no-go. " if self.verdict == "no-go" else ""
         return f"{failed}Do not use it as an aligned model. {self.reason}"
 
 
-def find_source(path: Path) -> Source:
-    """The model in a run's folder that was judged, or the model or adapter in the folder itself.
+def find_source(path: Path) -> ExportSource:
+    """The model in a run's folder that the verdict is on, or the model or adapter in the folder itself.
 
     Raises:
-        ModelError: it holds none that can be exported.
+        ModelError: it contains none that can be exported.
     """
     if not path.is_dir():
         raise ModelError(f"model '{path}': no such folder. Name a run, one of its models, or an adapter's folder.")
     if _is_run(path):
-        path = _judged(path)
+        path = _evaluated_model(path)
     run = path.parent if _is_run(path.parent) else None
     if (path / ADAPTER).is_file():
-        return Source(path, _base_of(path), run)
+        return ExportSource(path, _base_of(path), run)
     settings = _read(path / CONFIG)
     if not settings:
         raise ModelError(
-            f"model '{path}': holds neither a model ({CONFIG}) nor a LoRA adapter ({ADAPTER}). Name a run, such as "
+            f"model '{path}': contains neither a model ({CONFIG}) nor a LoRA adapter ({ADAPTER}). Name a run, such as "
             "outputs/demo, or one of its models, such as outputs/demo/dpo."
         )
     if any("ForSequenceClassification" in name for name in settings.get("architectures") or ()):
-        raise ModelError(f"model '{path}': a reward model, which answers nothing. Name a model that does.")
+        raise ModelError(f"model '{path}': a reward model, which cannot answer. Name a model that answers.")
     if not any(path.glob(WEIGHTS)):
         raise ModelError(
             f"model '{path}': has no weights as safetensors. Load it with transformers and save it with "
             "`save_pretrained`, then export that folder."
         )
-    return Source(path, None, run)
+    return ExportSource(path, None, run)
 
 
-def standing(source: Source) -> Standing:
+def verdict_status(source: ExportSource) -> VerdictStatus:
     """The verdict on the very weights that are exported."""
     run = source.run
     if run is None:
-        return Standing("none", "Nobody formed a verdict on it: it does not lie in the folder of a run.")
+        return VerdictStatus("none", "There is no verdict on it: it is not in the folder of a run.")
     gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
     if not gate or not manifest:
-        return Standing("none", "Its run has not finished, so there is no verdict.")
-    sealed, now = manifest.get("files", {}), hash_files(run)
-    if changed := [name for name in VERDICT if sealed.get(name) != now.get(name)]:
-        return Standing("none", f"Changed since its run ended: {', '.join(changed)}.")
+        return VerdictStatus("none", "Its run has not finished, so there is no verdict.")
+    recorded, current = manifest.get("files", {}), hash_files(run)
+    if changed := [name for name in VERDICT if recorded.get(name) != current.get(name)]:
+        return VerdictStatus("none", f"Changed since its run ended: {', '.join(changed)}.")
     if gate.get("model") != source.name:
-        return Standing("none", f"The verdict of its run is on {gate.get('model')}, and this is {source.name}.")
+        return VerdictStatus("none", f"The verdict of its run is on {gate.get('model')}, and this is {source.name}.")
     if manifest["models"].get(source.name) != model_identity(source.folder):
-        return Standing("none", "Its files have changed since the verdict of its run.")
+        return VerdictStatus("none", "Its files have changed since the verdict of its run.")
     if gate["verdict"] == "go" and _is_within(run, FORCED):
-        return Standing("no-go", "It was accepted against its verdict.")
-    said = f"{gate.get('reason', '')} {gate.get('sign_off', '')}".strip()
-    return Standing("go" if gate["verdict"] == "go" else "no-go", said)
+        return VerdictStatus("no-go", "It was accepted against its verdict.")
+    reason = f"{gate.get('reason', '')} {gate.get('sign_off', '')}".strip()
+    return VerdictStatus("go" if gate["verdict"] == "go" else "no-go", reason)
 
 
-def check_name(source: Source, verdict: Standing, out: Path) -> None:
-    """Refuse the name of an accepted model, and the folder of accepted models, for one that is not go.
-
-    Weights that were copied out of their run have no registry of their own, so those around `out` are read as well.
+def check_name(source: ExportSource, status: VerdictStatus, out: Path) -> None:
+    """Refuse the name of an accepted model, and the folder of accepted models, for a model that is not go.
 
     Raises:
         ConfigError: `out` is such a name.
     """
-    if verdict.verdict == "go":
+    if status.verdict == "go":
         return
+    # Weights that were copied out of their run have no registry, so those around `out` are read as well.
     places = [OUTPUTS, *out.resolve().parents, *([folder_of_runs(source.run)] if source.run else [])]
     names = {event.run.id for place in places for event in read_registry(place).history}
     if out.name in names or _is_within(out, ACCEPTED):
         raise ConfigError(
-            f"out '{out}': the name of an accepted model, and this one is not go. {verdict.reason} Name another folder."
+            f"out '{out}': the name of an accepted model, and this one is not go. {status.reason} Name another folder."
         )
 
 
@@ -130,14 +129,14 @@ def _is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file() and kept_constitution_path(path).is_file()
 
 
-def _judged(run: Path) -> Path:
-    """The model of a run that its verdict is on."""
+def _evaluated_model(run: Path) -> Path:
+    """The model that a run's verdict is on."""
     name = str(_read(run / "gate.json").get("model") or "dpo")
     if (run / name / CONFIG).is_file():
         return run / name
     others = sorted(str(path.parent) for path in run.glob(f"*/{CONFIG}"))
-    there = f"Name one of its models: {', '.join(others)}." if others else "Name a run that trained one."
-    raise ModelError(f"run '{run}': has no model '{name}' of its own. {there}")
+    hint = f"Name one of its models: {', '.join(others)}." if others else "Name a run that trained one."
+    raise ModelError(f"run '{run}': has no model '{name}' in its folder. {hint}")
 
 
 def _base_of(adapter: Path) -> str:
@@ -155,7 +154,7 @@ def _base_of(adapter: Path) -> str:
 
 
 def _is_within(path: Path, kind: str) -> bool:
-    """Whether `path` lies in the folder of accepted models, or of forced ones, of some registry."""
+    """Whether `path` is in the folder of accepted models, or of forced ones, of some registry."""
     return any(parent.name == kind and (parent.parent / FILE).is_file() for parent in path.resolve().parents)
 
 
@@ -165,4 +164,4 @@ def _read(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ModelError(f"file '{path}': cannot be read: {error}. Bring it back, or name another folder.") from error
+        raise ModelError(f"file '{path}': cannot be read: {error}. Restore it, or name another folder.") from error

@@ -1,6 +1,6 @@
-"""Training: SFT on revisions, then DPO with soft labels, each in a process of its own.
+"""Training: SFT on revisions, then DPO with soft labels, each in its own process.
 
-This is the only room that imports torch and TRL, and only the modules that run inside that process do;
+This is the only package that imports torch and TRL, and only its modules that run inside that process do;
 ``from charter.training import train`` stays light.
 """
 

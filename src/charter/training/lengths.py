@@ -1,6 +1,6 @@
-"""How long the model's own answers are, before, half-way through and after DPO: eight prompts, decoded greedily.
+"""Mean length of the model's answers before, half-way through and after DPO: eight prompts, decoded greedily.
 
-Nothing that is computed in training shows it: log-probabilities are of the data's answers, not of the model's.
+Training metrics do not show it: their log-probabilities are of the data's answers, not of the model's.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 _PROMPTS = 8
 _AT_LEAST, _AT_MOST = 16, 512
-"""Bounds, in tokens, of how long an answer is followed: otherwise twice the mean length of the chosen ones."""
+"""Bounds of an answer's maximum length in tokens, which is twice the mean length of the chosen ones."""
 
 
 class AnswerLengths(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any

@@ -1,4 +1,4 @@
-"""Preference losses of one pair, and what a probability in place of a verdict makes of each of them.
+"""Preference losses of one pair, and their form for a probability (a soft label) instead of a verdict.
 
 A soft label p says that the chosen answer is the better one with probability p. The loss of such a pair is the mean
 of its loss over the label,

@@ -1,6 +1,6 @@
-"""The order of rows: shuffled, batches of like length, and a pure function of seed and epoch.
+"""The order of rows: shuffled, in batches of similar length, as a pure function of seed and epoch.
 
-Transformers' own length grouping draws from the global generator, so that a continued run would see other batches
+Transformers' length grouping draws from the global generator, so that a continued run would see other batches
 than an uninterrupted one; this order does not depend on what happened before.
 """
 
@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 _BATCHES_SORTED_TOGETHER = 32
 
 
-class LikeLengths(torch.utils.data.Sampler[int]):
-    """Row indices of one epoch; rows that share a batch are about equally long, so that little is padding."""
+class SimilarLengths(torch.utils.data.Sampler[int]):
+    """Row indices of one epoch; rows of one batch have similar lengths, so that there is little padding."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self._lengths = lengths
@@ -47,8 +47,8 @@ class LikeLengths(torch.utils.data.Sampler[int]):
             yield from batch
 
 
-class Groups(torch.utils.data.Sampler[int]):
-    """The order of GRPO: each prompt as often as it is answered, in the pattern that TRL's trainer expects.
+class PromptGroups(torch.utils.data.Sampler[int]):
+    """The order of GRPO: each prompt as many times as it is answered, in the pattern that TRL's trainer expects.
 
     TRL's own order depends on how many epochs its process has seen, so that a continued run would see other prompts.
 
@@ -57,7 +57,7 @@ class Groups(torch.utils.data.Sampler[int]):
         prompts: answered per optimiser step; those that do not fill one are left out of the epoch.
         seed: of the order.
         group: answers to each prompt.
-        repeats: batches that share one drawing of answers, TRL's `steps_per_generation`.
+        repeats: batches that share one sampling of answers, TRL's `steps_per_generation`.
     """
 
     def __init__(self, n: int, prompts: int, seed: int, group: int, repeats: int) -> None:
@@ -69,7 +69,7 @@ class Groups(torch.utils.data.Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        """The prompts of an epoch, as often as they are given."""
+        """The length of an epoch, repeated prompts included."""
         return self._n // self._prompts * self._prompts * self._group * self._repeats
 
     def __iter__(self) -> Iterator[int]:
@@ -86,9 +86,9 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
 
 
 class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
-    """Tells the order which epoch begins, which not every wrapper that accelerate puts around it passes on."""
+    """Passes the epoch to the order, which not every wrapper that accelerate puts around it does."""
 
-    def __init__(self, order: LikeLengths | Groups) -> None:
+    def __init__(self, order: SimilarLengths | PromptGroups) -> None:
         self._order = order
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -97,19 +97,17 @@ class FollowEpoch(TrainerCallback):  # type: ignore[misc]  # transformers is see
 
 
 class InOrder:
-    """Mixed into a TRL trainer: rows come in the given order, and none once all steps are done.
+    """Mixin for a TRL trainer: rows come in the given order, and none after the last step."""
 
-    A run that was killed after its last checkpoint goes on from there; where its last epoch is not a whole one,
-    transformers would begin the rest of it, and take one step too many.
-    """
-
-    order: LikeLengths | Groups
+    order: SimilarLengths | PromptGroups
     state: Any
 
     def _run_epoch(self, **arguments: Any) -> None:
+        # A run killed after its last checkpoint continues from there. If its last epoch is not a whole one,
+        # transformers would start the rest of it, and take one step too many.
         if self.state.global_step < self.state.max_steps:
             trainer: Any = super()  # the one that this is mixed into
             trainer._run_epoch(**arguments)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LikeLengths | Groups:
+    def _get_train_sampler(self, train_dataset: Any = None) -> SimilarLengths | PromptGroups:
         return self.order

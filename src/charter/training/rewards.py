@@ -1,7 +1,7 @@
-"""What answers are worth in GRPO, as TRL asks for it: a number for each, or None where nothing is known.
+"""Rewards of GRPO's answers in the form of TRL's reward functions: a number for each answer, or None if unknown.
 
-TRL leaves an answer without a reward out of its group's mean, and the answer moves nothing. So None is never a low
-reward: not for what the judge failed at, and not for what a run would never use, which was cut off or says nothing.
+TRL leaves an answer without a reward out of its group's mean, and the answer changes nothing. So None is not a low
+reward: it is given if the judge failed, and to answers that a run would never use, cut-off and empty ones.
 """
 
 import asyncio

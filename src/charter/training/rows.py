@@ -1,7 +1,7 @@
-"""From Parquet rows to token ids: what cannot be trained on is left out, counted and kept with its reason.
+"""From Parquet rows to token ids; rows that cannot be trained on are left out, counted and kept with their reason.
 
 Nothing is ever truncated: a completion without its end teaches a model not to stop. Rows are tokenised here,
-once, in the same way for both steps, so that what TRL receives has been checked.
+once, in the same way for all steps, so that what TRL receives has been checked.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _COLUMNS = {
     "reward": ("chosen", "rejected"),
     "grpo": ("first", "drawn"),
 }
-"""What each step reads beside ``row_id`` and ``prompt``."""
+"""The columns that each step reads besides ``row_id`` and ``prompt``."""
 
 
 class Dropped(NamedTuple):
@@ -39,7 +39,7 @@ class Dropped(NamedTuple):
 class Rows:
     """Token ids to train on, in the order of the data, and the rows left out.
 
-    `altered` are rows that are trained on, though their text does not come back from the tokens.
+    `altered` are rows that are trained on although decoding their tokens gives other text.
     """
 
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -52,8 +52,8 @@ class Rows:
         return dict(Counter(row.reason for row in self.dropped))
 
 
-class Unusable(Exception):
-    """A row that cannot be trained on, and why."""
+class UntrainableRow(Exception):
+    """A row that cannot be trained on, with the reason."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -80,15 +80,15 @@ def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
         )
     table = pa.concat_tables([pq.read_table(path, columns=columns) for path in files], promote_options="permissive")
     if table.num_rows == 0:
-        raise DataError(f"training data '{data}': holds no rows. Look into failures/ for what became of them.")
+        raise DataError(f"training data '{data}': has no rows. See failures/ for the reasons.")
     return table.replace_schema_metadata(None)
 
 
 def rows_to_train_on(data: Path, step: str, section: Optimisation) -> tuple[pa.Table, list[Dropped]]:
-    """What `read_table` gives for the settings of a step, and the pairs under its `min_p`, which are left out.
+    """The table for the settings of a step, and the pairs under its `min_p`, which are left out.
 
     Raises:
-        DataError: as there; or no pair is sure enough.
+        DataError: as for `read_table`; or all pairs are under `min_p`.
     """
     soft, least = bool(getattr(section, "soft_labels", False)), float(getattr(section, "min_p", 0.5))
     table = read_table(data, step, soft or least > 0.5)
@@ -98,7 +98,7 @@ def rows_to_train_on(data: Path, step: str, section: Optimisation) -> tuple[pa.T
     unsure = table.filter(pc.invert(sure)).select(["row_id", "p_chosen"]).to_pylist()
     if len(unsure) == table.num_rows:
         raise DataError(
-            f"training data '{data}': of no pair is the judge as sure as training.{step}.min_p {least:g} asks. "
+            f"training data '{data}': the judge is less sure of every pair than training.{step}.min_p {least:g}. "
             "Lower it."
         )
     dropped = [
@@ -162,8 +162,8 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
     for row in _one_by_one(table):
         try:
             rows.kept.append(encoder.encode(row))
-        except Unusable as why:
-            rows.dropped.append(Dropped(row["row_id"], why.reason, why.detail))
+        except UntrainableRow as error:
+            rows.dropped.append(Dropped(row["row_id"], error.reason, error.detail))
         else:
             rows.altered += [Dropped(row["row_id"], "altered", detail) for detail in encoder.altered[:1]]
     if not rows.kept:
@@ -176,7 +176,7 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
 
 
 def _one_by_one(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows as Python's, a thousand at a time: all at once they take many times their room."""
+    """The rows as dicts, converted a thousand at a time: as Python objects they take many times their memory."""
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
 
@@ -208,18 +208,18 @@ class _Encoder:
         """One pair; the prompt is what the two renderings share, as TRL has it."""
         prompt, (chosen, rejected) = self._encode(row["prompt"], [row["chosen"], row["rejected"]])
         if chosen == rejected:
-            raise Unusable("identical", "chosen equals rejected")
+            raise UntrainableRow("identical", "chosen equals rejected")
         pair: dict[str, Any] = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
         if "p_chosen" in row:
             if row["p_chosen"] is None or not 0.5 < row["p_chosen"] <= 1.0:
-                raise Unusable("no-preference", f"p_chosen is {row['p_chosen']}, not over 1/2 and at most 1")
+                raise UntrainableRow("no-preference", f"p_chosen is {row['p_chosen']}, not over 1/2 and at most 1")
             pair["p_chosen"] = row["p_chosen"]
         return pair
 
     def _encode(self, prompt: list[dict[str, str]], answers: list[str]) -> tuple[list[int], list[list[int]]]:
         self._check_text([*(turn["content"] for turn in prompt), *answers])
         if not prompt or not all(answer.strip() for answer in answers):
-            raise Unusable("empty", "an empty prompt or answer")
+            raise UntrainableRow("empty", "an empty prompt or answer")
         render = self._tokenizer.apply_chat_template
         texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
         texts += [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
@@ -229,7 +229,7 @@ class _Encoder:
         self.altered = [*self._compare(opening, shared, completions, answers)]
         longest = shared + max(map(len, completions), default=0)
         if longest > self._max_length:
-            raise Unusable("too-long", f"{longest} tokens, over max_length {self._max_length}")
+            raise UntrainableRow("too-long", f"{longest} tokens, over max_length {self._max_length}")
         return opening[:shared], completions
 
     def _compare(
@@ -252,7 +252,7 @@ class _Encoder:
         ends = [position for position, token in enumerate(ids) if token in self._end_ids]
         if len(ends) != 1:
             reason = "several-end-tokens" if ends else "no-end-token"
-            raise Unusable(reason, f"{len(ends)} end-of-turn tokens in the completion, not 1")
+            raise UntrainableRow(reason, f"{len(ends)} end-of-turn tokens in the completion, not 1")
         return ids[: ends[0] + 1]
 
     def _check_text(self, texts: Iterable[str]) -> None:
@@ -260,7 +260,7 @@ class _Encoder:
         for text in texts:
             for token in self._special:
                 if token in text:
-                    raise Unusable("special-token-in-text", f"the text holds {token!r}")
+                    raise UntrainableRow("special-token-in-text", f"the text holds {token!r}")
 
 
 def _shared(one: list[int], other: list[int]) -> int:

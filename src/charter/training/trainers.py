@@ -1,4 +1,4 @@
-"""TRL's trainers, set up so that nothing is truncated, phoned home or drawn from a shared generator."""
+"""TRL's trainers, set up so that nothing is truncated, sent home or drawn from a shared random generator."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from charter.core.errors import TrainingError
 from charter.training import models
 from charter.training.job import CHECKPOINTS, REFERENCE, Job, Step, last_checkpoint, rewind_metrics
 from charter.training.lengths import AnswerLengths
-from charter.training.order import FollowEpoch, Groups, InOrder, LikeLengths
+from charter.training.order import FollowEpoch, InOrder, PromptGroups, SimilarLengths
 from charter.training.rows import Rows
 from charter.training.tracking import KeepRunId, tracker_arguments
 from charter.training.watch import Watch
@@ -33,14 +33,22 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
         TrainingError: a watchdog of the data stops the run, or the prompts of GRPO do not fill a step.
     """
     checkpoint = last_checkpoint(job.out)
-    seen = rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
-    lengths = AnswerLengths(rows.kept, end_ids) if _answers_are_watched(job) else None
-    watch = Watch(job, seen, lengths)
-    watch.look_at_rows(rows)
+    lines = rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
+    # SFT is meant to change the length of answers, and split weights cannot generate.
+    whole = job.settings.distributed in ("none", "ddp") and job.settings.accelerate_config is None
+    measured = job.step == "dpo" and whole and job.settings.watch != "off"
+    lengths = AnswerLengths(rows.kept, end_ids) if measured else None
+    watch = Watch(job, lines, lengths)
+    watch.check_rows(rows)
     tracked = [KeepRunId(job.out)] if job.settings.tracker == "mlflow" else []
     order = _order(job, [_length(row) for row in rows.kept])
-    made: dict[Step, Callable[..., Any]] = {"sft": _sft, "dpo": _dpo, "reward": _reward}
-    trainer = (made.get(job.step) or partial(_grpo, end_ids=end_ids))(
+    builders: dict[Step, Callable[..., Any]] = {
+        "sft": _sft,
+        "dpo": _dpo,
+        "reward": _reward,
+        "grpo": partial(_grpo, end_ids=end_ids),
+    }
+    trainer = builders[job.step](
         job,
         models.load(job),
         processing_class=tokenizer,
@@ -53,24 +61,18 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
     return trainer, watch
 
 
-def _answers_are_watched(job: Job) -> bool:
-    """Weights that are split among processes are not gathered for it, and SFT is meant to change lengths."""
-    whole = job.settings.distributed in ("none", "ddp") and job.settings.accelerate_config is None
-    return job.step == "dpo" and whole and job.settings.watch != "off"
-
-
-def _order(job: Job, lengths: list[int]) -> LikeLengths | Groups:
+def _order(job: Job, lengths: list[int]) -> SimilarLengths | PromptGroups:
     section = job.optimisation
-    batch = section.batch_size * job.settings.processes  # alike in every process: none waits long
+    batch = section.batch_size * job.settings.processes  # similar lengths in all processes: none waits long
     if not isinstance(section, Grpo):
-        return LikeLengths(lengths, batch, job.seed)
+        return SimilarLengths(lengths, batch, job.seed)
     prompts = batch * section.gradient_accumulation // section.group
     if prompts > len(lengths):
         raise TrainingError(
             f"training step 'grpo': a step takes {prompts} prompts, and there are {len(lengths)}."
             " Lower training.grpo.batch_size, or raise prompts.n."
         )
-    return Groups(len(lengths), prompts, job.seed, section.group, section.gradient_accumulation)
+    return PromptGroups(len(lengths), prompts, job.seed, section.group, section.gradient_accumulation)
 
 
 def _length(row: dict[str, Any]) -> int:
@@ -87,18 +89,18 @@ def _sft(job: Job, model: Any, **parts: Any) -> Any:
     class OrderedSFTTrainer(InOrder, SFTTrainer):  # type: ignore[misc]  # trl is seen as Any
         pass
 
-    return OrderedSFTTrainer(model, args=SFTConfig(**arguments(job, model), max_length=None), **parts)
+    return OrderedSFTTrainer(model, args=SFTConfig(**trainer_arguments(job, model), max_length=None), **parts)
 
 
 def _dpo(job: Job, model: Any, **parts: Any) -> Any:
-    """The reference is `model` as it was loaded; where its log-probabilities are computed once, it is not kept."""
+    """The reference is `model` as loaded; if its log-probabilities are computed once, it is not kept in memory."""
     from trl.trainer.dpo_config import DPOConfig
 
     from charter.training.soft_dpo import PairCollator, SoftDPOTrainer
 
     dpo = job.settings.dpo
     config = DPOConfig(
-        **arguments(job, model),
+        **trainer_arguments(job, model),
         max_length=None,
         beta=dpo.beta,
         loss_type=["sft"] if dpo.sft_weight > 0 else [],  # the trainer adds the preference
@@ -116,15 +118,15 @@ def _reward(job: Job, model: Any, **parts: Any) -> Any:
     from charter.training.soft_reward import SoftRewardTrainer, WholeCollator
 
     collator = WholeCollator(pad_token_id=parts["processing_class"].pad_token_id)
-    config = RewardConfig(**arguments(job, model), max_length=None)
+    config = RewardConfig(**trainer_arguments(job, model), max_length=None)
     return SoftRewardTrainer(model, args=config, data_collator=collator, **parts)
 
 
 def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
-    """Answers are drawn by the model as it is at each step, and used for one update.
+    """Answers are sampled from the current model at each step, and used for one update.
 
-    Advantages are divided by the deviation over the whole step (arXiv 2508.08221), not over each group: where no
-    answer is better than another, a judge's rewards still differ in the third digit, and that would become the signal.
+    Advantages are divided by the deviation over the whole step (arXiv 2508.08221), not over each group: if no
+    answer is better than another, a judge's rewards still differ in the third digit, which would become the signal.
     """
     from trl.trainer.grpo_config import GRPOConfig
 
@@ -138,7 +140,7 @@ def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
 
     grpo = job.settings.grpo
     config = GRPOConfig(
-        **arguments(job, model),
+        **trainer_arguments(job, model),
         beta=grpo.beta,
         num_generations=grpo.group,
         max_completion_length=grpo.max_tokens,
@@ -151,19 +153,19 @@ def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
 
 @contextmanager
 def _without_vllm() -> Iterator[None]:
-    """Keep TRL from importing vLLM with its GRPO trainer, which warns of newer ones and is not to use any here."""
+    """Keep TRL's GRPO trainer from importing vLLM, which it does not use here: it warns about newer versions."""
     from trl import import_utils
 
-    found = import_utils.is_vllm_available
+    original = import_utils.is_vllm_available
     import_utils.is_vllm_available = lambda min_version=None: False
     try:
         yield
     finally:
-        import_utils.is_vllm_available = found
+        import_utils.is_vllm_available = original
 
 
-def arguments(job: Job, model: Any) -> dict[str, Any]:
-    """What all steps tell TRL; none may leave out the end of a row, as longer ones were left out before."""
+def trainer_arguments(job: Job, model: Any) -> dict[str, Any]:
+    """TRL's arguments common to all steps. None truncates rows: those that are too long were left out before."""
     cuda, section, zero_on_cpu = torch.cuda.is_available(), job.optimisation, _zero_on_cpu()
     return {
         "output_dir": str(job.out / CHECKPOINTS),
@@ -173,10 +175,12 @@ def arguments(job: Job, model: Any) -> dict[str, Any]:
         "per_device_train_batch_size": section.batch_size,
         "gradient_accumulation_steps": section.gradient_accumulation,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": min(section.warmup_share, math.nextafter(1.0, 0.0)),  # 1 and more would be a count of steps
+        "warmup_steps": min(
+            section.warmup_share, math.nextafter(1.0, 0.0)
+        ),  # TRL takes 1 and more as a number of steps
         "bf16": cuda and torch.cuda.is_bf16_supported(),
-        "use_cpu": not cuda and not zero_on_cpu,  # DeepSpeed has a CPU mode of its own
-        "ddp_backend": "gloo" if zero_on_cpu else None,  # without it, accelerate takes each process for the only one
+        "use_cpu": not cuda and not zero_on_cpu,  # DeepSpeed has its own CPU mode
+        "ddp_backend": "gloo" if zero_on_cpu else None,  # without it, accelerate treats each process as the only one
         "accelerator_config": {"use_configured_state": _splits_on_cpu()},
         "gradient_checkpointing": model.num_parameters() > _RECOMPUTE_ABOVE,
         "dataloader_pin_memory": cuda,
@@ -190,27 +194,23 @@ def arguments(job: Job, model: Any) -> dict[str, Any]:
 
 
 def _zero_on_cpu() -> bool:
-    """Let DeepSpeed split weights without a GPU, to try a configuration out; it compiles nothing for that.
-
-    It would first compile a faster way for processes of one machine to talk, which takes minutes and a compiler.
-    """
+    """Let DeepSpeed split weights without a GPU, to try a configuration out."""
     if torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
         return False
     import deepspeed.ops
 
+    # Otherwise it first compiles faster communication for processes of one machine: minutes, and a compiler is needed.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return True
 
 
 def _splits_on_cpu() -> bool:
-    """Let FSDP split weights without a GPU, to try a configuration out: accelerate would quietly train whole copies.
-
-    It splits only for its kind MULTI_GPU, which says no more than that several processes talk to each other.
-    """
+    """Let FSDP split weights without a GPU, to try a configuration out; accelerate would silently train copies."""
     if torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_FSDP") != "true":
         return False
     from accelerate import PartialState
     from accelerate.utils import DistributedType
 
+    # Accelerate splits only for its type MULTI_GPU, which means no more than several processes that communicate.
     PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
     return True

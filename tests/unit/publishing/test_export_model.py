@@ -14,8 +14,8 @@ from charter.cli.app import app, main
 from charter.config import Training
 from charter.core.errors import ModelError
 from charter.inference.identity import model_identity
-from charter.publishing.comparison import Answered, hold_against
-from charter.publishing.source import Source, find_source, standing
+from charter.publishing.comparison import GreedyAnswer, compare_with_source
+from charter.publishing.source import ExportSource, find_source, verdict_status
 from charter.runs.manifest import write_manifest
 from charter.runs.registry.promotion import promote
 from charter.training import models
@@ -95,7 +95,7 @@ def test_an_adapter_is_merged_and_gives_the_same_logits(tiny: Path, adapter: Pat
     out = tmp_path / "out"
     said = export(adapter, out)
     assert f"the LoRA adapter {adapter.name} merged into {tiny.name}." in said.stdout
-    assert "does not lie in the folder of a run" in said.stderr
+    assert "is not in the folder of a run" in said.stderr
     tokenizer = AutoTokenizer.from_pretrained(out)
     base = AutoModelForCausalLM.from_pretrained(tiny)
     plain = logits(base, tokenizer)
@@ -118,17 +118,17 @@ def test_answers_are_held_against_what_the_source_would_have_said(tiny: Path, ad
         )
         prompt = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         answer = model.generate(prompt, max_new_tokens=6, do_sample=False)[0, prompt.shape[1] :]
-        answers.append(Answered(question, prompt[0].tolist(), answer.tolist()))
+        answers.append(GreedyAnswer(question, prompt[0].tolist(), answer.tolist()))
     assert greedy_gaps(str(tiny), None, [one._asdict() for one in answers]).gaps == [0.0, 0.0]
-    compared = hold_against(Source(tiny), answers)
+    compared = compare_with_source(ExportSource(tiny), answers)
     assert (compared.n, compared.same) == (2, 2)
     assert str(compared).startswith("2 of 2 greedy answers served by vLLM are token for token")
     assert greedy_gaps(str(adapter), str(tiny), [one._asdict() for one in answers]).other_prompts == 0
     strange = answers[0]._replace(answer_ids=[token + 1 for token in answers[0].answer_ids])
-    with pytest.raises(ModelError, match="its export says something else: 1 of 2 greedy answers differ, by up to 0"):
-        hold_against(Source(tiny), [strange, answers[1]])
+    with pytest.raises(ModelError, match="its export answers differently: 1 of 2 greedy answers differ, by up to 0"):
+        compare_with_source(ExportSource(tiny), [strange, answers[1]])
     with pytest.raises(ModelError, match="turns 1 of 2 prompts into other tokens"):
-        hold_against(Source(tiny), [answers[0], answers[1]._replace(prompt_ids=[7])])
+        compare_with_source(ExportSource(tiny), [answers[0], answers[1]._replace(prompt_ids=[7])])
 
 
 def test_a_no_go_says_so_and_never_has_an_accepted_name(tiny: Path, tmp_path: Path) -> None:
@@ -144,18 +144,18 @@ def test_a_no_go_says_so_and_never_has_an_accepted_name(tiny: Path, tmp_path: Pa
         assert not name.exists()
     go = tmp_path / accepted.folder
     export(go, tmp_path / "elsewhere" / accepted.id)
-    assert standing(find_source(go)).verdict == "go"
+    assert verdict_status(find_source(go)).verdict == "go"
 
 
 def test_a_verdict_is_on_these_weights_or_on_none(judged: Path, tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, judged / "sft")
-    assert standing(find_source(judged / "sft")) == ("none", "The verdict of its run is on dpo, and this is sft.")
+    assert verdict_status(find_source(judged / "sft")) == ("none", "The verdict of its run is on dpo, and this is sft.")
     forced = promote(make_run_of(tiny, tmp_path / "others", harmful=80), "Ada", force=True, reason="red team")
-    assert standing(find_source(tmp_path / "others" / forced.folder)).verdict == "no-go"
+    assert verdict_status(find_source(tmp_path / "others" / forced.folder)).verdict == "no-go"
     (judged / "dpo" / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    assert "changed since the verdict" in standing(find_source(judged)).warning
+    assert "changed since the verdict" in verdict_status(find_source(judged)).warning
     (judged / "manifest.json").unlink()
-    assert "has not finished" in standing(find_source(judged)).warning
+    assert "has not finished" in verdict_status(find_source(judged)).warning
 
 
 def test_a_verdict_that_somebody_wrote_over_counts_for_nothing(tiny: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_verdict_that_somebody_wrote_over_counts_for_nothing(tiny: Path, tmp_p
     run = make_run_of(tiny, tmp_path, harmful=80)
     gate = json.loads((run / "gate.json").read_text())
     (run / "gate.json").write_text(json.dumps(gate | {"verdict": "go", "outcome": "go"}))
-    assert standing(find_source(run)) == ("none", "Changed since its run ended: gate.json.")
+    assert verdict_status(find_source(run)) == ("none", "Changed since its run ended: gate.json.")
     refused = CliRunner().invoke(app, ["export-model", str(run), str(tmp_path / "x" / accepted.id), "--no-check"])
     assert "the name of an accepted model, and this one is not go" in str(refused.exception)
 
@@ -176,7 +176,9 @@ def test_weights_that_were_copied_out_of_their_run_never_have_an_accepted_name(
     monkeypatch.chdir(tmp_path)
     for out in (tmp_path / "outputs" / accepted.id, tmp_path / "outputs" / "x" / accepted.id, tmp_path / accepted.id):
         refused = CliRunner().invoke(app, ["export-model", str(loose), str(out), "--no-check"])
-        assert "the name of an accepted model, and this one is not go. Nobody formed" in str(refused.exception), out
+        assert "the name of an accepted model, and this one is not go. There is no verdict" in str(refused.exception), (
+            out
+        )
         assert not out.exists()
     export(loose, tmp_path / "outputs" / "loose")
 
@@ -206,15 +208,15 @@ def spoil(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("empty", "holds neither a model (config.json) nor a LoRA adapter"),
+        ("empty", "contains neither a model (config.json) nor a LoRA adapter"),
         ("weightless", "has no weights as safetensors"),
-        ("reward", "a reward model, which answers nothing"),
+        ("reward", "a reward model, which cannot answer"),
         ("broken", "cannot be read"),
         ("prefix", "of type PREFIX_TUNING, which cannot be merged"),
         ("nobody", "names no base model"),
         ("orphan", "model '/no/such/base': no such folder"),
         ("mute", "has no tokenizer with a chat template"),
-        ("run", "has no model 'dpo' of its own. Name a run that trained one."),
+        ("run", "has no model 'dpo' in its folder. Name a run that trained one."),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_status_2(
@@ -232,7 +234,7 @@ def test_wrong_input_is_one_message_and_exit_status_2(
 def test_a_folder_with_something_in_it_is_left_alone(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     refused = CliRunner().invoke(app, ["export-model", str(tiny), str(tmp_path), "--no-check"])
-    assert str(refused.exception).startswith(f"out '{tmp_path}': there is something already.")
+    assert str(refused.exception).startswith(f"out '{tmp_path}': already exists and is not empty.")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     refused = CliRunner().invoke(app, ["export", str(tiny), "--to", str(tmp_path / "out")])
     assert f"charter export-model {tiny} {tmp_path / 'out'}" in str(refused.exception)

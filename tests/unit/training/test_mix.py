@@ -85,5 +85,5 @@ def test_another_limit_is_another_model(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_limit_over_every_pair_says_so(tiny: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "pairs.parquet", pairs(4, p=0.7))
-    with pytest.raises(DataError, match=r"of no pair is the judge as sure as training\.dpo\.min_p 0\.9 asks"):
+    with pytest.raises(DataError, match=r"the judge is less sure of every pair than training\.dpo\.min_p 0\.9"):
         kept(tiny, data, tmp_path, min_p=0.9)

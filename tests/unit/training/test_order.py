@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from charter.training.job import last_checkpoint
-from charter.training.order import Groups, LikeLengths
+from charter.training.order import PromptGroups, SimilarLengths
 from tests.support.training_build import build
 from tests.support.training_data import pairs
 
@@ -18,14 +18,14 @@ def padding(order: list[int], batch_size: int) -> int:
 
 
 def epoch(number: int, seed: int = 0, batch_size: int = 8) -> list[int]:
-    order = LikeLengths(LENGTHS, batch_size, seed)
+    order = SimilarLengths(LENGTHS, batch_size, seed)
     order.set_epoch(number)
     return list(order)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64, 2000])
 def test_every_row_is_drawn_once_per_epoch(batch_size: int) -> None:
-    order = LikeLengths(LENGTHS, batch_size, 3)
+    order = SimilarLengths(LENGTHS, batch_size, 3)
     assert sorted(order) == list(range(len(LENGTHS)))
     assert len(order) == len(LENGTHS)
 
@@ -48,7 +48,7 @@ def test_long_batches_do_not_all_come_first() -> None:
 
 
 def test_groups_are_of_one_prompt_and_given_once_per_batch_that_shares_them() -> None:
-    order = Groups(70, prompts=3, seed=0, group=2, repeats=2)
+    order = PromptGroups(70, prompts=3, seed=0, group=2, repeats=2)
     rows = list(order)
     assert len(rows) == len(order) == 23 * 3 * 2 * 2  # the last prompt does not fill a step
     steps = [rows[start : start + 12] for start in range(0, len(rows), 12)]
@@ -66,7 +66,7 @@ def test_groups_are_of_one_prompt_and_given_once_per_batch_that_shares_them() ->
 def test_groups_come_in_the_pattern_of_trl_s_own_order() -> None:
     from trl.trainer.utils import RepeatSampler
 
-    ours = Groups(7, prompts=3, seed=0, group=2, repeats=2)
+    ours = PromptGroups(7, prompts=3, seed=0, group=2, repeats=2)
     rows = list(ours)
     prompts = [row for start in range(0, len(rows), 12) for row in rows[start : start + 6 : 2]]
     theirs = RepeatSampler(range(7), mini_repeat_count=2, batch_size=3, repeat_count=2, shuffle=False)

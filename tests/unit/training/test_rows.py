@@ -140,5 +140,5 @@ def test_missing_data_missing_columns_and_no_rows_are_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match="soft_labels: false"):
         read_table(tmp_path / "hard.parquet", "dpo", True)
     pq.write_table(labelled.slice(0, 0), tmp_path / "empty.parquet")
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="has no rows"):
         read_table(tmp_path / "empty.parquet", "dpo", True)

@@ -29,7 +29,7 @@ def rewards(chosen: float, margin: float, accuracy: float = 0.5) -> dict[str, fl
 
 
 def test_each_step_is_one_line(tmp_path: Path) -> None:
-    it = watch(tmp_path, seen=[SEEN])
+    it = watch(tmp_path, lines=[SEEN])
     log(it, 2, num_tokens=50.0, **rewards(0.0, 0.0))
     log(it, 3, num_tokens=90.0, **rewards(-0.2, 0.1))
     log(it, 3, train_runtime=1.0)  # the summary at the end
@@ -95,7 +95,7 @@ def test_what_is_seen_is_said_once_or_stops_or_neither(tmp_path: Path) -> None:
     (text,) = fall(watch(tmp_path))
     assert "log p(chosen) fell by 5.5 nats per answer" in text
     assert "sft_weight" in text
-    with pytest.raises(TrainingError, match=r"step 'dpo': log p\(chosen\) fell by 5.5 .* Or go on nonetheless"):
+    with pytest.raises(TrainingError, match=r"step 'dpo': log p\(chosen\) fell by 5.5 .* To continue anyway"):
         fall(watch(tmp_path, "stop"))
     assert fall(watch(tmp_path, "off")) == []
 
@@ -179,6 +179,6 @@ def test_answers_of_another_length_are_said(tmp_path: Path, after: float, said: 
 
 
 def test_lines_from_before_a_kill_count(tmp_path: Path) -> None:
-    it = watch(tmp_path, seen=[{**SEEN, "lengths/start": 80.0}])
+    it = watch(tmp_path, lines=[{**SEEN, "lengths/start": 80.0}])
     log(it, 2, **rewards(0.0, 0.0), **{"lengths/answer": 200.0})
     assert "from 80 tokens to 200" in it.warnings[0]

@@ -110,11 +110,11 @@ DOGS: list[tuple[Callable[[Path, Path, str], Watch], str]] = [
     (falling, r"log p\(chosen\) fell by \d+\.\d nats per answer from its reference: likelihood displacement"),
     (leak, r"256 pairs from step \d on are all ranked right"),
     (drift, r"answers became shorter: from \d+ tokens to \d+"),
-    (nothing_learnt, r"margin of 0\.0000, after 1 optimiser step\(s\), 0 of which had a learning rate above 0"),
+    (nothing_learnt, r"0\.0000, after 1 optimiser step\(s\), 0 of which had a learning rate above 0"),
     (long_rows, r"4 of 20 rows \(20%\) are over 256 tokens and are left out.*Raise training\.dpo\.max_length"),
-    (no_end, r"\d+ of 24 rows have no end-of-turn token.*never stops.*Mend the chat template"),
-    (altered, r"8 of 8 rows do not come back .* p0: 'You .*' becomes 'YOU .*Mend chat_template\.jinja"),
-    (other_prompt, r"8 of 8 rows do not come back .* p0: the prompt .* ends with 'Think\. ', which is not there"),
+    (no_end, r"\d+ of 24 rows have no end-of-turn token.*never stops.*Fix the chat template"),
+    (altered, r"8 of 8 rows are changed .* p0: 'You .*' becomes 'YOU .*Fix chat_template\.jinja"),
+    (other_prompt, r"8 of 8 rows are changed .* p0: the prompt .* ends with 'Think\. ', which is not there"),
 ]
 HOPELESS: list[tuple[Callable[[Path, Path, str], Watch], str]] = [
     (wrong_reference, r"the first preference loss is \d\.\d+, not 0\.6931: the reference is not the model"),

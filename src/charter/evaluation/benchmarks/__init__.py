@@ -1,1 +1,1 @@
-"""Benchmarks of others, run by inspect-ai and lm-evaluation-harness in processes of their own."""
+"""Third-party benchmarks, run by inspect-ai and lm-evaluation-harness in separate processes."""

@@ -1,4 +1,4 @@
-"""The suites and tasks of a config, asked of one served model of a run, once for each model and setting."""
+"""Runs the suites and tasks of a config on one served model, once for each model and setting."""
 
 import hashlib
 import importlib.metadata
@@ -132,7 +132,7 @@ def _tasks(config: Config, folder: Path) -> Sequence[str]:
 
 
 def _judge(config: Config) -> EngineSpec | None:
-    """A judge with servers of its own, which is there as long as any model of the run."""
+    """A judge on its own servers, which are up for all models of the run; None without one."""
     if not config.judge.base_urls:
         return None
     _, serving = judge_model(config)

@@ -31,7 +31,7 @@ def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: Engine
         tasks: names, or paths of YAML files.
         tokenizer: a folder or hub id, where log-probabilities are compared.
         spec: the model; of several servers the first is asked.
-        folder: for ``run.yaml``, which says all that is asked, and for the results; its output stands beside it.
+        folder: for ``run.yaml``, which describes the whole request, and for the results; its output goes next to it.
     """
     chat = harness.api == "chat"
     model = {

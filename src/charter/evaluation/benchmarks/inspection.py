@@ -1,4 +1,4 @@
-"""A look at the suites and tasks that a config names, before anything is started."""
+"""Checks of the suites and tasks that a config names, before anything is started."""
 
 import importlib.util
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charter.config import Evaluation, Harness, Suite
+from charter.core.environment import child_environment
 from charter.core.errors import ConfigError
 from charter.core.plugins import Registry
 from charter.evaluation.benchmarks.process import check_installed
@@ -35,9 +36,9 @@ HARNESS_TASKS: Registry[HarnessTask] = Registry("task that a plugin writes", "ev
 
 
 def check_suites(settings: Evaluation) -> None:
-    """Look whether the tools are installed, and whether there is what the config names.
+    """Check that the tools are installed, and that what the config names exists.
 
-    Whether the harness knows a task, it is asked once per process, in some seconds.
+    The harness is asked whether it knows its tasks, once per process; that takes some seconds.
 
     Raises:
         ConfigError: a tool, a task or a folder is missing.
@@ -50,9 +51,9 @@ def check_suites(settings: Evaluation) -> None:
 
 
 def count_samples(settings: Evaluation) -> dict[str, int | None]:
-    """How many samples each suite and task asks a model; None where only its tool knows.
+    """How many samples each suite and task sends to a model; None if only its tool knows.
 
-    Without a file to count, a limit is the most there can be; of a group, each task has as many.
+    Without a file to count, a limit is an upper bound; in a group it is one for each task.
 
     Raises:
         DataError: a file of prompts cannot be used.
@@ -117,13 +118,14 @@ def _check_harness(harness: Harness) -> None:
 def _check_names(names: str, where: Path | None) -> None:
     command = [sys.executable, "-P", "-m", "lm_eval", "validate", "--tasks", names]
     command += ["--include_path", str(where.resolve())] if where else []
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S)
+    environment = child_environment(hub=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, env=environment)
     if done.returncode == 0:
         return
     if missing := re.search(r"Tasks not found: (.+)", done.stdout):
         raise ConfigError(
             f"evaluation.harness.tasks '{missing[1]}': lm-evaluation-harness knows no such task. List what it knows "
-            "with `python -m lm_eval ls tasks`, or name a YAML file of your own."
+            "with `python -m lm_eval ls tasks`, or name your own YAML file."
         )
     raise ConfigError(
         f"evaluation.harness.tasks '{names}': lm-evaluation-harness could not look for them. Correct what it says:\n"

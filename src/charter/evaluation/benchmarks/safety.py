@@ -31,7 +31,7 @@ def program(suite: Suite, spec: EngineSpec, max_tokens: int, folder: Path, judge
         suite: what to run.
         spec: the model; of several servers the first is asked.
         max_tokens: of an answer.
-        folder: for the log of inspect-ai; its output stands beside it.
+        folder: for the log of inspect-ai; its output is written next to it.
         judge: grades as well, where the suite comes with Charter.
     """
     brought = suite.task in BUNDLED_SUITES
@@ -108,13 +108,13 @@ def problem(log: Mapping[str, Any]) -> str:
 
 
 def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[Sheet]:
-    """The scores in a log of inspect-ai, a sheet for each scorer, each value of its own, and each group of samples.
+    """The scores in a log of inspect-ai, a sheet for each scorer, each of its values, and each group of samples.
 
     Args:
         log: as inspect-ai wrote it.
         path: where it is, in the run's folder.
         grouped: keep samples apart by their metadata `label`, safe and unsafe, and the safe ones by their `type` as
-            well: over-refusal goes by type.
+            well, as over-refusal depends on the type.
     """
     values = defaultdict[tuple[str, str], dict[str, list[float]]](lambda: defaultdict(list))
     asked = defaultdict[str, set[str]](set)

@@ -1,1 +1,1 @@
-"""Which models were accepted: one file beside the runs, and a copy of each accepted model under a name of its own."""
+"""Which models were accepted: one file in the folder of the runs, and a separate copy of each accepted model."""

@@ -1,7 +1,7 @@
-"""Accept a run, or take the accepted one back.
+"""Accept a run, or roll the accepted one back.
 
-What is accepted is copied, so that a later run of the same name changes nothing of it: the model, and everything its
-verdict rests on, laid out as in the run's folder.
+The model and everything that its verdict depends on are copied, laid out as in the run's folder, so that a later run
+of the same name does not change them.
 """
 
 import getpass
@@ -15,46 +15,46 @@ from charter.evaluation.gate import Verdict
 from charter.inference.identity import identity_files, model_identity
 from charter.runs.folder import locked
 from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, Registry, add_event, changing
-from charter.runs.registry.seal import Sealed, hash_files, read_sealed
+from charter.runs.registry.seal import VerifiedRun, hash_files, verify_run
 from charter.runs.verdict import apply_gate
 
 CARDS = ("MODEL_CARD.md", "DATASET_CARD.md")
 
 
 def promote(run: Path, by: str, force: bool = False, reason: str = "") -> AcceptedRun:
-    """Accept the run in folder `run`: copy it under a name of its own and write it down.
+    """Accept the run in folder `run`: copy it under a unique name and add it to the registry.
 
-    Its verdict is formed anew, against the model that is accepted at this moment.
+    Its verdict is formed again, against the model that is accepted at this moment.
 
     Args:
         run: its folder, or the copy of one that was accepted before.
         by: who accepts it.
-        force: accept it though its verdict is no-go. Its copy then lies among the forced ones.
-        reason: written down; needed for `force`.
+        force: accept it although its verdict is no-go. Its copy is then in the folder `FORCED`.
+        reason: kept in the registry; required with `force`.
 
     Raises:
         RegistryError: the run has not finished, was changed since its verdict, is no-go, or is accepted already.
         ConfigError: a run is at work in the folder.
     """
     if force and not reason.strip():
-        raise RegistryError(f"run '{run}': --force without a reason. Write it down: --reason 'why it is accepted'.")
+        raise RegistryError(f"run '{run}': --force without a reason. Add --reason 'why it is accepted'.")
     with changing(folder_of_runs(run)) as registry, locked(run):
-        sealed = read_sealed(run)
-        if registry.accepted and registry.accepted.id == sealed.id:
-            raise RegistryError(f"run '{run}': is accepted already, as {sealed.id}. Nothing was changed.")
-        verdict = apply_gate(run, registry, sealed.model)
+        verified = verify_run(run)
+        if registry.accepted and registry.accepted.id == verified.id:
+            raise RegistryError(f"run '{run}': is accepted already, as {verified.id}. Nothing was changed.")
+        verdict = apply_gate(run, registry, verified.model)
         if verdict.verdict != "go" and not force:
             raise RegistryError(_refusal(run, verdict))
-        entry = _entry(sealed, verdict)
-        _copy(run, registry.folder(entry), sealed)
+        entry = _entry(verified, verdict)
+        _copy(run, registry.folder(entry), verified)
         add_event(registry, Event(action="promote", at=_now(), by=by, reason=reason.strip(), run=entry))
         return entry
 
 
 def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
-    """Take back the run that is accepted; the one before it stands again, whether or not its copy is still whole.
+    """Roll back the accepted run; the one before it is current again.
 
-    A model that must go goes; `trouble` says what is wrong with the one that stands then.
+    That succeeds even if the earlier copy is damaged, which `integrity_problem` reports: a bad model must be removable.
 
     Raises:
         RegistryError: nothing is accepted.
@@ -63,48 +63,48 @@ def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
         raise RegistryError(f"outputs '{outputs}': no such folder. Name the folder of the runs.")
     with changing(outputs) as registry:
         if registry.accepted is None:
-            raise RegistryError(f"outputs '{outputs}': no run is accepted, so there is nothing to take back.")
+            raise RegistryError(f"outputs '{outputs}': no run is accepted, so there is nothing to roll back.")
         event = Event(action="rollback", at=_now(), by=by, reason=reason.strip(), run=registry.accepted)
         return add_event(registry, event)
 
 
-def trouble(registry: Registry) -> str:
-    """What is wrong with the copy of the run that stands: it is gone, or another model now; empty where all is well."""
-    now = registry.accepted
-    if now is None or _is_model(registry.folder(now) / now.model, now.identity):
+def integrity_problem(registry: Registry) -> str:
+    """What is wrong with the copy of the current run: it is gone, or has other weights; empty if nothing is."""
+    current = registry.accepted
+    if current is None or _is_model(registry.folder(current) / current.model, current.identity):
         return ""
-    model = registry.folder(now) / now.model
-    wrong = "holds other weights than were accepted" if model.is_dir() else "is gone"
+    model = registry.folder(current) / current.model
+    problem = "has other weights than were accepted" if model.is_dir() else "is gone"
     return (
-        f"accepted '{now.id}': its copy, '{model}', {wrong}. Bring it back, promote its run again after charter "
-        "rollback, or take back to the one before it."
+        f"accepted '{current.id}': its copy, '{model}', {problem}. Restore it, promote its run again after charter "
+        "rollback, or roll back to the previous one."
     )
 
 
 def folder_of_runs(run: Path) -> Path:
-    """The folder that holds the runs, of which `run` is one or the copy of one."""
+    """The folder of the runs, where `run` is one of them or the copy of one."""
     parent = run.resolve().parent
     is_copy = parent.name in (ACCEPTED, FORCED) and (parent.parent / FILE).is_file()
     return parent.parent if is_copy else parent
 
 
 def user_name() -> str:
-    """Who is at work, as the system knows them; ``unknown`` where it does not."""
+    """The user's name on this system; ``unknown`` if there is none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container without a user database
         return "unknown"
 
 
-def _entry(sealed: Sealed, verdict: Verdict) -> AcceptedRun:
-    law = sealed.manifest["constitution"]
+def _entry(verified: VerifiedRun, verdict: Verdict) -> AcceptedRun:
+    constitution = verified.manifest["constitution"]
     return AcceptedRun(
-        id=sealed.id,
-        run=sealed.manifest["run"],
-        model=sealed.model,
-        identity=sealed.manifest["models"][sealed.model],
-        folder=f"{ACCEPTED if verdict.verdict == 'go' else FORCED}/{sealed.id}",
-        constitution=f"{law['name']} {law['version']}",
+        id=verified.id,
+        run=verified.manifest["run"],
+        model=verified.model,
+        identity=verified.manifest["models"][verified.model],
+        folder=f"{ACCEPTED if verdict.verdict == 'go' else FORCED}/{verified.id}",
+        constitution=f"{constitution['name']} {constitution['version']}",
         verdict=verdict.verdict,
         verdict_reason=verdict.reason,
     )
@@ -112,49 +112,46 @@ def _entry(sealed: Sealed, verdict: Verdict) -> AcceptedRun:
 
 def _refusal(run: Path, verdict: Verdict) -> str:
     reasons = "".join(f"\n  {check.name}: {check.reason}" for check in verdict.checks if not check.passed)
-    said = f"{verdict.reason} {verdict.sign_off}".strip()
+    reason = f"{verdict.reason} {verdict.sign_off}".strip()
     return (
-        f"run '{run}': {verdict.outcome}, so it is not accepted. {said}{reasons}\n"
-        "Mend it and run it again, or accept it all the same: --force --reason 'why'."
+        f"run '{run}': {verdict.outcome}, so it is not accepted. {reason}{reasons}\n"
+        "Fix it and rerun, or override: --force --reason 'why'."
     )
 
 
-def _copy(run: Path, to: Path, sealed: Sealed) -> None:
-    """Copy what was judged; all of it or nothing appears under the name, durable before it does.
-
-    A copy of the same that is there stays, once it is read and found to be the same.
-    """
+def _copy(run: Path, to: Path, verified: VerifiedRun) -> None:
+    """Copy what was evaluated, atomically and durably; an existing copy stays if it has the same content."""
     if to.is_dir():
-        if changed := _changed(to, sealed):
+        if changed := _changed(to, verified):
             raise RegistryError(
-                f"run '{run}': there is a copy of it already, '{to}', which is another than was judged: "
+                f"run '{run}': its copy already exists, '{to}', and differs from what was evaluated: "
                 f"{', '.join(changed)}. Move that folder away, then promote the run again."
             )
         return
     # A promotion that was killed left a large folder. No other is at work now: the caller holds the registry's lock.
     for leftover in to.parent.glob(f".{to.name}.*unfinished"):
         shutil.rmtree(leftover, ignore_errors=True)
-    kept = [run / name for name in (*sealed.manifest["files"], "manifest.json", *CARDS)]
+    kept = [run / name for name in (*verified.manifest["files"], "manifest.json", *CARDS)]
     with atomic_folder(to) as unfinished:
-        for source in [*kept, *identity_files(run / sealed.model)]:
+        for source in [*kept, *identity_files(run / verified.model)]:
             if source.is_file():
                 target = unfinished / source.relative_to(run)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
-        if model_identity(unfinished / sealed.model) != sealed.manifest["models"][sealed.model]:
+        if model_identity(unfinished / verified.model) != verified.manifest["models"][verified.model]:
             raise RegistryError(
-                f"run '{run}': the copy of its model '{sealed.model}' is not the same. End what writes to it, then "
+                f"run '{run}': the copy of its model '{verified.model}' differs. Stop what writes to it, then "
                 "promote it again."
             )
     sync(to.parent.parent)  # the first promotion made to.parent
 
 
-def _changed(copy: Path, sealed: Sealed) -> list[str]:
-    """What of a copy is not as it was judged, read again; its model by the name that the run gives it."""
-    files, now = sealed.manifest["files"], hash_files(copy)
-    changed = sorted(name for name in files.keys() | now.keys() if files.get(name) != now.get(name))
-    same = _is_model(copy / sealed.model, sealed.manifest["models"][sealed.model])
-    return changed if same else [*changed, sealed.model]
+def _changed(copy: Path, verified: VerifiedRun) -> list[str]:
+    """The files of a copy that differ from what was evaluated, read again; the model by its name in the run."""
+    recorded, current = verified.manifest["files"], hash_files(copy)
+    changed = sorted(n for n in recorded.keys() | current.keys() if recorded.get(n) != current.get(n))
+    same = _is_model(copy / verified.model, verified.manifest["models"][verified.model])
+    return changed if same else [*changed, verified.model]
 
 
 def _is_model(folder: Path, identity: str) -> bool:

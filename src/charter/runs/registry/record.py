@@ -1,6 +1,6 @@
-"""``accepted.json``: what was accepted, when, by whom and why; what was accepted last and not taken back stands.
+"""``accepted.json``: what was accepted, when, by whom and why; the last run accepted and not rolled back is current.
 
-The file is replaced whole, under a lock: readers need none, and of two who promote at once neither loses anything.
+The file is replaced atomically, under a lock: readers need no lock, and two concurrent promotions both count.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from charter.core.files import locked, write_text_atomic
 
 FILE = "accepted.json"
 ACCEPTED, FORCED = "accepted", "forced"
-"""Folders of the copies, in that of the runs: `ACCEPTED` never holds a model whose verdict was no-go."""
+"""Folders of the copies, in the folder of the runs: `ACCEPTED` never contains a model whose verdict was no-go."""
 
 
 class AcceptedRun(BaseModel):
@@ -27,7 +27,7 @@ class AcceptedRun(BaseModel):
         run: the run's name.
         model: which of its models, such as ``dpo``.
         identity: hash of the model's files.
-        folder: of the copy, from the folder of the runs.
+        folder: of the copy, relative to the folder of the runs.
         constitution: name and version.
         verdict: of the gate, when it was accepted.
         verdict_reason: the same in a sentence.
@@ -46,7 +46,7 @@ class AcceptedRun(BaseModel):
 
 
 class Event(BaseModel):
-    """What was done: a run accepted, or the accepted one taken back; `at` is in UTC."""
+    """A run was accepted, or the accepted one rolled back; `at` is in UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,8 +70,8 @@ class Registry:
     history: tuple[Event, ...] = ()
 
     @property
-    def standing(self) -> tuple[AcceptedRun, ...]:
-        """What was accepted and not taken back, the oldest first."""
+    def accepted_runs(self) -> tuple[AcceptedRun, ...]:
+        """Runs that were accepted and not rolled back, the oldest first."""
         stack: tuple[AcceptedRun, ...] = ()
         for event in self.history:
             stack = (*stack, event.run) if event.action == "promote" else stack[:-1]
@@ -79,8 +79,8 @@ class Registry:
 
     @property
     def accepted(self) -> AcceptedRun | None:
-        """The run that is accepted now."""
-        return self.standing[-1] if self.standing else None
+        """The current accepted run."""
+        return self.accepted_runs[-1] if self.accepted_runs else None
 
     def folder(self, run: AcceptedRun) -> Path:
         """The copy of an accepted run."""
@@ -88,7 +88,7 @@ class Registry:
 
 
 def read_registry(outputs: Path) -> Registry:
-    """The registry of a folder of runs; empty where nothing was ever accepted.
+    """The registry of a folder of runs; empty if nothing was ever accepted.
 
     Raises:
         RegistryError: the file cannot be read.
@@ -100,13 +100,11 @@ def read_registry(outputs: Path) -> Registry:
     except FileNotFoundError:
         return Registry(outputs)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise RegistryError(
-            f"registry '{path}': cannot be read: {error}. Bring it back from a copy; it is only ever replaced whole."
-        ) from error
+        raise RegistryError(f"registry '{path}': cannot be read: {error}. Restore it from a backup.") from error
 
 
-def standing_model(registry: Registry, run: AcceptedRun) -> Path:
-    """The folder of an accepted run's model, to be served.
+def accepted_model(registry: Registry, run: AcceptedRun) -> Path:
+    """The folder of an accepted run's model.
 
     Raises:
         RegistryError: its copy is gone.
@@ -114,15 +112,15 @@ def standing_model(registry: Registry, run: AcceptedRun) -> Path:
     folder = registry.folder(run) / run.model
     if not folder.is_dir():
         raise RegistryError(
-            f"accepted '{run.id}': its copy, '{folder}', is gone. Bring it back, promote its run again after "
-            "charter rollback, or take back to the one before it."
+            f"accepted '{run.id}': its copy, '{folder}', is gone. Restore it, promote its run again after "
+            "charter rollback, or roll back to the previous one."
         )
     return folder
 
 
 @contextlib.contextmanager
 def changing(outputs: Path) -> Iterator[Registry]:
-    """The registry, for one who will add to it: others who would wait until the block ends."""
+    """The registry under its lock, to add events: other writers wait until the block ends."""
     with locked(outputs / f".{FILE}.lock"):
         yield read_registry(outputs)
 

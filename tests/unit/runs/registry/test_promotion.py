@@ -115,8 +115,8 @@ def test_a_card_may_be_written_into(tmp_path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), "no manifest.json, so it has not finished"),
-        (lambda folder: (folder / "manifest.json").write_text('{"run": "demo"}'), "vouches for no verdict"),
-        (lambda folder: (folder / "dpo").rename(folder / "moved"), "holds no model 'dpo' of its own"),
+        (lambda folder: (folder / "manifest.json").write_text('{"run": "demo"}'), "has no verdict"),
+        (lambda folder: (folder / "dpo").rename(folder / "moved"), "has no model 'dpo' in its folder"),
     ],
     ids=["unfinished", "of an earlier version", "without its model"],
 )
@@ -232,7 +232,7 @@ def test_taking_back_leads_to_the_one_before(tmp_path: Path) -> None:
     third = promote(three, "Ada")
     assert rollback(tmp_path, "Bob").accepted == first  # not the second, which was taken back itself
     assert rollback(tmp_path, "Bob").accepted is None
-    with pytest.raises(RegistryError, match="no run is accepted, so there is nothing to take back"):
+    with pytest.raises(RegistryError, match="no run is accepted, so there is nothing to roll back"):
         rollback(tmp_path, "Bob")
     registry = read_registry(tmp_path)
     assert [event.run for event in registry.history] == [first, second, second, third, third, first]
@@ -262,7 +262,7 @@ def test_runs_accepted_at_once_are_all_written_down(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * 3
     registry = read_registry(tmp_path)
     assert {event.by for event in registry.history} == {folder.name for folder in folders}
-    assert len(registry.history) == len({run.id for run in registry.standing}) == 8
+    assert len(registry.history) == len({run.id for run in registry.accepted_runs}) == 8
     assert not list(tmp_path.glob("**/.*.unfinished"))
 
 
@@ -292,7 +292,9 @@ def test_a_copy_that_is_there_is_read_before_it_is_trusted(tmp_path: Path, name:
     copy = tmp_path / promote(folder, "Ada").folder
     rollback(tmp_path, "Ada")
     (copy / name).write_text("{}")
-    with pytest.raises(RegistryError, match=rf"'{copy}', which is another than was judged: {told}\. Move that folder"):
+    with pytest.raises(
+        RegistryError, match=rf"'{copy}', and differs from what was evaluated: {told}\. Move that folder"
+    ):
         promote(folder, "Ada")
     assert read_registry(tmp_path).accepted is None
     shutil.rmtree(copy)
@@ -327,8 +329,8 @@ def test_taking_back_warns_when_what_stands_then_is_not_what_was_accepted(tmp_pa
     shutil.rmtree(model) if weights is None else (model / "model.safetensors").write_text(weights)
     said = run("rollback", tmp_path)
     assert said.exit_code == 0 and read_registry(tmp_path).accepted == first  # the bad one goes all the same
-    wrong = "is gone" if weights is None else "holds other weights than were accepted"
-    assert f"Warning: accepted '{first.id}': its copy, '{model}', {wrong}. Bring it back" in said.stderr
+    wrong = "is gone" if weights is None else "has other weights than were accepted"
+    assert f"Warning: accepted '{first.id}': its copy, '{model}', {wrong}. Restore it" in said.stderr
     assert run("rollback", tmp_path).stderr == ""
 
 
