@@ -96,7 +96,8 @@ def _write(source: ExportSource, folder: Path, tell: Callable[[str], None]) -> s
 def _check(source: ExportSource, folder: Path, target: Path, tell: Callable[[str], None]) -> ExportComparison:
     """Compare the export with its source before it gets its name."""
     log = target.with_name(f".{target.name}.{os.getpid()}.log")
-    settings, questions = Serving(), QUESTIONS
+    settings = Serving()
+    questions: tuple[str, ...] = QUESTIONS
     if source.run:
         settings = load_config(source.run / "config.yaml").serving
         answers = source.run / "answers" / f"{source.name}.parquet"
