@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charter.core.errors import ConfigError
+from charter.core.installation import CHECKOUT
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The project: flows, constitutions and outputs are named from here."""
+ROOT = CHECKOUT if (CHECKOUT / "prefect.yaml").is_file() else Path.cwd()
+"""The project: flows, constitutions and outputs are named from here. Beside a wheel it is the working directory."""
 HOME = ROOT / ".prefect"
 PORT = 4200
 POOL = "charter"

@@ -19,6 +19,7 @@ from charter.cli.explain import explain_command
 from charter.cli.export import export_model_command
 from charter.cli.export_dataset import export_command
 from charter.cli.flows import FLOWS, flow_command
+from charter.cli.init import init_command
 from charter.cli.registry import accepted_command, promote_command, rollback_command
 from charter.cli.sandbox import app as sandbox
 from charter.cli.store import app as store
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="A written constitution in, an aligned model and a verdict out.",
     epilog="Exit status: 0 done, 1 no-go or mistakes found, 2 invalid input, 3 budget spent, 4 waiting for people.",
 )
+app.command("init")(init_command)
 for _name in FLOWS:
     # A flow parses its own arguments, --help included, so that `charter --help` need not import Prefect.
     _arguments = {"allow_extra_args": True, "ignore_unknown_options": True}

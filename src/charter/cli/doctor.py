@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from charter.core.hardware import cores, gpus, memory_gib
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 
 _ADD_ONS = ("torchvision", "torchaudio", "torchcodec")
 _ENOUGH_MEMORY_GIB = 8.0

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from charter.core.errors import ConfigError, StoreError
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 
 _PASSWORD_OPTION = re.compile(r"[?&](?:ssl)?password=", re.IGNORECASE)
 

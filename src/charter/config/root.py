@@ -14,6 +14,7 @@ from charter.config.monitoring import Monitor, RedTeam
 from charter.config.section import Identifier, LocalPath, NonNegativeInt, PathOrName, Section
 from charter.config.serving import Budget, Runner, Serving
 from charter.config.training import Tokens, Training
+from charter.core.installation import find_constitution
 
 
 class Config(Section):
@@ -22,7 +23,7 @@ class Config(Section):
     name: Identifier = "run"
     """The run's name, and its folder under `outputs`. A command with the same name continues the run."""
     constitution: LocalPath = Path("constitutions/harmless.md")
-    """The Markdown file with the principles."""
+    """The Markdown file with the principles. The name of a shipped one, such as `harmless.md`, is enough."""
     model: PathOrName = "sandbox"
     """`sandbox`, a model folder, or a hub id."""
     prompts: Prompts = Prompts()
@@ -63,6 +64,11 @@ class Config(Section):
     """The search for requests on which the model fails; not part of a run."""
     monitor: Monitor = Monitor()
     """The monitoring of a served model; not part of a run."""
+
+    @field_validator("constitution")
+    @classmethod
+    def _find_constitution(cls, constitution: Path) -> Path:
+        return find_constitution(constitution)
 
     @field_validator("review", mode="before")
     @classmethod

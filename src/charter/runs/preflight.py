@@ -10,7 +10,7 @@ from charter.config.training import Tracker
 from charter.constitution import eligible, load_constitution
 from charter.core.errors import ConfigError
 from charter.core.hardware import gpus
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 from charter.data.sources import open_source
 from charter.evaluation.benchmarks.inspection import check_suites
 from charter.evaluation.requests import load_requests

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from charter.core.environment import child_environment, python_path
 from charter.core.errors import ConfigError, SuiteError
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 from charter.core.processes import last_lines, start_group
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session

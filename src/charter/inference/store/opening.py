@@ -4,7 +4,7 @@ from pathlib import Path
 
 from charter.config.addresses import is_postgres, refuse_password
 from charter.core.errors import StoreError
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 from charter.inference.store.protocol import Database, Store
 from charter.inference.store.sqlite import SqliteDatabase, SqliteStore
 

@@ -14,7 +14,7 @@ import pytest
 
 from charter.config import Config, Serving
 from charter.core.errors import StoreError
-from charter.core.install_hint import install_hint
+from charter.core.installation import install_hint
 from charter.inference.store import open_store
 from charter.inference.store.opening import open_database
 from charter.runs.preflight import check

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from charter.core import install_hint as module
-from charter.core.install_hint import install_hint
+from charter.core import installation
+from charter.core.installation import install_hint
 
 METADATA = """Metadata-Version: 2.4
 Name: charter-alignment
@@ -25,7 +25,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "charter_alignment-0.1.0.dist-info").mkdir()
     (tmp_path / "charter_alignment-0.1.0.dist-info" / "METADATA").write_text(METADATA)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(module, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(installation, "CHECKOUT", tmp_path)
 
 
 def test_in_a_checkout_it_names_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
