@@ -14,7 +14,7 @@ from charter.testing.null_server import run_null_server
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def charter(environment: Path, folder: Path, *arguments: str) -> "subprocess.Com
     variables = {name: value for name, value in os.environ.items() if name not in hidden}
     variables |= {"PREFECT_HOME": str(folder / ".prefect"), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}
     command = [str(environment / "charter"), *arguments]
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=800)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=2000)
 
 
 def test_the_wheel_is_what_runs(environment: Path, tmp_path: Path) -> None:
