@@ -270,11 +270,15 @@ def test_the_command_prints_the_table_or_json(run: Path) -> None:
     assert made["total"]["drawn"] == made["rows"]["revisions"] == 21
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "constitution.md"])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("config.yaml", "config.yaml"), ("constitution.json", "constitution")],
+    ids=["config", "constitution"],
+)
 def test_a_folder_that_is_no_run_is_refused(
-    run: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, file: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (run / name).unlink()
+    (run / file).unlink()
     monkeypatch.setattr("sys.argv", ["charter", "constitution", "blame", str(run)])
     with pytest.raises(SystemExit) as ended:
         main()
