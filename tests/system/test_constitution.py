@@ -13,7 +13,7 @@ from charter.constitution import load_constitution
 from charter.constitution.exchange import import_json
 from charter.constitution.write import write_constitution
 from charter.inference import Served, server_metrics
-from charter.views.edit_cost import recount_run
+from charter.views.edit_cost import edit_cost_of_run
 from tests.system.conftest import RunFlow
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -70,7 +70,7 @@ def test_an_edit_asks_only_for_the_rows_that_drew_the_edited_principle(
     edited, count = re.subn(rf"(\{{#{EDITED}\b[^\n]*\}}\n\n).*?(?=\n\n)", rf"\g<1>{NEW_WORDS}", text, flags=re.DOTALL)
     assert count == 1
     editor.edit(edited)
-    expected = recount_run(editor.run, load_constitution(editor.law))
+    expected = edit_cost_of_run(editor.run, load_constitution(editor.law))
     assert expected.rows_changed >= drew_it
     assert expected.rows_changed <= 1.3 * drew_it  # beyond the rows that drew it: pairs that it judges
     asked, stages = editor.make_dataset()

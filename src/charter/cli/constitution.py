@@ -20,7 +20,7 @@ from charter.constitution.write import write_constitution
 from charter.core.errors import ConfigError, ConstitutionError
 
 if TYPE_CHECKING:
-    from charter.views.edit_cost import Recount
+    from charter.views.edit_cost import EditCost
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
 
@@ -203,11 +203,11 @@ def _context(tokens: int | None, model: Path | None) -> ContextWindow | None:
     return ContextWindow(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
 
 
-def _costs(run: Path, law: Constitution) -> "list[Recount]":
+def _costs(run: Path, law: Constitution) -> "list[EditCost]":
     """The most it can be, and what is likely."""
-    from charter.views.edit_cost import recount_run  # judges are needed by this option only
+    from charter.views.edit_cost import edit_cost_of_run  # judges are needed by this option only
 
-    return [recount_run(run, law, likely) for likely in (False, True)]
+    return [edit_cost_of_run(run, law, likely) for likely in (False, True)]
 
 
 def _print_diff(compared: Diff) -> None:
@@ -236,7 +236,7 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
         typer.echo()
 
 
-def _print_cost(most: "Recount", likely: "Recount") -> None:
+def _print_cost(most: "EditCost", likely: "EditCost") -> None:
     typer.echo(
         f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
         f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first response.\n"

@@ -1,4 +1,4 @@
-"""What an edited constitution would cost a finished run: the completions that would be asked again."""
+"""What an edited constitution would cost a finished run: the completions that would have to be generated again."""
 
 import asyncio
 from collections import Counter
@@ -21,12 +21,12 @@ from charter.runs.folder import judge_settings
 
 _COLUMNS = ("row_id", "round", "principle_id", "principle_hash", "flagged", "changed", "response", "revision")
 
+_UNKNOWN_ANSWER = "\0an answer that does not exist yet"
+"""Takes the place of an answer that must be generated again. No model writes it, so a request with it is new."""
 
-_NEW = "\0an answer that nobody has given yet"
 
-
-class Recount(NamedTuple):
-    """Rows of a run, those that change, and the completions to ask again; first responses never are.
+class EditCost(NamedTuple):
+    """Rows of a run, those that change, and the completions to generate again; first responses never are.
 
     `uncounted` names strategies of the run whose pairs are judged as well, but not counted here.
     """
@@ -44,7 +44,9 @@ class Recount(NamedTuple):
         return self.critiques + self.revisions + self.judgements
 
 
-class _Round(NamedTuple):
+class _RunRound(NamedTuple):
+    """A round of the run, as its ``revisions`` hold it."""
+
     number: int
     principle_id: str
     principle_hash: str
@@ -54,16 +56,16 @@ class _Round(NamedTuple):
     revision: str
 
 
-class _Step(NamedTuple):
-    """A round under the new constitution, and the round of the run that asked the same, if one did."""
+class _NewRound(NamedTuple):
+    """A round under the new constitution; `same` is the round of the run that made the same request, if one did."""
 
     principle: Principle
-    kept: _Round | None
+    same: _RunRound | None
     flagged: bool
 
 
-def recount_run(run: Path, new: Constitution, likely: bool = False) -> Recount:
-    """Count for a run's folder; see `recount`.
+def edit_cost_of_run(run: Path, new: Constitution, likely: bool = False) -> EditCost:
+    """Count for a run's folder; see `count_edit_cost`.
 
     Raises:
         DataError: the folder is not that of a run with revisions.
@@ -77,128 +79,142 @@ def recount_run(run: Path, new: Constitution, likely: bool = False) -> Recount:
     prompts: dict[str, Messages] = {}
     if any(member.constitution for member in config.judge.panel):
         prompts = {row["row_id"]: row["prompt"] for row in read_rows(run / "responses", ("row_id", "prompt"))}
-    return asyncio.run(recount(old, new, read_rows(run / "revisions", _COLUMNS), config, likely, prompts))
+    return asyncio.run(count_edit_cost(old, new, read_rows(run / "revisions", _COLUMNS), config, likely, prompts))
 
 
-async def recount(
+async def count_edit_cost(
     old: Constitution,
     new: Constitution,
     revisions: Iterable[Mapping[str, Any]],
     config: Config,
     likely: bool = False,
     prompts: Mapping[str, Messages] | None = None,
-) -> Recount:
-    """Count the completions that `new` would ask for and `old` has not.
+) -> EditCost:
+    """Count the completions that a run needs under `new` and has not generated under `old`.
 
-    A round asks what it asked before when its principle says the same to the same answer, wherever in
-    the chain it stands now. Any other is asked again, and so are the rounds after it, whose answer it
-    may change. The judge, of whatever kind, is made to ask its questions of nobody, about the old
-    answers and the new: those count that are new. It is the most it can be, save that a critique is
-    taken to find what the row's critique under that principle found before, and one that is new to
-    find fault: a revision that comes out as before, or a pair that a filter takes, ends it early.
+    A round makes the same request as before if its principle has the same hash and it gets the same answer, in
+    whichever round that was. Any other round is generated again, and so are the rounds after it, because it may change
+    their answer. The judge, of whatever kind, is called with a model that only records the requests, on the old answers
+    and on the new ones; requests that only the new ones make count.
+
+    The count is an upper bound, with one exception: a critique is assumed to find what the row's critique under that
+    principle found before, and a new one to find a fault. A revision that comes out unchanged, or a pair that a filter
+    drops, ends a row early.
 
     Args:
         old: the constitution the run was made with.
-        new: the one it would be made with.
+        new: the edited one.
         revisions: rows of the run's ``revisions``.
         config: the run's.
-        likely: count what is to be expected instead of the most: where a critique finds no fault, as the
-            row's critique under that principle found none before, the answer and what follows stay.
-        prompts: of each row by its id; only the members of a panel that have constitutions of their own, and
-            draw principles by the prompt, are counted better for it.
+        likely: count the expected cost instead of the upper bound: where a critique finds no fault, as the row's
+            critique under that principle found none before, the answer and what follows from it stay.
+        prompts: of each row by its id. Needed only for an exact count with panel members that have their own
+            constitution, because they draw principles by the prompt.
 
     Raises:
         ConfigError: the run selects by a tag that no principle of `new` has.
         ConstitutionError: the constitution of a panel's member cannot be read.
     """
-    chains: dict[str, list[_Round]] = {}
+    rows: dict[str, list[_RunRound]] = {}
     for row in revisions:
-        one = _Round(*(row[name] for name in _COLUMNS[1:]))
-        chains.setdefault(row["row_id"], []).append(one)
+        rows.setdefault(row["row_id"], []).append(_RunRound(*(row[name] for name in _COLUMNS[1:])))
     edit = _Edit(old, new, config, likely, prompts or {})
-    costs = [await edit.cost(row_id, sorted(chain)) for row_id, chain in chains.items()]
+    costs = [await edit.cost(row_id, sorted(rounds)) for row_id, rounds in rows.items()]
     changed, critiques, revised, judgements = map(sum, zip(*costs, strict=True)) if costs else (0, 0, 0, 0)
     shares = config.pairs.strategies.model_dump(by_alias=True)
     uncounted = tuple(name for name, share in shares.items() if share and name != "revision")
-    return Recount(len(chains), changed, critiques, revised, judgements, uncounted)
+    return EditCost(len(rows), changed, critiques, revised, judgements, uncounted)
 
 
 class _Edit:
-    """The way from one constitution to another, under a run's settings."""
+    """The change from one constitution to another, under a run's settings."""
 
     def __init__(
         self, old: Constitution, new: Constitution, config: Config, likely: bool, prompts: Mapping[str, Messages]
     ) -> None:
         self._old, self._new, self._config, self._prompts = old, new, config, prompts
         self._ends_early = likely and config.generation.revise == "flagged"
+        # The preface and the shared examples are part of every request.
         prefaced = config.generation.preface and old.preface != new.preface
-        self._reframed = prefaced or old.examples != new.examples
-        self._compare = judge_of(config.judge)
+        self._every_request_changes = prefaced or old.examples != new.examples
+        self._judge = judge_of(config.judge)
         rounds = config.generation.rounds
         self._rounds = rounds_for_all(new, config.generation.selection) if rounds == "all" else rounds
 
-    async def cost(self, row_id: str, chain: list[_Round]) -> tuple[int, int, int, int]:
-        """Whether the row changes, and its critiques, revisions and judgements to ask again."""
-        steps, last = self._walk(row_id, chain)
-        asked = [step for step in steps if step.kept is None]
-        judgements = await self._judgements(row_id, chain, steps, last)
-        revised = sum(map(self._revises, asked))
-        return bool(asked or judgements or last != chain[-1].revision), len(asked), revised, judgements
+    async def cost(self, row_id: str, rounds: list[_RunRound]) -> tuple[int, int, int, int]:
+        """Whether the row changes, and its critiques, revisions and judgements to generate again."""
+        new_rounds, last = self._new_rounds(row_id, rounds)
+        again = [one for one in new_rounds if one.same is None]
+        judgements = await self._judgements(row_id, rounds, new_rounds, last)
+        revised = sum(map(self._revises, again))
+        return bool(again or judgements or last != rounds[-1].revision), len(again), revised, judgements
 
-    def _walk(self, row_id: str, chain: list[_Round]) -> tuple[list[_Step], str | None]:
-        """The rounds under the new constitution, and the last answer; it is not known after a round asked again."""
-        met, made = Counter[str](), dict[tuple[str, int, str], _Round]()
-        for one in chain:
-            met[one.principle_hash] += 1
-            made[one.principle_hash, met[one.principle_hash], one.response] = one
-        found = {one.principle_id: one.flagged for one in chain}
-        steps, seen = list[_Step](), Counter[str]()
-        answer = None if self._reframed else chain[0].response
-        for drawn in draw_principles(
-            self._new, row_id, self._rounds, self._config.seed, self._config.generation.selection
-        ):
-            seen[drawn.hash] += 1
-            kept = None if answer is None else made.get((drawn.hash, seen[drawn.hash], answer))
-            steps.append(_Step(drawn, kept, kept.flagged if kept else found.get(drawn.id, True)))
-            if kept or steps[-1].flagged or not self._ends_early:
-                answer = kept.revision if kept else None
-        return steps, answer
+    def _new_rounds(self, row_id: str, rounds: list[_RunRound]) -> tuple[list[_NewRound], str | None]:
+        """The rounds under the new constitution, and the last answer; None if it must be generated again."""
+        # A principle can come up twice in a row. The seed of a request depends on how often it did before.
+        occurrences, run_rounds = Counter[str](), dict[tuple[str, int, str], _RunRound]()
+        for one in rounds:
+            occurrences[one.principle_hash] += 1
+            run_rounds[one.principle_hash, occurrences[one.principle_hash], one.response] = one
+        flagged_before = {one.principle_id: one.flagged for one in rounds}
 
-    def _revises(self, step: _Step) -> bool:
-        return self._config.generation.revise == "always" or step.flagged
+        new_rounds, occurrences = list[_NewRound](), Counter[str]()
+        answer = None if self._every_request_changes else rounds[0].response
+        selection = self._config.generation.selection
+        for principle in draw_principles(self._new, row_id, self._rounds, self._config.seed, selection):
+            occurrences[principle.hash] += 1
+            key = (principle.hash, occurrences[principle.hash])
+            same = None if answer is None else run_rounds.get((*key, answer))
+            flagged = same.flagged if same else flagged_before.get(principle.id, True)
+            new_rounds.append(_NewRound(principle, same, flagged))
+            if same:
+                answer = same.revision
+            elif flagged or not self._ends_early:
+                answer = None
+        return new_rounds, answer
 
-    async def _judgements(self, row_id: str, chain: list[_Round], steps: list[_Step], last: str | None) -> int:
-        """Questions about the row's two answers that were not asked before; `last` is the new one, if it is known."""
-        first, former = chain[0].response, chain[-1].revision
-        changing = [step for step in steps if (step.kept.changed if step.kept else self._revises(step))]
-        asking = self._judges(self._new, row_id, {p.id for step in changing for p in step.principle.parts})
-        before = {id for one in chain if one.changed for id in ids_in(one.principle_id)}
-        asked = self._judges(self._old, row_id, before)
-        if last == first or (last == former and asking == asked):
-            return 0  # a row whose answer stays is no pair
-        wanted = await self._questions(self._new, row_id, first, _NEW if last is None else last, asking)
-        known = await self._questions(self._old, row_id, first, former, asked) if former != first else set()
-        return len(wanted - known)
+    def _revises(self, one: _NewRound) -> bool:
+        return self._config.generation.revise == "always" or one.flagged
 
-    def _judges(self, law: Constitution, row_id: str, shaped: Collection[str]) -> tuple[Principle, ...]:
-        """Those who judge a row, chosen as `charter.pipeline.judge` does."""
-        judging = self._config.judge
-        return select_judges(law, row_id, self._config.seed, shaped, judging.principles, judging.tags)
+    async def _judgements(
+        self, row_id: str, rounds: list[_RunRound], new_rounds: list[_NewRound], last: str | None
+    ) -> int:
+        """Requests of the judge about the row's two answers that are new; `last` is the new answer, if known."""
+        first, former = rounds[0].response, rounds[-1].revision
+        changing = [one for one in new_rounds if (one.same.changed if one.same else self._revises(one))]
+        new_judges = self._judges(self._new, row_id, {p.id for one in changing for p in one.principle.parts})
+        shaped_before = {id for one in rounds if one.changed for id in ids_in(one.principle_id)}
+        old_judges = self._judges(self._old, row_id, shaped_before)
+        if last == first or (last == former and new_judges == old_judges):
+            return 0  # without a revision there is no pair
+        answer = _UNKNOWN_ANSWER if last is None else last
+        needed = await self._judge_requests(self._new, row_id, first, answer, new_judges)
+        made: set[bytes] = set()
+        if former != first:
+            made = await self._judge_requests(self._old, row_id, first, former, old_judges)
+        return len(needed - made)
 
-    async def _questions(
-        self, law: Constitution, row_id: str, first: str, last: str, principles: Sequence[Principle]
+    def _judges(self, constitution: Constitution, row_id: str, shaped: Collection[str]) -> tuple[Principle, ...]:
+        """The principles that judge a row, selected as in `charter.pipeline.judge`."""
+        settings = self._config.judge
+        return select_judges(constitution, row_id, self._config.seed, shaped, settings.principles, settings.tags)
+
+    async def _judge_requests(
+        self, constitution: Constitution, row_id: str, first: str, last: str, principles: Sequence[Principle]
     ) -> set[bytes]:
-        """The keys of what the judge asks about two answers."""
+        """The store keys of the requests that the judge makes about two answers."""
         keys, settings = set[bytes](), self._config.generation
 
-        async def ask(messages: Messages, sampling: Sampling, member: str = "") -> Completion:
+        async def record(messages: Messages, sampling: Sampling, member: str = "") -> Completion:
             keys.add(request_key(member, messages, sampling))
             equal = tuple(1 / len(sampling.choices) for _ in sampling.choices)
             return Completion("Verdict: respected", "stop", 0, 0, choice_probs=equal)
 
-        elsewhere = [member.name for member in self._config.judge.panel if member.base_urls]
-        members = {name: ModelHandle(partial(ask, member=name), name) for name in elsewhere}
-        context = StageContext(ask, law, self._config.seed, "", settings.templates, settings.preface, members)
+        with_own_model = [member.name for member in self._config.judge.panel if member.base_urls]
+        members = {name: ModelHandle(partial(record, member=name), name) for name in with_own_model}
+        context = StageContext(
+            record, constitution, self._config.seed, "", settings.templates, settings.preface, members
+        )
         prompt = self._prompts.get(row_id) or [user(row_id)]
-        await self._compare(prompt, first.strip(), last.strip(), principles, context)
+        await self._judge(prompt, first.strip(), last.strip(), principles, context)
         return keys

@@ -14,7 +14,7 @@ from charter.constitution.write import write_constitution
 from charter.core.errors import ConstitutionError, DataError
 from charter.data.schema import REVISIONS
 from charter.data.shards import write_rows
-from charter.views.edit_cost import Recount, recount, recount_run
+from charter.views.edit_cost import EditCost, count_edit_cost, edit_cost_of_run
 
 OLD = parse_constitution(
     "---\nname: law\nversion: 1\n---\n## A\none two three\n## B\nfour\n## C\nfive\n## D\nsix\n## E\nseven\n"
@@ -109,7 +109,7 @@ def run_with(judging: int, rounds: int = 2) -> Config:
 async def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
     rows = revisions(law(), 600, 2, 7)
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = await recount(law(), edited, rows, run_with(judging=1))
+    cost = await count_edit_cost(law(), edited, rows, run_with(judging=1))
     drew = {r["row_id"] for r in rows if r["principle_id"] == "p0"}
     first = {r["row_id"] for r in rows if r["principle_id"] == "p0" and r["round"] == 0}
     assert cost.rows == 600
@@ -123,13 +123,13 @@ async def test_an_edit_costs_the_rows_that_drew_the_principle() -> None:
 async def test_comments_order_and_titles_cost_nothing() -> None:
     rows = revisions(law(), 100, 2, 7)
     moved = replace(law(), version="2", principles=tuple(replace(p, title="x") for p in reversed(law().principles)))
-    assert await recount(law(), moved, rows, run_with(judging=3)) == Recount(100, 0, 0, 0, 0)
+    assert await count_edit_cost(law(), moved, rows, run_with(judging=3)) == EditCost(100, 0, 0, 0, 0)
 
 
 async def test_only_the_judging_is_asked_again_where_only_the_judge_sees_the_edit() -> None:
     rows = [r for r in revisions(law(), 200, 1, 7) if r["principle_id"] != "p0"]
     edited = replace(law(), principles=(replace(law().principles[0], text="other"), *law().principles[1:]))
-    cost = await recount(law(), edited, rows, run_with(judging=8, rounds=1))  # all eight principles judge
+    cost = await count_edit_cost(law(), edited, rows, run_with(judging=8, rounds=1))  # all eight principles judge
     changed = sum(r["changed"] for r in rows)
     assert (cost.critiques, cost.revisions, cost.judgements) == (0, 0, 2 * changed)
 
@@ -139,9 +139,9 @@ def test_a_run_s_folder_is_counted(tmp_path: Path) -> None:
     (tmp_path / "constitution.md").write_text(write_constitution(law()))
     write_rows(tmp_path / "revisions" / "0.parquet", REVISIONS, revisions(law(), 50, 2, 7))
     without = replace(law(), principles=law().principles[1:])
-    cost = recount_run(tmp_path, without)
+    cost = edit_cost_of_run(tmp_path, without)
     old = load_constitution(tmp_path / "constitution.md")
-    assert cost == asyncio.run(recount(old, without, revisions(law(), 50, 2, 7), run_with(judging=1)))
+    assert cost == asyncio.run(count_edit_cost(old, without, revisions(law(), 50, 2, 7), run_with(judging=1)))
     assert 0 < cost.rows_changed < 50
     with pytest.raises(DataError, match=r"no config\.yaml"):
-        recount_run(tmp_path / "nowhere", without)
+        edit_cost_of_run(tmp_path / "nowhere", without)

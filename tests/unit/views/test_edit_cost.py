@@ -1,4 +1,4 @@
-"""What `recount` says against what the stages really ask, for every way to select and every kind of edit."""
+"""What `count_edit_cost` gives against what the stages really ask, for every way to select and every kind of edit."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,7 @@ from charter.pipeline.pair import walked_rows
 from charter.pipeline.revise import revise
 from charter.pipeline.rows import StageContext
 from charter.testing.scripted import Script, ScriptedModel
-from charter.views.edit_cost import Recount, recount, recount_run
+from charter.views.edit_cost import EditCost, count_edit_cost, edit_cost_of_run
 from tests.support.candidate_pairs import candidate_pairs
 from tests.support.scripted_run import make_run
 
@@ -132,7 +132,7 @@ async def test_the_count_is_what_the_stages_ask(settings: str, edit: str, judgin
     config, edited = Config(generation=SETTINGS[settings], judge=judging), EDITS[edit](LAW)
     run = Run(config, always_faulted)
     rows, _ = await run.under(LAW)
-    cost = await recount(LAW, edited, rows, config)
+    cost = await count_edit_cost(LAW, edited, rows, config)
     _, asked = await run.under(edited)
     counted = {name: getattr(cost, name) for name in ("critiques", "revisions", "judgements")}
     assert counted == {name: asked[name] for name in counted}
@@ -154,7 +154,7 @@ async def test_the_likely_count_is_right_where_critiques_find_what_they_found(se
     config, edited = Config(generation=SETTINGS[settings], judge={"principles": 3}), EDITS[edit](LAW)
     run = Run(config, faulted_by_words)
     rows, _ = await run.under(LAW)
-    likely, most = [await recount(LAW, edited, rows, config, likely) for likely in (True, False)]
+    likely, most = [await count_edit_cost(LAW, edited, rows, config, likely) for likely in (True, False)]
     _, asked = await run.under(edited)
     assert asked["critiques"] <= most.critiques
     if settings == "sample to the end" and edit in ("nothing", "words", "removed"):  # nobody is met anew
@@ -169,7 +169,7 @@ async def test_a_principle_that_goes_and_found_no_fault_costs_nothing() -> None:
     config, edited = Config(generation={"rounds": "all"}), EDITS["removed"](LAW)
     run = Run(config, content)
     rows, _ = await run.under(LAW)
-    assert await recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+    assert await count_edit_cost(LAW, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
     _, asked = await run.under(edited)
     assert asked.total() == 0
 
@@ -180,7 +180,7 @@ async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str,
     config, edited = Config(generation=SETTINGS[settings]), EDITS[edit](LAW)
     run = Run(config, sometimes_faulted)
     rows, _ = await run.under(LAW)
-    cost = await recount(LAW, edited, rows, config)
+    cost = await count_edit_cost(LAW, edited, rows, config)
     _, asked = await run.under(edited)
     assert asked["critiques"] <= cost.critiques and asked["judgements"] <= cost.judgements
 
@@ -213,7 +213,7 @@ async def test_the_count_is_what_a_judge_of_any_kind_asks(kind: str, edit: str) 
     run = Run(config, graded)
     rows, _ = await run.under(LAW)
     prompts = {row["row_id"]: row["prompt"] for row in ROWS}
-    cost = await recount(LAW, edited, rows, config, prompts=prompts)
+    cost = await count_edit_cost(LAW, edited, rows, config, prompts=prompts)
     _, asked = await run.under(edited)
     assert cost.completions == asked.total()
     assert cost.completions > 0 or edit in ("nothing", "weight", "tags", "id", "preface", "other requests")
@@ -226,7 +226,7 @@ async def test_an_edit_that_no_request_shows_costs_nothing(settings: str) -> Non
     edited = EDITS["nothing"](LAW)
     if not config.generation.preface:
         edited = EDITS["preface"](edited)
-    assert await recount(LAW, edited, rows, config) == Recount(len(ROWS), 0, 0, 0, 0)
+    assert await count_edit_cost(LAW, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
 
 
 def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Path) -> None:
@@ -243,10 +243,10 @@ def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Pa
     prompts = [{"prompt": f"Question {i}?"} for i in range(6)]
     run = make_run(tmp_path / "outputs", write_constitution(LAW), prompts, script, rounds=1, judge=judge)
     theirs.unlink()
-    same = recount_run(run, LAW)
-    assert same == Recount(6, 0, 0, 0, 0)
+    same = edit_cost_of_run(run, LAW)
+    assert same == EditCost(6, 0, 0, 0, 0)
     other = replace(LAW, principles=tuple(replace(p, text=f"{p.text} Indeed.") for p in LAW.principles))
-    cost = recount_run(run, other)
+    cost = edit_cost_of_run(run, other)
     assert (cost.rows_changed, cost.critiques, cost.revisions) == (6, 6, 6)
     assert cost.judgements == 6 * (2 + 2)  # in both orders, by the run's principle and by theirs, of a new answer
 
@@ -254,7 +254,7 @@ def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Pa
 async def test_what_is_not_counted_is_named() -> None:
     config = Config(pairs={"strategies": {"samples": 0.5, "best-worst": 1.0}})
     rows, _ = await Run(config, always_faulted).under(LAW)
-    assert (await recount(LAW, LAW, rows, config)).uncounted == ("samples", "best-worst")
+    assert (await count_edit_cost(LAW, LAW, rows, config)).uncounted == ("samples", "best-worst")
 
 
 async def test_the_preface_reaches_critique_revision_and_judge_once() -> None:
