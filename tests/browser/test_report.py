@@ -67,6 +67,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 PAGES = ("go", "no-go", "bare", "comparison")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_leaves_the_page_and_nothing_sticks_out(
@@ -80,6 +81,7 @@ def test_nothing_leaves_the_page_and_nothing_sticks_out(
         assert events == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_no_serious_fault(chromium: Browser, pages: dict[str, Path], name: str, view: str) -> None:
@@ -100,6 +102,7 @@ def test_the_pages_that_are_looked_at_have_every_part(pages: dict[str, Path]) ->
         assert words in go, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_it_prints_on_paper(chromium: Browser, pages: dict[str, Path], name: str) -> None:
     with opened(chromium, pages[name], **VIEWS["light"]) as (page, events):
@@ -132,6 +135,7 @@ def test_a_hostile_text_does_nothing(chromium: Browser, tmp_path: Path, text: st
         assert events == []
 
 
+@pytest.mark.slow
 def test_an_answer_of_200_kilobytes_is_shown_in_part(chromium: Browser, tmp_path: Path) -> None:
     data, path = sample(), tmp_path / "report.html"
     long = "A very long answer indeed. " * 7_600

@@ -30,6 +30,7 @@ def start(daemon: Daemon, program: str) -> str:
     return daemon.log.read_text().strip()
 
 
+@pytest.mark.slow
 def test_it_is_started_once(tmp_path: Path) -> None:
     daemon = Daemon("one", tmp_path)
     assert not daemon.running()
@@ -42,6 +43,7 @@ def test_it_is_started_once(tmp_path: Path) -> None:
     assert daemon.log.read_text() == "up\n"
 
 
+@pytest.mark.slow
 def test_what_does_not_end_is_killed(tmp_path: Path) -> None:
     daemon = Daemon("one", tmp_path, patience_s=0.5)
     start(daemon, STUBBORN)
@@ -62,6 +64,7 @@ def test_its_children_end_with_it(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_one_that_ended_by_itself_is_told_of_with_its_last_words(tmp_path: Path) -> None:
     daemon = Daemon("one", tmp_path)
     start(daemon, "print('out of luck', flush=True)")

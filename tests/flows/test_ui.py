@@ -48,6 +48,7 @@ async def test_a_deployment_runs_with_what_its_form_was_filled_with(stage: Stage
     assert pl.read_parquet(made / "responses" / "*.parquet").height == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sections", "field"),
     [
@@ -61,16 +62,18 @@ async def test_a_wrong_value_of_a_form_is_refused_with_its_field(
     stage: Stage, model_server: NullServer, sections: dict[str, Any], field: str
 ) -> None:
     with stage.cockpit.told():
+        before = len(await runs_of("dataset"))
         with pytest.raises(PrefectHTTPStatusError) as refused:
             await start("dataset", config=form(stage, model_server, "wrong", **sections))
         assert field in refused.value.response.json()["detail"]
-        assert len(await runs_of("dataset")) == 1  # that of the test before
+        assert len(await runs_of("dataset")) == before
 
 
 def daemons(stage: Stage) -> dict[int, str]:
     return {number: command for number, command in stage.processes().items() if "prefect.engine" not in command}
 
 
+@pytest.mark.slow
 async def test_starting_again_changes_nothing(stage: Stage) -> None:
     before = daemons(stage)
     with stage.cockpit.told():
@@ -101,6 +104,7 @@ def ask(stage: Stage, path: str, login: str | None, data: bytes | None = None) -
         return error.code
 
 
+@pytest.mark.slow
 def test_nobody_gets_in_without_the_login_and_no_page_with_it_alone(stage: Stage) -> None:
     login = stage.cockpit.login
     assert [ask(stage, "/admin/version", given) for given in (None, "charter:guessed", login)] == [401, 401, 200]
@@ -109,6 +113,7 @@ def test_nobody_gets_in_without_the_login_and_no_page_with_it_alone(stage: Stage
     assert stat.S_IMODE(kept) == 0o600 and stat.S_IMODE(stage.home.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 async def test_a_saved_constitution_starts_a_run_within_half_a_minute(stage: Stage) -> None:
     with stage.cockpit.told():
         (stage.constitutions / "calm.md").write_text(GOOD.replace("calm tone", "kind tone"))
@@ -126,6 +131,7 @@ async def test_a_saved_constitution_starts_a_run_within_half_a_minute(stage: Sta
     assert done.state is not None and AWAY in (done.state.message or ""), done.state  # as these tests have it
 
 
+@pytest.mark.slow
 async def test_a_broken_constitution_starts_nothing_and_the_event_says_why(stage: Stage) -> None:
     with stage.cockpit.told():
         before = len(await runs_of("align"))
@@ -143,6 +149,7 @@ async def events(stage: Stage, name: str) -> list[dict[str, Any]]:
     return list(answer.json()["events"])
 
 
+@pytest.mark.slow
 def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "own.md").write_text("no heading\n")
     command = [sys.executable, "-m", "charter", "constitution", "notify", "own.md"]
@@ -152,6 +159,7 @@ def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
     assert done.stdout.startswith(f"{tmp_path / 'own.md'}")
 
 
+@pytest.mark.slow
 async def test_a_schedule_fires_and_its_run_completes(stage: Stage, model_server: NullServer) -> None:
     config = form(stage, model_server, "by-the-clock")
     every = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now().astimezone())
@@ -225,6 +233,7 @@ def notify_of_drift(stage: Stage, url: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 async def test_two_runs_never_share_the_gpu(stage: Stage, model_server: NullServer) -> None:
     few = {"n_harmful": 4, "n_benign": 2, "n_borderline": 2, "n_facts": 2}
     with stage.cockpit.told():

@@ -102,6 +102,7 @@ async def goes_on(stage: Stage, server: NullServer, name: str, in_flight: int, r
     assert (folder / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_cancelled_is_gone_within_15_seconds(stage: Stage, unhurried_server: NullServer) -> None:
     with stage.cockpit.told():
         run = await start("dataset", config=form(stage, unhurried_server, "cancelled"))
@@ -179,6 +180,7 @@ async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continue
     assert any(f"training from step {step}" in (metrics.parent / "training.log").read_text() for step in range(5, 500))
 
 
+@pytest.mark.slow
 async def test_a_killed_run_is_seen_to_have_crashed_and_continues_with_retry(
     stage: Stage, unhurried_server: NullServer
 ) -> None:
@@ -231,6 +233,7 @@ async def test_a_run_ends_with_its_worker_is_seen_to_have_crashed_and_goes_on(
         await goes_on(stage, unhurried_server, "lost", in_flight)
 
 
+@pytest.mark.slow
 async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
     stage: Stage, model_server: NullServer, slow_server: NullServer
 ) -> None:
@@ -252,6 +255,7 @@ async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
     assert next_one.state is not None and next_one.state.is_completed(), next_one.state
 
 
+@pytest.mark.slow
 async def test_stopping_leaves_nothing_running_in_the_midst_of_a_run(stage: Stage, slow_server: NullServer) -> None:
     with stage.cockpit.told():
         await at_work(await start("dataset", config=form(stage, slow_server, "stopped")))
@@ -262,6 +266,7 @@ async def test_stopping_leaves_nothing_running_in_the_midst_of_a_run(stage: Stag
     assert (await asyncio.to_thread(stage.ui, "stop")).stdout == "Nothing was running.\n"
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_one_message(stage: Stage, model_server: NullServer) -> None:
     port = int(model_server.url.rsplit(":", 1)[1].split("/")[0])
     taken = Stage(stage.home, port).ui("start")
