@@ -97,7 +97,7 @@ async def test_a_second_audit_in_the_same_folder_is_refused(
     prefect_server: None, model_server: NullServer, data: Path
 ) -> None:
     made = Config.model_validate(config(data, model_server.url))
-    with locked(made.audit_folder), pytest.raises(ConfigError, match="already at work"):
+    with locked(made.audit_folder), pytest.raises(ConfigError, match="another process is using it"):
         await audit(made)
 
 

@@ -151,7 +151,7 @@ async def test_a_second_run_in_the_same_folder_is_refused(
     from charter.core.errors import ConfigError
     from charter.runs.folder import locked
 
-    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="already at work"):
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="another process is using it"):
         await dataset(config(tmp_path, model_server.url))
 
 

@@ -72,7 +72,7 @@ async def test_a_dataset_on_s3_is_the_one_on_disk(
             "DATASET_CARD.md",
             "MODEL_CARD.md",
             "config.yaml",
-            "constitution.md",
+            "constitution.json",
             "manifest.json",
             "report.html",
             "report.json",

@@ -50,4 +50,4 @@ def test_the_judge_of_grpo_is_the_run_s(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "outputs", LAW, [{"prompt": "Question 1?"}], script, judge=judging, judged=False)
     spec = EngineSpec((), "judge", "m", "store.sqlite")
     judge = reward_judge(load_config(folder / "config.yaml"), spec)
-    assert (judge.engine, judge.settings, judge.constitution) == (spec, judging, folder / "constitution.md")
+    assert (judge.engine, judge.settings, judge.constitution) == (spec, judging, folder / "constitution" / "law.md")

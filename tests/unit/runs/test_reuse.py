@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Generation, Training
+from charter.constitution import load_kept_constitution
 from charter.core.errors import ConfigError
 from charter.core.hardware import gpus
 from charter.core.messages import Messages
@@ -91,7 +92,7 @@ def test_the_data_is_copied_with_its_manifest_and_what_was_there_goes(made: Path
     take_dataset(config, made)  # as a run does that was ended and started again
     for name in ("pairs", "sft_data", "revisions"):
         assert list(read_rows(config.run_folder / name)) == list(read_rows(made / name))
-    assert (config.run_folder / "constitution.md").read_text() == (made / "constitution.md").read_text()
+    assert load_kept_constitution(config.run_folder) == load_kept_constitution(made)
     assert json.loads((config.run_folder / "dataset.json").read_text())["run"] == "run"
     assert not (config.run_folder / "manifest.json").exists()
     assert not (config.run_folder / "gate.json").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Judge, Member, Pairs, Strategies, Training, load_config
-from charter.constitution import load_constitution
+from charter.constitution import load_constitution, load_kept_constitution
 from charter.data.shards import count_rows, read_rows
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import evaluate
@@ -63,7 +63,7 @@ def test_a_round_begins_with_the_prompts_of_the_pairs(later: Round) -> None:
     assert again == [row for row in first if not in_sft_half(row["prompt"], 0.4)]
     assert 0 < len(again) < N
     assert load_config(later.folder / "config.yaml") == later.config
-    assert (later.folder / "constitution.md").read_text() == (run / "constitution.md").read_text()
+    assert load_kept_constitution(later.folder) == load_kept_constitution(run)
     assert round_folders(run) == {2: later.folder}
 
 
@@ -74,9 +74,13 @@ def test_a_round_s_panel_judges_by_the_laws_that_the_run_kept(tmp_path: Path) ->
     seats = (Member(name="north", constitution=tmp_path / "north.md"), Member(name="south"))
     config = Config(outputs=tmp_path, constitution=tmp_path / "law.md", training=Training(rounds=2))
     config = config.model_copy(update={"judge": Judge(kind="panel", panel=seats)})
+    start_run(config)
     (later,) = later_rounds(config)
     north, south = later.config.judge.panel
-    assert (north.constitution, south.constitution) == (config.run_folder / "panel" / "north.md", None)
+    assert (north.constitution, south.constitution) == (
+        config.run_folder / "panel" / "north" / "constitution" / "north.md",
+        None,
+    )
 
 
 def test_the_current_model_answers_and_the_base_critiques_and_judges(later: Round) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charter.config import Config, Judge, Member, Prompts, Serving
-from charter.constitution import load_constitution
+from charter.constitution import load_kept_constitution
 from charter.core.errors import ConfigError, ConstitutionError
 from charter.core.messages import Message, Messages
 from charter.data.shards import count_rows, read_rows
@@ -34,9 +34,9 @@ def every_kind(messages: Messages, sampling: Sampling) -> float | str | Completi
     if len(sampling.choices) == 10:
         safe = "<answer>\nsafe" in asked
         return Completion("9", "stop", 1, 1, choice_probs=tuple(float(n == (9 if safe else 2)) for n in range(1, 11)))
-    if sampling.choices and not sampling.after:
+    if sampling.choices and not sampling.choice_marker:
         return 0.9 if letter == "A" else 0.1
-    if sampling.after:
+    if sampling.choice_marker:
         return f"Better: {letter}"
     return f"Verdict: {'violated' if messages[-2]['content'] == 'bad' else 'respected'}"
 
@@ -66,8 +66,8 @@ def panel(tmp_path: Path) -> Config:
 def test_a_run_keeps_the_constitutions_of_its_members(panel: Config, tmp_path: Path) -> None:
     start_run(panel)
     kept = sorted((tmp_path / "out" / "panel").iterdir())
-    assert [path.name for path in kept] == ["south.md"]
-    assert load_constitution(kept[0]).principles[0].text == "Keep secrets of south."
+    assert [path.name for path in kept] == ["south"]
+    assert load_kept_constitution(kept[0]).principles[0].text == "Keep secrets of south."
     start_run(panel.model_copy(update={"judge": Judge()}))
     assert not (tmp_path / "out" / "panel").exists()
 

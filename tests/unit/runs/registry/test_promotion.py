@@ -90,7 +90,7 @@ def test_a_forced_no_go_never_lies_among_the_accepted(tmp_path: Path) -> None:
     [
         ("gate.json", '{"verdict": "go", "model": "dpo", "checks": []}'),
         ("evaluation.json", "{}"),
-        ("constitution.md", "---\nname: Other\n---\n## A\nB.\n"),
+        ("constitution.json", "---\nname: Other\n---\n## A\nB.\n"),
         ("answers/dpo-failed.json", "[ ]"),
         ("dpo/model.safetensors", "other weights"),
     ],
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_be_vouched_for_is_refused(tmp_path: Path, spoil, mess
 
 def test_a_run_at_work_is_left_alone(tmp_path: Path) -> None:
     folder = make_judged_run(tmp_path)
-    with locked(folder), pytest.raises(ConfigError, match="already at work"):
+    with locked(folder), pytest.raises(ConfigError, match="another process is using it"):
         promote(folder, "Ada")
 
 
