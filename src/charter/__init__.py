@@ -7,6 +7,8 @@ The names below are the Python interface; docs/python.md shows each in use. They
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from charter.core.version import __version__
+
 if TYPE_CHECKING:
     from charter.api import (
         Model,
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from charter.config import Config
     from charter.constitution import Constitution
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Config",
@@ -32,6 +33,7 @@ __all__ = [
     "Model",
     "OpenJudge",
     "Run",
+    "__version__",
     "align",
     "evaluate",
     "lint_constitution",

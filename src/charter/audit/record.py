@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charter import __version__
 from charter.audit.concerns import concerns, passes
 from charter.audit.judged import Judged
 from charter.audit.labelled import Labelled
@@ -17,6 +16,7 @@ from charter.constitution import Constitution, load_constitution
 from charter.core.errors import CountMismatch
 from charter.core.files import write_json
 from charter.core.text import plain
+from charter.core.version import __version__
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.pipeline.judges.floor import how_asked

@@ -8,7 +8,6 @@ import sys
 
 import typer
 
-from charter import __version__
 from charter.cli.audit import app as judge
 from charter.cli.compare import compare_command
 from charter.cli.config import app as config
@@ -27,6 +26,7 @@ from charter.cli.trace import trace_command
 from charter.cli.ui import app as ui
 from charter.core.errors import CharterError
 from charter.core.files import disk_full_as_data_error
+from charter.core.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,

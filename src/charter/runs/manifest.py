@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from charter import __version__
 from charter.config import load_config
 from charter.constitution import Constitution, kept_constitution_path, load_kept_constitution
 from charter.core.files import read_json, write_json
+from charter.core.version import __version__
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
 from charter.pipeline.counts import StageCount, total

@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from charter import __version__
 from charter.config import Config, load_config, read_override
+from charter.core.version import __version__
 from charter.pipeline.counts import StageCount
 from charter.report.publish import again_command, report_run
 from charter.runs.folder import reset_run_folder

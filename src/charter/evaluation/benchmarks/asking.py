@@ -11,9 +11,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from charter import __version__
 from charter.config import Config, Suite
 from charter.config.evaluation import BUNDLED_SUITES
+from charter.core.version import __version__
 from charter.evaluation.benchmarks.cache import load_ran, save_ran
 from charter.evaluation.benchmarks.capability import run_harness
 from charter.evaluation.benchmarks.inspection import HARNESS_TASKS

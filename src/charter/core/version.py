@@ -1,0 +1,3 @@
+"""Charter's version."""
+
+__version__ = "0.1.0"
