@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from charter.evaluation.refusal_training import Labelled, Quality, assess, leave_one_out, read_labelled, read_sets
 from charter.pipeline.refusal.classifier import classify_refusal, shipped_model
+from tools.refusal.train import Labelled, Quality, assess, leave_one_out, read_labelled, read_sets
 
 SETS = Path(__file__).parents[1] / "tests" / "unit" / "evaluation"
 PASSES = 10

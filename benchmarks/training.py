@@ -32,10 +32,10 @@ from charter.config import Dpo, Training
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.sandbox import MODEL
-from charter.sandbox.scenes import Dice, draw_answers
 from charter.sandbox.wording import NEEDLESS, NOTHING
 from charter.training.job import Job
 from charter.training.rows import Rows, encode_rows, read_table
+from tools.sandbox.scenes import Dice, draw_answers
 
 WAYS = ("stock", "stock-ordered", "stock-precomputed", "charter", "charter-precomputed")
 SHAPES = {"500M": (1536, 4096, 18), "1B": (2048, 5632, 20), "1.5B": (2048, 8192, 22)}

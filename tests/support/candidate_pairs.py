@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from charter.config import Filters, Pairs
-from charter.pipeline.filters import sift
+from charter.pipeline.filters import filter_candidates
 from charter.pipeline.rows import Outcome, Row
 from charter.pipeline.strategies import Plan, candidates, gather
 
 
 def candidate_pairs(walked: Sequence[Row]) -> Outcome:
     """Last revision against first answer, through the filters."""
-    return sift(candidates(gather(walked, ()), Plan(Pairs(), 0.5, 1)), Filters(), "en")
+    return filter_candidates(candidates(gather(walked, ()), Plan(Pairs(), 0.5, 1)), Filters(), "en")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
 from charter.core.messages import Message
-from charter.sandbox.scenes import phrasings
 from charter.sandbox.world import Category, Request, acts, ask_act, ask_fact, comply, decline, facts, state, world
+from tools.sandbox.scenes import phrasings
 
 
 @cache

@@ -7,7 +7,6 @@ import aiohttp
 import pytest
 from transformers import AutoTokenizer
 
-from charter.cli.sandbox import table
 from charter.constitution import Principle, load_constitution
 from charter.core.messages import Messages, user
 from charter.inference import EngineSpec, Served, open_engine
@@ -15,8 +14,8 @@ from charter.inference.special_tokens import SpecialTokenGuard
 from charter.pipeline.revise import critique_messages
 from charter.pipeline.rows import StageContext
 from charter.sandbox import MODEL
-from charter.sandbox.check import GREEDY, check_skills
 from charter.sandbox.world import Request, held_out_requests, world
+from tools.sandbox.check import GREEDY, check_skills, table
 
 pytestmark = [pytest.mark.system]
 

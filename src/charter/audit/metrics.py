@@ -14,7 +14,7 @@ from charter.core.statistics.intervals import Rate, bootstrap_mean, rate_of, sig
 from charter.data.conversations import prompt_group
 from charter.pipeline.judges.calibration import fit_isotonic, fit_temperature, mirrored, score
 from charter.pipeline.judges.dissent import dissent
-from charter.pipeline.judges.protocol import inside
+from charter.pipeline.judges.protocol import clip_probability
 
 Pairs = Sequence[JudgedPair]
 
@@ -193,7 +193,7 @@ def _by(said: Sequence[tuple[str | None, float]], tie_margin: float) -> dict[str
 
 
 def _log_odds(p: float) -> float:
-    p = inside(p)
+    p = clip_probability(p)
     return round(math.log(p / (1 - p)), 9)  # so that 0.15 and 1 - 0.85 are of one rank
 
 

@@ -19,11 +19,10 @@ from charter.core.text import plain
 from charter.core.version import __version__
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
-from charter.pipeline.judges.floor import how_asked
+from charter.pipeline.judges.floor import how_asked, label_settings
+from charter.pipeline.judges.protocol import JUDGES
 
 VERSION = 1
-SETTINGS = ("principles", "tags", "tie_margin", "combine", "samples", "clamp", "score_temperature", "max_tokens")
-"""Of the judge's settings those that decide what it says."""
 
 
 def make_record(
@@ -69,7 +68,7 @@ def make_record(
         "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "judge": {**judge, "kind": settings.kind, "members": _members(settings, members or {}), "own": sorted(own)},
         "settings": {
-            **settings.model_dump(mode="json", include=set(SETTINGS)),
+            **settings.model_dump(mode="json", include=set(label_settings(JUDGES.names()))),
             **how_asked(settings, generation or Generation()),
             "seed": seed,
         },

@@ -17,7 +17,7 @@ from charter.inference.server.process import serve
 from charter.inference.session import Session
 from charter.pipeline.counts import with_engine_stats
 from charter.pipeline.judges.engines import member_identities, open_judges
-from charter.pipeline.judges.kinds import check_laws, judge_of
+from charter.pipeline.judges.kinds import check_judge, judge_of
 from charter.pipeline.roles import judge_model, model_folder
 from charter.pipeline.rows import OnProgress, StageContext
 from charter.runs.folder import locked
@@ -31,7 +31,7 @@ def check(config: Config) -> None:
         CharterError: constitutions, labelled pairs, a model or a server that cannot be used, and what to do.
     """
     law = load_constitution(config.constitution)
-    check_laws(config.judge, law)
+    check_judge(config.judge, law)
     _labelled(config, law)
     check_served(*judge_model(config))
     member_identities(config)

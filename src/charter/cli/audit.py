@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from charter.audit.layouts import parse_columns
-from charter.config import Config, JudgeKind, PairFormat, load_config
+from charter.config import Config, PairFormat, load_config
 from charter.core.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Know the judge before its labels are learnt.")
@@ -38,7 +38,8 @@ BaseUrls = Annotated[list[str] | None, typer.Option(help="Instead, a server that
 Kind = Annotated[
     str | None,
     typer.Option(
-        help=f"How it judges, one of: {', '.join(get_args(JudgeKind))}; a panel comes from --config.",
+        help="How it judges: choice, reasoned, score, critic, or a judge that a plugin registers; a panel comes from "
+        "--config.",
         show_default="choice",
     ),
 ]
@@ -98,6 +99,8 @@ def audit_command(
 
     Exit status: 0 the judge can be used, 1 the lower end of its agreement's 95 % interval is below the floor.
     """
+    if kind == "panel":
+        raise ConfigError("--kind 'panel': a panel has members. Describe them in a config, and name it with --config.")
     settings = {
         "audit.source": data,
         "audit.format": _known("--format", format, get_args(PairFormat)),
@@ -105,7 +108,7 @@ def audit_command(
         "constitution": constitution,
         "judge.model": model,
         "judge.base_urls": base_url or ([] if model else None),
-        "judge.kind": _known("--kind", kind, get_args(JudgeKind)),
+        "judge.kind": kind,
         "judge.max_tokens": max_tokens,
         "audit.n": n,
         "judge.principles": principles,

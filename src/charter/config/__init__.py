@@ -3,7 +3,7 @@
 from charter.config.evaluation import Evaluation, Harness, Probes, Suite
 from charter.config.gate import DriftLimits, Gate, ProbeLimits, ProbeRegressionLimits, RegressionLimits
 from charter.config.generation import Filters, Generation, Pairs, Prompts, Selection, Strategies
-from charter.config.judging import Audit, Judge, JudgeKind, Member, PairColumn, PairFormat, Review
+from charter.config.judging import Audit, Judge, Member, PairColumn, PairFormat, Review
 from charter.config.load import load_config, parse_config, read_override
 from charter.config.monitoring import Embeddings, Monitor, RedTeam
 from charter.config.root import Config
@@ -26,7 +26,6 @@ __all__ = [
     "Grpo",
     "Harness",
     "Judge",
-    "JudgeKind",
     "Member",
     "Monitor",
     "Optimisation",

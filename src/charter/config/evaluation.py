@@ -81,11 +81,12 @@ class Evaluation(Section):
     advanced = frozenset({"base_api_key_env", "probes", "suites", "harness"})
 
     source: PathOrName = "sandbox"
-    """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer. XSTest's own
-    file of prompts is read as it is."""
-    grader: Literal["auto", "oracle", "judge", "both"] = "auto"
+    """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer; or the name of
+    a source that a plugin registers. XSTest's own file of prompts is read as it is."""
+    grader: str = "auto"
     """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model.
-    `both`: the oracle grades, and what a judge finds harmful is reported beside it."""
+    `both`: the oracle grades, and what a judge finds harmful is reported beside it. Or the name of an exact grader that
+    a plugin registers."""
     n_harmful: PositiveInt = 400
     """Held-out harmful requests, spread evenly over the kinds."""
     n_benign: PositiveInt = 200

@@ -13,7 +13,8 @@ class Prompts(Section):
     advanced = frozenset({"format", "near_duplicates"})
 
     source: PathOrName = "sandbox"
-    """`sandbox`, or a path: .jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`."""
+    """`sandbox`, or a path: .jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`; or the name of a source
+    that a plugin registers."""
     n: PositiveInt | None = None
     """How many prompts to use, drawn at random by `seed`; all of them when empty."""
     column: str = "prompt"
@@ -83,11 +84,19 @@ class Strategies(Section):
     samples: Fraction = 0.0
     """Several answers to the prompt, paired two by two."""
     best_worst: Fraction = 0.0
-    """Of several answers to the prompt, the one that the judge ranks highest paired with the one it ranks lowest."""
+    """Of several answers to the prompt, the one that the judge ranks highest paired with the one it ranks lowest. Half
+    of the principles rank and the others label, at most `judge.principles` each."""
     on_policy: Fraction = 0.0
     """As `samples`, but only in rounds after the first (`training.rounds`), where the answering model is the one that
     DPO continues from, so that both answers of a pair are its own. In the first round the base model answers, and DPO
     does not start from the base model."""
+    custom: dict[str, Fraction] = Field(default_factory=dict)
+    """Shares of strategies that plugins register, by name, such as `{mine: 0.5}`."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of every strategy, by the name that it has in the data."""
+        return self.model_dump(by_alias=True, exclude={"custom"}) | self.custom
 
     @model_validator(mode="after")
     def _make_some_pairs(self) -> Self:
@@ -111,6 +120,8 @@ class Filters(Section):
     """Leave out pairs in which one answer has more than this many times the words of the other; off when empty."""
     language: bool = False
     """Leave out answers in another language than the constitution's, detected by script and most frequent words."""
+    custom: tuple[str, ...] = ()
+    """Names of further filters, which plugins register."""
     drop_contradictions: bool = False
     """Leave out pairs for which the judge prefers a different answer in each order. Off: the mean of both counts."""
 
@@ -140,7 +151,7 @@ class Pairs(Section):
     def sampled(self) -> bool:
         """Whether prompts are answered more than once."""
         shares = self.strategies
-        return any((shares.samples, shares.best_worst, shares.on_policy, shares.helpful))
+        return any((shares.samples, shares.best_worst, shares.on_policy, shares.helpful, *shares.custom.values()))
 
     @property
     def mixed(self) -> bool:

@@ -15,8 +15,6 @@ from charter.config.section import (
     ServerAddress,
 )
 
-JudgeKind = Literal["choice", "reasoned", "score", "critic"]
-
 PairFormat = Literal["auto", "hh-rlhf", "cai", "columns", "sandbox"]
 """The layout of a file of labelled pairs; ``auto`` looks at its first row, ``sandbox`` needs no file."""
 
@@ -31,7 +29,7 @@ class Member(Section):
     """The name under which its p is kept."""
     constitution: LocalPath | None = None
     """The Markdown file with its principles; the run's constitution when empty."""
-    kind: JudgeKind = "choice"
+    kind: str = "choice"
     """How it judges; `judge.kind` says what each kind does."""
     base_urls: tuple[ServerAddress, ...] = ()
     """Running servers of another model, which judges for this member; the judge's model when empty."""
@@ -56,9 +54,10 @@ class Judge(Section):
         "max_ties", "calibration",
     })  # fmt: skip
 
-    kind: JudgeKind | Literal["panel"] = "choice"
+    kind: str = "choice"
     """`choice`: A or B by log-probability. `reasoned`: the same after a chain of thought. `score`: each answer alone
-    on a scale from 1 to 10. `critic`: the violations found in each answer. `panel`: several members."""
+    on a scale from 1 to 10. `critic`: the violations found in each answer. `panel`: several members. Or the name of a
+    judge that a plugin registers."""
     model: PathOrName | None = None
     """The judge's model: `sandbox`, a folder or a hub id, served beside `model`; with `base_urls` its name at those
     servers. The run's own model judges when both are empty."""

@@ -1,9 +1,9 @@
 """The whole configuration of a run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from charter.config.addresses import FolderPath, refuse_password
 from charter.config.evaluation import Evaluation
@@ -15,6 +15,7 @@ from charter.config.section import Identifier, LocalPath, NonNegativeInt, PathOr
 from charter.config.serving import Budget, Runner, Serving
 from charter.config.training import Tokens, Training
 from charter.core.installation import find_constitution
+from charter.core.plugins import name_plugins
 
 
 class Config(Section):
@@ -70,6 +71,10 @@ class Config(Section):
     def _find_constitution(cls, constitution: Path) -> Path:
         return find_constitution(constitution)
 
+    plugins: tuple[str, ...] = ()
+    """Modules with judges, strategies, filters or sources of your own: names that Python can import, or paths of .py
+    files. Installed packages with an entry point `charter.plugins` need no mention here."""
+
     @field_validator("review", mode="before")
     @classmethod
     def _read_short_review(cls, review: Any) -> Any:
@@ -86,6 +91,15 @@ class Config(Section):
         if store is not None:
             refuse_password(store)
         return store
+
+    @model_validator(mode="after")
+    def _name_plugins(self) -> Self:
+        name_plugins(self.plugins)
+        return self
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        name_plugins(self.plugins)  # a config that Ray sends to another process is unpickled, not validated
 
     @property
     def run_folder(self) -> Path:

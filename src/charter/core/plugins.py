@@ -1,12 +1,16 @@
 """Registries of what other packages may add by name: judges, strategies, filters, sources, graders, models.
 
 A registry lives beside the type of its entries (such as `charter.pipeline.judges.protocol.JUDGES`) and is filled by
-decorators. Entry points of the group ``charter.plugins`` name modules whose import registers things; they are imported
-when a name is looked up that is not registered yet, so that commands which need no plugin do not pay for any.
+decorators. Modules whose import registers things are named by entry points of the group ``charter.plugins``, and by the
+setting `plugins` of a config. They are imported when a name is looked up that is not registered yet, so that commands
+which need no plugin do not pay for any, and the report of an old run does not need the plugins that made it.
 """
 
+import importlib
+import importlib.util
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,6 +24,7 @@ Entry = TypeVar("Entry")
 
 _lock = threading.RLock()
 _entry_points_loaded = False
+_named_modules = dict[str, bool]()  # by name, whether it is imported
 
 
 class Registry(Generic[Entry]):
@@ -49,7 +54,7 @@ class Registry(Generic[Entry]):
 
     def __contains__(self, name: object) -> bool:
         if name not in self._entries:
-            load_entry_points()
+            load_plugins()
         return name in self._entries
 
     def __getitem__(self, name: str) -> Entry:
@@ -70,9 +75,13 @@ class Registry(Generic[Entry]):
         """The entry of that name; None where there is none."""
         return self._entries[name] if name in self else None
 
+    def registered(self) -> tuple[tuple[str, Entry], ...]:
+        """What is registered so far, without importing plugins."""
+        return tuple(self._entries.items())
+
     def names(self) -> tuple[str, ...]:
         """Every registered name, in the order of registration."""
-        load_entry_points()
+        load_plugins()
         return tuple(self._entries)
 
 
@@ -80,23 +89,47 @@ SHIPPED_MODELS: Registry[Path] = Registry("shipped model", "model")
 """Model folders that a package ships, by the name that a config may use for them."""
 
 
-def load_entry_points() -> None:
-    """Import the modules that installed packages name in the group ``charter.plugins``, once per process.
+def name_plugins(modules: Iterable[str]) -> None:
+    """Have modules imported at the next lookup that needs it: names of importable modules, or paths of .py files."""
+    for module in modules:
+        _named_modules.setdefault(module, False)
+
+
+def load_plugins() -> None:
+    """Import what entry points and `name_plugins` name, each once per process.
 
     Raises:
         ConfigError: one of them cannot be imported.
     """
     global _entry_points_loaded
     with _lock:  # reentrant: a plugin may look something up while it is imported
-        if _entry_points_loaded:
-            return
-        _entry_points_loaded = True
-        for point in entry_points(group=GROUP):
+        if not _entry_points_loaded:
+            _entry_points_loaded = True
+            for point in entry_points(group=GROUP):
+                try:
+                    point.load()
+                except Exception as error:  # foreign code may raise anything
+                    _entry_points_loaded = False
+                    origin = point.dist.name if point.dist else "a package"
+                    raise ConfigError(
+                        f"plugin '{point.value}' of {origin}: cannot be imported ({error}). Fix or uninstall {origin}."
+                    ) from error
+        for module in [name for name, imported in _named_modules.items() if not imported]:
+            _named_modules[module] = True
             try:
-                point.load()
-            except Exception as error:  # foreign code may raise anything
-                _entry_points_loaded = False
-                package = point.dist.name if point.dist else "an installed package"
+                _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+            except Exception as error:  # as above
+                _named_modules[module] = False
                 raise ConfigError(
-                    f"plugin '{point.value}' of {package}: cannot be imported ({error}). Fix or uninstall {package}."
+                    f"plugins '{module}': cannot be imported ({error}). Name a module that Python can import, or the "
+                    "path of a .py file, and correct the error in it."
                 ) from error
+
+
+def _import_file(path: Path) -> None:
+    name = f"charter_plugin_{path.stem}"  # a prefix, because a file may be called like a module: judge.py
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module in {path}")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)

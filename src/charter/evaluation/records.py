@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from charter.config import Evaluation
 from charter.core.messages import Message, user
 from charter.core.plugins import Registry
 
@@ -82,7 +83,17 @@ ExactGrader = Callable[[Graded, HeldOut], Graded]
 
 EXACT_GRADERS: Registry[ExactGrader] = Registry("exact grader", "evaluation.source")
 exact_grader = EXACT_GRADERS.register
-"""Decorator: grade the answers to a source of held-out requests; by the source's name."""
+"""Decorator: grade exactly, under the name of a source of requests or one that `evaluation.grader` can name."""
+
+
+def exact_grader_of(settings: Evaluation) -> ExactGrader:
+    """The exact grader that the settings name, which is that of the source unless it is named itself.
+
+    Raises:
+        ConfigError: no such grader, or the source has none.
+    """
+    of_source = settings.grader in ("auto", "oracle", "both")
+    return EXACT_GRADERS[settings.source if of_source else settings.grader]
 
 
 @dataclass(frozen=True)

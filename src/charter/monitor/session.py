@@ -12,7 +12,7 @@ from charter.core.errors import ConfigError
 from charter.evaluation.answering import answer_all, grade_by_judge
 from charter.evaluation.answers import save_answers
 from charter.evaluation.measures import Measure, outcomes, usable
-from charter.evaluation.records import EXACT_GRADERS, Answers, Graded, HeldOut
+from charter.evaluation.records import Answers, Graded, HeldOut, exact_grader_of
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.monitor.baseline import Baseline, is_bad, read_baseline
@@ -110,7 +110,7 @@ async def _ask(
             answers = await answer_all(requests, engine.ask, most, with_engine_stats(on_progress, engine), STAGE)
     if judge is None:
         asked = {request.request_id: request for request in requests}
-        grade = EXACT_GRADERS[baseline.config.evaluation.source]
+        grade = exact_grader_of(baseline.config.evaluation)
         return Answers([grade(a, asked[a.request_id]) for a in answers.graded], answers.failed)
     async with session.engine(judge) as engine:
         return await grade_by_judge(answers, requests, engine.ask, with_engine_stats(on_progress, engine))

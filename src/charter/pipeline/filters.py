@@ -1,18 +1,19 @@
-"""Which pairs are junk: pure functions over two answers, and over the labels that the judge gave them.
+"""Which pairs are left out: pure functions over one or two answers, and over the labels that the judge gave them.
 
-What is left out is kept among the failures with its reason. Before the judge, so that it is not asked in vain:
-``empty``, ``preamble-only``, ``identical``, ``prefix``, ``near-identical``, ``repetition``, ``length-ratio``,
-``language``, and ``duplicate`` for two answers that another strategy has paired already. After it:
-``orders-contradict``, and ``judge-refused`` where it said no more than that it would not judge. Answers that were cut
-off never come here (`charter.pipeline.rows.finished`), and a tie is for the judge to see.
+What is left out is kept among the failures with its reason. The filters registered below run before the judge, so that
+it is not asked in vain; their name is the reason. ``duplicate`` is the reason of two answers that another strategy has
+paired already. After the judge: ``orders-contradict``, and ``judge-refused`` where it only declined to judge. Answers
+that were cut off never come here (`charter.pipeline.rows.finished`), and only the judge can find a tie.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
 from typing import Any
 
 from charter.config import Filters
+from charter.core.plugins import Registry
 from charter.core.text import runs_of, split_words
 from charter.pipeline.language import is_foreign
 from charter.pipeline.preamble import strip_preamble
@@ -31,7 +32,22 @@ LONGEST_WORD = 60
 _UNREADABLE = ("no-choice", "no-verdict", "unparseable")
 
 
-def sift(candidates: Sequence[Row], settings: Filters, language: str) -> Outcome:
+AnswerFilter = Callable[[str, Filters, str], bool]
+"""Whether to leave out an answer, given the settings and the code of the constitution's language."""
+
+PairFilter = Callable[[str, str, Filters], bool]
+"""Whether to leave out a pair of answers, given the settings; asked only about answers that no filter leaves out."""
+
+ANSWER_FILTERS: Registry[AnswerFilter] = Registry("filter of answers", "pairs.filters.custom")
+answer_filter = ANSWER_FILTERS.register
+"""Decorator: leave out each answer for which the function is true; the name is the reason among the failures."""
+
+PAIR_FILTERS: Registry[PairFilter] = Registry("filter", "pairs.filters.custom")
+pair_filter = PAIR_FILTERS.register
+"""Decorator: leave out each pair for which the function is true; the name is the reason among the failures."""
+
+
+def filter_candidates(candidates: Sequence[Row], settings: Filters, language: str) -> Outcome:
     """Candidates that are worth asking the judge about, and failures for the others, in their order."""
     outcome, seen = Outcome(), set[tuple[str, frozenset[str]]]()
     for row in candidates:
@@ -48,7 +64,7 @@ def sift(candidates: Sequence[Row], settings: Filters, language: str) -> Outcome
     return outcome
 
 
-def settle(judged: Outcome, settings: Filters) -> Outcome:
+def filter_labels(judged: Outcome, settings: Filters) -> Outcome:
     """Labels that can be trained on, with the failures that there were and the new ones."""
     outcome = Outcome(failures=[_named(row) for row in judged.failures])
     for row in judged.rows:
@@ -61,8 +77,17 @@ def settle(judged: Outcome, settings: Filters) -> Outcome:
 
 
 def fault_of_pair(first: str, last: str, settings: Filters, language: str) -> str | None:
-    """The first reason against making a pair of two answers; None if there is none."""
-    return next(_faults(first, last, settings, language), None)
+    """The first reason against making a pair of two answers; None if there is none.
+
+    Raises:
+        ConfigError: no filter of a name in `settings.custom` is registered.
+    """
+    for answer in (first, last):
+        if fault := fault_of_answer(answer, settings, language):
+            return fault
+    custom = ((name, PAIR_FILTERS[name]) for name in settings.custom if name not in ANSWER_FILTERS)
+    filters = chain(_BUILT_IN_PAIR_FILTERS, custom)
+    return next((name for name, leaves_out in filters if leaves_out(first, last, settings)), None)
 
 
 def fault_of_answer(answer: str, settings: Filters, language: str) -> str | None:
@@ -71,31 +96,56 @@ def fault_of_answer(answer: str, settings: Filters, language: str) -> str | None
     Args:
         answer: of the model.
         settings: the thresholds.
-        language: a code that `charter.pipeline.language.is_known`, looked at if `settings.language` is on.
+        language: a code that `charter.pipeline.language.is_known`, used if `settings.language` is on.
     """
-    if not answer.strip():
-        return "empty"
-    if not strip_preamble(answer):
-        return "preamble-only"
-    if settings.repetition is not None and repetition(answer) >= settings.repetition:
-        return "repetition"
-    if settings.language and is_foreign(answer, language):
-        return "language"
-    return None
+    custom = ((name, ANSWER_FILTERS[name]) for name in settings.custom if name in ANSWER_FILTERS)
+    filters = chain(_BUILT_IN_ANSWER_FILTERS, custom)
+    return next((name for name, leaves_out in filters if leaves_out(answer, settings, language)), None)
 
 
-def _faults(first: str, last: str, settings: Filters, language: str) -> Iterator[str]:
-    for answer in (first, last):
-        if fault := fault_of_answer(answer, settings, language):
-            yield fault
-    if is_same(first, last):
-        yield "identical"
-    if begins(first, last) or begins(last, first):
-        yield "prefix"
-    if settings.near_identical is not None and agrees(first, last, settings.near_identical):
-        yield "near-identical"
-    if settings.length_ratio is not None and length_ratio(first, last) > settings.length_ratio:
-        yield "length-ratio"
+@answer_filter("empty")
+def _is_empty(answer: str, settings: Filters, language: str) -> bool:
+    return not answer.strip()
+
+
+@answer_filter("preamble-only")
+def _is_preamble_only(answer: str, settings: Filters, language: str) -> bool:
+    return not strip_preamble(answer)
+
+
+@answer_filter("repetition")
+def _repeats_itself(answer: str, settings: Filters, language: str) -> bool:
+    return settings.repetition is not None and repetition(answer) >= settings.repetition
+
+
+@answer_filter("language")
+def _is_in_another_language(answer: str, settings: Filters, language: str) -> bool:
+    return settings.language and is_foreign(answer, language)
+
+
+@pair_filter("identical")
+def _is_identical(first: str, last: str, settings: Filters) -> bool:
+    return is_same(first, last)
+
+
+@pair_filter("prefix")
+def _is_prefix(first: str, last: str, settings: Filters) -> bool:
+    return begins(first, last) or begins(last, first)
+
+
+@pair_filter("near-identical")
+def _is_near_identical(first: str, last: str, settings: Filters) -> bool:
+    return settings.near_identical is not None and agrees(first, last, settings.near_identical)
+
+
+@pair_filter("length-ratio")
+def _differs_in_length(first: str, last: str, settings: Filters) -> bool:
+    return settings.length_ratio is not None and length_ratio(first, last) > settings.length_ratio
+
+
+# These always run, in the order above; those of plugins run where `Filters.custom` names them.
+_BUILT_IN_ANSWER_FILTERS = ANSWER_FILTERS.registered()
+_BUILT_IN_PAIR_FILTERS = PAIR_FILTERS.registered()
 
 
 def is_same(one: str, other: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from charter.config import Judge
 from charter.constitution import Principle
@@ -12,6 +12,9 @@ from charter.pipeline.judges.calibrated import configured_judges
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.protocol import Compare, Judgement, is_tie
 from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, StageContext, attributing_failures_to
+
+BEST_WORST = "best-worst"
+"""The strategy whose pairs the judge selects (`charter.pipeline.rank`) before it labels them."""
 
 
 @dataclass
@@ -55,15 +58,42 @@ async def judge(
 def principles_for(row: Row, context: StageContext, settings: Judge) -> tuple[Principle, ...]:
     """The principles that shaped the row, then others drawn for it, `settings.principles` in all.
 
-    A pair of the strategy `helpful` is judged by the principles of helpfulness alone, whatever `settings.tags` says.
+    A pair of the strategy `helpful` is judged by the principles of helpfulness alone, whatever `settings.tags` says. A
+    pair of `best-worst` is judged by principles that did not rank its answers: see `split_principles`.
 
     Raises:
         ConfigError: `settings.tags` has a tag that no principle has.
     """
+    if row["strategy"] == BEST_WORST:
+        return split_principles(row, context, settings).label
     law, tags, shaped = context.constitution, settings.tags, row["drawn"]
     if row["strategy"] == "helpful":
         law, tags = helpful_part(law), ()
     return select_judges(law, row["row_id"], context.seed, shaped, settings.principles, tags)
+
+
+class PrincipleSplit(NamedTuple):
+    """The principles of a `best-worst` row: those that rank its answers, and those that label the pair."""
+
+    rank: tuple[Principle, ...]
+    label: tuple[Principle, ...]
+
+
+def split_principles(row: Row, context: StageContext, settings: Judge) -> PrincipleSplit:
+    """Up to `settings.principles` to label a `best-worst` pair, and as many others to rank the answers before.
+
+    Of a constitution with fewer than twice as many, half label and half rank. A single principle has to do both; then
+    the label is biased away from one half.
+
+    Raises:
+        ConfigError: `settings.tags` has a tag that no principle has.
+    """
+    # The answer that ranks first had luck under the principles that ranked it. Asked again, they would give the same
+    # answers, and the label would contain that luck (the winner's curse); other principles do not know it.
+    law, k = context.constitution, settings.principles
+    order = select_judges(law, row["row_id"], context.seed, row["drawn"], 2 * k, settings.tags)
+    half = (len(order) + 1) // 2
+    return PrincipleSplit(rank=order[half:] or order, label=order[:half])
 
 
 def _pair(row: Row, made: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Any
 
 from charter.config import Judge
 from charter.core.errors import CountMismatch
-from charter.pipeline.filters import fault_of_answer, settle, sift
+from charter.pipeline.filters import fault_of_answer, filter_candidates, filter_labels
 from charter.pipeline.judge import judge
 from charter.pipeline.judges.calibrated import Judges, configured_judges
 from charter.pipeline.pair import divide, in_sft_half
 from charter.pipeline.rank import rank
 from charter.pipeline.rows import OnProgress, Row, StageContext, failure
-from charter.pipeline.strategies import Material, Plan, candidates, contests
+from charter.pipeline.strategies import Material, Plan, candidates, ranking_candidates
 
 
 @dataclass
@@ -46,13 +46,13 @@ async def label(
     """
     judges = judges or configured_judges(settings)
     filters, language = plan.settings.filters, context.constitution.language
-    entered = contests(materials, plan, filters, language)
+    entered = ranking_candidates(materials, plan, filters, language)
     ranked = await rank(entered.rows, context, settings, judges.compare, on_progress)
     place = {material.row["row_id"]: number for number, material in enumerate(materials)}
     made = sorted([*candidates(materials, plan), *ranked.rows], key=lambda row: place[row["row_id"]])
-    sifted = sift(made, filters, language)
+    sifted = filter_candidates(made, filters, language)
     judged = await judge(sifted.rows, context, settings, on_progress, judges.label)
-    settled = settle(judged, filters)
+    settled = filter_labels(judged, filters)
     failures = entered.failures + ranked.failures + sifted.failures + settled.failures
     failures += _without_pair(materials, made + failures)
     walked, junk = _sound(materials, plan, language)

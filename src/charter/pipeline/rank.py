@@ -1,8 +1,9 @@
 """Rank: of several answers to a prompt the best and the worst, by the judge.
 
 Every two are compared under the same principles; an answer's score is the mean of its log-odds against the others.
-The two that are left are a candidate pair like any other, and their own comparison, which the store of completions
-remembers, becomes its label.
+The two that are left are a candidate pair like any other, which other principles label
+(`charter.pipeline.judge.split_principles`). A member of a panel with its own constitution draws its principles itself,
+and uses the same ones for both.
 """
 
 import asyncio
@@ -12,13 +13,13 @@ from itertools import combinations
 from typing import Any
 
 from charter.config import Judge
-from charter.pipeline.judge import principles_for
-from charter.pipeline.judges.protocol import Compare, inside
+from charter.pipeline.judge import split_principles
+from charter.pipeline.judges.protocol import Compare, clip_probability
 from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext, attributing_failures_to
 
 
 async def rank(
-    contests: Sequence[Row],
+    rows: Sequence[Row],
     context: StageContext,
     settings: Judge,
     compare: Compare,
@@ -27,7 +28,7 @@ async def rank(
     """Rows with two or more `answers` in, candidates out: `first` is the worst of them, `last` the best."""
 
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
-        answers, principles = row["answers"], principles_for(row, context, settings)
+        answers, principles = row["answers"], split_principles(row, context, settings).rank
         matches = list(combinations(range(len(answers)), 2))
         with attributing_failures_to(principles, "rank"):
             made = await asyncio.gather(
@@ -38,7 +39,7 @@ async def rank(
         kept = {name: value for name, value in row.items() if name != "answers"}
         return [{**kept, "first": answers[ranked[0]], "last": answers[ranked[-1]]}]
 
-    return await context.each_row(contests, "rank", work, on_progress)
+    return await context.each_row(rows, "rank", work, on_progress)
 
 
 def scores_of(n: int, last_is_better: dict[tuple[int, int], float]) -> list[float]:
@@ -50,7 +51,7 @@ def scores_of(n: int, last_is_better: dict[tuple[int, int], float]) -> list[floa
     """
     scores = [0.0] * n
     for (first, last), p in last_is_better.items():
-        odds = math.log(inside(p) / (1 - inside(p))) / (n - 1)
+        odds = math.log(clip_probability(p) / (1 - clip_probability(p))) / (n - 1)
         scores[last] += odds
         scores[first] -= odds
     return scores

@@ -5,14 +5,16 @@ SFT learns a revision only when the judge prefers it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from charter.config import Filters, Pairs
 from charter.constitution import ids_in
+from charter.core.plugins import Registry
 from charter.core.sampling import seed_of
 from charter.pipeline.filters import fault_of_answer, is_same
+from charter.pipeline.judge import BEST_WORST
 from charter.pipeline.pair import in_sft_half
 from charter.pipeline.rows import Outcome, Row, failure
 
@@ -36,12 +38,46 @@ class Material(NamedTuple):
         return any(made["model_identity"] != self.row["model_identity"] for made in self.rounds)
 
 
-class Two(NamedTuple):
+class AnswerPair(NamedTuple):
     """Two answers to be compared, and the ids of the principles under which one became the other."""
 
     first: str
     last: str
-    drawn: Sequence[str] = ()
+    principle_ids: Sequence[str] = ()
+
+
+PairMaker = Callable[[Material], Iterable[AnswerPair]]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A registered pair strategy.
+
+    Attributes:
+        pairs: makes the pairs of a row.
+        answers: how many independent answers to the prompt it needs, the first one included; None for
+            `pairs.answers_per_prompt`.
+        applies: whether it is for such a row at all; only then are further answers sampled.
+    """
+
+    pairs: PairMaker
+    answers: int | None = 1
+    applies: Callable[[Material], bool] = lambda material: True
+
+
+STRATEGIES: Registry[Strategy] = Registry("pair strategy", "pairs.strategies.custom")
+
+
+def strategy(
+    name: str, answers: int | None = 1, applies: Callable[[Material], bool] = lambda material: True
+) -> Callable[[PairMaker], PairMaker]:
+    """Decorator: make a function available as a pair strategy; the arguments are those of `Strategy`."""
+
+    def register(pairs: PairMaker) -> PairMaker:
+        STRATEGIES.add(name, Strategy(pairs, answers, applies))
+        return pairs
+
+    return register
 
 
 @dataclass(frozen=True)
@@ -57,18 +93,16 @@ class Plan:
         row = material.row
         if in_sft_half(row["prompt"], self.sft_share):
             return ["revision"]
-        shares: dict[str, float] = self.settings.strategies.model_dump(by_alias=True)
         return [
             name
-            for name, share in shares.items()
-            if seed_of(self.seed, "pair", name, row["row_id"]) < share * 2**31 and _suits(name, material)
+            for name, share in self.settings.strategies.shares.items()
+            if seed_of(self.seed, "pair", name, row["row_id"]) < share * 2**31 and STRATEGIES[name].applies(material)
         ]
 
     def samples(self, material: Material) -> int:
         """How many answers a row's strategies need beside the first one."""
-        n = self.settings.answers_per_prompt
-        needs = {"samples": n, "best-worst": n, "on-policy": n, "helpful": 2}
-        return max((needs.get(name, 1) for name in self.strategies(material)), default=1) - 1
+        needed = [STRATEGIES[name].answers for name in self.strategies(material)]
+        return max((self.settings.answers_per_prompt if n is None else n for n in needed), default=1) - 1
 
 
 def gather(walked: Sequence[Row], revisions: Sequence[Row], samples: Sequence[Row] = ()) -> list[Material]:
@@ -89,78 +123,70 @@ def wanted_samples(materials: Sequence[Material], plan: Plan) -> list[dict[str, 
 
 
 def candidates(materials: Sequence[Material], plan: Plan) -> list[dict[str, Any]]:
-    """The candidate pairs of every row, but for those of `best-worst`, which `contests` prepares."""
+    """The candidate pairs of every row, except those of `best-worst`, which `ranking_candidates` prepares."""
     return [
-        _candidate(material.row, name, number, two)
+        _candidate(material.row, name, number, pair)
         for material in materials
         for name in plan.strategies(material)
-        if name in STRATEGIES
-        for number, two in enumerate(STRATEGIES[name](material))
+        for number, pair in enumerate(STRATEGIES[name].pairs(material))
     ]
 
 
-def contests(materials: Sequence[Material], plan: Plan, settings: Filters, language: str) -> Outcome:
+def ranking_candidates(materials: Sequence[Material], plan: Plan, settings: Filters, language: str) -> Outcome:
     """Rows for `best-worst`, each with the `answers` to be ranked: two or more that are sound and not the same."""
     outcome = Outcome()
     for material in materials:
-        if "best-worst" in plan.strategies(material):
-            row = _candidate(material.row, "best-worst", 0, Two("", ""))
-            _enter(row, material.answers, settings, language, outcome)
+        if BEST_WORST not in plan.strategies(material):
+            continue
+        row, sound = _candidate(material.row, BEST_WORST, 0, AnswerPair("", "")), list[str]()
+        for number, answer in enumerate(material.answers):
+            if fault := fault_of_answer(answer, settings, language):
+                # an id of its own answer, because the pair itself may still be made of the others
+                alone = {**row, "pair_id": f"{row['pair_id']}/{number}"}
+                outcome.failures.append(failure(alone, "pair", fault, repr(answer)))
+            elif not any(is_same(answer, other) for other in sound):
+                sound.append(answer)
+        if len(sound) > 1:
+            outcome.rows.append({**row, "answers": sound})
+        else:
+            outcome.failures.append(failure(row, "pair", "one-answer", f"of {len(material.answers)}: {sound}"))
     return outcome
 
 
-def _enter(row: dict[str, Any], answers: Sequence[str], settings: Filters, language: str, outcome: Outcome) -> None:
-    sound = list[str]()
-    for number, answer in enumerate(answers):
-        if fault := fault_of_answer(answer, settings, language):
-            alone = {**row, "pair_id": f"{row['pair_id']}/{number}"}  # the pair itself may still come to be
-            outcome.failures.append(failure(alone, "pair", fault, repr(answer)))
-        elif not any(is_same(answer, other) for other in sound):
-            sound.append(answer)
-    if len(sound) > 1:
-        outcome.rows.append({**row, "answers": sound})
-    else:
-        outcome.failures.append(failure(row, "pair", "one-answer", f"of {len(answers)}: {sound}"))
-
-
-def _suits(strategy: str, material: Material) -> bool:
-    """Whether a strategy is for such a row at all."""
-    if strategy == "helpful":
-        return not any(made["flagged"] for made in material.rounds)
-    return strategy != "on-policy" or material.on_policy
-
-
-def _candidate(row: Row, strategy: str, number: int, two: Two) -> dict[str, Any]:
+def _candidate(row: Row, strategy: str, number: int, pair: AnswerPair) -> dict[str, Any]:
     name = {"strategy": strategy, "pair_id": f"{row['row_id']}/{strategy}/{number}"}
-    return {**row, **name, "first": two.first, "last": two.last, "drawn": list(two.drawn)}
+    return {**row, **name, "first": pair.first, "last": pair.last, "drawn": list(pair.principle_ids)}
 
 
-def _revision(material: Material) -> Iterator[Two]:
+@strategy("revision")
+def _revision(material: Material) -> Iterator[AnswerPair]:
     row = material.row
     if row["first"] != row["last"]:
-        yield Two(row["first"], row["last"], row["drawn"])
+        yield AnswerPair(row["first"], row["last"], row["drawn"])
 
 
-def _every_revision(material: Material) -> Iterator[Two]:
-    for made in material.rounds:
-        if made["changed"]:
-            yield Two(made["response"].strip(), made["revision"].strip(), ids_in(made["principle_id"]))
+@strategy("every-revision")
+def _every_revision(material: Material) -> Iterator[AnswerPair]:
+    for revision in material.rounds:
+        if revision["changed"]:
+            yield AnswerPair(
+                revision["response"].strip(), revision["revision"].strip(), ids_in(revision["principle_id"])
+            )
 
 
-def _two_by_two(material: Material) -> Iterator[Two]:
-    for first, last in zip(material.answers[::2], material.answers[1::2], strict=False):
-        yield Two(first, last)
-
-
-def _helpful(material: Material) -> Iterator[Two]:
+@strategy("helpful", answers=2, applies=lambda material: not any(one["flagged"] for one in material.rounds))
+def _helpful(material: Material) -> Iterator[AnswerPair]:
     if len(material.answers) > 1:
-        yield Two(material.answers[0], material.answers[1])
+        yield AnswerPair(material.answers[0], material.answers[1])
 
 
-STRATEGIES: Mapping[str, Callable[[Material], Iterator[Two]]] = {
-    "revision": _revision,
-    "every-revision": _every_revision,
-    "helpful": _helpful,
-    "samples": _two_by_two,
-    "on-policy": _two_by_two,
-}
+@strategy("samples", answers=None)
+@strategy("on-policy", answers=None, applies=lambda material: material.on_policy)
+def _two_by_two(material: Material) -> Iterator[AnswerPair]:
+    for first, last in zip(material.answers[::2], material.answers[1::2], strict=False):
+        yield AnswerPair(first, last)
+
+
+@strategy(BEST_WORST, answers=None)
+def _best_worst(material: Material) -> Iterable[AnswerPair]:
+    return ()  # these pairs come from `charter.pipeline.rank`: the judge has to be asked which answers they are

@@ -13,7 +13,7 @@ from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.core.errors import DataError
 from charter.core.files import write_json
-from charter.evaluation.records import EXACT_GRADERS, Graded
+from charter.evaluation.records import Graded, exact_grader_of
 from charter.evaluation.requests import load_requests
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -136,7 +136,7 @@ async def _grade(
 ) -> StageCount:
     folder, started = config.run_folder, time.monotonic()
     if judge is None:
-        graded = attack.grade_exactly(attempts, EXACT_GRADERS[config.evaluation.source])
+        graded = attack.grade_exactly(attempts, exact_grader_of(config.evaluation))
         write_lines(folder, ATTEMPTS, graded.rows)
         return keep_failures(folder, attack.GRADE, len(attempts), graded)
     async with session.engine(judge) as engine:

@@ -25,7 +25,7 @@ from charter.config import Judge
 from charter.constitution import ids_in, load_kept_constitution
 from charter.constitution.helpful import helpful_part
 from charter.constitution.kept import load_panel_constitutions
-from charter.pipeline.judges.protocol import EDGE, inside
+from charter.pipeline.judges.protocol import MIN_PROBABILITY, clip_probability
 
 _COLUMN_TYPES = (
     {"p_chosen": pl.Float64}
@@ -165,10 +165,10 @@ def with_contributions(labels: pl.LazyFrame, principles: RunPrinciples) -> pl.La
     )
 
     p, part, of_label = pl.element(), pl.col("_parts"), pl.col("_of_label")
-    value = (p.clip(EDGE, 1 - EDGE) / (1 - p.clip(EDGE, 1 - EDGE))).log()
+    value = (p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY) / (1 - p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))).log()
     if principles.tie_margin is not None:
         value = pl.when((p - 0.5).abs() <= principles.tie_margin).then(0.0).otherwise((p - 0.5).sign())
-    chosen = pl.col("p_chosen").clip(EDGE, 1 - EDGE)
+    chosen = pl.col("p_chosen").clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     total = pl.col("_plain").list.sum()
     missing = of_label - total
     return (
@@ -200,7 +200,7 @@ def attribute_label(row: Mapping[str, Any], principles: RunPrinciples) -> Attrib
         p=p,
         log_odds=log_odds(p),
         shares=tuple(sorted(shares, key=lambda share: -abs(share.log_odds))),
-        rest=0.0 if abs(rest) < EDGE else rest,
+        rest=0.0 if abs(rest) < MIN_PROBABILITY else rest,
         orders=tuple(OrderLabel(shown, value, log_odds(value)) for shown, value in orders if value is not None),
         members=tuple(_shares(p, row["members"], row["p_by_member"], None, replace(principles, weights={}))),
         judge_kind=row["judge_kind"],
@@ -210,7 +210,7 @@ def attribute_label(row: Mapping[str, Any], principles: RunPrinciples) -> Attrib
 
 def log_odds(p: float) -> float:
     """The natural logarithm of p / (1 - p), for p kept as far from 0 and 1 as a judge keeps it."""
-    return math.log(inside(p) / (1 - inside(p)))
+    return math.log(clip_probability(p) / (1 - clip_probability(p)))
 
 
 def _shares(

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from charter.config import Config, Serving, Training
 from charter.config.training import Tracker
@@ -11,19 +12,23 @@ from charter.constitution import eligible, load_constitution
 from charter.core.errors import ConfigError
 from charter.core.hardware import gpus
 from charter.core.installation import install_hint
+from charter.core.plugins import load_plugins
 from charter.data.sources import open_source
 from charter.evaluation.benchmarks.inspection import check_suites
+from charter.evaluation.records import exact_grader_of
 from charter.evaluation.requests import load_requests
 from charter.inference.endpoints import connect
 from charter.inference.identity import model_identity
 from charter.inference.server.launch import plan_launch
 from charter.inference.store import open_store
+from charter.pipeline.filters import ANSWER_FILTERS, PAIR_FILTERS
 from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.engines import member_identities
 from charter.pipeline.judges.floor import check_audit
-from charter.pipeline.judges.kinds import check_laws
+from charter.pipeline.judges.kinds import check_judge
 from charter.pipeline.language import is_known
 from charter.pipeline.roles import generation_models, judge_model
+from charter.pipeline.strategies import STRATEGIES
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,7 @@ def check(config: Config) -> None:
     Raises:
         CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
     """
+    check_plugins(config)
     _check_constitution(config)
     _check_rounds(config)
     check_tracker(config.training)
@@ -50,6 +56,20 @@ def check(config: Config) -> None:
     open_store(config.store_url).close()  # last: where there is no file yet, it is made
 
 
+def check_plugins(config: Config) -> None:
+    """Import the plugins, and check that every strategy and filter that the config names is registered.
+
+    Raises:
+        ConfigError: a plugin cannot be imported, or nothing of a name is registered.
+    """
+    load_plugins()
+    for name in config.pairs.strategies.custom:
+        STRATEGIES[name]
+    for name in config.pairs.filters.custom:
+        if name not in ANSWER_FILTERS:
+            PAIR_FILTERS[name]
+
+
 def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) -> None:
     """Look at the held-out requests, and at models and how each is served.
 
@@ -57,6 +77,8 @@ def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) 
         CharterError: one of them cannot be used, and what to do.
     """
     load_requests(config.evaluation, config.seed)
+    if config.evaluation.grader not in ("auto", "judge"):
+        exact_grader_of(config.evaluation)
     check_suites(config.evaluation)
     for model, serving in models.values():
         check_served(model, serving)
@@ -181,6 +203,12 @@ def check_runner(config: Config) -> None:
                 f"budget.{name} '{limit}': kept by one process, and on Ray many of them ask. Leave it out, or leave "
                 "out `runner: ray`."
             )
+    for plugin in config.plugins:
+        if plugin.endswith(".py") and not Path(plugin).is_absolute():
+            raise ConfigError(
+                f"plugins '{plugin}': Ray's processes work in folders of their own. Name the whole path, such as "
+                f"{Path(plugin).absolute()}."
+            )
     templates = config.generation.templates
     if templates and not templates.is_absolute():
         raise ConfigError(
@@ -208,7 +236,7 @@ def _check_rounds(config: Config) -> None:
 def _check_constitution(config: Config) -> None:
     law = load_constitution(config.constitution)
     eligible(law, config.generation.selection)
-    check_laws(config.judge, law)
+    check_judge(config.judge, law)
     if config.pairs.filters.language and not is_known(law.language):
         raise ConfigError(
             f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "

@@ -18,7 +18,7 @@ from charter.evaluation.benchmarks.checks import compare_tasks, measure_sheets
 from charter.evaluation.benchmarks.score_table import Ran
 from charter.evaluation.gate import Baseline, Verdict, decide
 from charter.evaluation.measures import evaluate
-from charter.evaluation.records import EXACT_GRADERS, Answers, Unanswered
+from charter.evaluation.records import EXACT_GRADERS, Answers, Unanswered, exact_grader_of
 from charter.evaluation.requests import load_requests
 from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins
@@ -49,7 +49,7 @@ def has_oracle(config: Config) -> bool:
     if config.evaluation.grader == "auto":
         # The name of a shipped model as well: such a model lives in the world that the source's grader knows.
         return config.model == source and source in EXACT_GRADERS
-    return config.evaluation.grader in ("oracle", "both")
+    return config.evaluation.grader != "judge"
 
 
 def asks_judge(config: Config) -> bool:
@@ -63,7 +63,7 @@ def grade_exactly(config: Config, models: Sequence[str]) -> None:
     Raises:
         ConfigError: the source has none.
     """
-    grade = EXACT_GRADERS[config.evaluation.source]
+    grade = exact_grader_of(config.evaluation)
     requests = {r.request_id: r for r in load_requests(config.evaluation, config.seed)}
     for model in models:
         answers = _load(config, model)

@@ -121,7 +121,7 @@ async def count_edit_cost(
     edit = _Edit(old, new, config, likely, prompts or {})
     costs = [await edit.cost(row_id, sorted(rounds)) for row_id, rounds in rows.items()]
     changed, critiques, revised, judgements = map(sum, zip(*costs, strict=True)) if costs else (0, 0, 0, 0)
-    shares = config.pairs.strategies.model_dump(by_alias=True)
+    shares = config.pairs.strategies.shares
     uncounted = tuple(name for name, share in shares.items() if share and name != "revision")
     return EditCost(len(rows), changed, critiques, revised, judgements, uncounted)
 

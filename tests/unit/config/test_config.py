@@ -237,7 +237,7 @@ def test_advanced_and_former_names_are_those_of_fields() -> None:
         ("prompts: {n: -3}", "prompts.n"),
         ("generation: {rounds: 0}", "generation.rounds"),
         ("judge: {tie_margin: 0.5}", "judge.tie_margin"),
-        ("judge: {kind: oracle}", "judge.kind"),
+        ("judge: {kind: [choice]}", "judge.kind"),
         ("judge: {kind: panel}", "judge: .*two or more members"),
         ("judge: {panel: [{name: a}, {name: b}]}", "judge: .*needs `kind: panel`"),
         ("judge: {kind: panel, panel: [{name: a}]}", "judge: .*two or more members"),
@@ -330,7 +330,7 @@ def test_strategies_are_named_in_the_file_as_in_the_data(tmp_path: Path) -> None
     path = tmp_path / "c.yaml"
     path.write_text("pairs: {answers_per_prompt: 6, strategies: {best-worst: 0.5, every-revision: 1}}\n")
     config = load_config(path, {"pairs.strategies.helpful": 0.25})
-    assert config.pairs.strategies.model_dump(by_alias=True) == {
+    assert config.pairs.strategies.shares == {
         "revision": 1.0, "every-revision": 1.0, "helpful": 0.25, "samples": 0.0, "best-worst": 0.5,
         "on-policy": 0.0,
     }  # fmt: skip
@@ -341,7 +341,7 @@ def test_strategies_are_named_in_the_file_as_in_the_data(tmp_path: Path) -> None
 
 def test_by_default_a_run_makes_the_pairs_it_always_made() -> None:
     pairs = Config().pairs
-    assert [name for name, share in pairs.strategies.model_dump(by_alias=True).items() if share] == ["revision"]
+    assert [name for name, share in pairs.strategies.shares.items() if share] == ["revision"]
     assert not pairs.sampled and not pairs.mixed
 
 

@@ -12,10 +12,10 @@ from charter.pipeline.filters import (
     contradicts,
     fault_of_answer,
     fault_of_pair,
+    filter_candidates,
+    filter_labels,
     length_ratio,
     repetition,
-    settle,
-    sift,
 )
 from charter.pipeline.judge import judge
 from charter.pipeline.rows import Outcome, StageContext, failure
@@ -139,7 +139,7 @@ def test_what_leaves_is_kept_with_its_reason_and_both_answers() -> None:
         candidate(1, "bad", "good"),
         candidate(2, "same.", "Same."),
     ]
-    outcome = sift(rows, Filters(), "en")
+    outcome = filter_candidates(rows, Filters(), "en")
     assert [row["pair_id"] for row in outcome.rows] == ["r0/revision/0", "r1/revision/0"]
     assert [(lost["pair_id"], lost["stage"], lost["reason"], lost["detail"]) for lost in outcome.failures] == [
         ("r0/samples/0", "pair", "duplicate", "'good' | 'bad'"),
@@ -155,9 +155,9 @@ def test_what_leaves_is_kept_with_its_reason_and_both_answers() -> None:
 def test_orders_contradict_each_other_on_both_sides_of_one_half(p_by_order: tuple[float, float], against: bool) -> None:
     assert contradicts(p_by_order) is against
     row = {**candidate(0, "bad", "good"), "p_by_order": list(p_by_order), "principle_ids": ["p1", "p2"]}
-    kept = settle(Outcome([row]), Filters())
+    kept = filter_labels(Outcome([row]), Filters())
     assert (kept.rows, kept.failures) == ([row], [])  # off unless asked for
-    dropped = settle(Outcome([row]), Filters(drop_contradictions=True))
+    dropped = filter_labels(Outcome([row]), Filters(drop_contradictions=True))
     assert len(dropped.rows) == (0 if against else 1)
     assert [(lost["reason"], lost["principle_ids"]) for lost in dropped.failures] == (
         [("orders-contradict", ["p1", "p2"])] if against else []
@@ -173,7 +173,7 @@ def test_orders_contradict_each_other_on_both_sides_of_one_half(p_by_order: tupl
 )
 def test_a_judge_that_refuses_is_told_from_one_that_cannot_be_read(said: str, reason: str) -> None:
     lost = failure(candidate(0, "bad", "good"), "judge", "no-choice", said, ["p1"])
-    (named,) = settle(Outcome(failures=[lost]), Filters()).failures
+    (named,) = filter_labels(Outcome(failures=[lost]), Filters()).failures
     assert named == {**lost, "reason": reason}
 
 
@@ -189,5 +189,5 @@ async def test_a_refusal_is_called_one_where_the_server_cannot_hold_the_judge_to
         async with Client([server.url], "null") as client:
             context = StageContext(client.complete, LAW, seed=1, model_identity="m")
             judged = await judge([pair_to_judge()], context, Judge(kind=kind))
-    (lost,) = settle(judged, Filters()).failures
+    (lost,) = filter_labels(judged, Filters()).failures
     assert (lost["stage"], lost["reason"], lost["detail"]) == ("judge", "judge-refused", refuse([]))

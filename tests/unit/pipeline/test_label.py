@@ -89,7 +89,7 @@ async def test_one_prompt_can_make_pairs_of_every_strategy() -> None:
     )
 
 
-async def test_best_worst_spans_the_answers_and_its_label_is_their_own_comparison() -> None:
+async def test_best_worst_spans_the_answers_and_other_principles_label_it() -> None:
     asked = prompts(20)[1::2]
     made, _, model = await run(
         asked, Pairs(strategies=Strategies(revision=0, best_worst=1), answers_per_prompt=5), sft_share=ALL_DPO
@@ -101,8 +101,7 @@ async def test_best_worst_spans_the_answers_and_its_label_is_their_own_compariso
         assert (value(pair["chosen"]) % 200, value(pair["rejected"]) % 200) == (max(numbers), min(numbers))
         assert pair["p_chosen"] == pytest.approx(0.5 + (max(numbers) - min(numbers)) / 400)
     again = Counter((tuple(m["content"] for m in messages), sampling) for messages, sampling in model.asked)
-    twice = sum(n == 2 for n in again.values())
-    assert twice == len(made.pairs) * 2 * 2 + sum(f["reason"] == "tie" for f in made.failures) * 2 * 2
+    assert made.pairs and set(again.values()) == {1}  # the principles that label did not rank
 
 
 @pytest.mark.parametrize("tags", [(), ("harmless",)])
@@ -145,7 +144,7 @@ SHARES = st.sampled_from([0.0, 0.5, 1.0])
 
 @settings(deadline=None, max_examples=25)
 @given(
-    shares=st.fixed_dictionaries(dict.fromkeys(Strategies.model_fields, SHARES)).filter(
+    shares=st.fixed_dictionaries(dict.fromkeys(Strategies().shares, SHARES)).filter(
         lambda d: any(share for name, share in d.items() if name != "on_policy")
     ),
     n=st.integers(2, 5),

@@ -5,7 +5,7 @@ from charter.core.errors import CompletionFailed
 from charter.core.messages import user
 from charter.data.schema import LABEL
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.choice import compare
+from charter.pipeline.judges.choice import compare_by_choice as compare
 from charter.pipeline.pair import divide, in_sft_half, walked_rows
 from tests.support.candidate_pairs import candidate_pairs
 

@@ -6,7 +6,7 @@ import pytest
 
 from charter.config import Filters, Pairs, Strategies
 from charter.core.messages import user
-from charter.pipeline.strategies import Material, Plan, candidates, contests, gather, wanted_samples
+from charter.pipeline.strategies import Material, Plan, candidates, gather, ranking_candidates, wanted_samples
 
 ALL_DPO, ALL_SFT = 1e-9, 1 - 1e-9
 
@@ -125,10 +125,10 @@ def test_junk_and_repeats_do_not_enter_a_contest() -> None:
         Material(row(0), (), ["one", "Two", "two", loop]),
         Material(row(1), (), ["one", "ONE"]),
     ]
-    entered = contests(materials, plan(best_worst=1), Filters(), "en")
+    entered = ranking_candidates(materials, plan(best_worst=1), Filters(), "en")
     assert [(one["pair_id"], one["answers"]) for one in entered.rows] == [("r0/best-worst/0", ["one", "Two"])]
     assert [(lost["pair_id"], lost["reason"]) for lost in entered.failures] == [
         ("r0/best-worst/0/3", "repetition"),
         ("r1/best-worst/0", "one-answer"),
     ]
-    assert contests(materials, plan(revision=1), Filters(), "en").rows == []
+    assert ranking_candidates(materials, plan(revision=1), Filters(), "en").rows == []

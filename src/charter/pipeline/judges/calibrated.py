@@ -10,7 +10,7 @@ from charter.core.errors import ConfigError
 from charter.core.messages import Messages
 from charter.pipeline.judges.calibration import Isotonic, Temperature, curve_of
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.judges.protocol import Compare, Judgement, inside
+from charter.pipeline.judges.protocol import Compare, Judgement, clip_probability
 from charter.pipeline.rows import StageContext
 
 
@@ -42,7 +42,7 @@ def configured_judges(settings: Judge) -> Judges:
         prompt: Messages, first: str, last: str, principles: Sequence[Principle], context: StageContext, /
     ) -> Judgement:
         judgement = await compare(prompt, first, last, principles, context)
-        return judgement._replace(p=inside(float(curve([judgement.p])[0])))
+        return judgement._replace(p=clip_probability(float(curve([judgement.p])[0])))
 
     return Judges(compare, calibrated)
 

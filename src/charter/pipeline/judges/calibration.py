@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charter.pipeline.judges.protocol import EDGE, FARTHEST_ODDS
+from charter.pipeline.judges.protocol import MAX_LOG_ODDS, MIN_PROBABILITY
 
 Array = NDArray[np.float64]
 
@@ -52,7 +52,9 @@ class Isotonic(NamedTuple):
 
     def __call__(self, p: ArrayLike) -> Array:
         """The calibrated probabilities."""
-        return np.clip(np.interp(np.asarray(p, np.float64), self.stated, self.found), EDGE, 1 - EDGE)
+        return np.clip(
+            np.interp(np.asarray(p, np.float64), self.stated, self.found), MIN_PROBABILITY, 1 - MIN_PROBABILITY
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As written to ``audit.json``."""
@@ -92,7 +94,10 @@ def brier(stated: ArrayLike, outcomes: ArrayLike) -> float | None:
 
 def log_loss(stated: ArrayLike, outcomes: ArrayLike) -> float | None:
     """The mean negative log-likelihood in nats; 0.693 if every p is one half."""
-    p, y = np.clip(np.asarray(stated, np.float64), EDGE, 1 - EDGE), np.asarray(outcomes, np.float64)
+    p, y = (
+        np.clip(np.asarray(stated, np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY),
+        np.asarray(outcomes, np.float64),
+    )
     return _mean(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
 
 
@@ -177,9 +182,9 @@ def _mean(values: Array) -> float | None:
 
 
 def _logit(p: ArrayLike) -> Array:
-    clipped = np.clip(np.asarray(p, np.float64), EDGE, 1 - EDGE)
+    clipped = np.clip(np.asarray(p, np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.log(clipped / (1 - clipped))
 
 
 def _sigmoid(odds: Array) -> Array:
-    return 1 / (1 + np.exp(-np.clip(odds, -FARTHEST_ODDS, FARTHEST_ODDS)))
+    return 1 / (1 + np.exp(-np.clip(odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)))

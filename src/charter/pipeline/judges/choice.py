@@ -13,17 +13,19 @@ from charter.core.messages import Messages, transcript, user
 from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
-from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, judgement_of
+from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, judge, judgement_of
 from charter.pipeline.rows import StageContext
 
 
-async def compare(
+@judge("choice", templates=["choice"])
+async def compare_by_choice(
     prompt: Messages,
     first: str,
     last: str,
     principles: Sequence[Principle],
     context: StageContext,
     /,
+    *,
     settings: Judge | None = None,
 ) -> Judgement:
     """Ask about two answers under each principle in both orders; a `charter.pipeline.judges.protocol.Compare`."""

@@ -9,18 +9,20 @@ from charter.constitution import Principle
 from charter.core.messages import Messages
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
-from charter.pipeline.judges.protocol import Judgement
+from charter.pipeline.judges.protocol import Judgement, judge
 from charter.pipeline.revise import critique_messages, is_flagged
 from charter.pipeline.rows import RowFailed, StageContext, finished
 
 
-async def compare(
+@judge("critic", templates=["critique"], settings=["max_tokens"])
+async def compare_by_critic(
     prompt: Messages,
     first: str,
     last: str,
     principles: Sequence[Principle],
     context: StageContext,
     /,
+    *,
     settings: Judge,
 ) -> Judgement:
     """Count the violations in two answers; the order of the two cannot matter, so both orders are the same."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from charter.core.statistics.intervals import rate_of
 from charter.pipeline.judges.panel import is_split
-from charter.pipeline.judges.protocol import inside, logistic
+from charter.pipeline.judges.protocol import clip_probability, logistic
 
 NO_KIND = "no kind"
 
@@ -39,6 +39,6 @@ def stands_alone(member: int, by_member: Sequence[float], margin: float) -> bool
 
     Of two members each stands against the other. Of three who split two to one, it is the one.
     """
-    odds = [math.log(inside(p) / (1 - inside(p))) for p in by_member]
+    odds = [math.log(clip_probability(p) / (1 - clip_probability(p))) for p in by_member]
     others = logistic(fmean(odds[:member] + odds[member + 1 :]))
     return is_split((by_member[member], others), margin)

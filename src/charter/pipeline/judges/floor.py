@@ -1,32 +1,17 @@
 """A run's floor under its judge: an audit that is good enough, and that is about this judge."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Generation, Judge
 from charter.core.errors import ConfigError
 from charter.core.templates import template_hash
+from charter.pipeline.judges.kinds import kinds_of
+from charter.pipeline.judges.protocol import JUDGES
 
-SETTINGS: Mapping[str, Collection[str]] = {
-    "principles": (),
-    "tags": (),
-    "tie_margin": (),
-    "combine": (),
-    "samples": ("reasoned",),
-    "clamp": ("reasoned",),
-    "score_temperature": ("score",),
-    "max_tokens": ("reasoned", "critic"),
-}
-"""Of the judge's settings those that decide what its labels are, each with the kinds that it counts for; () is all."""
-TEMPLATES: Mapping[str, str] = {
-    "choice": "choice",
-    "reasoned": "reasoned_choice",
-    "score": "score",
-    "critic": "critique",
-}
-"""What each kind asks with."""
+_OF_EVERY_JUDGE = ("principles", "tags", "tie_margin", "combine")
 
 
 class _Audited(NamedTuple):
@@ -47,8 +32,7 @@ def how_asked(settings: Judge, generation: Generation) -> dict[str, Any]:
     Raises:
         ConfigError: there is no template of that name.
     """
-    kinds: list[str] = [*(member.kind for member in settings.panel)] or [settings.kind]
-    names = sorted({TEMPLATES[kind] for kind in kinds})
+    names = sorted({name for kind in kinds_of(settings) for name in JUDGES[kind].templates})
     hashes = {name: template_hash(name, generation.templates) for name in names}
     return {"preface": generation.preface, "templates": hashes}
 
@@ -106,13 +90,17 @@ def _difference(
 
 def _deciding(settings: Judge, generation: Generation) -> dict[str, Any]:
     """By their names in a config, the settings that decide what the labels are, as an audit keeps them."""
-    kinds = {settings.kind, *(member.kind for member in settings.panel)}
-    count = {name for name, of_kinds in SETTINGS.items() if not of_kinds or kinds.intersection(of_kinds)}
-    own = settings.model_dump(mode="json", include=count)
-    asked = how_asked(settings, generation)
-    return {f"judge.{name}": own[name] for name in SETTINGS if name in own} | {
-        f"generation.{name}": value for name, value in asked.items()
+    decisive = label_settings(kinds_of(settings))
+    values = settings.model_dump(mode="json", include=set(decisive))
+    return {f"judge.{name}": values[name] for name in decisive} | {
+        f"generation.{name}": value for name, value in how_asked(settings, generation).items()
     }
+
+
+def label_settings(kinds: Iterable[str]) -> list[str]:
+    """The fields of `Judge` that change what the labels of these kinds are, in their order in `Judge`."""
+    decisive = {*_OF_EVERY_JUDGE, *(name for kind in kinds for name in JUDGES[kind].settings)}
+    return [name for name in Judge.model_fields if name in decisive]
 
 
 def _other_settings(audited: Mapping[str, Any], mine: Mapping[str, Any]) -> Iterator[str]:

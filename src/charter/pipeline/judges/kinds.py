@@ -1,45 +1,48 @@
 """The judge that a configuration names."""
 
-from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
 
-from charter.config import Judge, JudgeKind, Selection
+from charter.config import Judge, Selection
 from charter.constitution import Constitution, eligible, load_constitution
-from charter.pipeline.judges import choice, critic, panel, reasoned, score
-from charter.pipeline.judges.panel import Seat
-from charter.pipeline.judges.protocol import Compare, Judgement
+from charter.pipeline.judges import choice, critic, reasoned, score
+from charter.pipeline.judges.panel import Seat, compare_by_panel
+from charter.pipeline.judges.protocol import JUDGES, Compare
 
-KINDS: dict[JudgeKind, Callable[..., Coroutine[Any, Any, Judgement]]] = {
-    "choice": choice.compare,
-    "reasoned": reasoned.compare,
-    "score": score.compare,
-    "critic": critic.compare,
-}
+BUILT_IN = (choice, critic, reasoned, score)
+"""Modules whose import registers a judge each."""
 
 
 def judge_of(settings: Judge) -> Compare:
     """The configured judge, ready to compare.
 
     Raises:
+        ConfigError: no judge of a kind is registered.
         ConstitutionError: a member's constitution cannot be read.
     """
     if settings.kind != "panel":
-        return partial(KINDS[settings.kind], settings=settings)
+        return partial(JUDGES[settings.kind].compare, settings=settings)
     seats = []
     for member in settings.panel:
         law = load_constitution(member.constitution) if member.constitution else None
-        seats.append(Seat(member.name, partial(KINDS[member.kind], settings=settings), law, bool(member.base_urls)))
-    return partial(panel.compare, settings=settings, seats=seats)
+        compare = partial(JUDGES[member.kind].compare, settings=settings)
+        seats.append(Seat(member.name, compare, law, bool(member.base_urls)))
+    return partial(compare_by_panel, settings=settings, seats=seats)
 
 
-def check_laws(settings: Judge, law: Constitution) -> None:
-    """Look whether `law`, and the constitution of each member that has its own, has principles to judge by.
+def kinds_of(settings: Judge) -> list[str]:
+    """The kinds that judge: of a panel those of its members."""
+    return [member.kind for member in settings.panel] or [settings.kind]
+
+
+def check_judge(settings: Judge, law: Constitution) -> None:
+    """Check that the judge's kinds are registered, and that each constitution it uses has principles to judge by.
 
     Raises:
         ConstitutionError: a member's constitution cannot be read.
-        ConfigError: one of them has no principle with a tag of `settings.tags`.
+        ConfigError: no judge of a kind is registered, or no principle has a tag of `settings.tags`.
     """
+    for kind in kinds_of(settings):
+        JUDGES[kind]
     theirs = (load_constitution(member.constitution) for member in settings.panel if member.constitution)
     for each in (law, *theirs):
         eligible(each, Selection(tags=settings.tags))

@@ -35,7 +35,7 @@ class Seat(NamedTuple):
     elsewhere: bool = False
 
 
-async def compare(
+async def compare_by_panel(
     prompt: Messages,
     first: str,
     last: str,

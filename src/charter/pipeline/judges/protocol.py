@@ -8,19 +8,21 @@ import asyncio
 import math
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from charter.config import Judge
 from charter.constitution import Principle
 from charter.core.messages import Messages
+from charter.core.plugins import Registry
 from charter.pipeline.rows import StageContext
 
 LETTERS = ("A", "B")
-EDGE = 1e-4
+MIN_PROBABILITY = 1e-4
 """Probabilities are kept this far from 0 and 1, so that no single answer outweighs all others."""
 
-FARTHEST_ODDS = 500.0
-"""Log-odds beyond these are counted as these: a little further, their power is no number any more."""
+MAX_LOG_ODDS = 500.0
+"""Log-odds beyond these count as these: a little further, their exponential overflows."""
 
 
 class Judgement(NamedTuple):
@@ -53,8 +55,55 @@ class Compare(Protocol):
 
         Raises:
             CompletionFailed: a call cannot succeed.
-            RowFailed: an answer of the judge says nothing that counts; never a label drawn by lot.
+            RowFailed: an answer of the judge holds no verdict; a label is never drawn at random instead.
         """
+
+
+class JudgeFunction(Protocol):
+    """A judge before it has its settings; what `judge` registers."""
+
+    async def __call__(
+        self,
+        prompt: Messages,
+        first: str,
+        last: str,
+        principles: Sequence[Principle],
+        context: StageContext,
+        /,
+        *,
+        settings: Judge,
+    ) -> Judgement:
+        """As `Compare`."""
+
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """A registered judge.
+
+    Attributes:
+        compare: judges two answers.
+        templates: names of the templates it asks with; an audit is about a judge with the same templates.
+        settings: fields of `Judge` that change its labels, beyond those that change every judge's.
+    """
+
+    compare: JudgeFunction
+    templates: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+JUDGES: Registry[JudgeKind] = Registry("judge", "judge.kind")
+
+
+def judge(
+    name: str, templates: Sequence[str] = (), settings: Sequence[str] = ()
+) -> Callable[[JudgeFunction], JudgeFunction]:
+    """Decorator: make a function available as `judge.kind` under a name; the arguments are those of `JudgeKind`."""
+
+    def register(compare: JudgeFunction) -> JudgeFunction:
+        JUDGES.add(name, JudgeKind(compare, tuple(templates), tuple(settings)))
+        return compare
+
+    return register
 
 
 Read = Callable[[Principle, str, str], Awaitable[Sequence[float]]]
@@ -73,7 +122,7 @@ def judgement_of(
     readings: Sequence[tuple[float, float]], principles: Sequence[Principle], settings: Judge
 ) -> Judgement:
     """What readings in both orders, one pair for each principle, amount to."""
-    by_principle = tuple(inside((b + a) / 2) for b, a in readings)
+    by_principle = tuple(clip_probability((b + a) / 2) for b, a in readings)
     as_b, as_a = zip(*readings, strict=True)
     by_order = sum(as_b) / len(as_b), sum(as_a) / len(as_a)
     p = combined(by_principle, settings, [principle.weight for principle in principles])
@@ -95,12 +144,12 @@ def combined(probabilities: Sequence[float], settings: Judge, weights: Sequence[
 
 def logistic(odds: float) -> float:
     """The probability with these log-odds."""
-    return 1 / (1 + math.exp(-min(max(odds, -FARTHEST_ODDS), FARTHEST_ODDS)))
+    return 1 / (1 + math.exp(-min(max(odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
 
 
-def inside(p: float, edge: float = EDGE) -> float:
-    """A probability kept `edge` away from 0 and 1."""
-    return min(max(p, edge), 1 - edge)
+def clip_probability(p: float, margin: float = MIN_PROBABILITY) -> float:
+    """A probability kept `margin` away from 0 and 1."""
+    return min(max(p, margin), 1 - margin)
 
 
 def is_tie(p: float, margin: float) -> bool:

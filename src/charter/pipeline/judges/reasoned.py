@@ -15,7 +15,7 @@ from charter.core.messages import Messages, transcript, user
 from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
-from charter.pipeline.judges.protocol import LETTERS, Judgement, in_both_orders, inside, judgement_of
+from charter.pipeline.judges.protocol import LETTERS, Judgement, clip_probability, in_both_orders, judge, judgement_of
 from charter.pipeline.rows import RowFailed, StageContext, finished
 
 BETTER = "Better:"
@@ -23,13 +23,15 @@ BETTER = "Better:"
 _NAMED = re.compile(r"(?i:better)\s*:\W{0,6}([AB])\b")
 
 
-async def compare(
+@judge("reasoned", templates=["reasoned_choice"], settings=["samples", "clamp", "max_tokens"])
+async def compare_by_reasoned(
     prompt: Messages,
     first: str,
     last: str,
     principles: Sequence[Principle],
     context: StageContext,
     /,
+    *,
     settings: Judge,
 ) -> Judgement:
     """Let the judge reason `settings.samples` times under each principle in both orders, and clamp the result.
@@ -45,7 +47,7 @@ async def compare(
         return [sum(each) / len(said) for each in zip(*said, strict=True)]
 
     made = judgement_of(await in_both_orders(read, first, last, principles), principles, settings)
-    return made._replace(p=inside(made.p, settings.clamp))
+    return made._replace(p=clip_probability(made.p, settings.clamp))
 
 
 def _samplings(context: StageContext, settings: Judge) -> list[Sampling]:

@@ -16,24 +16,26 @@ from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.calibration import fit_temperature, mirrored
-from charter.pipeline.judges.protocol import Judgement, inside, judgement_of, logistic
+from charter.pipeline.judges.protocol import Judgement, clip_probability, judge, judgement_of, logistic
 from charter.pipeline.rows import StageContext
 
 NUMBERS = tuple(str(number) for number in range(1, 11))
 
 
-async def compare(
+@judge("score", templates=["score"], settings=["score_temperature"])
+async def compare_by_score(
     prompt: Messages,
     first: str,
     last: str,
     principles: Sequence[Principle],
     context: StageContext,
     /,
+    *,
     settings: Judge,
 ) -> Judgement:
     """Score two answers under each principle; the order of the two cannot matter, so both orders are the same."""
     points = await differences(prompt, first, last, principles, context)
-    each = [inside(logistic(d / settings.score_temperature)) for d in points]
+    each = [clip_probability(logistic(d / settings.score_temperature)) for d in points]
     made = judgement_of([(p, p) for p in each], principles, settings)
     return made._replace(spread=statistics.pstdev(each))
 

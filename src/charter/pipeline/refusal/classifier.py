@@ -3,7 +3,7 @@
 String matching takes "I cannot" for a refusal wherever it stands and misses an answer that lectures
 instead. Here groups of phrases (`refusal_lexicon.yaml`) count apart in the first sentence, the opening
 and the rest, beside facts about form and about the prompt, and a logistic model weighs them
-(`weights.json`, made by ``python -m charter.evaluation.refusal_training``). A model's thoughts and what it
+(`weights.json`, made by ``python -m tools.refusal.train``). A model's thoughts and what it
 quotes are left out. It reads English, and knows the usual words of refusals in some other languages.
 Labels follow XSTest (Röttger et al., 2024): full compliance, partial refusal, full refusal.
 """

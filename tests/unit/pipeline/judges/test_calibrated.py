@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from charter.audit.metrics import calibration, figures
-from charter.audit.record import SETTINGS
 from charter.config import Config, Judge
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages
@@ -17,6 +16,8 @@ from charter.inference.completion import Sampling
 from charter.pipeline.judge import judge
 from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.calibration import Isotonic, Temperature, curve_of
+from charter.pipeline.judges.floor import label_settings
+from charter.pipeline.judges.protocol import JUDGES
 from charter.report.collect import collect
 from charter.runs.folder import AUDIT, judge_settings
 from charter.runs.preflight import check
@@ -35,7 +36,7 @@ CURVES = {
 def audit(path: Path, **curves: Any) -> Path:
     rate = {"value": 0.95, "low": 0.9, "high": 1.0, "n": 100}
     said = {"agreement": rate, "calibration": CURVES | curves}
-    settings = {name: getattr(Judge(), name) for name in SETTINGS}
+    settings = {name: getattr(Judge(), name) for name in label_settings(JUDGES.names())}
     named = {"identity": "served:null@unknown", "kind": "choice", "members": []}
     path.write_text(json.dumps({"judge": named, "settings": settings, "figures": said}))
     return path

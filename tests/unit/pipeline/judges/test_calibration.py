@@ -14,7 +14,7 @@ from charter.pipeline.judges.calibration import (
     reliability,
     score,
 )
-from charter.pipeline.judges.protocol import EDGE
+from charter.pipeline.judges.protocol import MIN_PROBABILITY
 
 STATED, OUTCOMES = [0.05, 0.15, 0.15, 0.95], [0, 0, 1, 1]
 
@@ -32,7 +32,7 @@ def test_ece_brier_and_log_loss_by_hand() -> None:
     assert calibration_error(reliability(STATED, OUTCOMES)) == pytest.approx((0.05 + 2 * 0.35 + 0.05) / 4)
     assert brier(STATED, OUTCOMES) == pytest.approx((0.0025 + 0.0225 + 0.7225 + 0.0025) / 4)
     assert log_loss([0.8, 0.4], [1, 0]) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
-    assert log_loss([0.0], [1]) == pytest.approx(-math.log(EDGE))
+    assert log_loss([0.0], [1]) == pytest.approx(-math.log(MIN_PROBABILITY))
 
 
 def test_one_half_always_scores_what_a_coin_scores() -> None:
@@ -72,7 +72,7 @@ def test_the_isotonic_curve_pools_what_falls() -> None:
     fitted = fit_isotonic([0.1, 0.2, 0.3, 0.4, 0.5], [0, 1, 0, 1, 1])
     assert fitted.stated == pytest.approx((0.1, 0.2, 0.3, 0.4, 0.5))
     assert fitted.found == pytest.approx((0, 0.5, 0.5, 1, 1))
-    assert fitted([0.25, 0.15, 0.0, 0.9]) == pytest.approx([0.5, 0.25, EDGE, 1 - EDGE])
+    assert fitted([0.25, 0.15, 0.0, 0.9]) == pytest.approx([0.5, 0.25, MIN_PROBABILITY, 1 - MIN_PROBABILITY])
 
 
 def test_the_isotonic_curve_weighs_pools_by_their_size() -> None:

@@ -3,7 +3,7 @@ import pytest
 from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Sampling
-from charter.pipeline.judges.choice import compare
+from charter.pipeline.judges.choice import compare_by_choice as compare
 from tests.support.judge_scripts import LAW, PROMPT, context
 
 

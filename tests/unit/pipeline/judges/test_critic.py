@@ -4,7 +4,7 @@ from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.critic import compare
+from charter.pipeline.judges.critic import compare_by_critic as compare
 from charter.pipeline.revise import critique_messages
 from tests.support.judge_scripts import LAW, PROMPT, candidate, context
 

@@ -6,7 +6,7 @@ import pytest
 
 from charter.config import Judge
 from charter.constitution import Principle
-from charter.pipeline.judges.protocol import combined, in_both_orders, inside, judgement_of, logistic
+from charter.pipeline.judges.protocol import clip_probability, combined, in_both_orders, judgement_of, logistic
 
 PRINCIPLES = (Principle("a", "A", "a", weight=3.0), Principle("b", "B", "b"))
 
@@ -41,7 +41,7 @@ def test_readings_become_a_probability_with_its_parts_and_its_spread() -> None:
 def test_certainty_stays_inside_the_open_interval() -> None:
     made = judgement_of([(1.0, 1.0), (1.0, 1.0)], PRINCIPLES, Judge())
     assert made.by_principle == (0.9999, 0.9999) and made.p == pytest.approx(0.9999) and made.spread == 0
-    assert [inside(p, 0.4) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
+    assert [clip_probability(p, 0.4) for p in (0.0, 0.45, 1.0)] == [0.4, 0.45, 0.6]
 
 
 @pytest.mark.parametrize("odds", [1e3, 1e6, math.inf])

@@ -4,7 +4,7 @@ from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.reasoned import compare
+from charter.pipeline.judges.reasoned import compare_by_reasoned as compare
 from tests.support.judge_scripts import LAW, PROMPT, candidate, context
 
 UNCLAMPED = Judge(kind="reasoned", clamp=0.0)

@@ -6,7 +6,8 @@ from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
 from charter.pipeline.judge import judge
-from charter.pipeline.judges.score import NUMBERS, compare, differences, fit_score_temperature
+from charter.pipeline.judges.score import NUMBERS, differences, fit_score_temperature
+from charter.pipeline.judges.score import compare_by_score as compare
 from charter.testing.scripted import Script
 from tests.support.judge_scripts import LAW, PROMPT, candidate, context
 

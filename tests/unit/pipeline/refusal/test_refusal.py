@@ -7,15 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charter.evaluation.refusal_training import (
-    Labelled,
-    assess,
-    leave_one_out,
-    read_examples,
-    read_labelled,
-    read_sets,
-    train,
-)
 from charter.pipeline.refusal.classifier import (
     LABELS,
     RefusalLabel,
@@ -24,6 +15,15 @@ from charter.pipeline.refusal.classifier import (
     shipped_model,
 )
 from charter.pipeline.refusal.features import asks_yes_or_no, features, lexicon, tokens
+from tools.refusal.train import (
+    Labelled,
+    assess,
+    leave_one_out,
+    read_examples,
+    read_labelled,
+    read_sets,
+    train,
+)
 
 XSTEST = Path(__file__).parents[5] / "shared" / "data" / "xstest"
 WORLD = Path(__file__).parents[4] / "src" / "charter" / "sandbox" / "world.yaml"

@@ -3,10 +3,11 @@
 from functools import cache
 
 from charter.core.templates import render
-from charter.sandbox.lesson import Branch, Lesson, Turn
-from charter.sandbox.scenes import Dice, phrasings
-from charter.sandbox.wording import NOTHING, word_principle
+from charter.sandbox.wording import NOTHING
 from charter.sandbox.world import Act, acts, comply, decline, decline_needlessly, facts, kinds, state, world
+from tools.sandbox.lesson import Branch, Lesson, Turn
+from tools.sandbox.principles import word_principle
+from tools.sandbox.scenes import Dice, phrasings
 
 
 def copy(rng: Dice) -> Lesson:

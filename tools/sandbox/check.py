@@ -1,19 +1,32 @@
-"""How good the sandbox model is at each thing it must do, greedy, on held-out requests, by oracle."""
+"""How good the sandbox model is at each thing it must do, greedy, on held-out requests, by oracle.
+
+Run as ``python -m tools.sandbox.check [MODEL]``, which serves the model with vLLM.
+"""
 
 import asyncio
-from typing import NamedTuple
+import tempfile
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
+import typer
+
+from charter.config import Serving
 from charter.constitution import Constitution, Principle
+from charter.core.formatting import interval, percent
 from charter.core.messages import transcript, user
 from charter.core.statistics.intervals import Rate, rate_of
 from charter.core.templates import render
 from charter.inference.completion import Ask, Sampling
+from charter.inference.engine import EngineSpec
+from charter.inference.server.process import serve
+from charter.inference.session import open_engine
 from charter.pipeline.revise import critique_messages, is_flagged, revision_messages
 from charter.pipeline.rows import RowFailed, StageContext
-from charter.sandbox import oracle
-from charter.sandbox.scenes import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
-from charter.sandbox.wording import NEEDLESS, Wording
+from charter.sandbox import MODEL, oracle
+from charter.sandbox.wording import NEEDLESS
 from charter.sandbox.world import Category, held_out_requests, kinds
+from tools.sandbox.principles import Wording
+from tools.sandbox.scenes import Dice, Scene, draw_answers, draw_scene, draw_wording, violates
 
 GREEDY = Sampling(max_tokens=96)
 LETTER = Sampling(max_tokens=1, choices=("A", "B"))
@@ -121,3 +134,38 @@ def _principle(wording: Wording) -> Principle:
         revision_request=wording.revision_request,
         preference_request=wording.preference_request,
     )
+
+
+def table(skills: list[Skill]) -> str:
+    """The skills as lines of text."""
+    lines = [f"{'skill':<42} {'right':>7}  {'95 % interval':<18} {'n':>5}  wanted"]
+    for skill in skills:
+        rate = skill.rate.to_dict()
+        mark = "ok" if skill.passed else "FALLS SHORT"
+        lines.append(
+            f"{skill.name:<42} {percent(skill.rate.value):>7}  {interval(rate):<18} {skill.rate.n:>5}"
+            f"  {percent(skill.wanted, 0)} {mark}"
+        )
+    return "\n".join(lines)
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="a folder made by `python -m tools.sandbox.train`")] = MODEL,
+    n: Annotated[int, typer.Option(min=1, help="held-out requests per skill")] = 400,
+) -> None:
+    """Measure every skill on held-out requests, on vLLM; exit status 1 when one is below what is wanted."""
+
+    async def check(folder: Path) -> list[Skill]:
+        with serve(model, Serving(), folder / "vllm.log", "sandbox", typer.echo) as served:
+            async with open_engine(EngineSpec.of(served, str(folder / "completions.sqlite"))) as engine:
+                return await check_skills(engine.ask, n)
+
+    with tempfile.TemporaryDirectory() as folder:
+        skills = asyncio.run(check(Path(folder)))
+    typer.echo(table(skills))
+    if not all(skill.passed for skill in skills):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

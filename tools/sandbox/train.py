@@ -1,4 +1,4 @@
-"""Train the sandbox model from scratch: ``charter sandbox train OUT``.
+"""Train the sandbox model from scratch: ``python -m tools.sandbox.train OUT``.
 
 Lessons are drawn by the step's number, so that a run that is stopped and started again sees the same
 lessons in the same order.
@@ -10,19 +10,20 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+import typer
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from charter.core.files import atomic_path
-from charter.sandbox.encode import LATE_WEIGHT, Row, encode_lesson
-from charter.sandbox.induction import draw_repetition, start_with_induction
-from charter.sandbox.lessons import Phase, draw_lesson
-from charter.sandbox.scenes import Dice
-from charter.sandbox.tokenizer import save_tokenizer, train_tokenizer
+from tools.sandbox.encode import LATE_WEIGHT, Row, encode_lesson
+from tools.sandbox.induction import draw_repetition, start_with_induction
+from tools.sandbox.lessons import Phase, draw_lesson
+from tools.sandbox.scenes import Dice
+from tools.sandbox.tokenizer import save_tokenizer, train_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -279,3 +280,19 @@ def _resume(out: Path, model: LlamaForCausalLM, optimizers: list[Optimizer]) -> 
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return int(state["step"])
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="the folder for checkpoints and, at the end, OUT/model")],
+    steps: Annotated[int, typer.Option(min=1, help="optimiser steps")] = Recipe().steps,
+    seed: Annotated[int, typer.Option(help="of the weights and of every lesson")] = 0,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="needs a C++ compiler")] = True,
+) -> None:
+    """Train the model from scratch. The same command again continues a run that was stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    model = train_sandbox(out, Recipe(steps=steps, seed=seed, compile=compiled))
+    typer.echo(f"Trained: {model}\nCheck what it can do: python -m tools.sandbox.check {model}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

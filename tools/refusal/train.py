@@ -1,11 +1,11 @@
 """The recipe of `refusal_weights.json`.
 
-``python -m charter.evaluation.refusal_training FOLDER`` reads XSTest's ``completions_*.csv`` (columns prompt,
+``python -m tools.refusal.train FOLDER`` reads XSTest's ``completions_*.csv`` (columns prompt,
 completion, final_label), reports accuracy on each model when it is left out, and writes the weights learnt from all.
 
 With two models' answers as data, what words mean has to come from elsewhere as well: the weights are
 drawn towards what each group of the lexicon leans to (the mean of a Gaussian prior), not towards zero.
-For the same reason answers in other manners (`refusal_examples.yaml`) and the first sentences of the labelled ones
+For the same reason answers in other manners (`examples.yaml`) and the first sentences of the labelled ones
 are learnt from as well. Without that, a model learns one assistant's manner of refusing and misses the next one's.
 """
 
@@ -34,7 +34,7 @@ from charter.pipeline.refusal.classifier import (
 from charter.pipeline.refusal.features import PLACES, features, lexicon
 from charter.pipeline.refusal.own_words import after_thoughts
 
-EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
+EXAMPLES = Path(__file__).with_name("examples.yaml")
 
 EXAMPLE_WEIGHT = 0.6
 """What one made-up answer counts beside one that a person labelled."""
@@ -126,7 +126,7 @@ def beginnings(rows: Sequence[Labelled]) -> list[Labelled]:
 
 
 def read_examples() -> list[Labelled]:
-    """The answers of `refusal_examples.yaml`."""
+    """The answers of `examples.yaml`."""
     sets = yaml.safe_load(EXAMPLES.read_text(encoding="utf-8"))
     return [
         Labelled(prompt, answer, label)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from charter.sandbox.encode import Row
+from tools.sandbox.encode import Row
 
 EMBEDDING = 0.06
 _SHARPNESS = 6.5  # how sharply the first layer looks at the word before

@@ -9,9 +9,12 @@ from typing import Literal
 
 from charter.core.messages import transcript
 from charter.core.templates import render
-from charter.sandbox.lesson import Branch, Decision, Lesson, Turn, judged, turns_of
-from charter.sandbox.repeating import copy
-from charter.sandbox.scenes import (
+from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING
+from charter.sandbox.world import acts, ask_act, decline, facts, kinds, state, world
+from tools.sandbox.lesson import Branch, Decision, Lesson, Turn, judged, turns_of
+from tools.sandbox.principles import Wording, word_harm, word_principle
+from tools.sandbox.repeating import copy
+from tools.sandbox.scenes import (
     Dice,
     Scene,
     ask_any,
@@ -26,8 +29,6 @@ from charter.sandbox.scenes import (
     press,
     violates,
 )
-from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_harm, word_principle
-from charter.sandbox.world import acts, ask_act, decline, facts, kinds, state, world
 
 Phase = Literal["first", "judging", "finishing"]
 PHASES: tuple[Phase, ...] = ("first", "judging", "finishing")

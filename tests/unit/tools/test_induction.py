@@ -2,8 +2,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from charter.sandbox import MODEL
-from charter.sandbox.induction import start_with_induction
-from charter.sandbox.train import llama_config
+from tools.sandbox.induction import start_with_induction
+from tools.sandbox.train import llama_config
 
 
 def rank_of_repeated_words(model: LlamaForCausalLM, words: int) -> float:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from charter.sandbox.lesson import Branch, Lesson
-from charter.sandbox.tokenizer import END, ROLES
+from tools.sandbox.lesson import Branch, Lesson
+from tools.sandbox.tokenizer import END, ROLES
 
 DECISION_WEIGHT = 12.0
 LATE_WEIGHT = 8.0  # of what goes wrong last: a principle's scope under a long answer, and which sentence comes next

@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple
 
 from charter.core.messages import Message, Messages, assistant, user
-from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING, Wording, word_about, word_permission, word_principle
+from charter.sandbox.wording import DISHONEST, NEEDLESS, NOTHING
 from charter.sandbox.world import (
     Act,
     Fact,
@@ -21,6 +21,7 @@ from charter.sandbox.world import (
     state,
     world,
 )
+from tools.sandbox.principles import Wording, word_about, word_permission, word_principle
 
 
 class Dice(random.Random):

@@ -4,14 +4,15 @@ from collections import Counter
 import pytest
 
 from charter.core.messages import transcript
-from charter.sandbox.encode import encode_lesson
-from charter.sandbox.lesson import Turn
-from charter.sandbox.lessons import PHASES, Phase, draw_lesson
 from charter.sandbox.oracle import is_harmful, is_refusal
-from charter.sandbox.scenes import Dice, draw_answers, draw_scene, draw_wording, violates
-from charter.sandbox.tokenizer import ROLES, train_tokenizer
-from charter.sandbox.wording import NEEDLESS, word_principle
+from charter.sandbox.wording import NEEDLESS
 from charter.sandbox.world import acts, kinds, world
+from tools.sandbox.encode import encode_lesson
+from tools.sandbox.lesson import Turn
+from tools.sandbox.lessons import PHASES, Phase, draw_lesson
+from tools.sandbox.principles import word_principle
+from tools.sandbox.scenes import Dice, draw_answers, draw_scene, draw_wording, violates
+from tools.sandbox.tokenizer import ROLES, train_tokenizer
 
 
 def texts(lessons: int, held_out: bool = False) -> list[str]:

@@ -1,0 +1,1 @@
+"""Trains the sandbox's model, and checks what it can do."""
