@@ -47,7 +47,7 @@ def _survey(folder: Path, known: Survey) -> Survey:
 
 
 async def _tell_changes(known: Survey, now: Survey) -> Survey:
-    """What is known afterwards: `now`, or what was `known` where nobody could be told."""
+    """What is known afterwards: `now`, or what was `known` if no server took the event."""
     changed = [news for path, news in now.items() if _differs(known.get(path), news)]
     if not changed:
         return now
@@ -62,7 +62,7 @@ async def _tell_changes(known: Survey, now: Survey) -> Survey:
 
 
 def _differs(before: News | None, now: News) -> bool:
-    """Whether it says something else to a model, or has other mistakes; neither comments nor a mended file are news."""
+    """Whether a model would read something different, or the mistakes differ. Comments and a repaired file do not count."""
     if before is None:
         return True
     return now.mistakes != before.mistakes if now.mistakes else now.hash != before.hash

@@ -43,7 +43,7 @@ class Daemon:
             return not _take(file.fileno())
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
-        """Start it in a session of its own, unless it runs already."""
+        """Start it in a separate session, unless it runs already."""
         with self._lock.open("a+") as lock, self.log.open("ab") as log:
             if not _take(lock.fileno()):
                 return
@@ -94,7 +94,7 @@ class Daemon:
 
 
 def _take(file: int) -> bool:
-    """Take the lock for as long as the file is open; whether it could be had."""
+    """Take the lock for as long as the file is open. Returns whether the lock was acquired."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

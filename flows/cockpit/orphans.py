@@ -1,4 +1,4 @@
-"""Runs whose process is gone, as after a power cut: nobody told the server, and they would hold the GPU's queue."""
+"""Runs whose process is gone, as after a power cut: the server does not know, and they would hold the GPU's queue."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from flows.cockpit.settings import POOL, Cockpit
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _SIGN = b"PREFECT__FLOW_RUN_ID="
 _ENGINE = b"prefect.engine"
-_MESSAGE = "Its process ended without a word. Start it again: what it had finished is kept."
+_MESSAGE = "Its process exited unexpectedly. Start it again: what it had finished is kept."
 
 
 async def end_orphans(cockpit: Cockpit) -> list[str]:
@@ -44,7 +44,7 @@ def _alive() -> set[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command, values = ((folder / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
-        except OSError:  # it has ended, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
         if _ENGINE in command:
             found |= {value.removeprefix(_SIGN).decode() for value in values if value.startswith(_SIGN)}

@@ -22,7 +22,7 @@ _PARTS = ("flows/*.py", "src/charter/config/*.py")
 async def register(cockpit: Cockpit, deployments: Path) -> bool:
     """Tell the server what it does not know yet; whether deployments were registered.
 
-    A pool or queue that is there stays as it is, with the limits that somebody gave it. Deployments are registered
+    A pool or queue that is there stays as it is, with the limits that people gave it. Deployments are registered
     when the file or the code of their forms has changed, so that a schedule switched on in the UI stays on.
 
     Raises:

@@ -45,7 +45,7 @@ class Cockpit:
         return f"{self.address}/api"
 
     def client(self) -> dict[str, str]:
-        """The environment of the worker, of the watcher, and of whoever else talks to the server."""
+        """The environment of the worker, of the watcher, and of every other client of the server."""
         return os.environ | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": self.api,
@@ -66,7 +66,7 @@ class Cockpit:
     def server(self) -> dict[str, str]:
         """The environment of the server.
 
-        Without an auth string its API hands out the secrets in Blocks to whoever reaches the port, and that may be
+        Without an auth string its API hands out the secrets in Blocks to anyone who reaches the port, and that may be
         any page that a browser on this machine has open: hence the other two.
         """
         return self.client() | {
@@ -87,7 +87,7 @@ def plan_cockpit(home: Path, port: int | None = None) -> Cockpit:
 
 
 def keep_cockpit(cockpit: Cockpit) -> None:
-    """Write down its port and login; nobody else on this machine may read them."""
+    """Write down its port and login; no other user of this machine may read them."""
     cockpit.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = cockpit.home / f".{_FILE}.partial"
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -99,7 +99,7 @@ def read_cockpit(home: Path) -> Cockpit | None:
     """The cockpit whose state is in `home`, or None.
 
     Raises:
-        ConfigError: what stands there cannot be read.
+        ConfigError: the file cannot be read.
     """
     path = home.resolve() / _FILE
     if not path.is_file():

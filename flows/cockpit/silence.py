@@ -22,7 +22,7 @@ _MESSAGE = f"It gave no sign of life for {_SILENCE.seconds} seconds. Start it ag
 
 
 async def watch_for_silence(client: PrefectClient) -> None:
-    """Register the automation, unless somebody has: who changed or paused it keeps it so."""
+    """Register the automation, unless it exists: changes that people made to it are kept."""
     if not await client.read_automations_by_name(_NAME):
         await client.create_automation(_automation())
 

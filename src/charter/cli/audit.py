@@ -55,7 +55,7 @@ Tags = Annotated[list[str] | None, typer.Option(help="Only principles with this 
 TieMargin = Annotated[
     float | None, typer.Option(help="Verdicts with |p - 1/2| at or under this are ties.", show_default="0.05")
 ]
-Own = Annotated[list[str] | None, typer.Option(help="A name under which the judge's own answers stand in the data.")]
+Own = Annotated[list[str] | None, typer.Option(help="A name under which the judge's own answers appear in the data.")]
 Seed = Annotated[int | None, typer.Option(help="Of every draw.", show_default="0")]
 Floor = Annotated[
     float | None, typer.Option(help="Exit status 1 if agreement may be lower than this.", show_default="0.8")
@@ -71,7 +71,7 @@ OUT = Path("outputs/judge-audit")
 
 @app.callback()
 def _group() -> None:
-    """Know the judge before its labels are learnt."""  # without a callback, an only command has no name of its own
+    """Know the judge before its labels are learnt."""  # without a callback, Typer drops the name of a group's only command
 
 
 @app.command("audit")

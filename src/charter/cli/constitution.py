@@ -220,7 +220,7 @@ def _print_diff(compared: Diff) -> None:
         typer.secho(f"\nchanged: {field.field} of the whole constitution", bold=True)
         _print_fields((field,))
     if compared.reordered:
-        typer.echo("\nPrinciples stand in another order, which changes nothing.")
+        typer.echo("\nThe principles are in a different order, which changes nothing.")
     if compared.same:
         typer.echo("\nBoth say the same to the model: nothing would be computed again.")
 

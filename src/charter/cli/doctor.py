@@ -187,7 +187,7 @@ def _prefect_api() -> Finding:
     if address:
         advice = "Start it (prefect server start), correct PREFECT_API_URL, or unset it to run without a server."
         return Finding("Prefect API", f"no answer at {url}", False, advice)
-    return Finding("Prefect API", "none; each run starts one of its own", True, "For the UI, run: prefect server start")
+    return Finding("Prefect API", "none; each run starts a temporary one", True, "For the UI, run: charter ui start")
 
 
 def _answers(url: str) -> bool:

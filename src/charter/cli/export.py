@@ -18,7 +18,7 @@ def export_model_command(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Write a model into a folder of its own: weights, with a LoRA adapter merged, tokenizer, chat template and card.
+    """Write a model into a separate folder: weights, with a LoRA adapter merged, tokenizer, chat template and card.
 
     Of a run it is the model that its verdict is on. The folder appears when vLLM has served it and its greedy answers
     are those of the source in transformers. A model that is not go says so in its card, and cannot have the name of an

@@ -20,7 +20,7 @@ def promote_command(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accept a run: copy its model under a name of its own, and write it into accepted.json beside the runs.
+    """Accept a run: copy its model under a permanent name, and record it in accepted.json beside the runs.
 
     Refused when the verdict is no-go, formed anew against the model that is accepted now, and when anything has changed
     since the run. A model that is forced lies under forced/, never under accepted/.
