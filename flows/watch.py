@@ -62,7 +62,7 @@ async def _tell_changes(known: Survey, now: Survey) -> Survey:
 
 
 def _differs(before: News | None, now: News) -> bool:
-    """Whether a model would read something different, or the mistakes differ. Comments and a repaired file do not count."""
+    """Whether a model would read something different, or the mistakes differ; comments do not count."""
     if before is None:
         return True
     return now.mistakes != before.mistakes if now.mistakes else now.hash != before.hash

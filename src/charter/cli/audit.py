@@ -71,7 +71,7 @@ OUT = Path("outputs/judge-audit")
 
 @app.callback()
 def _group() -> None:
-    """Know the judge before its labels are learnt."""  # without a callback, Typer drops the name of a group's only command
+    """Know the judge before its labels are learnt."""  # without a callback, Typer drops the command's name
 
 
 @app.command("audit")
