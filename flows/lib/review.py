@@ -34,7 +34,7 @@ async def review(run: FlowRun, counts: Sequence[StageCount], models: Mapping[str
         models: those that it asked.
 
     Raises:
-        PeopleAsked: the run cannot be suspended, and nobody has answered yet.
+        ReviewPending: the run cannot be suspended, and nobody has answered yet.
         NotApproved: the run may not train on these pairs.
         DataError: the answer has a fault.
     """
@@ -73,7 +73,7 @@ async def conclude(
         again: makes the run once more, as for `charter.report.publish.report_run`.
 
     Raises:
-        PeopleAsked: the run cannot be suspended, and nobody has signed yet.
+        ReviewPending: the run cannot be suspended, and nobody has signed yet.
         DataError: the signature has a fault.
     """
     config = run.config

@@ -18,7 +18,7 @@ from prefect.input import aread_flow_run_input
 from prefect.states import AwaitingRetry, Failed
 
 from charter.config import Config
-from charter.core.errors import PeopleAsked
+from charter.core.errors import ReviewPending
 from charter.testing.null_server import NullServer
 from flows.dataset import dataset
 from flows.evaluate import evaluate
@@ -127,7 +127,7 @@ async def test_without_a_deployment_people_answer_in_a_file(
     prefect_server: None, model_server: NullServer, tmp_path: Path
 ) -> None:
     settings, folder = config(tmp_path, model_server.url, labels=True), tmp_path / "run"
-    with pytest.raises(PeopleAsked, match=r"review\.yaml, and run the same command again"):
+    with pytest.raises(ReviewPending, match=r"review\.yaml, and run the same command again"):
         await dataset(settings)
     asked = model_server.counts["requests"]
     form = (folder / "review.yaml").read_text()
@@ -147,7 +147,7 @@ async def test_a_verdict_of_go_waits_for_its_signature(
     prefect_server: None, model_server: NullServer, tmp_path: Path
 ) -> None:
     settings = to_be_signed(tmp_path, model_server.url)
-    with pytest.raises(PeopleAsked, match=r"sign-off\.yaml, and run the same command again"):
+    with pytest.raises(ReviewPending, match=r"sign-off\.yaml, and run the same command again"):
         await evaluate(settings)
     gate_json = tmp_path / "run" / "gate.json"
     assert json.loads(gate_json.read_text())["verdict"] == "no-go"  # and stays so if nobody answers

@@ -10,11 +10,11 @@ CharterError
 ├── TrainingError        a training process that failed
 ├── SuiteError           an inspect-ai or lm-evaluation-harness task that failed
 ├── RegistryError        a run that cannot be accepted, or a registry that cannot be read
-├── Stopped              a run that was told to end early; what is done is kept
+├── Stopped              a run that was told to end early; finished work is kept
 │   ├── BudgetSpent      it reached its budget; commands end with status 3
 │   ├── Interrupted      Ctrl-C; commands end with status 130
-│   └── PeopleAsked      somebody has to fill in a form first; commands end with status 4
-├── NotApproved          people said no to the data; commands end with status 1
+│   └── ReviewPending    people must fill in a form first; commands end with status 4
+├── NotApproved          people rejected the data; commands end with status 1
 ├── CountMismatch        a stage lost or duplicated rows: always a bug, never ignored
 └── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
 
@@ -66,7 +66,7 @@ class SuiteError(CharterError):
 
 
 class Stopped(CharterError):
-    """A run ends early, as it was told to; the same command goes on where it ended."""
+    """A run was told to end early; the same command continues it."""
 
 
 class BudgetSpent(Stopped):
@@ -81,14 +81,14 @@ class Interrupted(Stopped):
     exit_status = 130
 
 
-class PeopleAsked(Stopped):
-    """A run waits for people; the same command goes on when they have answered."""
+class ReviewPending(Stopped):
+    """A run waits for people; the same command continues when they have answered."""
 
     exit_status = 4
 
 
 class NotApproved(CharterError):
-    """People looked at what a run made, and it may not go on with it."""
+    """People reviewed what a run made, and rejected it."""
 
     exit_status = 1
 
@@ -102,7 +102,7 @@ class CountMismatch(CharterError):
 
 
 class CompletionFailed(CharterError):
-    """One call that will never succeed, such as a prompt longer than the context.
+    """A call that will never succeed, such as a prompt longer than the context.
 
     Attributes:
         reason: short and countable, the same for every row that fails alike

@@ -1,7 +1,6 @@
 """The engine: the store first, then the servers. What every stage asks."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,39 +21,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything an engine is opened with; small and picklable, so that a task in another process can open its own."""
+    """What an engine is opened with; small and picklable, so that a task in another process can open its own."""
 
     base_urls: tuple[str, ...]
-    """None: nothing is asked, and what the store does not have is a failure."""
+    """Empty: no server is asked, and a completion that the store does not have is a failure."""
     model_name: str
     identity: str
     """The weights' content hash or hub revision: part of every stored completion's key."""
     store: str
     """The store's path, or its server's address; without a password."""
     concurrency: Concurrency = "auto"
-    """Calls in flight at once, over all endpoints and all engines of this drive."""
+    """The most calls in flight, over all endpoints and all engines of a session."""
     api_key_env: str = "CHARTER_API_KEY"
     api_key_block: str | None = None
     """The Secret block with that key, for a process that does not have it in its environment yet."""
     timeout_s: float = 600.0
-    """How long one call may take before it is made again."""
+    """Seconds that one call may take before it is retried."""
     patience_s: float = 300.0
-    """How long endpoints that are down are waited for."""
+    """Seconds to wait for endpoints that are down."""
     server_log: str | None = None
-    """The log of a server started here: when that server has ended, nobody waits for it."""
+    """The log of a server started here; once that server has ended, calls do not wait for it."""
     special_tokens: tuple[str, ...] = ()
-    """Of the model's tokenizer: text that spells one is sent so that it is not taken for it."""
+    """The tokenizer's special tokens; text that spells one is escaped before it is sent."""
     merged: str = ""
-    """Of an adapter that is served beside its base: the identity of the folder with the merged weights."""
+    """For an adapter served with its base model: the identity of the folder with the merged weights."""
 
     @property
     def folder_identity(self) -> str:
-        """What identifies the model as it lies in its folder, however it is served."""
+        """The identity of the model's folder, however the model is served."""
         return self.merged or self.identity
 
     @classmethod
     def of(cls, served: Served, store: str, concurrency: Concurrency = "auto") -> "EngineSpec":
-        """For what `serve` or `connect` gave."""
+        """The spec of a model that `serve` started or `connect` found."""
         return cls(
             served.base_urls,
             served.model_name,
@@ -71,20 +70,26 @@ class EngineSpec:
 
 
 class EngineStats(NamedTuple):
-    """Counts since the engine was opened."""
+    """Counts since the engine was opened.
+
+    Attributes:
+        asked: calls that a server answered.
+        from_store: calls answered by the store, or by another call in flight for the same request.
+        prompt_tokens: of the calls that a server answered.
+        completion_tokens: of the same calls.
+        failed: requests that will never succeed.
+        retries: calls that were tried again.
+        corrupted: damaged entries of the store, which were asked again, by all engines that share it.
+        in_flight: calls that are running now.
+    """
 
     asked: int
-    """Calls that a server answered."""
     from_store: int
-    """Calls that the store answered, or another call in flight for the same request."""
     prompt_tokens: int
-    """Of the calls asked, as are the completion tokens."""
     completion_tokens: int
     failed: int
-    """Requests that will never succeed."""
     retries: int
     corrupted: int
-    """Stored entries that were damaged and asked again, by all engines that share the store."""
     in_flight: int
 
 
@@ -127,7 +132,7 @@ class Engine:
             CompletionFailed: the request will never succeed; a row's failure.
             ServingError: the endpoints are gone for good.
             StoreError: the answer cannot be kept.
-            Stopped: the run has come to its budget, or was interrupted.
+            Stopped: the run reached its budget, or was interrupted.
         """
         sent = self._token_guard.escape(messages)
         answer = await self._answer(sent, sampling, priority)
@@ -144,7 +149,7 @@ class Engine:
                 self._from_store += 1
                 return Completion.from_bytes(value)
             task = self._flying.get(key) or self._launch(key, messages, sampling, priority)
-        # Shielded: a caller that goes away must not take the answer from others, nor from the store.
+        # Shielded: when this caller is cancelled, others and the store must still get the answer.
         return await asyncio.shield(task)
 
     def with_priority(self, priority: Priority) -> Ask:
@@ -167,20 +172,22 @@ class Engine:
 
     @property
     def reading(self) -> ServerSnapshot | None:
-        """What its servers say of themselves, as they last said it."""
+        """The latest metrics of its servers; None if they publish none."""
         return self._poller.latest
 
     async def finish(self) -> None:
-        """End the calls whose callers went away; where the run stops early, they are finished first."""
+        """End the calls whose callers were cancelled; if the run stops early, let them finish first."""
         flying = list(self._flying.values())
         try:
             if self._session.stopping and flying:
                 await asyncio.wait(flying)
         finally:
-            await self._end(flying)
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
 
     def give_up_after(self, seconds: float) -> None:
-        """End the calls that are still in flight then; called from a signal's handler."""
+        """Cancel the calls that are still in flight after some seconds; may be called from a signal handler."""
 
         def give_up() -> None:
             for task in self._flying.values():
@@ -188,27 +195,23 @@ class Engine:
 
         self._loop.call_soon_threadsafe(self._loop.call_later, seconds, give_up)
 
-    async def _end(self, flying: Sequence["asyncio.Task[Completion]"]) -> None:
-        for task in flying:
-            task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
-
     def _launch(
         self, key: bytes, messages: Messages, sampling: Sampling, priority: Priority
     ) -> "asyncio.Task[Completion]":
         task = asyncio.create_task(self._ask_and_keep(key, messages, sampling, priority))
         self._flying[key] = task
-        task.add_done_callback(lambda done: self._landed(key, done))
-        return task
 
-    def _landed(self, key: bytes, task: "asyncio.Task[Completion]") -> None:
-        del self._flying[key]
-        if not task.cancelled():
-            task.exception()  # seen here, so that a caller that went away leaves no warning behind
+        def finished(task: "asyncio.Task[Completion]") -> None:
+            del self._flying[key]
+            if not task.cancelled():
+                task.exception()  # retrieved, or a cancelled caller would leave a warning behind
+
+        task.add_done_callback(finished)
+        return task
 
     async def _ask_and_keep(self, key: bytes, messages: Messages, sampling: Sampling, priority: Priority) -> Completion:
         try:
-            # The slot is held until the answer is durable, so that a kill loses no more calls than were in flight.
+            # The place is held until the answer is durable, so that a kill loses at most the calls in flight.
             async with self._limiter.place(priority):
                 self._session.begin_call()
                 completion = await self._client.complete(messages, sampling)

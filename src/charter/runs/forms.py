@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from charter.config import Section
-from charter.core.errors import DataError, PeopleAsked
+from charter.core.errors import DataError, ReviewPending
 from charter.core.files import write_text_atomic
 
 ABOUT = "about"
@@ -96,7 +96,7 @@ def read_answer(question: Question[Form]) -> Form | None:
     return answer
 
 
-def ask_by_file(question: Question[Form]) -> PeopleAsked:
+def ask_by_file(question: Question[Form]) -> ReviewPending:
     """Write the form to fill in, unless it is there already; how to go on.
 
     Raises:
@@ -111,7 +111,7 @@ def ask_by_file(question: Question[Form]) -> PeopleAsked:
                 "Move the file away, and run the same command again for a new form.",
             )
         write_form(question)
-    return PeopleAsked(
+    return ReviewPending(
         f"{question.name} of run '{question.folder.name}': {question.words} Read {question.read}, fill in "
         f"{question.path}, and run the same command again."
     )
