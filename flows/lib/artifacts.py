@@ -24,9 +24,9 @@ from charter.report.markdown import (
     places_markdown,
     principles_markdown,
 )
-from charter.report.pictures import to_picture
 from charter.report.plots import training_plot
 from charter.report.publish import report_run
+from charter.report.svg import to_picture
 from charter.runs.manifest import write_manifest
 from flows.lib.assets import record_assets
 from flows.lib.curves import KEY as CURVES

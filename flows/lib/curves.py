@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect.artifacts import create_image_artifact
 
-from charter.report.collect import read_metrics
-from charter.report.pictures import to_picture
+from charter.report.curves import read_metrics
 from charter.report.plots import training_plot
+from charter.report.svg import to_picture
 from charter.training.job import Step
 
 KEY = "training-curves"

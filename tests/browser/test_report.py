@@ -14,9 +14,9 @@ from charter.report.page import render_report
 from charter.views.compare.comparison import compare_folders
 from charter.views.compare.page import render_comparison
 from tests.support.complete_report import complete
+from tests.support.html_page import hostile
 from tests.support.judged_run import LAW, make_judged_run
 from tests.support.report_sample import sample
-from tests.unit.report.test_page import hostile
 
 VIEWS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1100, "height": 900}},
@@ -98,7 +98,7 @@ def test_the_pages_that_are_looked_at_have_every_part(pages: dict[str, Path]) ->
     parts = ("verdict", "results", "further", "benchmarks", "kinds", "tradeoff", "rounds", "examples", "constitution")
     for part in (*parts, "labels", "training", "tokens", "rows", "lineage"):
         assert f'<section id="{part}">' in go, part
-    for words in ("Group by group", "Better than the base", "Seen by people", "Who stood alone", "Like this"):
+    for words in ("Group by group", "Better than the base", "Reviewed by people", "Dissent in the panel", "Like this"):
         assert words in go, words
 
 

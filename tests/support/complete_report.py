@@ -11,7 +11,7 @@ from charter.evaluation.benchmarks.score_table import Sheet
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.report.data import ReportData
-from charter.report.further import PARTS
+from charter.report.measures import PARTS
 from charter.training.token_rewards import Divergence, PairRewards, TokenReport, TokenRewards
 from tests.support.report_sample import answers, sample
 
@@ -47,7 +47,9 @@ def measured() -> dict[str, Any]:
     )
     entries = evaluation["models"]
     for number, entry in enumerate(entries.values()):
-        entry |= {title.name: _rate(title.lower_is_better, number) for part in PARTS[:4] for title in part.titles}
+        entry |= {
+            title.name: _rate(title.lower_is_better, number) for part in list(PARTS.values())[:4] for title in part
+        }
         entry["length"] = {"value": 17.25 - number, "low": 16.5 - number, "high": 18.0 - number, "n": 290}
         entry["harmful_rate_by_judge"] = wilson(392 if number == 0 else 4, 400).to_dict()
     won = {"value": 0.6, "low": 0.52, "high": 0.68, "n": 50, "p": 0.02}
@@ -57,7 +59,9 @@ def measured() -> dict[str, Any]:
         for worse, name in enumerate(GROUPS)
     }
     changes = next(c for c in evaluation["comparisons"] if (c["from"], c["to"]) == ("base", FINAL))["measures"]
-    changes |= {title.name: mcnemar([True] * 50, [True] * 4 + [False] * 46).to_dict() for title in PARTS[0].titles}
+    changes |= {
+        title.name: mcnemar([True] * 50, [True] * 4 + [False] * 46).to_dict() for title in next(iter(PARTS.values()))
+    }
     changes["length"] = PairedMean(-1.5, -2.0, -1.0, 280, 0.001).to_dict()
     evaluation["benchmarks"] = measure_sheets({name: _sheets(number) for number, name in enumerate(entries)})
     return evaluation

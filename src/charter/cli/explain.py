@@ -23,7 +23,7 @@ def explain_command(
 ) -> None:
     """Tell what became of a row: prompt, answers, critiques, where it ended, and what moved its label."""
     from charter.core.text import plain
-    from charter.report.tables import check_run
+    from charter.report.run_tables import check_run
     from charter.report.terminal import open_console
     from charter.views.explain.rows import find_row, pick_rows  # polars is needed by this command only
     from charter.views.explain.story import read_story

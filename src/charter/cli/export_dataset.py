@@ -36,7 +36,7 @@ def export_command(
     )
     from charter.report.cards import dataset_card
     from charter.report.collect import collect
-    from charter.report.tables import check_run
+    from charter.report.run_tables import check_run
 
     def write_card(tables: Sequence[ExportedTable]) -> str:
         return dataset_card(collect(run, _stages(run)), tables, license)

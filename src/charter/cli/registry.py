@@ -25,7 +25,7 @@ def promote_command(
     Refused when the verdict is no-go, formed anew against the model that is accepted now, and when anything has changed
     since the run. A model that is forced lies under forced/, never under accepted/.
     """
-    from charter.report.tables import check_run
+    from charter.report.run_tables import check_run
     from charter.report.terminal import visible
     from charter.runs.registry.promotion import folder_of_runs, promote, user_name  # all of evaluation is needed
 

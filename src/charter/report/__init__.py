@@ -1,1 +1,1 @@
-"""What a run did, for people: a page, two cards and a headline, all from the same plain data."""
+"""What people read of a run: a page, two cards and a headline, all written from the same plain data."""

@@ -1,24 +1,20 @@
-"""The audit's figures: whether the judge is as right as it is sure, and where it is right."""
+"""The figures of a judge's audit: calibration, agreement by part of the pairs, and biases."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from charter.core.formatting import percent, shorten_name
 from charter.core.statistics.intervals import wilson
-from charter.report.plots import WIDTH, look
-from charter.report.svg import COLOURS, style, to_svg
+from charter.report.plots import model_style, new_figure, share_axis
+from charter.report.svg import COLOURS, to_svg
 
 _ROW = 0.26
 _MOST_ROWS = 40
-"""A plot with more lines than this is a table; the page has the table."""
+"""With more rows a plot cannot be read; the page has the numbers as a table as well."""
 
 
 def reliability_plot(calibration: Mapping[str, Any]) -> str:
-    """Confidence against the share of right verdicts, before and after; below, how many verdicts there are of each.
+    """Confidence against the share of right verdicts, before and after calibration; below, the number of verdicts.
 
     On the diagonal, 80 % sure means right in 80 of 100.
     """
@@ -28,24 +24,33 @@ def reliability_plot(calibration: Mapping[str, Any]) -> str:
     first = next(iter(drawn.values()))
     if not first["n"]:
         return ""
-    with mpl.rc_context(style()):
-        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    with new_figure(4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0.5, 1], [0.5, 1], color=COLOURS["line"], linewidth=1.2, linestyle="--")
         for position, (title, scores) in enumerate(drawn.items()):
-            _curve(upper, scores["reliability"], title, position)
-        _shares(upper.yaxis)
+            colour, marker = model_style(position)
+            bins = [b for b in scores["reliability"] if b["n"]]
+            x, y = [b["stated"] for b in bins], [b["found"] for b in bins]
+            if position == 0:  # only the first curve has intervals: those of three curves would hide each other
+                rates = [wilson(round(b["found"] * b["n"]), b["n"]) for b in bins]
+                upper.vlines(x, [r.low for r in rates], [r.high for r in rates], color=colour, linewidth=1.4)
+            upper.plot(x, y, marker=marker, color=colour, markersize=5.5, linewidth=1.4, label=title)
+        share_axis(upper.yaxis, None)
         upper.set(xlim=(0.49, 1.01), ylim=(-0.02, 1.04), ylabel="verdicts that are right")
         upper.legend(loc="lower right", fontsize=9)
         bins = first["reliability"]
         lower.bar([b["low"] for b in bins], [b["n"] for b in bins], 0.046, align="edge", color=COLOURS["m0"])
         lower.set(xlabel="how sure the judge is of its verdict", ylabel="pairs")
         lower.tick_params(axis="y", labelcolor=COLOURS["muted"])
-        _shares(lower.xaxis)
+        share_axis(lower.xaxis, None)
         words = "; ".join(
-            f"{title}: " + ", ".join(f"{percent(b['stated'], 0)} sure, {percent(b['found'], 0)} right" for b in there)
+            f"{title}: "
+            + ", ".join(
+                f"{percent(b['stated'], 0)} sure, {percent(b['found'], 0)} right"
+                for b in scores["reliability"]
+                if b["n"]
+            )
             for title, scores in drawn.items()
-            for there in ([b for b in scores["reliability"] if b["n"]],)
         )
         return to_svg(figure, "reliability", "Confidence and share of right verdicts", words)
 
@@ -57,27 +62,26 @@ def breakdown_plot(rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float) 
     return _dots("breakdown", "Agreement by part of the pairs", rows, floor)
 
 
-def leanings_plot(figures: Mapping[str, Any]) -> str:
-    """Whether place, length or authorship moves the judge, as a dot with its interval each.
+def biases_plot(figures: Mapping[str, Any]) -> str:
+    """Whether position, length or authorship influences the judge: a dot with its interval each.
 
-    A fair judge flips never, and is as often right with the longer answer as with the shorter one.
+    A fair judge never flips, and is right as often when the longer answer is better as when the shorter one is.
     """
-    place, size, own = figures["position"], figures["length"], figures["self_preference"]
+    position, length, own = figures["position"], figures["length"], figures["self_preference"]
     rows = [
-        ("verdict flips with the order", place["flips"]),
-        ("right, better is longer", size["better_is_longer"]),
-        ("right, better is shorter", size["better_is_shorter"]),
+        ("verdict flips with the order", position["flips"]),
+        ("right, better is longer", length["better_is_longer"]),
+        ("right, better is shorter", length["better_is_shorter"]),
     ]
     if own:
         rows += [("right, better is its own", own["better_is_own"]), ("right, worse is its own", own["worse_is_own"])]
-    return _dots("leanings", "What moves the judge beside what the answers say", rows)
+    return _dots("biases", "What influences the judge besides the content of the answers", rows)
 
 
 def _dots(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float | None = None) -> str:
-    with mpl.rc_context(style()):
-        figure = Figure(figsize=(WIDTH, 0.8 + _ROW * len(rows)), layout="constrained")
+    with new_figure(0.8 + _ROW * len(rows)) as figure:
         axes = figure.add_subplot()
-        colour, marker = look(1)
+        colour, marker = model_style(1)
         for y, (_, rate) in enumerate(rows):
             if not rate["n"]:
                 axes.text(0.01, y, "no data", va="center", fontsize=8, color=COLOURS["muted"])
@@ -93,23 +97,6 @@ def _dots(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], 
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        _shares(axes.xaxis, (0, 0.25, 0.5, 0.75, 1))
+        share_axis(axes.xaxis)
         words = "; ".join(f"{row}: {percent(rate['value'])} of {rate['n']}" for row, rate in rows)
         return to_svg(figure, name, title, words)
-
-
-def _curve(axes: Axes, bins: Sequence[Mapping[str, Any]], title: str, position: int) -> None:
-    colour, marker = look(position)
-    there = [b for b in bins if b["n"]]
-    x, y = [b["stated"] for b in there], [b["found"] for b in there]
-    if position == 0:  # intervals of one curve; of all three they would hide each other
-        rates = [wilson(round(b["found"] * b["n"]), b["n"]) for b in there]
-        axes.vlines(x, [rate.low for rate in rates], [rate.high for rate in rates], color=colour, linewidth=1.4)
-    axes.plot(x, y, marker=marker, color=colour, markersize=5.5, linewidth=1.4, label=title)
-
-
-def _shares(axis: Any, ticks: Sequence[float] | None = None) -> None:
-    if ticks is not None:
-        axis.set_ticks(ticks)
-    axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axis.set_tick_params(labelcolor=COLOURS["muted"])

@@ -10,25 +10,34 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from charter.core.formatting import percent, points
+from charter.core.formatting import percent
 from charter.core.text import inline
 from charter.data.export import ExportedTable
 from charter.data.schema import SCHEMAS
-from charter.report.audit_text import sentence as audit_sentence
-from charter.report.curves import curve
+from charter.report.audit_text import audit_sentence
+from charter.report.curves import curve_table
 from charter.report.data import ReportData
-from charter.report.further import amount, between, further_parts, moved
-from charter.report.headline import headline_markdown, headline_sentence, model_title
-from charter.report.review_text import sentence as review_sentence
+from charter.report.headline import headline_markdown, headline_sentence, review_sentence
+from charter.report.measures import model_title
+from charter.report.text_tables import (
+    benchmarks_table,
+    dissent_table,
+    failures_table,
+    further_tables,
+    gaps_table,
+    names_and_counts,
+    settings_table,
+    stages_table,
+)
 
 FOLDER = Path(__file__).parent / "templates"
 RUN_TABLES = tuple(
     ExportedTable(name, SCHEMAS[name], {"train": f"{name}/*.parquet"}, {}, "parquet")
     for name in ("pairs", "sft_data", "responses", "revisions", "failures")
 )
-"""What a run's own folder holds."""
+"""The tables in a run's own folder."""
 JUDGE = ("kind", "model", "principles", "tags", "combine", "tie_margin", "calibration")
-"""The settings of the judge that say what a label means."""
+"""The settings of the judge that determine what a label means."""
 SETTINGS = {
     "epochs": "epochs",
     "learning_rate": "peak learning rate",
@@ -42,19 +51,19 @@ SETTINGS = {
     "length_normalised": "compared per token",
     "soft_labels": "soft labels",
     "group": "answers to each prompt",
-    "temperature": "temperature of these",
+    "temperature": "temperature of these answers",
 }
-"""The settings of training that a card shows, by what it calls them."""
+"""The settings of training that a card shows, and their names there."""
 
 
 class Exported(NamedTuple):
-    """A model that stands alone, whose ``README.md`` the card is then.
+    """A model exported without its run; the card is the ``README.md`` of its folder.
 
     Attributes:
         model: its name in the run.
         how: how the folder was made.
         checked: what it was compared with.
-        warning: why it is not to be used as an aligned model; empty where its gate said go.
+        warning: why not to use it as an aligned model; empty if its gate returned go.
     """
 
     model: str
@@ -64,7 +73,7 @@ class Exported(NamedTuple):
 
 
 def model_card(data: ReportData, exported: Exported | None = None) -> str:
-    """``MODEL_CARD.md``: what the model is, how it was made and measured, and where its limits lie."""
+    """``MODEL_CARD.md``: what the model is, how it was made and measured, and its limits."""
     measured = data.evaluation.get("models", {})
     model = exported.model if exported else str(data.verdict.get("model") or next(reversed(measured), "dpo"))
     training = data.config.get("training", {})
@@ -87,16 +96,16 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
         warning=exported.warning if exported else _warning(data.verdict),
         path="." if exported else model if re.fullmatch(r"[\w.-]+", model) else "MODEL",
         audit=audit_sentence(data.audit) if data.audit else "",
-        settings={step: training[step] for step in steps if step in training},
-        rows=[(key, title) for key, title in SETTINGS.items() if any(key in training.get(step, {}) for step in steps)],
-        curves={step: curve(metrics) for step, metrics in data.training.items() if metrics and step in steps},
+        settings=settings_table({step: training[step] for step in steps if step in training}, SETTINGS),
+        curves={step: curve_table(metrics) for step, metrics in data.training.items() if metrics and step in steps},
+        benchmarks=benchmarks_table(data.evaluation),
         learnt=steps,
         trained={name: done for name, done in data.trained.items() if model != "sft" or name == "sft"},
     )
 
 
 def _steps(model: str, training: Mapping[str, Any]) -> Sequence[str]:
-    """The training steps that led to `model`, by its name in the run: of SFT's model, only the first."""
+    """The training steps that led to `model`, by its name in the run; for SFT's model, only the first."""
     if model == "sft":
         return ("sft",)
     preference = training.get("preference", "dpo")
@@ -115,8 +124,9 @@ def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None
 
     Args:
         data: of the run.
-        tables: those of an export, whose ``README.md`` this is then; those of the run's folder if not given.
-        license: the identifier that a hub knows; ``unknown`` if not given, but for data that is all the sandbox's.
+        tables: the tables of an export, whose ``README.md`` this becomes; by default those of the run's folder.
+        license: a license identifier of the Hugging Face hub; by default ``unknown``, or Charter's own if prompts and
+            model are the sandbox's.
     """
     source = data.config.get("prompts", {}).get("source")
     ours = source == "sandbox" and data.config.get("model") == "sandbox"
@@ -126,10 +136,12 @@ def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None
         "tags": ["charter", "constitutional-ai", "preference", "synthetic"],
         "configs": [{"config_name": table.name, "data_files": _data_files(table)} for table in tables or RUN_TABLES],
     }
-    if tables:  # so that a column which is empty for long is read as what it is
+    if tables:  # readers guess types from the first rows, in which a column may be empty
         front["dataset_info"] = [
             {"config_name": table.name, "features": [_feature(field) for field in table.schema]} for table in tables
         ]
+    settings = {name: value for name in JUDGE if (value := data.config.get("judge", {}).get(name))}
+    judge = {name: ", ".join(v) if isinstance(v, list | tuple) else str(v) for name, v in settings.items()}
     return _render(
         "dataset_card.md.j2",
         data,
@@ -140,14 +152,11 @@ def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None
         license=front["license"],
         source=source,
         near_duplicates=data.config.get("prompts", {}).get("near_duplicates"),
-        judge=_judge(data.config.get("judge", {})),
+        judge=judge,
+        failures=failures_table(data.failures),
+        dissent=dissent_table(data.dissent),
         audit=audit_sentence(data.audit) if data.audit else "",
     )
-
-
-def _judge(settings: Mapping[str, Any]) -> dict[str, str]:
-    said = {name: settings[name] for name in JUDGE if settings.get(name)}
-    return {name: ", ".join(value) if isinstance(value, list | tuple) else str(value) for name, value in said.items()}
 
 
 def _data_files(table: ExportedTable) -> str | list[dict[str, str]]:
@@ -157,7 +166,7 @@ def _data_files(table: ExportedTable) -> str | list[dict[str, str]]:
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
-    """A column as the front matter of a hub's card describes it."""
+    """A column in the form of ``dataset_info`` in the front matter of a hub's card."""
     if not pa.types.is_list(field.type):
         return {"name": field.name, "dtype": _dtype(field.type)}
     item = field.type.value_type
@@ -166,6 +175,7 @@ def _feature(field: pa.Field) -> dict[str, Any]:
 
 
 def _dtype(kind: pa.DataType) -> str:
+    # Arrow's names, but for these two, are those that a hub knows.
     return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
@@ -194,8 +204,9 @@ def _render(template: str, data: ReportData, front: dict[str, Any], model: str, 
             headline=headline_markdown(data.evaluation, data.verdict or None) if models else "",
             sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", model),
             model=model,
-            further=further_parts(data.evaluation, model),
-            gaps=data.evaluation.get("models", {}).get(model, {}).get("group_gaps", {}),
+            stages=stages_table(data.stages),
+            further=further_tables(data.evaluation, model),
+            gaps=gaps_table(data.evaluation.get("models", {}).get(model, {}).get("group_gaps", {})),
             **more,
         )
     )
@@ -203,7 +214,7 @@ def _render(template: str, data: ReportData, front: dict[str, Any], model: str, 
 
 
 def place(value: object) -> str:
-    """The name of a file, model or source; of a path on one's own machine only the last part."""
+    """The name of a file, model or source; of an absolute path only the last part, which a card may show to others."""
     path = Path(str(value))
     return inline(path.name if path.is_absolute() else value)
 
@@ -218,7 +229,6 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters |= {"inline": inline, "place": place, "percent": percent, "model_title": model_title}
-    environment.filters |= {"amount": amount, "between": between, "moved": moved, "points": points}
-    environment.filters["review_sentence"] = review_sentence
+    environment.filters |= {"review_sentence": review_sentence, "names_and_counts": names_and_counts}
     environment.filters["meaning"] = lambda column: inline(column.metadata[b"meaning"].decode())
     return environment

@@ -1,4 +1,4 @@
-"""Everything the report says, as plain data: the page, the cards and ``report.json`` are views of this."""
+"""The content of a report as plain data: the page, the cards and ``report.json`` are written from it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ MetricRow = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Principle:
+class PrincipleReport:
     """One principle, and what it did in the run."""
 
     id: str
@@ -25,20 +25,20 @@ class Principle:
 
 
 @dataclass(frozen=True)
-class Constitution:
-    """The law as used; `total` is what its principles did together."""
+class ConstitutionReport:
+    """The constitution as used; `total` is what its principles did together."""
 
     name: str = ""
     version: str = ""
     hash: str = ""
     path: str = ""
-    principles: list[Principle] = field(default_factory=list)
+    principles: list[PrincipleReport] = field(default_factory=list)
     total: Deeds = field(default_factory=Deeds)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage's rows and cost; None where it was not counted."""
+class StageReport:
+    """One stage's rows and cost; None where something was not counted."""
 
     name: str
     rows_in: int | None = None
@@ -52,8 +52,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Rows of one stage that failed alike, with one of their details."""
+class FailureCount:
+    """Rows of one stage that failed for the same reason, with one of their details."""
 
     stage: str
     reason: str
@@ -62,12 +62,12 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One prompt before and after.
+class BeforeAfter:
+    """One prompt with its answers before and after training, or before and after a revision.
 
     Attributes:
-        how: how it was chosen, in words, so that nobody is misled by it.
-        unpleasant: folded behind a click.
+        how: how it was chosen, in words, so that no one takes it for typical if it is not.
+        unpleasant: hidden behind a click.
     """
 
     how: str
@@ -83,15 +83,14 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """What the judge said about the pairs that were kept.
+class LabelSummary:
+    """The judge's labels of the pairs that were kept.
 
     Attributes:
-        counts: pairs per bin of p(chosen), `edges` being the bins' borders.
+        counts: pairs per bin of p(chosen); `edges` are the bins' borders, one more than there are bins.
         orders_agree: pairs on which the judge prefers the same answer in both orders.
-        first_slot_shift: mean of p(an answer | it is shown first) minus p(the same | shown second);
-            0 is a judge without position bias.
-        ties: pairs set aside because the judge saw no difference.
+        first_slot_shift: mean of p(answer | shown first) minus p(same answer | shown second); 0 means no position bias.
+        ties: pairs left out because the judge saw no difference.
     """
 
     n: int = 0
@@ -105,34 +104,36 @@ class Labels:
 
 @dataclass(frozen=True)
 class ReportData:
-    """A run, as the report tells it.
+    """The content of a run's report.
 
     Attributes:
-        models: identities of the models of the run, by name.
+        made: the time to print.
+        models: identities of the run's models, by name.
         wrote: first answers by the identity of the model that wrote them.
         judged: labels by the identity of their judge.
-        audit: of the judge, as ``audit.json`` holds it but for its examples; empty where the run names none.
-        preambles: revisions from which words such as "Here is the revised answer:" were taken off.
-        dissent: how often each member of a panel stood against the others, by kind of pair; empty without a panel.
-        review: of the labels by people, as ``review.json`` holds it; empty where nobody was asked.
-        trained: what each finished training step says of itself: rows, steps, seconds, warnings.
+        audit: ``audit.json`` of the judge without its examples; empty if the run names no audit.
+        preambles: revisions from which a preamble such as "Here is the revised answer:" was removed.
+        dissent: how often each member of a panel disagreed with the others, by kind of pair; empty without a panel.
+        review: ``review.json``, people's decisions on the labels; empty if no one was asked.
+        trained: the summary of each finished training step: rows, steps, seconds, warnings.
         heat: what training changed, token by token.
-        rounds: pairs of each round by the name of its model, where there are several rounds; `labels`, `kinds` and
-            what principles did are of the first alone.
-        checkout: the commit of Charter that made the run, and whether it was changed; empty where it is installed.
-        machine: what the run was made on, in words.
+        rounds: pairs of each round by the name of its model, if there are several rounds; `labels`, `kinds` and
+            what the principles did are of the first round only.
+        checkout: the commit of Charter that made the run, and whether files differed from it; empty if Charter is
+            installed from a wheel.
+        machine: processor, cores and GPUs, in words.
     """
 
     name: str
     made: str = ""
     config: dict[str, Any] = field(default_factory=dict)
-    constitution: Constitution = field(default_factory=Constitution)
+    constitution: ConstitutionReport = field(default_factory=ConstitutionReport)
     verdict: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
-    stages: list[Stage] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
-    labels: Labels = field(default_factory=Labels)
+    stages: list[StageReport] = field(default_factory=list)
+    failures: list[FailureCount] = field(default_factory=list)
+    examples: list[BeforeAfter] = field(default_factory=list)
+    labels: LabelSummary = field(default_factory=LabelSummary)
     training: dict[str, list[MetricRow]] = field(default_factory=dict)
     trained: dict[str, dict[str, Any]] = field(default_factory=dict)
     heat: TokenReport | None = None
@@ -152,12 +153,12 @@ class ReportData:
     command: str = ""
 
     def to_json(self) -> str:
-        """As ``report.json`` holds it; numbers that are not finite become null."""
+        """The text of ``report.json``; numbers that are not finite become null."""
         return json.dumps(plain(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ReportData":
-        """The data of a ``report.json``."""
+        """The data from the parsed values of a ``report.json``."""
         return _ADAPTER.validate_python(values)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens offline and asks nothing of any server."""
+"""The report as one HTML file that opens offline and makes no requests."""
 
 import base64
 import hashlib
@@ -15,28 +15,26 @@ from markupsafe import Markup
 from charter.core.formatting import interval, nats, p_value, percent, points
 from charter.core.text import plain
 from charter.report import plots
-from charter.report.audit_plots import leanings_plot, reliability_plot
-from charter.report.audit_text import sentence as audit_sentence
-from charter.report.data import ReportData, Stage
-from charter.report.further import amount, between, further_parts, moved, shares
+from charter.report.audit_plots import biases_plot, reliability_plot
+from charter.report.audit_text import audit_sentence
+from charter.report.data import ReportData, StageReport
 from charter.report.headline import (
-    TITLES,
-    change_title,
     check_word,
     comparisons_of,
     final_model,
     headline_sentence,
-    model_title,
+    review_sentence,
     verdict_sentence,
 )
-from charter.report.heat import draw_pairs, shown_token
-from charter.report.review_text import sentence as review_sentence
-from charter.report.rounds import rounds_plot
+from charter.report.measures import TITLES, amount, between, change_title, further_parts, model_title, moved, shares
+from charter.report.svg import STYLE_SHEET
+from charter.report.text_tables import dissent_table, gaps_table
+from charter.report.token_view import shade_pairs, visible_token
 
 FOLDER = Path(__file__).parent / "templates"
 
 SHOWN = 4000
-"""Characters of one text on the page; what is longer is shortened, and says so."""
+"""Characters of one text on the page; longer texts are shortened, with a note."""
 
 LIMITS = {
     "harmful_rate": "max_harmful_rate",
@@ -48,19 +46,20 @@ LIMITS = {
 def render_report(data: ReportData | Mapping[str, Any]) -> str:
     """The whole page. Every text is escaped, and the page's policy forbids scripts and requests."""
     data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
-    final = final_model(data.evaluation, data.verdict)
+    final, name = final_model(data.evaluation, data.verdict), data.constitution.name
     return render_page(
         "report.html.j2",
         data=data,
         plots=_plots(data, final),
         **_results(data.evaluation, final, data.verdict),
         final=final,
-        sentence=headline_sentence(data.evaluation, _constitution(data), final),
+        sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", final),
         decided=verdict_sentence(data.verdict),
         principle_titles={p.id: p.title for p in data.constitution.principles},
         totals=_totals(data.stages),
         audited=audit_sentence(data.audit) if data.audit else "",
-        drawn=draw_pairs(data.heat) if data.heat else None,
+        token_pairs=shade_pairs(data.heat) if data.heat else None,
+        dissent=dissent_table(data.dissent),
         config=yaml.safe_dump(data.config, sort_keys=False, allow_unicode=True) if data.config else "",
         contents=_contents(data),
     )
@@ -71,7 +70,7 @@ def render_page(template: str, folders: Sequence[Path] = (), styles: Sequence[Pa
 
     The page's content-security policy admits exactly this one style element, by its hash.
     """
-    css = "".join(path.read_text(encoding="utf-8") for path in (FOLDER / "style.css", *styles))
+    css = "".join(path.read_text(encoding="utf-8") for path in (STYLE_SHEET, *styles))
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     values |= {"style": Markup(css), "style_hash": Markup(f"sha256-{digest}")}  # Charter's own text, no user's
     return environment(*folders).get_template(template).render(values)
@@ -85,11 +84,6 @@ def shorten(text: str | None, length: int = SHOWN) -> str:
     return f"{text[:length]}\n… ({len(text) - length:,} more characters in the run's folder)"
 
 
-def _constitution(data: ReportData) -> str:
-    name = data.constitution.name
-    return f"“{name}”" if name else ""
-
-
 def _plots(data: ReportData, final: str) -> dict[str, Markup]:
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
@@ -99,12 +93,12 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
         "further": plots.further_plot(shares(data.evaluation)),
         "principles": plots.principles_plot(data.constitution.principles),
         "tradeoff": plots.tradeoff_plot(data.evaluation),
-        "rounds": rounds_plot(data.evaluation, final),
+        "rounds": plots.rounds_plot(data.evaluation, final),
         "training": plots.training_plot(data.training),
         "labels": plots.labels_plot(data.labels),
         "time": plots.time_plot(data.stages),
         "reliability": reliability_plot(data.audit["figures"]["calibration"]) if data.audit else "",
-        "leanings": leanings_plot(data.audit["figures"]) if data.audit else "",
+        "biases": biases_plot(data.audit["figures"]) if data.audit else "",
     }
     return {name: Markup(svg) for name, svg in drawn.items()}  # text in them is escaped by the XML writer
 
@@ -119,6 +113,7 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
         for name, entry in models.items()
         if entry.get("failed", {}).get("n")
     ]
+    kinds = {kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})}
     return {
         "models": list(models),
         "rows": rows,
@@ -126,16 +121,10 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
         "comparisons": comparisons,
         "titles": TITLES,
         "further": further_parts(evaluation, final),
-        "many_kinds": _many_kinds(models),
-        "gaps": models.get(final, {}).get("group_gaps", {}),
+        "many_kinds": len(kinds) if len(kinds) > plots.KINDS else 0,  # then the plot shows only some of them
+        "gaps": gaps_table(models.get(final, {}).get("group_gaps", {})),
         "unanswered": ", ".join(unanswered),
     }
-
-
-def _many_kinds(models: Mapping[str, Any]) -> int:
-    """How many kinds there are, if there are too many to draw them all; else 0."""
-    kinds = {kind for entry in models.values() for kind in entry.get("harmful_rate_by_kind", {})}
-    return len(kinds) if len(kinds) > plots.KINDS else 0
 
 
 def _contents(data: ReportData) -> list[tuple[str, str]]:
@@ -153,10 +142,10 @@ def _contents(data: ReportData) -> list[tuple[str, str]]:
         ("rows", "Rows and cost", data.stages or data.failures),
         ("lineage", "Lineage", True),
     )
-    return [(id_, title) for id_, title, there in parts if there]
+    return [(id_, title) for id_, title, content in parts if content]
 
 
-def _totals(stages: Sequence[Stage]) -> dict[str, str]:
+def _totals(stages: Sequence[StageReport]) -> dict[str, str]:
     fields = ("failed", "calls", "stored", "prompt_tokens", "completion_tokens", "seconds")
     totals = {name: [getattr(stage, name) for stage in stages if getattr(stage, name) is not None] for name in fields}
     return {name: f"{sum(values):,.{name == 'seconds':d}f}" if values else "-" for name, values in totals.items()}
@@ -164,7 +153,7 @@ def _totals(stages: Sequence[Stage]) -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def environment(*folders: Path) -> Environment:
-    """What renders a page: templates of `folders`, then the report's, with the report's filters."""
+    """The environment that renders pages: templates of `folders`, then the report's, with the report's filters."""
     environment = Environment(
         loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
@@ -175,7 +164,6 @@ def environment(*folders: Path) -> Environment:
     environment.filters |= {
         "percent": percent,
         "interval": interval,
-        "digits": lambda value: "-" if value is None else f"{value:.3f}",
         "signed": lambda value: "-" if value is None else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}"),
         "points": points,
         "amount": amount,
@@ -183,7 +171,7 @@ def environment(*folders: Path) -> Environment:
         "moved": moved,
         "review_sentence": review_sentence,
         "nats": nats,
-        "shown_token": shown_token,
+        "visible_token": visible_token,
         "p_value": p_value,
         "change_title": change_title,
         "check_word": check_word,

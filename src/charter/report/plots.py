@@ -1,6 +1,6 @@
-"""The report's figures: rates with their intervals, the trade-off, training curves, labels.
+"""The report's figures: rates with their intervals, the trade-off, training curves, labels, rounds.
 
-Every figure can be read without colour: models differ in their marker as well.
+Every figure can be read without colour, because models differ in their marker as well.
 """
 
 import math
@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from charter.core.formatting import percent, shorten_name
 from charter.core.statistics.intervals import wilson
+from charter.evaluation.rounds import round_number, rounds_of
 from charter.report.curves import thin
-from charter.report.data import Labels, MetricRow, Principle, Stage
-from charter.report.headline import TITLES, model_title
+from charter.report.data import LabelSummary, MetricRow, PrincipleReport, StageReport
+from charter.report.measures import TITLES, UNMEASURED, model_title
 from charter.report.svg import COLOURS, style, to_svg
 
 MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -31,16 +32,16 @@ KINDS = 40
 Rates = Mapping[str, Mapping[str, Any]]
 
 
-class Look(NamedTuple):
+class ModelStyle(NamedTuple):
     """How one model is drawn, everywhere on the page."""
 
     colour: str
     marker: str
 
 
-def look(position: int) -> Look:
-    """The look of the model at `position` in the evaluation."""
-    return Look(COLOURS[f"m{position % 6}"], MARKERS[position % 6])
+def model_style(position: int) -> ModelStyle:
+    """The style of the model at `position` in the evaluation."""
+    return ModelStyle(COLOURS[f"m{position % 6}"], MARKERS[position % 6])
 
 
 def headline_plot(evaluation: Mapping[str, Any], limits: Mapping[str, float]) -> str:
@@ -52,19 +53,22 @@ def headline_plot(evaluation: Mapping[str, Any], limits: Mapping[str, float]) ->
 
 
 def further_plot(rows: Mapping[str, Rates]) -> str:
-    """Shares beyond the headline, by what they are called: a dot with its interval per model."""
+    """Shares beyond the headline, by their titles: a dot with its interval per model."""
     return _dots("further", rows, {}, "Measures beyond the headline", _describe(rows)) if rows else ""
 
 
 def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate", final: str = "") -> str:
     """A rate per kind, of harm or of look-alikes: a dot with its interval per model.
 
-    Of many kinds it draws those on which the model `final` does worst, or the last model if that is not among them.
+    If there are more than `KINDS`, it draws those on which the model `final` (by default the last) does worst.
     """
-    found = {name: entry.get(f"{measure}_by_kind", {}) for name, entry in evaluation.get("models", {}).items()}
-    nothing = {"value": None, "low": 0.0, "high": 1.0, "n": 0}
-    kinds = _worst(found, final)
-    rows = {kind: {name: rates.get(kind, nothing) for name, rates in found.items()} for kind in kinds}
+    rates = {name: entry.get(f"{measure}_by_kind", {}) for name, entry in evaluation.get("models", {}).items()}
+    kinds = sorted({kind for of_model in rates.values() for kind in of_model})
+    if len(kinds) > KINDS:
+        finals = rates.get(final) or list(rates.values())[-1]
+        worst = sorted(kinds, key=lambda kind: -((finals.get(kind) or UNMEASURED)["value"] or 0.0))
+        kinds = sorted(worst[:KINDS])
+    rows = {kind: {name: of_model.get(kind, UNMEASURED) for name, of_model in rates.items()} for kind in kinds}
     name, title = {
         "harmful_rate": ("kinds", "Harmful answers by kind of harm"),
         "borderline_refusal_rate": ("lookalikes", "Over-refusal by kind of look-alike"),
@@ -72,16 +76,7 @@ def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate", fin
     return _dots(name, rows, {}, title, _describe(rows)) if rows else ""
 
 
-def _worst(found: Mapping[str, Mapping[str, Any]], final: str) -> list[str]:
-    kinds = sorted({kind for rates in found.values() for kind in rates})
-    if len(kinds) <= KINDS:
-        return kinds
-    judged = found.get(final) or list(found.values())[-1]
-    rates = {kind: (judged.get(kind) or {}).get("value") or 0.0 for kind in kinds}
-    return sorted(sorted(kinds, key=lambda kind: -rates[kind])[:KINDS])
-
-
-def principles_plot(principles: Sequence[Principle]) -> str:
+def principles_plot(principles: Sequence[PrincipleReport]) -> str:
     """Of the rounds of each principle, the share that was flagged and the share that changed the answer."""
     drawn = sorted((p for p in principles if p.deeds.drawn), key=lambda p: -p.deeds.drawn)[:PRINCIPLES]
     rows: dict[str, Rates] = {}
@@ -93,7 +88,7 @@ def principles_plot(principles: Sequence[Principle]) -> str:
 
 
 def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
-    """Harm against over-refusal, a point per model; the lower left corner is where one wants to be."""
+    """Harm against over-refusal, a point per model; the lower left corner is best."""
     models: Mapping[str, Any] = evaluation.get("models", {})
     places = [
         (position, name, entry["borderline_refusal_rate"], entry["harmful_rate"])
@@ -102,18 +97,31 @@ def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
     ]
     if not places:
         return ""
-    with _figure(4.0) as figure:
+    with new_figure(4.0) as figure:
         axes = figure.add_subplot()
         axes.plot(
             [x["value"] for *_, x, _y in places], [y["value"] for *_, y in places], color=COLOURS["line"], linewidth=1.2
         )
         height = -1.0
         for position, name, x, y in sorted(places, key=lambda place: float(place[3]["value"])):
-            _point(axes, position, x, y)
-            height = max(float(y["value"]) + 0.06, height + 0.075)  # two models in one corner can both be read
-            _name(axes, x, y, model_title(name), min(height, 1.02))
-        _shares(axes.xaxis)
-        _shares(axes.yaxis)
+            colour, marker = model_style(position)
+            axes.hlines(y["value"], x["low"], x["high"], color=colour, linewidth=1.6)
+            axes.vlines(x["value"], y["low"], y["high"], color=colour, linewidth=1.6)
+            axes.plot([x["value"]], [y["value"]], marker=marker, color=colour, markersize=9)
+            # Names are moved apart vertically, so that those of two models in one corner do not overlap.
+            height = max(float(y["value"]) + 0.06, height + 0.075)
+            side = 1 if x["value"] < 0.7 else -1
+            axes.annotate(
+                model_title(name),
+                (x["value"], y["value"]),
+                (x["value"] + side * 0.13, min(height, 1.02)),
+                ha="left" if side > 0 else "right",
+                va="center",
+                fontweight="bold",
+                arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.7, "shrinkB": 5},
+            )
+        share_axis(axes.xaxis)
+        share_axis(axes.yaxis)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.04, 1.08), xlabel="over-refusal: harmless look-alikes that are refused")
         axes.set_ylabel("harmful requests that are helped with")
         note: dict[str, Any] = {"color": COLOURS["muted"], "fontsize": 9, "style": "italic", "ha": "right"}
@@ -132,11 +140,18 @@ def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
     panels = [panel for panel in _panels(thinned) if any(series for _, series in panel[1])]
     if not panels:
         return ""
-    with _figure(2.3 * math.ceil(len(panels) / 2)) as figure:
+    with new_figure(2.3 * math.ceil(len(panels) / 2)) as figure:
         for number, (title, lines) in enumerate(panels, start=1):
             axes = figure.add_subplot(math.ceil(len(panels) / 2), 2, number)
             for position, (label, points) in enumerate(lines):
-                _curve(axes, points, label, position)
+                # One step's batch is noisy: the line is a running mean over a tenth of the steps, with the single
+                # steps faint behind it.
+                steps, values = [x for x, _ in points], [y for _, y in points]
+                means = running_means(values, max(1, len(values) // 10))
+                colour, dashes = model_style(position + 1).colour, ("-", "--")[position % 2]
+                marker = "o" if len(points) < 3 else ""  # a line needs two points to be seen
+                axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
+                axes.plot(steps, means, dashes, color=colour, linewidth=1.7, marker=marker, label=label)
             axes.set_title(title, fontsize=10, loc="left")
             axes.set_xlabel("step", fontsize=9)
             axes.tick_params(labelsize=9)
@@ -152,11 +167,11 @@ def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
     return to_svg(figure, "training", "Training curves", words)
 
 
-def labels_plot(labels: Labels) -> str:
+def labels_plot(labels: LabelSummary) -> str:
     """How sure the judge was: pairs by p(chosen)."""
     if not labels.n:
         return ""
-    with _figure(2.5) as figure:
+    with new_figure(2.5) as figure:
         axes = figure.add_subplot()
         widths = [b - a for a, b in zip(labels.edges, labels.edges[1:], strict=False)]
         axes.bar(labels.edges[:-1], labels.counts, [0.92 * w for w in widths], align="edge", color=COLOURS["m1"])
@@ -164,18 +179,18 @@ def labels_plot(labels: Labels) -> str:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", labelcolor=COLOURS["muted"])
-        _shares(axes.xaxis, None)
+        share_axis(axes.xaxis, None)
     bins = zip(labels.edges, labels.edges[1:], labels.counts, strict=False)
     words = "; ".join(f"{percent(a, 0)} to {percent(b, 0)}: {count} pairs" for a, b, count in bins)
     return to_svg(figure, "labels", "How sure the judge was", words)
 
 
-def time_plot(stages: Sequence[Stage]) -> str:
+def time_plot(stages: Sequence[StageReport]) -> str:
     """Seconds per stage."""
     timed = [(stage.name, stage.seconds) for stage in stages if stage.seconds]
     if not timed:
         return ""
-    with _figure(0.55 + 0.3 * len(timed)) as figure:
+    with new_figure(0.55 + 0.3 * len(timed)) as figure:
         axes = figure.add_subplot()
         names = [shorten_name(name) for name, _ in timed]
         seconds = [value for _, value in timed]
@@ -189,9 +204,43 @@ def time_plot(stages: Sequence[Stage]) -> str:
     return to_svg(figure, "time", "Seconds per stage", "; ".join(f"{name}: {value:.0f} s" for name, value in timed))
 
 
+def rounds_plot(evaluation: Mapping[str, Any], kept: str) -> str:
+    """Each measure by round with its interval, the round that is `kept` as a filled mark; empty for a single round."""
+    models = rounds_of(evaluation)
+    if len(models) < 2:
+        return ""
+    lines = {title.long: [evaluation["models"][model][title.name] for model in models] for title in TITLES}
+    numbers = [round_number(model) or 1 for model in models]
+    rows, colour = math.ceil(len(lines) / 2), COLOURS["m1"]
+    with new_figure(2.2 * rows) as figure:
+        for place, (title, rates) in enumerate(lines.items(), start=1):
+            axes = figure.add_subplot(rows, 2, place)
+            measured = [(number, rate) for number, rate in zip(numbers, rates, strict=True) if rate["n"]]
+            x, y = [number for number, _ in measured], [rate["value"] for _, rate in measured]
+            axes.vlines(x, [rate["low"] for _, rate in measured], [rate["high"] for _, rate in measured], color=colour)
+            axes.plot(x, y, color=colour, linewidth=1.4, marker="o", markersize=6.5, markerfacecolor=COLOURS["paper"])
+            if kept in models and (rate := rates[models.index(kept)])["n"]:
+                axes.plot([numbers[models.index(kept)]], [rate["value"]], marker="o", color=colour, markersize=6.5)
+            axes.set_xticks(numbers, [str(number) for number in numbers])
+            axes.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
+            axes.set_xlabel("round", fontsize=9)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+            axes.tick_params(labelsize=9)
+            axes.tick_params(axis="y", labelcolor=COLOURS["muted"])
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.set_title(title, fontsize=10, loc="left")
+    words = "; ".join(
+        f"{title}: " + ", ".join(f"round {n} {percent(rate['value'])}" for n, rate in zip(numbers, rates, strict=True))
+        for title, rates in lines.items()
+    )
+    return to_svg(figure, "rounds", "Measures by round", words)
+
+
 @contextmanager
-def _figure(height: float) -> Iterator[Figure]:
-    # A Figure of its own, not pyplot: pages may be made in threads, and nothing must be left open.
+def new_figure(height: float) -> Iterator[Figure]:
+    """A figure as wide as the page and `height` inches high, in the page's style."""
+    # Not pyplot: it keeps figures open in global state, and pages may be made in several threads.
     with mpl.rc_context(style()):
         yield Figure(figsize=(WIDTH, height), layout="constrained")
 
@@ -199,7 +248,7 @@ def _figure(height: float) -> Iterator[Figure]:
 def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], title: str, words: str) -> str:
     models = list(next(iter(rows.values()), {}))
     band = ROW * len(models) + 0.16
-    with _figure(0.75 + band * len(rows)) as figure:
+    with new_figure(0.75 + band * len(rows)) as figure:
         axes = figure.add_subplot()
         for line, (row, rates) in enumerate(rows.items()):
             for position, model in enumerate(models):
@@ -218,13 +267,13 @@ def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], tit
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
-        _shares(axes.xaxis)
+        share_axis(axes.xaxis)
         figure.legend(loc="outside upper left", ncols=8, fontsize=10, handletextpad=0.4, columnspacing=1.4)
     return to_svg(figure, name, title, words)
 
 
 def _dot(axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: str, limit: float | None) -> None:
-    colour, marker = look(position)
+    colour, marker = model_style(position)
     if not rate["n"]:
         axes.text(0.01, y, "no data", va="center", fontsize=8, color=COLOURS["muted"])
         return
@@ -232,49 +281,20 @@ def _dot(axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: st
     axes.plot([rate["value"]], [y], marker=marker, color=colour, markersize=6.5, linestyle="", label=label)
     end = float(max(rate["high"], rate["value"]))
     if limit is not None and end - 0.02 < limit < end + 0.1:
-        end = max(end, limit)  # the number stands clear of the limit's dashes
+        end = max(end, limit)  # keep the number clear of the dashed limit
     axes.text(end + 0.015, y, percent(rate["value"]), va="center", fontsize=8.5)
 
 
-def _point(axes: Axes, position: int, x: Mapping[str, Any], y: Mapping[str, Any]) -> None:
-    colour, marker = look(position)
-    axes.hlines(y["value"], x["low"], x["high"], color=colour, linewidth=1.6)
-    axes.vlines(x["value"], y["low"], y["high"], color=colour, linewidth=1.6)
-    axes.plot([x["value"]], [y["value"]], marker=marker, color=colour, markersize=9)
-
-
-def _name(axes: Axes, x: Mapping[str, Any], y: Mapping[str, Any], name: str, height: float) -> None:
-    side = 1 if x["value"] < 0.7 else -1
-    axes.annotate(
-        name,
-        (x["value"], y["value"]),
-        (x["value"] + side * 0.13, height),
-        ha="left" if side > 0 else "right",
-        va="center",
-        fontweight="bold",
-        arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.7, "shrinkB": 5},
-    )
-
-
-def _shares(axis: Any, ticks: Sequence[float] | None = (0, 0.25, 0.5, 0.75, 1)) -> None:
+def share_axis(axis: Any, ticks: Sequence[float] | None = (0, 0.25, 0.5, 0.75, 1)) -> None:
+    """Label an axis of shares in percent; without `ticks`, matplotlib chooses them."""
     if ticks is not None:
         axis.set_ticks(ticks)
     axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axis.set_tick_params(labelcolor=COLOURS["muted"])
 
 
-def _curve(axes: Axes, points: Sequence[tuple[float, float]], label: str, position: int) -> None:
-    # One step's batch is noisy: the line is a running mean over a tenth of the steps, the raw steps faint behind it.
-    steps, values = [x for x, _ in points], [y for _, y in points]
-    window = max(1, len(values) // 10)
-    means = running_means(values, window)
-    colour, line = look(position + 1).colour, ("-", "--")[position % 2]
-    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.35)
-    axes.plot(steps, means, line, color=colour, linewidth=1.7, marker="o" if len(points) < 3 else "", label=label)
-
-
 def running_means(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value and those before it, `window` in all as soon as there are so many."""
+    """The mean of each value and those before it, over at most `window` values."""
     sums = [0.0, *accumulate(values)]
     starts = (max(0, end - window) for end in range(1, len(sums)))
     return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1)]

@@ -1,4 +1,4 @@
-"""Write what people read of a run: the report, and the cards of what it made."""
+"""Write the files that people read of a run: the report, and the cards of its model and its data."""
 
 import platform
 import shlex
@@ -7,19 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.config import Config
-from charter.constitution import kept_constitution_path
+from charter.core.files import write_text_atomic
+from charter.core.text import printable
 from charter.pipeline.counts import StageCount
-from charter.report.collect import collect, write_report
+from charter.report.cards import dataset_card, model_card
+from charter.report.collect import collect
+from charter.report.data import ReportData
+from charter.report.page import render_report
 from charter.runs.manifest import package_versions
 from charter.runs.provenance import checkout, machine
+from charter.training.job import STEPS
+
+FILES = {
+    "report.html": render_report,
+    "report.json": ReportData.to_json,
+    "MODEL_CARD.md": model_card,
+    "DATASET_CARD.md": dataset_card,
+}
+CARDS = ("MODEL_CARD.md", "DATASET_CARD.md")
 
 
 def report_run(
     config: Config, stages: Mapping[str, StageCount], models: Mapping[str, str], made: str, again: str = "align"
 ) -> Path:
-    """Write the report, and the cards of what the run made, from what stands in its folder; the page's path.
+    """Collect and write the report and the cards of a run; returns the path of the page.
 
-    `again` makes the run once more: its flow, and what that is given besides the config.
+    `models` are identities by name, `made` is the time to print, `again` is the flow that made the run with its
+    arguments besides the config.
     """
     folder = config.run_folder
     data = collect(
@@ -33,14 +47,24 @@ def report_run(
     return write_report(folder, replace(data, checkout=checkout(), machine=machine()))
 
 
-def again_command(config: Config, again: str) -> str:
-    """The command that makes a run again from what its folder keeps, in a folder beside it.
+def write_report(run_folder: Path, data: ReportData) -> Path:
+    """Write ``report.html``, ``report.json`` and both cards into `run_folder`; returns the path of the page.
 
-    The law is the run's copy, since the file that its config names may have been edited since. A flow that is given a
-    dataset, or models, takes it from there.
+    A run that made neither data nor models, but evaluated models made elsewhere, has no cards.
     """
+    has_cards = not data.evaluation or any((run_folder / name).is_dir() for name in ("responses", "pairs", *STEPS))
+    for name, write in FILES.items():
+        if name not in CARDS or has_cards:
+            write_text_atomic(run_folder / name, printable(write(data)))
+    return run_folder / "report.html"
+
+
+def again_command(config: Config, again: str) -> str:
+    """The command that repeats a run from what its folder keeps, into a new folder next to it."""
     folder, (flow, *others) = config.run_folder, again.split(" ", 1)
-    law = kept_constitution_path(folder)
-    pinned = [f"constitution={law}"] if law.is_file() and not others else []
-    given = [str(folder / "config.yaml"), *pinned, f"name={config.name[:94]}-again"]
-    return " ".join(["python", "-m", f"flows.{flow}", *map(shlex.quote, given), *others])
+    constitution = folder / "constitution.md"
+    # The run's copy, because the file that its config names may have been edited since. A flow with a dataset or
+    # models as arguments takes the constitution from there.
+    pinned = [f"constitution={constitution}"] if constitution.is_file() and not others else []
+    arguments = [str(folder / "config.yaml"), *pinned, f"name={config.name[:94]}-again"]
+    return " ".join(["python", "-m", f"flows.{flow}", *map(shlex.quote, arguments), *others])

@@ -1,25 +1,30 @@
-"""Figures as inline SVG that follows the page's colours, light and dark.
+"""Figures as SVG elements whose colours are CSS variables, so that they follow the page, light or dark.
 
-Matplotlib writes fixed colours in style attributes, which a strict content-security policy refuses
-and which cannot follow the reader's theme. So figures are drawn in marker colours, and each becomes
-a class here (``f-ink``: filled with the page's ink; ``s-m0``: stroked with the first model's colour).
+Matplotlib only draws in fixed colours, and writes them into style attributes, which the page's content-security policy
+forbids. So figures are drawn in marker colours, and here each style property becomes an attribute of its element, with
+``var(--ink)`` and so on instead of the marker.
 """
 
+import base64
 import io
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+from markupsafe import escape
 from matplotlib.figure import Figure
 
+STYLE_SHEET = Path(__file__).parent / "templates" / "style.css"
+"""The page's style sheet, which defines the colours."""
 ROLES = ("ink", "muted", "line", "paper", "m0", "m1", "m2", "m3", "m4", "m5")
-COLOURS = {role: f"#0101{number:02x}" for number, role in enumerate(ROLES, start=1)}
-_ROLE_OF = {colour: role for role, colour in COLOURS.items()}
+COLOURS = {role: f"#0101{number:02x}" for number, role in enumerate(ROLES)}
+"""The marker colour of each CSS variable."""
 
 _STYLE: dict[Any, Any] = {  # matplotlib types the keys as a literal of all its settings
-    "svg.fonttype": "none",
+    "svg.fonttype": "none",  # text stays text: small, selectable, and read by screen readers
     "text.parse_math": False,  # a kind of harm may be called "$"
     "font.size": 10,
     "axes.edgecolor": COLOURS["line"],
@@ -40,10 +45,9 @@ _STYLE: dict[Any, Any] = {  # matplotlib types the keys as a literal of all its 
     "legend.frameon": False,
     "legend.labelcolor": COLOURS["ink"],
 }
-
-_SVG = "{http://www.w3.org/2000/svg}"
-_LINK = "{http://www.w3.org/1999/xlink}href"
-_DROPPED = {"font-variant", "font-stretch", "font-family"}
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_MARKER = re.compile(r"#0101(\d\d)")
+_SIZE = re.compile(r'<svg ([^>]*viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)"[^>]*)>')
 
 
 def style() -> dict[Any, Any]:
@@ -54,70 +58,65 @@ def style() -> dict[Any, Any]:
 def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
     """The figure as an ``<svg>`` element with its text as text, a title and a description for screen readers.
 
-    `name` makes ids unique on the page. Nothing in it needs a style attribute.
+    `name` makes ids unique on the page.
     """
     buffer = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # A script that the measuring font lacks is still shown: the text is set by the reader's browser.
+        # Matplotlib measures text with a font that lacks some scripts; the reader's browser has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue().split("?>", 1)[1])
     for parent in root.iter():
-        for child in list(parent):
-            if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
-                parent.remove(child)
+        for child in [child for child in parent if child.tag in (f"{_SVG}metadata", f"{_SVG}style")]:
+            parent.remove(child)
     for element in root.iter():
-        _restyle(element, name)
-    _label(root, name, title, description)
-    text = ElementTree.tostring(root, encoding="unicode")
-    return re.sub(r"\sxmlns(:\w+)?=\"[^\"]*\"", "", text)
-
-
-def _label(root: ElementTree.Element, name: str, title: str, description: str) -> None:
-    for size in ("width", "height", "version"):
+        attributes = {**element.attrib, **_properties(element.attrib.get("style", ""))}
+        attributes.pop("style", None)
+        element.tag = element.tag.removeprefix(_SVG)
+        if element.tag == "text":
+            attributes.setdefault("fill", COLOURS["ink"])
+        element.attrib.clear()
+        for key, value in attributes.items():
+            value = _MARKER.sub(lambda match: f"var(--{ROLES[int(match[1])]})", value)
+            if key == "id":
+                value = f"{name}-{value}"
+            elif key in ("clip-path", f"{_XLINK}href"):
+                value = value.replace("#", f"#{name}-")
+            element.attrib[key.removeprefix(_XLINK)] = value
+    for size in ("width", "height", "version"):  # the page sets the width
         root.attrib.pop(size, None)
-    root.attrib |= {
-        "role": "img",
-        "aria-labelledby": f"{name}-title {name}-desc",
-        "stroke-linejoin": "round",
-        "focusable": "false",
-    }
+    root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc", "stroke-linejoin": "round"}
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
         element = ElementTree.Element(tag, {"id": f"{name}-{tag}"})
         element.text = text
         root.insert(position, element)
+    return re.sub(r"\sxmlns(:\w+)?=\"[^\"]*\"", "", ElementTree.tostring(root, encoding="unicode"))
 
 
-def _restyle(element: ElementTree.Element, name: str) -> None:
-    element.tag = element.tag.removeprefix(_SVG)
-    if _LINK in element.attrib:
-        element.attrib["href"] = element.attrib.pop(_LINK).replace("#", f"#{name}-")
-    if "id" in element.attrib:
-        element.attrib["id"] = f"{name}-{element.attrib['id']}"
-    if "clip-path" in element.attrib:
-        element.attrib["clip-path"] = element.attrib["clip-path"].replace("#", f"#{name}-")
-    properties = _properties(element.attrib.pop("style", ""))
-    properties |= {key: element.attrib.pop(key) for key in ("fill", "stroke") if key in element.attrib}
-    classes = []
-    for key, value in properties.items():
-        role = _ROLE_OF.get(value)
-        if role is not None and key in ("fill", "stroke"):
-            classes.append(f"{key[0]}-{role}")
-        elif key not in _DROPPED:
-            element.attrib[key] = value
-    if element.tag == "text" and "fill" not in properties:
-        classes.append("f-ink")
-    if classes:
-        element.attrib["class"] = " ".join(classes)
+def to_picture(svg: str) -> str:
+    """An element of `to_svg` as a ``data:`` address that needs no page around it, for Prefect's image artifacts."""
+    frame = "svg { background: var(--paper); font-family: system-ui, sans-serif; }"
+    sheet = escape(STYLE_SHEET.read_text(encoding="utf-8") + frame)
+
+    def opening(match: re.Match[str]) -> str:
+        attributes, *size = match.groups()
+        width, height = (round(1.4 * float(length)) for length in size)  # somewhat larger than on paper
+        root = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" {attributes}>'
+        return f"{root}<style>{sheet}</style>"
+
+    whole = _SIZE.sub(opening, svg, count=1)
+    return "data:image/svg+xml;base64," + base64.b64encode(whole.encode()).decode()
 
 
 def _properties(style: str) -> dict[str, str]:
-    pairs = (part.split(":", 1) for part in style.split(";") if ":" in part)
-    properties = {key.strip(): value.strip() for key, value in pairs}
+    """The properties of a style attribute, as attributes of the element; the page sets the font's family."""
+    properties = dict(re.findall(r"([\w-]+):\s*([^;]+)", style))
     font = properties.pop("font", None)
-    if font is not None:  # the shorthand is no attribute: "700 10px 'DejaVu Sans', sans-serif"
+    if font is not None:  # the shorthand, such as "700 10px 'DejaVu Sans', sans-serif", is not an attribute
         size = re.search(r"([\d.]+)px", font)
         properties["font-size"] = size.group(1) if size else "10"
         if re.search(r"\b(bold|[6-9]00)\b", font):
             properties["font-weight"] = "700"
-    return properties
+    return {
+        key: value for key, value in properties.items() if key not in ("font-variant", "font-stretch", "font-family")
+    }

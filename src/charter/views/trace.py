@@ -29,7 +29,7 @@ from charter.pipeline.context import RunContext
 from charter.pipeline.roles import model_folder, serve_temporarily
 from charter.pipeline.rows import Row
 from charter.pipeline.sequence import MemoryRun, run_in_memory
-from charter.report.tables import check_run, scan
+from charter.report.run_tables import check_run, scan
 from charter.report.terminal import labelled, visible
 from charter.runs.folder import judge_settings
 from charter.views.explain.rows import broken_shard_as_data_error, find_row

@@ -21,8 +21,8 @@ from charter.core.errors import CountMismatch
 from charter.core.messages import user
 from charter.pipeline.rows import failure
 from charter.report.audit_text import audit_markdown, audit_text
+from tests.support.html_page import HOSTILE, Page
 from tests.support.judged_pairs import LAW, Prefers, always_a, good, judged, pair
-from tests.unit.report.test_page import HOSTILE, Page
 
 SURE = good(0.98)
 WHO = {"model": "null", "identity": "sha256:abc"}
@@ -198,7 +198,7 @@ async def test_markdown_for_an_artifact_escapes_what_markdown_acts_on() -> None:
     record, _, _ = await recorded()
     text = audit_markdown(record)
     assert text.startswith("**Judge audit: passed.** On 60 labelled pairs the judge agrees")
-    assert "| agreement, ties set aside | 100.0 % | 94.0 to 100.0 %, n 60 |" in text
+    assert "| agreement, without ties | 100.0 % | 94.0 to 100.0 %, n 60 |" in text
     hostile = audit_markdown(worst("<b>a|b*c\nd</b>"))
     assert "<b>" not in hostile and "a\\|b\\*c d" in hostile
 

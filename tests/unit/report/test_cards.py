@@ -13,7 +13,7 @@ from charter.core.text import inline
 from charter.inference.completion import Sampling
 from charter.report.cards import RUN_TABLES, Exported, dataset_card, model_card
 from charter.report.collect import collect
-from charter.report.data import Constitution, Failure, Principle, ReportData
+from charter.report.data import ConstitutionReport, FailureCount, PrincipleReport, ReportData
 from charter.training.token_rewards import Divergence, TokenReport
 from tests.support.complete_report import FINAL, complete
 from tests.support.report_sample import sample
@@ -34,14 +34,14 @@ def test_model_card_has_front_matter_results_and_limits() -> None:
     assert values["library_name"] == "transformers"
     metrics = values["model-index"][0]["results"][0]["metrics"]  # type: ignore[index]
     assert {"name": "harmful_rate", "type": "harmful_rate", "value": 0.01} in metrics
-    assert "| Harmful answers | **98.0 %**" in card
+    assert "| Harmful answers | 98.0 % (" in card
     assert "## Limits" in card
     assert "python -m flows.align outputs/demo/config.yaml" in card
 
 
 @pytest.mark.parametrize(
     ("reward", "how"),
-    [("judge", "the judge said how much better"), ("model", "a reward model, trained on preferences")],
+    [("judge", "the judge rated how much better"), ("model", "a reward model, trained on preferences")],
 )
 def test_a_model_of_grpo_is_not_said_to_be_of_dpo(reward: str, how: str) -> None:
     training = {"preference": "grpo", "grpo": {"reward": reward}}
@@ -58,7 +58,7 @@ def test_an_exported_model_of_sft_is_not_said_to_be_of_what_followed() -> None:
     assert front(card)["tags"] == ["charter", "constitutional-ai", "sft"]
     assert "constitution (SFT).\n" in card
     assert "(DPO)" not in card
-    assert "| setting | SFT | \n" in card and "| β |" not in card
+    assert "| setting | SFT |\n" in card and "| β |" not in card
     assert "- SFT: 500 rows" in card and "- DPO: 500 rows" not in card
     assert "SFT, over its steps:" in card and "DPO, over its steps:" not in card
     assert "| β | - | 0.1 |" in model_card(data) and "- DPO: 500 rows" in model_card(data)
@@ -77,7 +77,7 @@ def test_the_card_tells_settings_curves_warnings_and_how_far_the_model_moved() -
     heat = TokenReport("k", "dpo", "sha256:ef", "sft", 0.1, divergence=[Divergence("base", 0.41, 0.35, 0.48, 100)])
     card = model_card(sample(trained={"dpo": done}, heat=heat))
     assert "| respond | 600 | 598 | 2 |" in card
-    assert "- Preference pairs: 521, made by revision (521); the judge is sure" in card
+    assert "- Preference pairs: 521 (revision 521); mean probability of the chosen answer: " in card
     assert "| weight of the chosen answer's likelihood | - | 0.2 |" in card
     assert "- DPO: 500 rows, 4 left out, 60 steps, 88 s. Warning: Oh." in card
     assert "| step | loss | pairs ranked right |" in card and "| 65 | 0.174 | 0.997 |" in card
@@ -96,7 +96,7 @@ def test_the_card_has_short_tables_of_what_was_measured_beyond_the_headline() ->
     assert lines[table + 2] == "| measure | Base | SFT | DPO | DPO2 | change |"
     assert lines[table + 3] == "|---|---:|---:|---:|---:|---:|"
     assert lines[table + 4].startswith(
-        "| Role-play: the model is to play somebody without rules | 60.0 % (46.2 to 72.4 %, n = 50) | 10.0 % ("
+        "| Role-play: the model is to play someone without rules | 60.0 % (46.2 to 72.4 %, n = 50) | 10.0 % ("
     )
     assert lines[table + 4].endswith(f"| {MINUS}92.0 ({MINUS}98.7 to {MINUS}78.3) |")
     assert "| Length: mean number of words | 17.2 (16.5 to 18.0, n = 290) |" in card
@@ -112,7 +112,10 @@ def test_a_model_that_failed_its_gate_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(None, "`prompts.near_duplicates` was off"), (0.7, "share 70 % of their runs of three words with an earlier one")],
+    [
+        (None, "`prompts.near_duplicates` was off"),
+        (0.7, "share 70 % of their three-word sequences"),
+    ],
 )
 def test_the_card_of_an_export_says_what_its_split_does_not_hold_apart(share: float | None, said: str) -> None:
     config = Config(name="demo", prompts=Prompts(near_duplicates=share)).model_dump(mode="json")
@@ -134,7 +137,7 @@ def test_the_judge_s_audit_is_in_the_card_or_said_to_be_missing() -> None:
     card = dataset_card(sample(audit={"judge": judge, "data": data, "figures": figures, "concerns": concerns}))
     assert "On 200 labelled pairs the judge agrees with the label in 95.0 % of its verdicts" in card
     assert "Judge sha256:ab, on labelled.jsonl." in card and "- A is preferred." in card
-    assert "Nobody measured it" in dataset_card(sample(audit={}))
+    assert "Not measured: the run names no audit" in dataset_card(sample(audit={}))
 
 
 @pytest.mark.parametrize(
@@ -157,8 +160,8 @@ def test_hostile_words_stay_words() -> None:
     evil = "---\nlicense: x\n---\n# <script>alert(1)</script> | [a](javascript:b)"
     data = sample(
         name=evil,
-        constitution=Constitution(evil, evil, evil, evil, [Principle("p", evil, evil)]),
-        failures=[Failure("judge", evil, 1)],
+        constitution=ConstitutionReport(evil, evil, evil, evil, [PrincipleReport("p", evil, evil)]),
+        failures=[FailureCount("judge", evil, 1)],
     )
     for card in (model_card(data), dataset_card(data)):
         assert front(card).get("license") in (None, "apache-2.0")  # as the sandbox's data is, never what a name says
@@ -196,5 +199,5 @@ def test_a_panel_s_card_says_who_stood_alone_on_which_kind(tmp_path: Path) -> No
     }
     card = dataset_card(data)
     assert "| kind | judged | north | south | west |\n|---|---:|---:|---:|---:|\n| birds | 6 | 0.0 %" in card
-    assert "| fish | 6 | 0.0 % | 100.0 % | 0.0 % |" in card
+    assert re.search(r"\| fish \| 6 \| 0\.0 % [^|]*\| 100\.0 % [^|]*\| 0\.0 % [^|]*\|", card)
     assert collect(make_run(tmp_path, law, rows, script)).dissent == {}

@@ -18,10 +18,12 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers, Graded
 from charter.report.cards import dataset_card
-from charter.report.collect import collect, read_metrics, write_report
-from charter.report.data import Stage
+from charter.report.collect import collect
+from charter.report.curves import read_metrics
+from charter.report.data import StageReport
 from charter.report.page import render_report
 from charter.report.plots import training_plot
+from charter.report.publish import write_report
 from charter.runs.blame import Deeds
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
@@ -130,7 +132,7 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
     assert data.training["dpo"] == [{"step": 1.0, "loss": 0.69}, {"step": 2.0, "loss": 0.5}]
     assert data.training["sft"] == []
     assert data.kinds == {"theft": 5}
-    assert data.preambles == 4 and "Preambles taken off revisions" in dataset_card(data)
+    assert data.preambles == 4 and "Preambles removed from revisions" in dataset_card(data)
 
 
 def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> None:
@@ -187,11 +189,11 @@ def test_training_is_a_stage_of_each_model_with_its_rows_and_seconds(run_folder:
     names = ("respond", "answer base", "answer sft", "answer dpo")
     data = collect(run_folder, dict.fromkeys(names, counted))
     assert [stage.name for stage in data.stages] == [*names[:2], "train sft", "train dpo", *names[2:]]
-    assert data.stages[2:4] == [Stage("train sft", 6, 6, 0, 61.5), Stage("train dpo", 10, 9, 1, 20.25)]
+    assert data.stages[2:4] == [StageReport("train sft", 6, 6, 0, 61.5), StageReport("train dpo", 10, 9, 1, 20.25)]
     page = render_report(data)
     assert '<th scope="row">train sft</th>' in page and '<td class="n">87.8</td></tr></tfoot>' in page
     assert "train dpo: 20 s" in page  # in the words of the plot
-    assert "of shards that ran side by side add up" in page
+    assert "of shards that ran concurrently add up" in page
 
 
 def test_each_round_is_trained_before_it_is_asked(run_folder: Path) -> None:

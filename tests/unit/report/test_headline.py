@@ -16,7 +16,7 @@ def test_the_text_fits_a_terminal() -> None:
     evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(1, 1, 1, 0)})
     lines = headline_text(evaluation, decide(evaluation, Gate()).to_dict()).splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[2].split() == ["Base", "98.0", "(96-99)", "0.0", "(0-2)", "0.0", "(0-4)", "99.0", "(96-100)"]
+    assert lines[1].split() == ["Base", "98.0", "(96-99)", "0.0", "(0-2)", "0.0", "(0-4)", "99.0", "(96-100)"]
     assert "verdict: no-go" in lines
     assert any(line.startswith("  harmful_rate: 100.0 % of 400") for line in lines)
 
@@ -25,13 +25,10 @@ def test_markdown_holds_every_reason_and_measure() -> None:
     data = sample()
     text = headline_markdown(data.evaluation, data.verdict)
     assert text.startswith("**Verdict: go**\n\n- passed: 1.0 % of 400 harmful requests")
-    assert (
-        "| Harmful answers | **98.0 %** (96.1 to 99.0 %) | **4.2 %** (2.7 to 6.7 %) | **1.0 %** (0.4 to 2.5 %) |"
-        in text
-    )
+    assert "| Harmful answers | 98.0 % (96.1 to 99.0 %) | 4.2 % (2.7 to 6.7 %) | 1.0 % (0.4 to 2.5 %) |" in text
     minus = "\N{MINUS SIGN}"
     assert f"| change, in points | SFT {minus} Base | DPO {minus} Base | DPO {minus} SFT |" in text
-    assert f"| Harmful answers | **{minus}93.8** ({minus}95.8 to {minus}90.7), p < 0.001 |" in text
+    assert f"| Harmful answers | {minus}93.8 ({minus}95.8 to {minus}90.7), p \\< 0.001 |" in text
 
 
 def test_changes_stand_under_the_table_with_their_paired_test() -> None:
@@ -56,7 +53,7 @@ def test_the_model_accepted_last_stands_beside_the_run_s_own() -> None:
     assert "accepted: spring-0123456789ab; without p: on other requests" in lines
     text = headline_markdown(data.evaluation, verdict)
     assert f"| DPO {minus} accepted |" in text and "The accepted model is spring-0123456789ab." in text
-    assert f"**{minus}4.0** ({minus}6.7 to {minus}1.7), on other requests |" in text
+    assert f"| {minus}4.0 ({minus}6.7 to {minus}1.7), on other requests |" in text
     page = render_report(replace(data, verdict=verdict))
     assert f"DPO {minus} accepted" in page and "The accepted model is spring-0123456789ab." in page
 

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from functools import lru_cache
-from html.parser import HTMLParser
 
 import pytest
 
@@ -16,112 +15,21 @@ from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate
 from charter.evaluation.records import Answers
 from charter.report import plots
-from charter.report.data import Constitution, Example, Failure, Labels, Principle, ReportData, Stage
+from charter.report.data import (
+    BeforeAfter,
+    FailureCount,
+    LabelSummary,
+    ReportData,
+)
 from charter.report.page import render_report, shorten
 from charter.runs.blame import Deeds
-from charter.training.token_rewards import PairRewards
-from tests.support.complete_report import complete
+from tests.support.html_page import HOSTILE, Page, hostile, skeleton
 from tests.support.report_sample import KINDS, answers, sample
-
-VOID = {"meta", "br", "link", "img", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Tags in order, attributes, visible text; unclosed or crossed tags are an error."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
-HOSTILE = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "</style><script>alert(1)</script>",
-    "</details></div></body></html>",
-    "{{ 7 * 7 }} {% for x in y %}",
-    "<svg onload=alert(1)><!-- ",
-    "]]></title><a href='javascript:alert(1)'>",
-    "\x00\x1b[31m\u202eevil\ud800",
-    "$\\frac{1}{$ & _ # |",
-    "隐私 🙂 خصوصية",
-    "long " * 2000,
-)
-
-
-def hostile(text: str) -> ReportData:
-    """Every free text of the report replaced by `text`."""
-    data = complete()
-    kinds = {text: {"value": 0.5, "low": 0.2, "high": 0.8, "n": 10}}
-    evaluation = json.loads(json.dumps(data.evaluation))
-    for entry in evaluation["models"].values():
-        entry["harmful_rate_by_kind"] = kinds
-        if gaps := entry.get("group_gaps"):
-            entry["group_gaps"] = {text: next(iter(gaps.values()))}
-    for row in evaluation["benchmarks"]:
-        row |= {"task": text, "measure": text, "tool": text}
-    review = data.review | {"answers": data.review["answers"] | {"by": text}}
-    return dataclasses.replace(
-        data,
-        name=text,
-        made=text,
-        command=text,
-        evaluation=evaluation,
-        constitution=Constitution(
-            text, text, text, text, [Principle(text, text, text, Deeds(1, 1, 1, 1, 0, 0.5, 0, 1, {text: 1}))]
-        ),
-        examples=[Example(text, text, text, text, text, text, text, text, text)],
-        failures=[Failure(text, text, 1, text)],
-        stages=[Stage(text, 1, 1, 0, 1.0)],
-        versions={text: text},
-        models={text: text},
-        checkout={"commit": text, "dirty": True},
-        machine={text: text},
-        config={"name": text},
-        pair_strategies={text: 3},
-        audit=data.audit
-        | {"judge": {"model": text, "identity": text}, "data": {"source": text}}
-        | {"concerns": [{"figure": text, "text": text}]},
-        review=review,
-        heat=dataclasses.replace(data.heat, pairs=[_hostile_pair(pair, text) for pair in data.heat.pairs]),
-        dissent={text: {text: next(iter(data.dissent["theft"].values()))}},
-    )
-
-
-def _hostile_pair(pair: PairRewards, text: str) -> PairRewards:
-    chosen, rejected = (
-        dataclasses.replace(side, tokens=[text] * len(side.tokens)) for side in (pair.chosen, pair.rejected)
-    )
-    return dataclasses.replace(pair, how=text, prompt=text, kind=text, chosen=chosen, rejected=rejected)
 
 
 @lru_cache
 def harmless() -> str:
     return render_report(hostile("words"))
-
-
-def skeleton(html: str) -> list[str]:
-    """The page's elements; those of a drawing depend on the length of its words."""
-    return [tag for tag, _ in Page(html).tags if tag not in ("path", "g", "text", "use")]
 
 
 def test_the_page_asks_for_nothing() -> None:
@@ -209,13 +117,13 @@ def test_how_far_the_judge_can_be_trusted_stands_beside_its_labels() -> None:
     assert "Confidence and share of right verdicts" in said
     assert "verdict flips with the order: " in said and "right, better is its own: 90.0 % of 200" in said
     assert "labelled.jsonl" in said
-    assert "theft 20 0.0 % 0.0 to 16.1 % 100.0 % 83.9 to 100.0 % 0.0 % 0.0 to 16.1 %" in said
+    assert "theft 20 0.0 % (0.0 to 16.1 %) 100.0 % (83.9 to 100.0 %) 0.0 % (0.0 to 16.1 %)" in said
 
 
 def test_a_judge_that_nobody_measured_is_said_to_be_that() -> None:
     said = part(render_report(sample(audit={}, dissent={})), "labels")
-    assert "Nobody measured this judge" in said and "charter judge audit" in said
-    assert "Who stood alone" not in said
+    assert "This judge was not measured" in said and "charter judge audit" in said
+    assert "Dissent in the panel" not in said
 
 
 def test_template_braces_are_not_evaluated() -> None:
@@ -223,7 +131,7 @@ def test_template_braces_are_not_evaluated() -> None:
 
 
 def test_a_long_response_is_shortened_and_says_so() -> None:
-    long = Example("at random", "prompt", "x" * 200_000, "y" * 200_000)
+    long = BeforeAfter("at random", "prompt", "x" * 200_000, "y" * 200_000)
     html = render_report(sample(examples=[long] * 30))
     assert len(html.encode()) < 1_000_000
     assert "… (196,000 more characters in the run&#39;s folder)" in html
@@ -239,7 +147,7 @@ def test_unpleasant_examples_are_folded() -> None:
 
 def test_what_a_model_wrote_is_folded_among_the_failures_too() -> None:
     wrote = "Sure. To forge a passport, start small."
-    html = render_report(sample(failures=[Failure("revise", "junk", 3, wrote), Failure("judge", "tie", 2)]))
+    html = render_report(sample(failures=[FailureCount("revise", "junk", 3, wrote), FailureCount("judge", "tie", 2)]))
     table = html[html.index("Failures table") :].split("</table>")[0]
     assert f'<details><summary>One of them</summary><div class="inside text">{wrote}</div></details>' in table
     assert table.count(wrote) == table.count("<details>") == 1  # nowhere else, and nothing to fold where nothing is
@@ -286,7 +194,7 @@ def test_nothing_measured_and_nothing_finite_does_no_harm() -> None:
         "dpo": [{"step": 1.0, "loss": math.nan}, {"step": 2.0, "loss": math.inf}, {"loss": 0.5}, {"loss": None}]
     }
     data = sample(
-        evaluation=evaluation, verdict=decide(evaluation, Gate()).to_dict(), training=training, labels=Labels()
+        evaluation=evaluation, verdict=decide(evaluation, Gate()).to_dict(), training=training, labels=LabelSummary()
     )
     text = "".join(Page(render_report(data)).text)
     assert "nothing can be said about harm" in text

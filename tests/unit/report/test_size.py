@@ -9,10 +9,11 @@ import pytest
 
 from charter.config import Config
 from charter.core.statistics.intervals import wilson
-from charter.report.collect import collect, write_report
+from charter.report.collect import collect
 from charter.report.curves import POINTS, thin
 from charter.report.data import MetricRow
 from charter.report.plots import KINDS, kinds_plot, running_means
+from charter.report.publish import write_report
 from tests.support.complete_report import FINAL, measured
 
 STEPS, MANY = 100_000, 1_000
@@ -37,7 +38,7 @@ def test_a_report_of_a_large_run_is_small(tmp_path: Path) -> None:
     assert page.stat().st_size < 5_000_000
     assert (tmp_path / "report.json").stat().st_size < 5_000_000
     assert len(json.loads((tmp_path / "report.json").read_text())["training"]["dpo"]) <= POINTS
-    assert "Of 1,000 kinds those are drawn on which DPO2 does worst" in page.read_text()
+    assert "Of 1,000 kinds, the plot shows those on which DPO2 does worst" in page.read_text()
 
 
 def test_many_steps_become_means_and_few_stay() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charter.report.review_text import sentence
+from charter.report.headline import review_sentence
 from charter.review.agreement import agreement
 from charter.review.sample import Shown
 from charter.runs.forms import Answers
@@ -29,10 +29,10 @@ def test_a_review_is_one_sentence() -> None:
     answers = Answers(approve=True, by="Ada", min_margin=0.1, drop=("p0",), flip=("p1", "p2"))
     record = {"pairs": 812, "shown": {"random": 10, "uncertain": 1}, "answers": answers.model_dump(mode="json")}
     full = {**record, "done": DONE, "agreement": agreement(SAMPLE, answers)}
-    assert sentence(full).startswith(
-        "People (Ada) looked at 11 of 812 pairs, dropped 1 and turned 3 around; 7 under their margin of 0.1 were left "
-        "out. Of the 10 drawn by lot they agree with 70.0 % ("
+    assert review_sentence(full).startswith(
+        "People (Ada) looked at 11 of 812 pairs, dropped 1 and swapped the answers of 3; 7 under their margin of 0.1 "
+        "were left out. Of the 10 drawn at random they agree with 70.0 % ("
     )
-    assert sentence(full).endswith("; kappa is 0.45 (-0.10 to 0.80).")
+    assert review_sentence(full).endswith("; kappa is 0.45 (-0.10 to 0.80).")
     refused = {**record, "answers": Answers(approve=False).model_dump(mode="json"), "done": None, "agreement": None}
-    assert sentence(refused) == "People looked at 11 of 812 pairs and did not approve of them."
+    assert review_sentence(refused) == "People looked at 11 of 812 pairs and did not approve of them."

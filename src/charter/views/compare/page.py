@@ -10,8 +10,7 @@ from charter.core.sampling import draw
 from charter.core.tables import TextTable
 from charter.core.text import plain
 from charter.report import plots
-from charter.report.further import further_titles
-from charter.report.headline import TITLES
+from charter.report.measures import TITLES, further_titles
 from charter.report.page import render_page, shorten
 from charter.views.compare.comparison import Comparison
 from charter.views.compare.text import change_table, cost_table, prompt_groups, task_title

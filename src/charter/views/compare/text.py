@@ -11,8 +11,7 @@ from charter.core.sampling import draw
 from charter.core.statistics.intervals import Difference, PairedTest
 from charter.core.tables import TextTable
 from charter.evaluation.across import Change
-from charter.report.further import amount, between, further_titles, moved
-from charter.report.headline import TITLES, Title
+from charter.report.measures import TITLES, Title, amount, between, further_titles, moved
 from charter.report.terminal import visible
 from charter.views.compare.comparison import ChangedPrompt, ComparedRun, Comparison, Differences
 

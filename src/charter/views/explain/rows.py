@@ -9,7 +9,7 @@ import polars as pl
 from charter.core.errors import ConfigError, DataError
 from charter.core.sampling import draw
 from charter.data.shards import read_rows
-from charter.report.tables import NAMED, scan, value_counts
+from charter.report.run_tables import NAMED, scan, value_counts
 
 
 def find_row(run: Path, name: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 from charter.constitution import load_kept_constitution
 from charter.core.messages import Message
 from charter.data.schema import SCHEMAS
-from charter.report.tables import scan
+from charter.report.run_tables import scan
 from charter.runs.attribution import AttributedLabel, RunPrinciples, attribute_label, read_principles
 from charter.training.job import STEPS
 from charter.views.critiques import CritiqueRound, prompt_text

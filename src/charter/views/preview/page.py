@@ -5,8 +5,8 @@ from pathlib import Path
 from charter.core.errors import ConfigError
 from charter.core.files import write_text_atomic
 from charter.core.text import plain
-from charter.report.marks import side_by_side
 from charter.report.page import render_page
+from charter.report.terminal import side_by_side
 from charter.views.preview.preview import Preview
 from charter.views.preview.text import preview_summary
 

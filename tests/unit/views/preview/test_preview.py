@@ -26,7 +26,7 @@ from charter.core.messages import Message, Messages, user
 from charter.data.sources import load_prompts
 from charter.inference import EngineSpec, Sampling, connect, open_engine
 from charter.pipeline.rows import StageContext
-from charter.report.marks import side_by_side
+from charter.report.terminal import side_by_side
 from charter.testing.null_server import NullServer, run_null_server
 from charter.testing.scripted import ScriptedModel
 from charter.views.critiques import CritiqueRound

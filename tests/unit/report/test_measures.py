@@ -6,8 +6,8 @@ from typing import Any
 from charter.config import Gate
 from charter.core.statistics.intervals import PairedMean, mcnemar, wilson
 from charter.evaluation.gate import decide
-from charter.report.further import amount, between, further_parts, moved
 from charter.report.headline import headline_markdown
+from charter.report.measures import amount, between, further_parts, moved
 from charter.report.page import render_report
 from tests.support.report_sample import sample
 
@@ -45,10 +45,10 @@ def test_parts_hold_what_was_measured_and_its_change_from_the_base() -> None:
     (pressed,) = parts["Harmful answers under pressure"]
     assert [rate and rate["value"] for rate in pressed.values] == [1.0, 0.18, 0.08]
     assert pressed.change is not None and pressed.change["difference"] == -0.92
-    (won,) = parts["Better than the base, says a judge"]
+    (won,) = parts["Better than the base, according to a judge"]
     assert won.values[0] is None and won.change is not None
     assert round(won.change["difference"], 3) == 0.1
-    assert "Judge beside oracle" not in parts
+    assert "Judge compared with oracle" not in parts
 
 
 def test_shares_are_told_in_percent_and_lengths_in_words() -> None:

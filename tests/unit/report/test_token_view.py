@@ -1,4 +1,4 @@
-"""TokenReport maps: readable without colour, escaped, folded, and small."""
+"""Token reports: readable without colour, escaped, folded, and small."""
 
 import dataclasses
 import json
@@ -9,8 +9,8 @@ import pytest
 
 from charter.report.collect import collect
 from charter.report.data import ReportData
-from charter.report.heat import carriers, draw_pairs, draw_side
 from charter.report.page import render_report
+from charter.report.token_view import carriers, shade_answer, shade_pairs
 from charter.training.token_rewards import (
     Divergence,
     PairRewards,
@@ -19,7 +19,7 @@ from charter.training.token_rewards import (
     read_token_report,
     write_token_report,
 )
-from tests.unit.report.test_page import HOSTILE, Page, skeleton
+from tests.support.html_page import HOSTILE, Page, skeleton
 
 
 def heat(tokens: tuple[str, ...] = ("I", " will", " not", "\n"), repeat: int = 1, **changes: object) -> TokenReport:
@@ -51,12 +51,12 @@ def text(html: str) -> str:
 
 
 def test_rewards_are_shaded_on_one_scale_and_the_strongest_carry_their_number() -> None:
-    side = draw_side(TokenRewards(["a", "b", "c", "d", "e"], [0.3, -0.9, 0.05, 0.5, 2.0], 1.95, 6), 0.9)
+    side = shade_answer(TokenRewards(["a", "b", "c", "d", "e"], [0.3, -0.9, 0.05, 0.5, 2.0], 1.95, 6), 0.9)
     assert [token.shade for token in side.tokens] == [1, -3, 0, 2, 3]
     assert [token.text for token in side.tokens if token.numbered] == ["b", "d", "e"]
     assert (side.hidden, side.hidden_reward) == (1, pytest.approx(0.0))
-    assert draw_pairs(heat())[1] == 0.6
-    assert draw_pairs(heat(pairs=[])) == ([], 0.0)
+    assert shade_pairs(heat())[1] == 0.6
+    assert shade_pairs(heat(pairs=[])) == ([], 0.0)
 
 
 def test_a_preference_is_carried_by_what_gained_and_by_what_lost() -> None:
@@ -70,7 +70,7 @@ def test_the_page_names_the_reference_and_says_it_in_words_and_numbers() -> None
     html = render_report(ReportData("run", heat=heat()))
     said = text(html)
     assert "how much more likely DPO finds it than SFT does, the model that its training started from" in said
-    assert "Of 12 training pairs drawn by lot, 11 have a positive margin" in said
+    assert "Of 12 training pairs drawn at random, 11 have a positive margin" in said
     assert "SFT, its reference 0.0312 0.025 to 0.04 100" in said
     assert "Base, the model before any training 0.41 0.35 to 0.48 100" in said
     assert '<span class="tp3" title="+0.60"> not</span><sup>+0.60</sup>' in part(html)
