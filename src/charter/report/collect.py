@@ -43,7 +43,7 @@ def collect(
     `made` is the time to print: the caller passes both, so that the same folder always gives the same page.
 
     Raises:
-        ConstitutionError: the folder's ``constitution.md`` cannot be read.
+        ConstitutionError: the constitution that the folder keeps cannot be read.
         DataError: a shard is broken.
     """
     file = run_folder / "config.yaml"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.config import Config
+from charter.constitution import kept_constitution_path
 from charter.core.files import write_text_atomic
 from charter.core.text import printable
 from charter.pipeline.counts import StageCount
@@ -62,7 +63,7 @@ def write_report(run_folder: Path, data: ReportData) -> Path:
 def again_command(config: Config, again: str) -> str:
     """The command that repeats a run from what its folder keeps, into a new folder next to it."""
     folder, (flow, *others) = config.run_folder, again.split(" ", 1)
-    constitution = folder / "constitution.md"
+    constitution = kept_constitution_path(folder)
     # The run's copy, because the file that its config names may have been edited since. A flow with a dataset or
     # models as arguments takes the constitution from there.
     pinned = [f"constitution={constitution}"] if constitution.is_file() and not others else []
