@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from charter.constitution import kept_constitution_path
 from charter.core.errors import DataError
 from charter.data.schema import SCHEMAS
 from charter.evaluation.rounds import round_model
@@ -21,8 +22,8 @@ def check_run(run: Path) -> None:
     Raises:
         DataError: it has no config or no constitution; the message lists some runs that exist.
     """
-    for name in ("config.yaml", "constitution.md"):
-        if not (run / name).is_file():
+    for name, path in (("config.yaml", run / "config.yaml"), ("constitution", kept_constitution_path(run))):
+        if not path.is_file():
             runs = {path.parent for parent in (run.parent, Path("outputs")) for path in parent.glob("*/config.yaml")}
             hint = f" Runs here: {', '.join(sorted(map(str, runs))[:NAMED])}." if runs else ""
             raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.{hint}")

@@ -480,7 +480,7 @@ def test_a_mistake_is_one_message_and_exit_status_2(
 def test_an_unknown_run_names_those_beside_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)  # away from the runs in this project's outputs/
     result = invoke(run.parent / "demo", "r1")
-    assert isinstance(result.exception, CharterError) and str(result.exception).endswith(f"There are: {run}.")
+    assert isinstance(result.exception, CharterError) and str(result.exception).endswith(f"Runs here: {run}.")
 
 
 def test_a_broken_shard_is_one_message(run: Path, tmp_path: Path) -> None:
