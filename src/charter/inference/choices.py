@@ -92,7 +92,15 @@ def _ends_word(path: str, choice: str) -> bool:
 
 
 def _alternatives(position: dict[str, Any]) -> dict[str, float]:
-    """Token text to probability, the token that was drawn among them."""
-    tokens = {str(t["token"]): float(t["logprob"]) for t in position.get("top_logprobs") or []}
-    tokens.setdefault(str(position["token"]), float(position["logprob"]))
-    return {text: math.exp(logprob) for text, logprob in tokens.items()}
+    """Token text to probability, the token that was drawn among them.
+
+    Tokenizers with byte fallback (Llama 2, Mistral, Gemma, Phi-3) have two tokens of one text, such as ``A`` and
+    ``<0x41>``, which servers list with equal texts: their probabilities add up.
+    """
+    probabilities = dict[str, float]()
+    for token in position.get("top_logprobs") or []:
+        text = str(token["token"])
+        probabilities[text] = probabilities.get(text, 0.0) + math.exp(float(token["logprob"]))
+    # A server that lists only the most probable tokens may leave out the one that was drawn.
+    probabilities.setdefault(str(position["token"]), math.exp(float(position["logprob"])))
+    return probabilities

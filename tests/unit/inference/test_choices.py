@@ -47,6 +47,15 @@ def test_several_tokens_of_one_choice_add_up() -> None:
     assert found == pytest.approx((0.7, 0.3))
 
 
+@pytest.mark.parametrize("strong", [0, 1], ids=["stronger first", "stronger last"])
+def test_tokens_of_one_text_add_up(strong: int) -> None:
+    """With byte fallback vLLM lists `A` and `<0x41>` as the text `A`; the last one used to win."""
+    twice = [("A", (0.6, 0.08)[strong]), ("A", (0.08, 0.6)[strong]), ("B", 0.32)]
+    top = [{"token": text, "logprob": math.log(p)} for text, p in twice]
+    found = choice_probabilities(["A", "B"], [{"token": "A", "logprob": math.log(0.6), "top_logprobs": top}])
+    assert found == pytest.approx((0.68, 0.32))
+
+
 def test_masked_tokens_have_no_weight() -> None:
     top = [{"token": "A", "logprob": 0.0}, {"token": "<|end|>", "logprob": -9999.0}]
     assert choice_probabilities(["A", "B"], [{**top[0], "top_logprobs": top}]) == (1.0, 0.0)
