@@ -11,6 +11,7 @@ from charter.core.messages import Message
 from charter.evaluation.answers import save_answers
 from charter.evaluation.records import Graded
 from charter.inference import EngineSpec, connect
+from charter.inference.session import Session
 from charter.redteam import session
 from charter.redteam.draft import REQUESTS, read_failures, read_lines
 from charter.testing.null_server import NullServer, run_null_server
@@ -56,7 +57,7 @@ async def test_what_models_are_evaluated_on_is_never_found_again_and_a_model_tel
         )
         spec = EngineSpec.of(connect(config.serving.base_urls, config.serving), config.store_url, 8)
         session.begin(config)
-        counts = await session.invent_requests(config, run, spec)
+        counts = await session.invent_requests(config, run, spec, Session())
     assert [count.stage for count in counts] == ["invent", "unique", "classify"]
     assert all(count.rows_in == count.rows_out + count.failed for count in counts)
     found, lost = read_lines(config.run_folder, REQUESTS), read_failures(config.run_folder)

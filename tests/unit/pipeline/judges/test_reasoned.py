@@ -28,7 +28,7 @@ async def test_the_letter_is_read_by_its_probability_after_the_reasoning() -> No
     assert made.p == pytest.approx(0.9) and made.by_order == pytest.approx((0.9, 0.9)) and made.spread == 0
     messages, sampling = model.asked[0]
     assert messages[-1]["content"].endswith('End with "Better: A" or "Better: B".')
-    assert (sampling.after, sampling.choices, sampling.temperature) == ("Better:", ("A", "B"), 0.0)
+    assert (sampling.choice_marker, sampling.choices, sampling.temperature) == ("Better:", ("A", "B"), 0.0)
     assert len(model.asked) == 2
 
 
