@@ -27,7 +27,7 @@ from charter.pipeline.counts import total
 from charter.pipeline.shards import make_dataset
 from charter.report.publish import report_run
 from charter.runs.manifest import write_manifest
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from flows.dataset import dataset
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ WANTED = 0.05
 
 async def without_prefect(config: Config, served: Served) -> None:
     """All that the flow does of use to anybody."""
-    check(config)
+    check_config(config)
     spec = EngineSpec.of(served, config.store_url, config.generation.concurrency)
     counts = await make_dataset(config, {"base": spec})
     identities = {"base": spec.identity}

@@ -9,7 +9,8 @@ from charter.config import Config
 from charter.evaluation.gate import Verdict
 from charter.pipeline.roles import model_folder
 from charter.review.waiting import waiting
-from charter.runs.preflight import check
+from charter.runs.folder import start_run
+from charter.runs.preflight import check_config
 from charter.runs.verdict import decide_and_save
 from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
@@ -25,7 +26,7 @@ from flows.lib.tasks import answer_all, grade_and_measure, make_dataset, report_
 async def align(config: Config) -> Verdict:
     """A constitution in; a dataset, two trained models, their evaluation and a verdict out."""
     with api_key(config.serving):
-        check(config)
+        prompts = check_config(config)
     with open_flow_run(config) as run:
         if signing := waiting(config, "sign-off"):  # suspended when only the signature was missing
             return await conclude(run, *signing, decide_and_save(config))
@@ -35,7 +36,7 @@ async def align(config: Config) -> Verdict:
             counts, models = reviewed
         else:
             async with serve_generation_models(run) as models:
-                counts = await make_dataset(run, models)
+                counts = await make_dataset(run, models, start_run(config, prompts))
                 counts += await answer_all(run, {"base": models["base"]})
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
 

@@ -9,8 +9,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from charter.config import Config
-from charter.data.sources import load_prompts
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.views.preview.page import render_preview, write_page
 from charter.views.preview.preview import previews
 from charter.views.preview.text import preview_markdown, preview_summary
@@ -28,8 +27,8 @@ async def constitution_preview(config: Config) -> None:
         config: the constitution, the model and `prompts.n`, the number of prompts; neither judge nor training count.
     """
     with api_key(config.serving):
-        check(config)
-    prompts = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
+        source = check_config(config)
+    prompts = [prompt.row() for prompt in source.prompts()]
     with open_flow_run(config) as run:
         async with (
             serve_base(run) as base,

@@ -9,8 +9,9 @@ from prefect import flow
 
 from charter.config import Config
 from charter.review.waiting import waiting
+from charter.runs.folder import start_run
 from charter.runs.mirror import local_mirror
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from flows.lib.api_keys import api_key
 from flows.lib.artifacts import finish
 from flows.lib.command import FlowCommand
@@ -24,13 +25,13 @@ from flows.lib.tasks import make_dataset
 async def dataset(config: Config) -> None:
     """A constitution and prompts in; responses, revisions, pairs and the rows that failed out."""
     with api_key(config.serving):
-        check(config)
+        prompts = check_config(config)
     with open_flow_run(config, config.work_folder) as run:
         if reviewed := waiting(config, "review"):  # suspended when the data was made
             counts, models = reviewed
         else:
             async with serve_generation_models(run) as models:
-                counts = await make_dataset(run, models)
+                counts = await make_dataset(run, models, start_run(config, prompts))
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
         with local_mirror(config) as here:  # a copy, if `outputs` are on S3
             await finish(replace(run, config=here), counts, models, again="dataset")

@@ -19,7 +19,7 @@ from charter.core.errors import CharterError, ConfigError
 from charter.core.files import disk_full_as_data_error
 from charter.evaluation.gate import Verdict
 from charter.report.headline import headline_text
-from charter.runs.preflight import check as check_run
+from charter.runs.preflight import check_config_quickly
 from flows.lib.api_keys import api_key
 from flows.lib.temporary_server import start_server
 
@@ -45,7 +45,7 @@ class FlowCommand:
     """What it takes to run a flow from a terminal."""
 
     flow: Flow[..., Coroutine[Any, Any, Any]]
-    check: Callable[..., None] = check_run
+    check: Callable[..., None] = check_config_quickly
     """Receives the flow's parameters and raises `CharterError` before Prefect starts, which takes seconds."""
     end: Callable[[Config, Any], bool] = end_of_run
     """Receives the config and what the flow returned, prints it, and returns whether the exit status is 0, else 1."""

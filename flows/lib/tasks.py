@@ -24,7 +24,7 @@ from charter.pipeline.judges.reward import RewardJudge
 from charter.pipeline.rows import Progress
 from charter.pipeline.sequence import Stage
 from charter.runs import token_report, verdict
-from charter.runs.folder import StartedRun, shard_sizes, start_run
+from charter.runs.folder import StartedRun, shard_sizes
 from charter.runs.rounds import Round
 from charter.training.job import Step
 from charter.training.launch import TrainingResult, train
@@ -61,17 +61,14 @@ def balance(run: RunContext) -> StageCount:
     return shards.balance_pairs(run)
 
 
-async def make_dataset(
-    run: FlowRun, models: Mapping[str, EngineSpec], started: StartedRun | None = None
-) -> list[StageCount]:
+async def make_dataset(run: FlowRun, models: Mapping[str, EngineSpec], started: StartedRun) -> list[StageCount]:
     """Every shard through the stages of `charter.pipeline.sequence`; a shard never waits for another one's stage.
 
     Args:
         run: the flow run.
         models: by role, as `flows.lib.serving.serve_generation_models` gives them.
-        started: a run whose folder is ready, such as a later round's; started here by default.
+        started: the run or later round, whose folder is ready.
     """
-    started = started or start_run(run.config)
     context, counts = started.context(models), [started.prompts]
     sizes, runner = shard_sizes(context.folder), started.config.runner
     for stage in ("respond", "revise"):

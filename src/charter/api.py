@@ -35,7 +35,7 @@ from charter.pipeline.rows import StageContext
 from charter.runs import dataset
 from charter.runs.folder import locked
 from charter.runs.manifest import write_manifest
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def make_dataset(config: Config) -> Run:
     Raises:
         CharterError: something that the config names cannot be used, or a server failed; the message says what to do.
     """
-    check(config)
+    prompts = check_config(config)
     with locked(config.run_folder), serve_temporarily(config, _print_line, patience_s=None) as models:
-        counts = asyncio.run(dataset.make_dataset(config, models))
+        counts = asyncio.run(dataset.make_dataset(config, models, prompts))
         write_manifest(config.run_folder, counts, {role: spec.identity for role, spec in models.items()})
     return Run(config.run_folder)
 

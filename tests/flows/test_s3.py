@@ -12,7 +12,7 @@ from charter.config.addresses import folder_path
 from charter.core.errors import ConfigError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows, read_rows, write_rows
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import NullServer
 from flows.align import align
 from flows.dataset import dataset
@@ -110,9 +110,9 @@ async def test_what_cannot_work_on_s3_is_refused_at_once(
     prefect_server: None, model_server: NullServer, s3: str
 ) -> None:
     with pytest.raises(ConfigError, match=r"outputs 's3://none/runs': cannot be written: .*AWS_ACCESS_KEY_ID"):
-        check(config("s3://none/runs", model_server.url))
+        check_config(config("s3://none/runs", model_server.url))
     with pytest.raises(ConfigError, match=r"review.labels 'true': .*outputs are at 's3://charter/refused'"):
-        check(config(f"s3://{BUCKET}/refused", model_server.url, review=True))
+        check_config(config(f"s3://{BUCKET}/refused", model_server.url, review=True))
     with pytest.raises(ConfigError, match=r"only the flow dataset .* flows.train with dataset=outputs/run"):
         await align(config(f"s3://{BUCKET}/refused", model_server.url))
     assert model_server.counts["requests"] == 0

@@ -146,6 +146,16 @@ def open_source(settings: Prompts, seed: int) -> SurveyedSource:
     return SurveyedSource(settings, seed, survey)
 
 
+def check_source(settings: Prompts, seed: int) -> None:
+    """Check a source without reading it whole: no further than its first usable row.
+
+    Raises:
+        DataError: as `open_source`.
+    """
+    if all(candidate.reason for candidate in read_candidates(settings, seed)):
+        open_source(settings, seed)  # counts what is wrong with the rows, and raises
+
+
 def load_prompts(settings: Prompts, seed: int) -> LoadedPrompts:
     """As `open_source`, with all rows in memory: for a few prompts.
 

@@ -2,18 +2,19 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
-from charter.config import Config, Serving, Training
+from charter.config import Config, Prompts, Serving, Training
 from charter.config.training import Tracker
 from charter.constitution import eligible, load_constitution
 from charter.core.errors import ConfigError
 from charter.core.hardware import gpus
 from charter.core.installation import install_hint
 from charter.core.plugins import load_plugins
-from charter.data.sources import open_source
+from charter.data.sources import SurveyedSource, check_source, open_source
 from charter.evaluation.benchmarks.inspection import check_suites
 from charter.evaluation.records import exact_grader_of
 from charter.evaluation.requests import load_requests
@@ -32,13 +33,30 @@ from charter.pipeline.strategies import STRATEGIES
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-def check(config: Config) -> None:
-    """Look at everything the config names, in seconds, before anything is started.
+
+def check_config(config: Config) -> SurveyedSource:
+    """Check everything that the config names, in seconds, before anything is started.
+
+    Returns the surveyed prompts for `charter.runs.folder.start_run`, which then reads the source only once more.
 
     Raises:
         CharterError: a constitution, prompts, model, port, server or store that cannot be used, and what to do.
     """
+    return _check_config(config, open_source)
+
+
+def check_config_quickly(config: Config) -> None:
+    """As `check_config`, but reads the prompts only up to the first usable one: for a command whose flow checks again.
+
+    Raises:
+        CharterError: as `check_config`.
+    """
+    _check_config(config, check_source)
+
+
+def _check_config(config: Config, read_prompts: Callable[[Prompts, int], T]) -> T:
     check_plugins(config)
     _check_constitution(config)
     _check_rounds(config)
@@ -47,13 +65,14 @@ def check(config: Config) -> None:
     check_distributed(config.training)
     check_runner(config)
     check_outputs(config)
-    open_source(config.prompts, config.seed)
+    prompts = read_prompts(config.prompts, config.seed)
     check_evaluation(config, generation_models(config))
     others = member_identities(config)
     if config.judge.audit:
         check_audit(config.judge, _judge_identity(config), others, config.generation)
     read_curve(config.judge)
-    open_store(config.store_url).close()  # last: where there is no file yet, it is made
+    open_store(config.store_url).close()  # last, because opening creates the file
+    return prompts
 
 
 def check_plugins(config: Config) -> None:

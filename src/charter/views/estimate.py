@@ -12,7 +12,6 @@ from rich.text import Text
 
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
-from charter.data.sources import open_source
 from charter.evaluation.benchmarks.inspection import count_samples
 from charter.evaluation.requests import load_requests
 from charter.inference.client import NOT_STORED
@@ -22,7 +21,7 @@ from charter.pipeline.context import RunContext
 from charter.pipeline.roles import serve_temporarily
 from charter.pipeline.rows import Row
 from charter.pipeline.sequence import run_in_memory
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.views.recorder import CallCount, CallRecorder
 
 T = TypeVar("T")
@@ -112,8 +111,7 @@ def estimate(config: Config, rows: int, say: Callable[[str], None]) -> Forecast:
     Raises:
         CharterError: something that the config names cannot be used, and what to do.
     """
-    check(config)
-    constitution, source = load_constitution(config.constitution), open_source(config.prompts, config.seed)
+    source, constitution = check_config(config), load_constitution(config.constitution)
     looked_up = [prompt.row() for prompt in _spread(source.prompts(), source.used, LOOKED_UP)]
     with serve_temporarily(config, say) as models:
         return asyncio.run(_estimate(config, constitution, models, looked_up, source.used, rows))

@@ -14,7 +14,7 @@ from charter.pipeline.shards import balance_pairs
 from charter.report.collect import collect
 from charter.runs import folder as run_folder
 from charter.runs.blame import blame_run
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.finished_run import answer, make_data
 from tests.support.finished_run import settings as settings_of
@@ -37,7 +37,7 @@ def test_settings_that_the_constitution_cannot_serve_are_refused(tmp_path: Path,
     law = tmp_path / "law.md"
     law.write_text("---\nname: law\nlanguage: tlh\n---\n## Privacy\nKeep secrets.\n")
     with pytest.raises(ConfigError, match=message):
-        check(Config(constitution=law, **settings))
+        check_config(Config(constitution=law, **settings))
 
 
 def grow(messages: Messages, sampling: Sampling) -> str | float:

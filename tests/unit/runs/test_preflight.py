@@ -1,13 +1,51 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from charter.config import Config, Training, load_config
+from charter.config import Config, Prompts, Serving, Training, load_config
 from charter.config.training import Tracker
-from charter.core.errors import ConfigError
-from charter.runs.preflight import check_distributed, check_runner, check_tracker
+from charter.core.errors import ConfigError, DataError
+from charter.data.candidates import PROMPT_SOURCES
+from charter.runs.folder import start_run
+from charter.runs.preflight import (
+    check_config,
+    check_config_quickly,
+    check_distributed,
+    check_runner,
+    check_tracker,
+)
+from charter.testing.null_server import run_null_server
+
+
+def test_a_run_reads_its_prompts_twice_and_the_command_only_the_first_one(tmp_path: Path) -> None:
+    read = list[list[int]]()
+
+    def counted(settings: Prompts, seed: int) -> Iterator[dict[str, str]]:
+        read.append([])
+        for number in range(5):
+            read[-1].append(number)
+            yield {"prompt": f"Question {number}?"}
+
+    PROMPT_SOURCES.add("read-twice", counted)
+    with run_null_server() as server:
+        config = Config(
+            outputs=tmp_path, serving=Serving(base_urls=(server.url,)), prompts=Prompts(source="read-twice")
+        )
+        check_config_quickly(config)
+        assert read == [[0]]
+        started = start_run(config, check_config(config))
+    assert read[1:] == [[0, 1, 2, 3, 4]] * 2
+    assert started.prompts.rows_out == 5
+
+
+@pytest.mark.parametrize("rows", ["", '{"prompt": ""}\n' * 3], ids=["empty", "blank"])
+def test_prompts_that_cannot_be_used_are_refused_before_the_flow_starts(rows: str, tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text(rows)
+    with pytest.raises(DataError, match=r"the file is empty|none of its 3 rows"):
+        check_config_quickly(Config(outputs=tmp_path, prompts=Prompts(source=str(tmp_path / "prompts.jsonl"))))
 
 
 @pytest.mark.parametrize(

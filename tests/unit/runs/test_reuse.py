@@ -14,7 +14,7 @@ from charter.core.hardware import gpus
 from charter.core.messages import Messages
 from charter.data.shards import read_rows
 from charter.inference.completion import Sampling
-from charter.runs.preflight import check, check_method
+from charter.runs.preflight import check_config, check_method
 from charter.runs.reuse import check_training, take_dataset, with_dataset
 from tests.support.scripted_run import make_run
 
@@ -55,7 +55,7 @@ def test_rounds_that_would_make_data_are_refused(made: Path, tmp_path: Path) -> 
 
 def test_a_tracker_that_is_not_there_is_told_before_anything_is_trained(made: Path, tmp_path: Path) -> None:
     config = Config(name="again", outputs=tmp_path, training=Training(tracker="comet_ml"))
-    for look in (lambda: check(config), lambda: check_training(config, made)):
+    for look in (lambda: check_config(config), lambda: check_training(config, made)):
         with pytest.raises(ConfigError, match=r"training.tracker 'comet_ml': .* Run `pip install comet-ml`"):
             look()
 
@@ -63,7 +63,7 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_is_trained(made: Pa
 @pytest.mark.skipif(bool(gpus()), reason="a GPU is here")
 def test_four_bits_without_a_gpu_are_told_before_anything_is_trained(made: Path, tmp_path: Path) -> None:
     config = Config(name="again", outputs=tmp_path, training=Training(method="qlora"))
-    for look in (lambda: check(config), lambda: check_training(config, made)):
+    for look in (lambda: check_config(config), lambda: check_training(config, made)):
         with pytest.raises(ConfigError, match=r"training.method 'qlora': no GPU .* Set training.method=lora"):
             look()
 

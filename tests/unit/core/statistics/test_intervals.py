@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
 from charter.core.statistics.intervals import (
     PairedTest,
@@ -22,6 +23,7 @@ from charter.core.statistics.intervals import (
     sign_test,
     t_quantile,
     wilson,
+    wilson_interval,
 )
 
 SIMULATIONS = pytest.mark.parametrize("times", [600, pytest.param(2500, marks=pytest.mark.slow)])
@@ -49,6 +51,13 @@ def test_wilson_known_values(successes: int, n: int, low: float, high: float) ->
     rate = wilson(successes, n)
     assert rate.value == successes / n
     assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.999])
+@pytest.mark.parametrize(("share", "n"), [(0.0, 1), (1.0, 7), (0.3, 10), (0.123, 457), (0.9999, 1_000_000)])
+def test_wilson_s_interval_is_that_of_statsmodels(share: float, n: int, confidence: float) -> None:
+    expected = proportion_confint(share * n, n, alpha=1 - confidence, method="wilson")
+    assert wilson_interval(share, n, confidence) == pytest.approx(expected, abs=1e-13)
 
 
 def test_nothing_measured_is_not_zero() -> None:

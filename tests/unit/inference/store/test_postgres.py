@@ -17,7 +17,7 @@ from charter.core.errors import StoreError
 from charter.core.installation import install_hint
 from charter.inference.store import open_store
 from charter.inference.store.opening import open_database
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import run_null_server
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.store_entries import key
@@ -111,7 +111,7 @@ def test_no_server(postgres_server: PostgresServer) -> None:
 
 def test_a_run_without_its_server_is_refused_before_it_begins(tmp_path: Path) -> None:
     with run_null_server() as server, pytest.raises(StoreError, match="Connection refused"):
-        check(
+        check_config(
             Config(outputs=tmp_path, serving=Serving(base_urls=(server.url,)), store="postgresql://me@127.0.0.1:9/db")
         )
     assert list(tmp_path.iterdir()) == []

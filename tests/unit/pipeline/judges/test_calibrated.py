@@ -20,7 +20,7 @@ from charter.pipeline.judges.floor import label_settings
 from charter.pipeline.judges.protocol import JUDGES
 from charter.report.collect import collect
 from charter.runs.folder import AUDIT, judge_settings
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import NullServer, run_null_server
 from charter.views.explain.story import read_story
 from tests.support.judge_scripts import candidate, context
@@ -119,10 +119,10 @@ def test_a_run_without_a_curve_to_calibrate_by_is_refused_before_it_starts(tmp_p
         for name in ("temperature", "isotonic"):
             config = Config.model_validate(values | {"judge": {"audit": str(path), "calibration": name}})
             if name == "temperature":
-                check(config)
+                check_config(config)
             else:
                 with pytest.raises(ConfigError, match="had too few pairs to fit a curve"):
-                    check(config)
+                    check_config(config)
     with pytest.raises(ValidationError, match="name its audit"):
         Judge(calibration="temperature")
     with pytest.raises(ConfigError, match="is no audit"):

@@ -9,7 +9,7 @@ import pytest
 from charter.config import Config, Generation, Judge, Member
 from charter.core.errors import ConfigError
 from charter.pipeline.judges.floor import check_audit, how_asked
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import NullServer, run_null_server
 
 ME = "sha256:me"
@@ -163,10 +163,10 @@ def test_a_run_is_checked_before_it_starts(tmp_path: Path) -> None:
     with run_null_server(NullServer(model_name="judge")) as server:
         values: dict[str, Any] = {"prompts": {"n": 8}, "serving": {"base_urls": [server.url]}, "outputs": str(tmp_path)}
         mine = audit(tmp_path / "mine.json", 0.9, "served:judge@unknown")
-        check(Config.model_validate(values | {"judge": {"audit": str(mine)}}))
+        check_config(Config.model_validate(values | {"judge": {"audit": str(mine)}}))
         for name, judge in {
             "another model": {"audit": str(audit(tmp_path / "other.json"))},
             "min_agreement": {"audit": str(mine), "min_agreement": 0.95},
         }.items():
             with pytest.raises(ConfigError, match=name):
-                check(Config.model_validate(values | {"judge": judge}))
+                check_config(Config.model_validate(values | {"judge": judge}))

@@ -19,7 +19,7 @@ from charter.pipeline.roles import generation_models
 from charter.pipeline.sequence import stages_of
 from charter.pipeline.shards import run_stage
 from charter.runs.folder import start_run
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.judge_scripts import candidate, context
@@ -101,7 +101,7 @@ async def test_what_members_split_on_is_kept_for_people_and_never_trained_on(pan
 
 def test_a_member_without_a_constitution_to_read_is_refused(panel: Config, tmp_path: Path) -> None:
     (tmp_path / "south.md").unlink()
-    for use in (check, lambda config: judge_of(config.judge)):
+    for use in (check_config, lambda config: judge_of(config.judge)):
         with pytest.raises(ConstitutionError, match=r"south\.md"):
             use(panel)
 
@@ -110,7 +110,7 @@ def test_a_tag_that_no_principle_of_a_member_has_is_refused(panel: Config, tmp_p
     (tmp_path / "south.md").write_text(LAW.format(name="south").replace("harmless", "kind"))
     tagged = panel.model_copy(update={"judge": panel.judge.model_copy(update={"tags": ("harmless",)})})
     with pytest.raises(ConfigError, match=r"tags \['harmless'\]: no principle of 'south'"):
-        check(tagged)
+        check_config(tagged)
 
 
 OWN = ("http://127.0.0.1:9/v1",)

@@ -24,7 +24,7 @@ from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.panel import is_split
 from charter.pipeline.judges.reward import RewardJudge
 from charter.pipeline.rows import StageContext
-from charter.runs.preflight import check
+from charter.runs.preflight import check_config
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.judge_scripts import candidate, context
 
@@ -207,13 +207,13 @@ def test_a_member_s_server_is_looked_at_before_a_run_starts(
     careful, bold = two_models
     values = {"prompts": {"n": 8}, "serving": {"base_urls": [careful.url]}, "outputs": str(tmp_path)}
     config = Config.model_validate({**values, "judge": panel_of(bold).model_dump()})
-    check(config)
+    check_config(config)
     assert member_identities(config) == {"bold": "served:bold@unknown"}
     gone = {"base_urls": ["http://127.0.0.1:9/v1"]}
     for change, says in ((gone, r"http://127.0.0.1:9/v1.*no answer"), ({"model": "x"}, "'x': not served")):
         other = config.judge.panel[1].model_copy(update=change)
         judge_ = config.judge.model_copy(update={"panel": (config.judge.panel[0], other)})
         with pytest.raises(ServingError, match=f"{says}.*judge.panel 'bold' names it"):
-            check(config.model_copy(update={"judge": judge_}))
+            check_config(config.model_copy(update={"judge": judge_}))
     with pytest.raises(ValidationError, match="needs base_urls"):
         Member(name="bold", model="x")
