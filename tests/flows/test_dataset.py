@@ -105,7 +105,7 @@ async def test_tasks_and_progress_are_seen_in_prefect(
         by_key = {artifact.key: artifact for artifact in artifacts}
         assert {"progress-respond", "progress-revise", "stages", "failures", "before-and-after"} <= set(by_key)
         assert by_key["progress-revise"].data == 100.0
-        assert f"| **all** | {2 * N} |" in by_key["principles"].data
+        assert f"| all | {2 * N} |" in by_key["principles"].data
         kept = pl.read_parquet(tmp_path / "seen" / "pairs" / "*.parquet").height
         assert by_key["labels"].data.startswith(f"**{kept} pairs kept, ")
         assert f"`{tmp_path / 'seen' / 'report.html'}`" in by_key["folder"].data

@@ -50,7 +50,7 @@ def test_a_good_judge_passes_and_leaves_its_files(server: NullServer, data: Path
     out = tmp_path / "audit"
     result = run("--data", data, "--base-url", server.url, "--n", 50, "--out", out)
     assert result.exit_code == 0, result.output
-    assert re.search(r"^agreement, ties set aside +100\.0 %  92\.9 to 100\.0 %, n 50$", result.stdout, re.MULTILINE)
+    assert re.search(r"^agreement, without ties +100\.0 %  92\.9 to 100\.0 %, n 50$", result.stdout, re.MULTILINE)
     assert "50 judged, 0 failed; 61 read" in result.stdout and "1 not usable, 10 not drawn" in result.stdout
     assert {path.name for path in out.iterdir()} >= {"audit.json", "audit.html", "judged.jsonl", "failures.parquet"}
     record = json.loads((out / "audit.json").read_text())
