@@ -74,7 +74,16 @@ def diff(old: Constitution, new: Constitution) -> Diff:
             changes.append(PrincipleChange(new_id, principle.title, "renamed", fields, True, former.id))
     changes += [PrincipleChange(p.id, p.title, "removed", _fields(p, None), True) for p in removed.values()]
     changes += [PrincipleChange(p.id, p.title, "added", _fields(None, p), True) for p in added.values()]
-    changes += [change for id in after if id in before and (change := _changed(before[id], after[id]))]
+    for id, principle in after.items():
+        fields = _fields(before[id], principle) if id in before else ()
+        names = {f.field for f in fields}
+        # the gravest difference names the change; tags and titles reach neither the model nor the draws
+        if names & set(_REACHES_THE_MODEL):
+            changes.append(PrincipleChange(id, principle.title, "reworded", fields, recomputes=True))
+        elif "weight" in names:
+            changes.append(PrincipleChange(id, principle.title, "reweighted", fields, recomputes=True))
+        elif names:
+            changes.append(PrincipleChange(id, principle.title, "retagged" if "tags" in names else "retitled", fields))
     kept = [p.id for p in old.principles if p.id in after]
     return Diff(
         old=f"{old.name} {old.version}",
@@ -111,19 +120,7 @@ def load_at(name: str) -> Constitution:
     revision, colon, rest = name.partition(":")
     if not colon or Path(name).exists() or not rest:
         return load_constitution(Path(name))
-    return load_constitution(Path(rest), lambda path: _from_git(revision, path))
-
-
-def _changed(old: Principle, new: Principle) -> PrincipleChange | None:
-    fields = _fields(old, new)
-    names = {f.field for f in fields}
-    if not names:
-        return None
-    if names & set(_REACHES_THE_MODEL):
-        return PrincipleChange(new.id, new.title, "reworded", fields, True)
-    if "weight" in names:
-        return PrincipleChange(new.id, new.title, "reweighted", fields, True)
-    return PrincipleChange(new.id, new.title, "retagged" if "tags" in names else "retitled", fields)
+    return load_constitution(Path(rest), lambda path: _read_from_git(revision, path))
 
 
 def _fields(
@@ -131,23 +128,20 @@ def _fields(
 ) -> tuple[FieldChange, ...]:
     changes = []
     for name in names:
-        before, after = (_field_text(getattr(one, name)) if one else "" for one in (old, new))
-        if before != after:
-            changes.append(FieldChange(name, diff_words(before, after)))
+        texts = []
+        for value in (getattr(one, name) if one else None for one in (old, new)):
+            if isinstance(value, tuple):
+                texts.append("\n".join(map(str, value)))
+            elif isinstance(value, float):
+                texts.append(f"{value:g}")
+            else:
+                texts.append(value or "")
+        if texts[0] != texts[1]:
+            changes.append(FieldChange(name, diff_words(*texts)))
     return tuple(changes)
 
 
-def _field_text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple):
-        return "\n".join(map(str, value))
-    return str(value)
-
-
-def _from_git(revision: str, path: Path) -> bytes:
+def _read_from_git(revision: str, path: Path) -> bytes:
     folder = path.parent if path.parent.is_dir() else Path()
     name = f"{revision}:./{path.name}" if folder == path.parent else f"{revision}:{path.as_posix()}"
     try:

@@ -22,72 +22,68 @@ class _Part:
     line: int
     blocks: list[Block] = field(default_factory=list)
 
+    @property
+    def text(self) -> str:
+        text = join_blocks(self.blocks)
+        if not text.strip():
+            fix = "Write its text after the label"
+            raise Unclear(self.line, "example-empty", f"**{self.label}** without text", fix)
+        return text
 
-def parse_examples(line: int, found: Sequence[Block]) -> tuple[Example, ...]:
+
+def parse_examples(line: int, section: Sequence[Block]) -> tuple[Example, ...]:
     """The examples under a heading on `line`.
 
     Raises:
         Unclear: text before the first label, or labels in another order than prompt, response,
             critique, revision.
     """
-    cases = [list(group) for is_rule, group in groupby(found, lambda b: b.kind == "rule") if not is_rule]
+    cases = [list(group) for is_rule, group in groupby(section, lambda b: b.kind == "rule") if not is_rule]
     if not cases:
         raise Unclear(line, "empty-section", "'### Examples' is empty", "Write an example or delete the heading")
-    return tuple(_example(case) for case in cases)
+    return tuple(_parse_example(case) for case in cases)
 
 
-def _example(found: Sequence[Block]) -> Example:
-    parts = _parts(found)
+def _parse_example(case: Sequence[Block]) -> Example:
+    parts: list[_Part] = []
+    for block in case:
+        label = _LABELS.get(block.label.casefold())
+        if label:
+            # what follows the label on its line is the first paragraph of the part
+            parts.append(_Part(label, block.line, [block._replace(text=block.rest)] if block.rest else []))
+        elif parts:
+            parts[-1].blocks.append(block)
+        else:
+            raise Unclear(block.line, "example-label", "an example that does not begin with **Prompt:**", _ORDER)
+
+    # An optional system message, then earlier turns: every prompt and response that another prompt follows.
     turns: list[Turn] = []
     at = 0
     if parts[0].label == SYSTEM:
-        turns.append(Turn("system", _text(parts[0])))
+        turns.append(Turn("system", parts[0].text))
         at = 1
     labels = [part.label for part in parts]
     while labels[at : at + 3] == [PROMPT, RESPONSE, PROMPT]:
-        turns += [Turn("user", _text(parts[at])), Turn("assistant", _text(parts[at + 1]))]
+        turns += [Turn("user", parts[at].text), Turn("assistant", parts[at + 1].text)]
         at += 2
-    requests: dict[str, str] = {}
-    wanted = [PROMPT, RESPONSE, CRITIQUE, REVISION]
+
+    expected = [PROMPT, RESPONSE, CRITIQUE, REVISION]
     texts: list[str] = []
+    requests: dict[str, str] = {}
     for part in parts[at:]:
-        if (
-            part.label in (CRITIQUE_REQUEST, REVISION_REQUEST)
-            and len(texts) == (2 if part.label == CRITIQUE_REQUEST else 3)
-            and part.label not in requests
-        ):
-            requests[part.label] = _text(part)
-        elif len(texts) < 4 and part.label == wanted[len(texts)]:
-            texts.append(_text(part))
+        # a critique request may come before the critique, a revision request before the revision
+        follows = {CRITIQUE_REQUEST: 2, REVISION_REQUEST: 3}.get(part.label)
+        if follows == len(texts) and part.label not in requests:
+            requests[part.label] = part.text
+        elif len(texts) < 4 and part.label == expected[len(texts)]:
+            texts.append(part.text)
         else:
             raise Unclear(part.line, "example-order", f"**{part.label}** is not expected here", _ORDER)
     if len(texts) < 4:
-        what = f"an example without **{wanted[len(texts)]}**"
+        what = f"an example without **{expected[len(texts)]}**"
         raise Unclear(parts[0].line, "example-incomplete", what, _ORDER)
     prompt, response, critique, revision = texts
     turns.append(Turn("user", prompt))
     return Example(
         tuple(turns), response, critique, revision, requests.get(CRITIQUE_REQUEST), requests.get(REVISION_REQUEST)
     )
-
-
-def _parts(found: Sequence[Block]) -> list[_Part]:
-    parts: list[_Part] = []
-    for block in found:
-        label = _LABELS.get(block.label.casefold())
-        if label:
-            parts.append(_Part(label, block.line))
-            if block.rest:
-                parts[-1].blocks.append(block._replace(text=block.rest))
-        elif parts:
-            parts[-1].blocks.append(block)
-        else:
-            raise Unclear(block.line, "example-label", "an example that does not begin with **Prompt:**", _ORDER)
-    return parts
-
-
-def _text(part: _Part) -> str:
-    text = join_blocks(part.blocks)
-    if not text.strip():
-        raise Unclear(part.line, "example-empty", f"**{part.label}** without text", "Write its text after the label")
-    return text

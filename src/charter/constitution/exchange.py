@@ -13,7 +13,7 @@ word for word, in the sections that replace the derived requests.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -45,13 +45,13 @@ def import_json(text: str, name: str) -> Constitution:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConstitutionError(f"'{name}': not JSON: {error}. Name a .json file.") from error
-    read = _reader(values, name)
-    constitution = read(values, name)
+    constitution = _read_values(values, name)
+    # The commands write Markdown: what would be lost or changed there is refused now.
     try:
-        kept = parse_constitution(write_constitution(constitution))
+        written = parse_constitution(write_constitution(constitution))
     except ConstitutionError as error:
         raise ConstitutionError(f"'{name}': cannot be written as Markdown: {error}") from error
-    if kept != constitution:
+    if written != constitution:
         raise ConstitutionError(f"'{name}': has parts that Markdown cannot keep. Delete control characters and tabs.")
     return constitution
 
@@ -62,52 +62,71 @@ def export_json(constitution: Constitution, format: Format = "charter") -> str:
     Raises:
         ConfigError: the format cannot hold a part of the constitution that must be kept.
     """
-    write: dict[Format, Callable[[Constitution], Any]] = {
-        "charter": to_values,
-        "paper": _to_paper,
-        "preferences": _to_preferences,
-        "llm-swarm": _to_swarm,
-        "list": lambda constitution: [p.text for p in constitution.principles],
-    }
-    return json.dumps(write[format](constitution), ensure_ascii=False, indent=2) + "\n"
+    values: Any
+    if format == "paper":
+        values = _to_paper(_with_requests(constitution, format))
+    elif format == "llm-swarm":
+        values = _to_swarm(constitution, _with_requests(constitution, format))
+    elif format == "preferences":
+        values = [f"\n{p.preference_request or p.text} {_OPTIONS}" for p in constitution.principles]
+    elif format == "list":
+        values = [p.text for p in constitution.principles]
+    else:
+        values = to_values(constitution)
+    return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
-def _reader(values: Any, name: str) -> Callable[[Any, str], Constitution]:
-    if isinstance(values, dict) and "constitutions" in values:
-        return _from_swarm
+def _read_values(values: Any, name: str) -> Constitution:
+    """Recognise the format and read it."""
+    if isinstance(values, list) and values and all(isinstance(v, dict) and "critic" in v for v in values):
+        values = {"constitutions": values}  # llm-swarm's list of critics alone
+    examples: tuple[Example, ...] = ()
     if isinstance(values, dict) and "principles" in values:
-        return _from_charter
-    if (
+        return _from_charter(values, name)
+    if isinstance(values, dict) and "constitutions" in values:
+        principles, examples = _from_swarm(values, name)
+    elif (
         isinstance(values, dict)
         and values
         and all(isinstance(v, dict) and "edit_request" in v for v in values.values())
     ):
-        return _from_paper
-    if isinstance(values, list) and values and all(isinstance(v, dict) and "critic" in v for v in values):
-        return lambda found, name: _from_swarm({"constitutions": found}, name)
-    if isinstance(values, list) and values and all(isinstance(v, str) for v in values):
-        return _from_preferences if all(v.rstrip().endswith(_OPTIONS) for v in values) else _from_list
-    raise ConstitutionError(f"'{name}': not a known format. Known are: {', '.join(FORMATS)}; see the guide.")
+        principles = _from_paper(values, name)
+    elif isinstance(values, list) and values and all(isinstance(v, str) for v in values):
+        is_preference = all(v.rstrip().endswith(_OPTIONS) for v in values)
+        principles = []
+        for number, value in enumerate(values, 1):
+            question = value.strip().removesuffix(_OPTIONS) if is_preference else value
+            text = _words(question.strip(), name, f"entry {number}")
+            if is_preference:
+                principles.append(Principle(f"preference-{number}", _title(text), text, preference_request=text))
+            else:
+                principles.append(Principle(f"principle-{number}", _title(text), text))
+    else:
+        raise ConstitutionError(f"'{name}': not a known format. Known are: {', '.join(FORMATS)}; see the guide.")
+    if not principles:
+        raise ConstitutionError(f"'{name}': holds no principles. Name a file with at least one.")
+    return Constitution(name, "1", tuple(principles), examples=examples)
 
 
-def _from_paper(values: Mapping[str, Any], name: str) -> Constitution:
+def _from_paper(values: Mapping[str, Any], name: str) -> list[Principle]:
     principles = []
-    for place, (key, entry) in enumerate(values.items(), 1):
+    for position, (key, entry) in enumerate(values.items(), 1):
         prompts = entry.get("prompt")
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not isinstance(prompts, list) or not prompts:
             raise _wrong(name, key, "has no list 'prompt'")
         revision = _unwrapped(_words(entry["edit_request"], name, f"{key}.edit_request"), *_REVISION)
+        id = key if ID.fullmatch(key) else slug(key) or f"principle-{position}"
         for number, prompt in enumerate(prompts, 1):
             critique = _unwrapped(_words(prompt, name, f"{key}.prompt"), *_CRITIQUE)
-            id = _id(key, place) if number == 1 else f"{_id(key, place)}.{number}"
-            principles.append(_principle(id, _title(key), critique, revision))
-    return _constitution(name, principles)
+            principles.append(_principle(id if number == 1 else f"{id}.{number}", _title(key), critique, revision))
+    return principles
 
 
-def _to_paper(constitution: Constitution) -> dict[str, Any]:
+def _to_paper(principles: Sequence[Principle]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
-    for p in _with_requests(constitution, "paper"):
+    for p in principles:
+        # The import numbers the prompts of one entry ID, ID.2, ID.3: they become one entry again.
         former, _, number = p.id.rpartition(".")
         critique = _wrapped(p.critique_request or "", *_CRITIQUE)
         revision = _wrapped(p.revision_request or "", *_REVISION)
@@ -118,67 +137,42 @@ def _to_paper(constitution: Constitution) -> dict[str, Any]:
     return entries
 
 
-def _from_preferences(values: Sequence[str], name: str) -> Constitution:
-    principles = []
-    for number, value in enumerate(values, 1):
-        question = value.strip().removesuffix(_OPTIONS).strip()
-        words = _words(question, name, f"entry {number}")
-        principles.append(Principle(f"preference-{number}", _title(words), words, preference_request=words))
-    return _constitution(name, principles)
-
-
-def _to_preferences(constitution: Constitution) -> list[str]:
-    return [f"\n{p.preference_request or p.text} {_OPTIONS}" for p in constitution.principles]
-
-
-def _from_list(values: Sequence[str], name: str) -> Constitution:
-    texts = [_words(value.strip(), name, f"entry {n}") for n, value in enumerate(values, 1)]
-    return _constitution(name, [Principle(f"principle-{n}", _title(text), text) for n, text in enumerate(texts, 1)])
-
-
-def _from_swarm(values: Mapping[str, Any], name: str) -> Constitution:
+def _from_swarm(values: Mapping[str, Any], name: str) -> tuple[list[Principle], tuple[Example, ...]]:
     if unknown := sorted(values.keys() - {"constitutions", "system_chat"}):
         raise _wrong(name, unknown[0], "is not a part of this format")
-    principles = []
+    principles, examples = list[Principle](), list[Example]()
     for number, entry in enumerate(_list(values["constitutions"], name, "constitutions"), 1):
         where = f"constitutions[{number - 1}]"
         if not isinstance(entry, dict) or entry.keys() != {"critic", "revision"}:
             raise _wrong(name, where, "must hold 'critic' and 'revision'")
         critique, revision = (_words(entry[key], name, f"{where}.{key}") for key in ("critic", "revision"))
         principles.append(_principle(f"principle-{number}", _title(critique), critique, revision))
-    chats = _list(values.get("system_chat", []), name, "system_chat")
-    return _constitution(name, principles, tuple(_example(chat, name, n) for n, chat in enumerate(chats)))
+    for number, chat in enumerate(_list(values.get("system_chat", []), name, "system_chat")):
+        where = f"system_chat[{number}]"
+        if not isinstance(chat, list) or not all(isinstance(t, dict) and t.keys() == {"role", "content"} for t in chat):
+            raise _wrong(name, where, "must be a list of turns with 'role' and 'content'")
+        roles = tuple(turn["role"] for turn in chat)
+        roles = roles[1:] if roles[:1] == ("system",) else roles
+        if len(roles) < len(_CHAT) or roles != _CHAT[:2] * (len(roles) // 2):
+            raise _wrong(name, where, "must alternate user and assistant and end in critique and revision")
+        turns = [Turn(t["role"], _words(t["content"], name, where)) for t in chat]
+        *prompt, response, critique_request, critique_turn, revision_request, revision_turn = turns
+        texts = (response, critique_turn, revision_turn, critique_request, revision_request)
+        examples.append(Example(tuple(prompt), *(turn.content for turn in texts)))
+    return principles, tuple(examples)
 
 
-def _to_swarm(constitution: Constitution) -> dict[str, Any]:
-    principles = _with_requests(constitution, "llm-swarm")
+def _to_swarm(constitution: Constitution, principles: Sequence[Principle]) -> dict[str, Any]:
     entries = [{"critic": p.critique_request, "revision": p.revision_request} for p in principles]
-    default = entries[0]
-    examples = (*constitution.examples, *(e for p in principles for e in p.examples))
-    return {"constitutions": entries, "system_chat": [_chat(e, default) for e in examples]}
-
-
-def _example(chat: Any, name: str, number: int) -> Example:
-    """A chat that ends in critique request, critique, revision request and revision."""
-    where = f"system_chat[{number}]"
-    if not isinstance(chat, list) or not all(isinstance(t, dict) and t.keys() == {"role", "content"} for t in chat):
-        raise _wrong(name, where, "must be a list of turns with 'role' and 'content'")
-    roles = tuple(turn["role"] for turn in chat)
-    spoken = roles[1:] if roles[:1] == ("system",) else roles
-    if len(spoken) < len(_CHAT) or spoken != _CHAT[:2] * (len(spoken) // 2):
-        raise _wrong(name, where, "must alternate user and assistant and end in critique and revision")
-    turns = [Turn(t["role"], _words(t["content"], name, where)) for t in chat]
-    *prompt, response, critique_request, critique, revision_request, revision = turns
-    texts = [t.content for t in (response, critique, revision, critique_request, revision_request)]
-    return Example(tuple(prompt), *texts)
-
-
-def _chat(example: Example, default: Mapping[str, str | None]) -> list[dict[str, str]]:
-    asked = example.critique_request or default["critic"] or ""
-    revise = example.revision_request or default["revision"] or ""
-    rest = [example.response, asked, example.critique, revise, example.revision]
-    turns = [(t.role, t.content) for t in example.prompt] + list(zip(_CHAT[1:], rest, strict=True))
-    return [{"role": role, "content": content} for role, content in turns]
+    chats = []
+    for example in (*constitution.examples, *(e for p in principles for e in p.examples)):
+        # A chat states its requests; an example without any is shown with those of the first principle.
+        critique_request = example.critique_request or entries[0]["critic"] or ""
+        revision_request = example.revision_request or entries[0]["revision"] or ""
+        rest = [example.response, critique_request, example.critique, revision_request, example.revision]
+        turns = [(t.role, t.content) for t in example.prompt] + list(zip(_CHAT[1:], rest, strict=True))
+        chats.append([{"role": role, "content": content} for role, content in turns])
+    return {"constitutions": entries, "system_chat": chats}
 
 
 def _from_charter(values: Mapping[str, Any], name: str) -> Constitution:
@@ -208,12 +202,6 @@ def _with_requests(constitution: Constitution, format: str) -> Sequence[Principl
 
 def _principle(id: str, title: str, critique: str, revision: str) -> Principle:
     return Principle(id, title, _DERIVED + revision, critique_request=critique, revision_request=revision)
-
-
-def _constitution(name: str, principles: Sequence[Principle], examples: tuple[Example, ...] = ()) -> Constitution:
-    if not principles:
-        raise ConstitutionError(f"'{name}': holds no principles. Name a file with at least one.")
-    return Constitution(name, "1", tuple(principles), examples=examples)
 
 
 def _list(value: Any, name: str, where: str) -> list[Any]:
@@ -247,7 +235,3 @@ def _title(text: str) -> str:
     words = text.split()
     shown = " ".join(words[:8])[:120].rstrip(".,:; ")
     return shown + (" …" if len(words) > 8 else "")
-
-
-def _id(key: str, number: int) -> str:
-    return key if ID.fullmatch(key) else slug(key) or f"principle-{number}"

@@ -9,16 +9,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from charter.constitution.model import Constitution, Example, Principle
+from charter.constitution.model import Constitution, Principle
 from charter.constitution.parse import load_constitution
 from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.show import requests_of
 from charter.constitution.source import decode, read_file
 
 KNOWN_TAGS = ("helpful", "honest", "harmless")
-_LONGEST_TEXT, _SHORTEST_TEXT, _LONGEST_PREFACE = 150, 3, 400
-_SAME = 0.6
-_CROWDED = 0.5
+_LONGEST_TEXT, _SHORTEST_TEXT, _LONGEST_PREFACE = 150, 3, 400  # words
+_SAME = 0.6  # the overlap from which two principles count as near duplicates
+_CROWDED = 0.5  # the share of draws from which a principle crowds out the others
 _CHARACTERS_PER_TOKEN = 3.5
 _SUSPICIOUS = (
     ("template-braces", re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}"), "template braces"),
@@ -65,42 +65,51 @@ def lint(path: Path, context: ContextWindow | None = None, templates: Path | Non
         constitution = load_constitution(path)
     except BrokenConstitution as error:
         return list(error.problems)
-    found = [*_tags(constitution), *_near_duplicates(constitution), *_preface(constitution, path)]
+    found = [*_check_whole(constitution), *_find_near_duplicates(constitution)]
     for principle in constitution.principles:
-        found += _principle(principle)
-        if context:
-            found += _fit(constitution, principle, context, templates)
+        found += _check_principle(principle)
+        if context is None:
+            continue
+        examples = (*constitution.examples, *principle.examples)
+        shown = "\n".join(
+            text for e in examples for text in (*(t.content for t in e.prompt), e.response, e.critique, e.revision)
+        )
+        requests = requests_of(principle, templates)
+        sizes = Counter({name: context.count(f"{shown}\n{text}") for name, text in requests.items()})
+        name, tokens = sizes.most_common(1)[0]
+        if tokens > context.tokens / 2:
+            what = f"the {name} request of '{principle.title}' takes {tokens} of the model's {context.tokens} tokens"
+            fix = "Shorten it or its examples: half must be left for the conversation and the answer"
+            found.append(_at(principle, "context", what, fix))
     return sorted(found, key=lambda p: (p.file, p.line))
 
 
-def _principle(principle: Principle) -> Iterator[Problem]:
-    words = len(principle.text.split())
+def _check_principle(principle: Principle) -> Iterator[Problem]:
+    title, words = principle.title, len(principle.text.split())
     if words > _LONGEST_TEXT:
-        yield _at(
-            principle,
-            "long-text",
-            f"'{principle.title}' has {words} words",
-            "Say it in 150 or split it in two",
-            "warning",
-        )
+        what = f"'{title}' has {words} words"
+        yield _at(principle, "long-text", what, f"Say it in {_LONGEST_TEXT} or split it in two", "warning")
     if words < _SHORTEST_TEXT:
-        fix = "Say what a good answer does, in a sentence"
-        yield _at(principle, "short-text", f"'{principle.title}' says almost nothing", fix, "warning")
-    for where, text in _texts(principle):
-        for code, what, hit in suspicious(text):
-            yield _at(_found(principle, hit), code, f"{what} in {where} of '{principle.title}'", _fix(code))
+        what, fix = f"'{title}' says almost nothing", "Say what a good answer does, in a sentence"
+        yield _at(principle, "short-text", what, fix, "warning")
+    texts = {
+        "the title": title,
+        "the text": principle.text,
+        "'### Critique'": principle.critique_request,
+        "'### Revision'": principle.revision_request,
+        "'### Preference'": principle.preference_request,
+    }
+    for where, text in texts.items():
+        for code, what, hit in suspicious(text or ""):
+            yield _at(_found(principle, hit), code, f"{what} in {where} of '{title}'", _fix(code))
     for example in principle.examples:
-        yield from _example(principle, example)
-
-
-def _example(principle: Principle, example: Example) -> Iterator[Problem]:
-    if example.revision == example.response and len(principle.examples) == 1:
-        what = f"the only example of '{principle.title}' has a revision that repeats the response"
-        yield _at(principle, "idle-example", what, "Add one in which the revision puts something right", "warning")
-    for text in (*(turn.content for turn in example.prompt), example.response, example.critique, example.revision):
-        for code, what, hit in suspicious(text):
-            if code != "role-marker":  # people write dialogues in dialogues
-                yield _at(_found(principle, hit), code, f"{what} in an example of '{principle.title}'", _fix(code))
+        if example.revision == example.response and len(principle.examples) == 1:
+            what = f"the only example of '{title}' has a revision that repeats the response"
+            yield _at(principle, "idle-example", what, "Add one in which the revision corrects something", "warning")
+        for text in (*(turn.content for turn in example.prompt), example.response, example.critique, example.revision):
+            for code, what, hit in suspicious(text):
+                if code != "role-marker":  # people write dialogues in dialogues
+                    yield _at(_found(principle, hit), code, f"{what} in an example of '{title}'", _fix(code))
 
 
 def suspicious(text: str) -> list[tuple[str, str, str]]:
@@ -122,18 +131,8 @@ def _found(principle: Principle, hit: str) -> Principle:
     return replace(principle, line=next((n for n in after if hit in lines[n - 1]), principle.line))
 
 
-def _texts(principle: Principle) -> list[tuple[str, str]]:
-    named = [
-        ("the title", principle.title),
-        ("the text", principle.text),
-        ("'### Critique'", principle.critique_request),
-        ("'### Revision'", principle.revision_request),
-        ("'### Preference'", principle.preference_request),
-    ]
-    return [(where, text) for where, text in named if text is not None]
-
-
-def _tags(constitution: Constitution) -> Iterator[Problem]:
+def _check_whole(constitution: Constitution) -> Iterator[Problem]:
+    """Problems of tags, preface and weights."""
     known = {*KNOWN_TAGS, *constitution.tags}
     for principle in constitution.principles:
         for tag in principle.tags:
@@ -143,59 +142,34 @@ def _tags(constitution: Constitution) -> Iterator[Problem]:
     used = {tag for p in constitution.principles for tag in p.tags}
     for tag in constitution.tags:
         if tag not in used:
-            yield _whole(
-                constitution, "unused-tag", f"no principle has the declared tag '{tag}'", "Delete it from 'tags'"
-            )
-
-
-def _preface(constitution: Constitution, path: Path) -> Iterator[Problem]:
-    if len(constitution.preface.split()) > _LONGEST_PREFACE:
-        what = f"the preface has {len(constitution.preface.split())} words"
-        yield _whole(constitution, "long-preface", what, f"Keep it under {_LONGEST_PREFACE}")
+            what = f"no principle has the declared tag '{tag}'"
+            yield _at(constitution, "unused-tag", what, "Delete it from 'tags'", "warning")
+    words = len(constitution.preface.split())
+    if words > _LONGEST_PREFACE:
+        what, fix = f"the preface has {words} words", f"Keep it under {_LONGEST_PREFACE}"
+        yield _at(constitution, "long-preface", what, fix, "warning")
     for code, what, _ in suspicious(constitution.preface):
-        yield _whole(constitution, code, f"{what} in the preface", _fix(code), "error")
+        yield _at(constitution, code, f"{what} in the preface", _fix(code))
     total = sum(p.weight for p in constitution.principles)
     for p in constitution.principles:
+        # of two principles, one always has half of the draws
         if len(constitution.principles) > 2 and p.weight / total > _CROWDED:
             what = f"'{p.title}' takes {p.weight / total:.0%} of all draws"
             yield _at(p, "heavy-weight", what, "Lower its weight, or leave out what is never drawn", "warning")
 
 
-def _near_duplicates(constitution: Constitution) -> Iterator[Problem]:
-    grams = [
-        (p, _bigrams(" ".join((p.text, p.critique_request or "", p.preference_request or ""))))
-        for p in constitution.principles
-    ]
-    for (first, a), (second, b) in combinations(grams, 2):
+def _find_near_duplicates(constitution: Constitution) -> Iterator[Problem]:
+    """Pairs of principles with most of their two-word sequences in common."""
+    bigrams = []
+    for p in constitution.principles:
+        text = " ".join((p.text, p.critique_request or "", p.preference_request or ""))
+        words = re.findall(r"\w+", text.casefold())
+        bigrams.append((p, frozenset(zip(["", *words], [*words, ""], strict=True))))
+    for (first, a), (second, b) in combinations(bigrams, 2):
+        # the sizes are compared first, because sets of very different size cannot overlap enough
         if a and b and min(len(a), len(b)) / max(len(a), len(b)) >= _SAME and len(a & b) / len(a | b) >= _SAME:
             what = f"'{second.title}' says nearly the same as '{first.title}' on line {first.line}"
             yield _at(second, "near-duplicate", what, "Join them; use 'weight=2' if it should count twice", "warning")
-
-
-def _bigrams(text: str) -> frozenset[tuple[str, str]]:
-    words = re.findall(r"\w+", text.casefold())
-    return frozenset(zip(["", *words], [*words, ""], strict=True))
-
-
-def _fit(
-    constitution: Constitution, principle: Principle, context: ContextWindow, templates: Path | None
-) -> Iterator[Problem]:
-    examples = (*constitution.examples, *principle.examples)
-    shown = "\n".join(
-        text for e in examples for text in (*(t.content for t in e.prompt), e.response, e.critique, e.revision)
-    )
-    sizes = Counter(
-        {name: context.count(f"{shown}\n{text}") for name, text in requests_of(principle, templates).items()}
-    )
-    name, tokens = sizes.most_common(1)[0]
-    if tokens > context.tokens / 2:
-        what = f"the {name} request of '{principle.title}' takes {tokens} of the model's {context.tokens} tokens"
-        yield _at(
-            principle,
-            "context",
-            what,
-            "Shorten it or its examples: half must be left for the conversation and the answer",
-        )
 
 
 def _fix(code: str) -> str:
@@ -203,15 +177,12 @@ def _fix(code: str) -> str:
 
 
 def _at(
-    principle: Principle, code: str, what: str, fix: str, severity: Literal["error", "warning"] = "error"
+    subject: Principle | Constitution, code: str, what: str, fix: str, severity: Literal["error", "warning"] = "error"
 ) -> Problem:
-    return Problem(principle.file, principle.line, code, what, f"{fix}.", severity)
-
-
-def _whole(
-    constitution: Constitution, code: str, what: str, fix: str, severity: Literal["error", "warning"] = "warning"
-) -> Problem:
-    return Problem(str(constitution.path), 1, code, what, f"{fix}.", severity)
+    """A problem on a principle's line, or on the first line of the constitution's file."""
+    if isinstance(subject, Constitution):
+        return Problem(str(subject.path), 1, code, what, f"{fix}.", severity)
+    return Problem(subject.file, subject.line, code, what, f"{fix}.", severity)
 
 
 def counts(problems: Sequence[Problem]) -> dict[str, int]:

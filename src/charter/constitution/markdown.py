@@ -1,7 +1,7 @@
 """Markdown as blocks of plain text with line numbers: emphasis is for the reader, the model gets the words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ VERBATIM = "text"
 """The info word of a fence whose content is taken verbatim, if it is the only block."""
 
 _SPACES = re.compile(r"[ \t\n]+")
+_NO_HTML = "Write plain Markdown; put a backslash before '<' if it is meant literally"
 _DEEPEST_LIST = 3
 _LONGEST, _MOST_BRACKETS, _MOST_TOKENS = 20_000, 500, 30_000
 
@@ -48,21 +49,14 @@ def blocks(body: str) -> list[Block]:
     Raises:
         Unclear: quotations, HTML, images, underlined headings, or lists nested deeper than three.
     """
-    tokens = _parser().parse(body)
-    found: list[Block] = []
-    at = 0
-    while at < len(tokens):
-        end = _close(tokens, at)
-        found.append(_block(tokens[at : end + 1]))
-        at = end + 1
-    return found
+    return [_block(tokens) for tokens in _groups(_parser().parse(body))]
 
 
-def join_blocks(found: Sequence[Block]) -> str:
+def join_blocks(parts: Sequence[Block]) -> str:
     """The text of blocks that are paragraphs, lists and fences."""
-    if len(found) == 1 and found[0].kind == "fence" and found[0].info == VERBATIM:
-        return found[0].text
-    return "\n\n".join(f"```{b.info}\n{b.text}\n```" if b.kind == "fence" else b.text for b in found)
+    if len(parts) == 1 and parts[0].kind == "fence" and parts[0].info == VERBATIM:
+        return parts[0].text
+    return "\n\n".join(f"```{b.info}\n{b.text}\n```" if b.kind == "fence" else b.text for b in parts)
 
 
 def plain_text(line: str) -> str:
@@ -83,26 +77,23 @@ def _parser() -> MarkdownIt:
 def _check_limits(state: StateCore) -> None:
     """Refuse text that would take the parser minutes, before it parses the lines."""
     if len(state.tokens) > _MOST_TOKENS:
-        raise Unclear(
-            0, "too-long", "more than a constitution can hold", "Split it into files of which one extends the other"
-        )
+        fix = "Split it into files of which one extends the other"
+        raise Unclear(0, "too-long", "more than a constitution can hold", fix)
     for token in state.tokens:
         if token.type == "inline" and (len(token.content) > _LONGEST or token.content.count("[") > _MOST_BRACKETS):
-            raise Unclear(
-                token.map[0] if token.map else 0,
-                "long-paragraph",
-                f"a paragraph of over {_LONGEST} characters or {_MOST_BRACKETS} brackets",
-                "Shorten it, or put it between lines of ```text and ```",
-            )
+            what = f"a paragraph of over {_LONGEST} characters or {_MOST_BRACKETS} brackets"
+            fix = "Shorten it, or put it between lines of ```text and ```"
+            raise Unclear(token.map[0] if token.map else 0, "long-paragraph", what, fix)
 
 
-def _close(tokens: Sequence[Token], at: int) -> int:
-    depth = 0
-    for index in range(at, len(tokens)):
-        depth += tokens[index].nesting
+def _groups(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """Cut tokens into elements, each from its opening token to the closing one."""
+    depth = start = 0
+    for index, token in enumerate(tokens):
+        depth += token.nesting
         if depth == 0:
-            return index
-    return len(tokens) - 1
+            yield tokens[start : index + 1]
+            start = index + 1
 
 
 def _block(tokens: Sequence[Token]) -> Block:
@@ -110,12 +101,8 @@ def _block(tokens: Sequence[Token]) -> Block:
     line = first.map[0] if first.map else 0
     match first.type:
         case "heading_open" if first.markup in ("-", "="):
-            raise Unclear(
-                line,
-                "underlined-heading",
-                "a heading made by underlining it",
-                "Write '## Title'; if a rule is meant, put an empty line before it",
-            )
+            fix = "Write '## Title'; if a rule is meant, put an empty line before it"
+            raise Unclear(line, "underlined-heading", "a heading made by underlining it", fix)
         case "heading_open":
             return Block("heading", line, _words(tokens[1].children, line), int(first.tag[1]), raw=tokens[1].content)
         case "paragraph_open":
@@ -130,9 +117,7 @@ def _block(tokens: Sequence[Token]) -> Block:
         case "blockquote_open":
             raise Unclear(line, "quotation", "a quotation ('>')", "Write it as a paragraph, without '>'")
         case "html_block":
-            raise Unclear(
-                line, "html", "HTML", "Write plain Markdown; put a backslash before '<' if it is meant literally"
-            )
+            raise Unclear(line, "html", "HTML", _NO_HTML)
         case other:  # the parser is set to CommonMark, which has no more
             raise Unclear(line, "unknown-block", f"a block of the kind '{other}'", "Write it as a paragraph")
 
@@ -141,35 +126,23 @@ def _items(tokens: Sequence[Token], line: int, depth: int) -> list[str]:
     """The lines of a list: each item after ``-`` or its number, its further lines indented."""
     if depth > _DEEPEST_LIST:
         raise Unclear(line, "deep-list", "a list more than three levels deep", "Write it with fewer levels")
-    ordered = tokens[0].type == "ordered_list_open"
-    number = int(tokens[0].attrGet("start") or 1) if ordered else 0
+    is_ordered = tokens[0].type == "ordered_list_open"
+    start = int(tokens[0].attrGet("start") or 1) if is_ordered else 0
     lines: list[str] = []
-    at = 1
-    while at < len(tokens) - 1:
-        end = _close(tokens, at)
-        mark = f"{number}. " if ordered else "- "
-        lines += _item(tokens[at + 1 : end], mark, line, depth)
-        number += 1
-        at = end + 1
+    for number, item in enumerate(_groups(tokens[1:-1]), start):
+        mark = f"{number}. " if is_ordered else "- "
+        content: list[str] = []
+        for part in _groups(item[1:-1]):
+            line = part[0].map[0] if part[0].map else line
+            if part[0].type in ("bullet_list_open", "ordered_list_open"):
+                content += _items(part, line, depth + 1)
+            elif part[0].type == "paragraph_open":
+                content += _words(part[1].children, line).split("\n")
+            else:
+                raise Unclear(line, "list-item", "a list item that holds more than text", "Write its words on one line")
+        first, *others = content or [""]
+        lines += [mark + first, *(" " * len(mark) + text for text in others)]
     return lines
-
-
-def _item(tokens: Sequence[Token], mark: str, line: int, depth: int) -> list[str]:
-    lines: list[str] = []
-    at = 0
-    while at < len(tokens):
-        end = _close(tokens, at)
-        first = tokens[at]
-        line = first.map[0] if first.map else line
-        if first.type in ("bullet_list_open", "ordered_list_open"):
-            lines += _items(tokens[at : end + 1], line, depth + 1)
-        elif first.type == "paragraph_open":
-            lines += _words(tokens[at + 1].children, line).split("\n")
-        else:
-            raise Unclear(line, "list-item", "a list item that holds more than text", "Write its words on one line")
-        at = end + 1
-    indent = " " * len(mark)
-    return [(mark if i == 0 else indent) + text for i, text in enumerate(lines or [""])]
 
 
 def _label(inline: Token, line: int) -> tuple[str, str]:
@@ -203,12 +176,7 @@ def _words(children: Sequence[Token] | None, line: int) -> str:
                 parts.append("\n")
                 line += 1
             case "html_inline":
-                raise Unclear(
-                    line,
-                    "html",
-                    f"the HTML tag '{child.content[:40]}'",
-                    "Write plain Markdown; put a backslash before '<' if it is meant literally",
-                )
+                raise Unclear(line, "html", f"the HTML tag '{child.content[:40]}'", _NO_HTML)
             case "link_open" if parts and parts[-1].endswith("!"):
                 raise Unclear(line, "image", "an image", "Describe in words what the model should know")
             case _:

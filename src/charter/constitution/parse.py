@@ -82,23 +82,22 @@ class _Draft:
 
 
 def _parse(content: bytes, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
+    """Parse a file; `chain` are the files that extend it, so that a cycle is noticed."""
     text = decode(content, path)
     draft = _Draft(read_source(text, str(path)), str(path))
     _check_settings(draft)
     try:
-        found = blocks(draft.source.body)
+        document = blocks(draft.source.body)
     except Unclear as problem:
         draft.wrong(problem.line, problem.code, problem.what, problem.fix)
-        found = []
     else:
-        _read_blocks(draft, found)
-        _check_ids(draft)
+        _read_document(draft, document)
         if not draft.principles and not draft.setting("extends") and not draft.problems:
             what = "no principles" if text.strip() else "the file is empty"
             draft.wrong(0, "no-principles", what, "Write a heading '## Title' and a paragraph under it")
     if draft.problems:
         raise BrokenConstitution(draft.problems)
-    own = Constitution(
+    constitution = Constitution(
         name=draft.setting("name") or path.stem,
         version=draft.setting("version") or "0",
         principles=tuple(draft.principles),
@@ -110,7 +109,7 @@ def _parse(content: bytes, path: Path, read: Reader, chain: tuple[Path, ...]) ->
         path=path,
         sources=(SourceFile(path, content),),
     )
-    return _extend(own, draft, path, read, chain) if draft.setting("extends") else own
+    return _extend(constitution, draft, path, read, chain) if draft.setting("extends") else constitution
 
 
 def _check_settings(draft: _Draft) -> None:
@@ -130,41 +129,44 @@ def _check_settings(draft: _Draft) -> None:
         draft.problems.append(Problem(draft.file, line, "front-matter", what, fix))
 
 
-def _read_blocks(draft: _Draft, found: Sequence[Block]) -> None:
+def _read_document(draft: _Draft, document: Sequence[Block]) -> None:
     """Cut the document at its ``##`` headings; what is before the first is the preface."""
-    starts = [i for i, block in enumerate(found) if block.kind == "heading" and block.level == 2]
-    _read_preface(draft, found[: starts[0] if starts else len(found)])
-    for start, end in pairwise([*starts, len(found)]):
-        _read_principle(draft, found[start], found[start + 1 : end])
-
-
-def _read_preface(draft: _Draft, found: Sequence[Block]) -> None:
-    titles = [b for b in found if b.kind == "heading" and b.level == 1]
+    starts = [i for i, block in enumerate(document) if block.kind == "heading" and block.level == 2]
+    preface = document[: starts[0] if starts else len(document)]
+    titles = [b for b in preface if b.kind == "heading" and b.level == 1]
     for extra in titles[1:]:
         draft.wrong(extra.line, "second-title", "a second '#' heading", "Principles have '##' headings")
-    body, sections = _sections(draft, [b for b in found if b not in titles], ("examples",))
+    body, sections = _sections(draft, [b for b in preface if b not in titles], ("examples",))
     draft.preface = _text(draft, body)
     draft.examples = _examples(draft, sections)
+    first: dict[str, int] = {}
+    for start, end in pairwise([*starts, len(document)]):
+        principle = _read_principle(draft, document[start], document[start + 1 : end])
+        # ids become names of files and columns, so two must not differ in case only
+        key = principle.id.casefold()
+        if key and key in first:
+            what = f"the id '{principle.id}' is also that of the principle on line {first[key]}"
+            fix = f"Give one of them another id: '## {principle.title} {{#another-id}}'."
+            draft.problems.append(Problem(draft.file, principle.line, "duplicate-id", what, fix))
+        first.setdefault(key, principle.line)
+        draft.principles.append(principle)
 
 
-def _read_principle(draft: _Draft, heading: Block, found: Sequence[Block]) -> None:
-    title, id, tags, weight = _heading(draft, heading)
-    body, sections = _sections(draft, found, SECTIONS)
+def _read_principle(draft: _Draft, heading: Block, content: Sequence[Block]) -> Principle:
+    title, id, tags, weight = _read_heading(draft, heading)
+    body, sections = _sections(draft, content, SECTIONS)
     text = _text(draft, body)
     if not text.strip():
-        draft.wrong(
-            heading.line,
-            "empty-principle",
-            f"the principle '{title}' has no text",
-            "Write a paragraph under its heading",
-        )
-    requests = {name: _text(draft, content) or None for name, (_, content) in sections.items() if name != "examples"}
-    for name, (block, _) in sections.items():
-        if name != "examples" and not requests[name]:
-            draft.wrong(
-                block.line, "empty-section", f"'### {block.text}' is empty", "Write its text or delete the heading"
-            )
-    principle = Principle(
+        what, fix = f"the principle '{title}' has no text", "Write a paragraph under its heading"
+        draft.wrong(heading.line, "empty-principle", what, fix)
+    requests: dict[str, str | None] = {}
+    for name, (block, section) in sections.items():
+        if name != "examples":
+            requests[name] = _text(draft, section) or None
+            if not requests[name]:
+                what = f"'### {block.text}' is empty"
+                draft.wrong(block.line, "empty-section", what, "Write its text or delete the heading")
+    return Principle(
         id=id,
         title=title,
         text=text,
@@ -177,7 +179,6 @@ def _read_principle(draft: _Draft, heading: Block, found: Sequence[Block]) -> No
         line=draft.source.line(heading.line),
         file=draft.file,
     )
-    draft.principles.append(principle)
 
 
 def _sections(
@@ -193,17 +194,11 @@ def _sections(
             continue
         name, names = block.text.casefold(), ", ".join(f"### {n.capitalize()}" for n in known)
         if block.level == 1:
-            draft.wrong(
-                block.line, "second-title", "a '#' heading among the principles", "Principles have '##' headings"
-            )
+            what, fix = "a '#' heading among the principles", "Principles have '##' headings"
+            draft.wrong(block.line, "second-title", what, fix)
         elif block.level != 3 or name not in known:
-            shown = f"'{'#' * block.level} {block.text}'"
-            draft.wrong(
-                block.line,
-                "unknown-section",
-                f"unknown section {shown}",
-                f"Use one of {names}, or '##' for a principle",
-            )
+            what = f"unknown section '{'#' * block.level} {block.text}'"
+            draft.wrong(block.line, "unknown-section", what, f"Use one of {names}, or '##' for a principle")
         elif name in sections:
             draft.wrong(block.line, "second-section", f"a second '### {block.text}'", "Join it with the first")
         else:
@@ -232,78 +227,52 @@ def _examples(draft: _Draft, sections: dict[str, tuple[Block, list[Block]]]) -> 
         return ()
 
 
-def _heading(draft: _Draft, block: Block) -> tuple[str, str, tuple[str, ...], float]:
+def _read_heading(draft: _Draft, block: Block) -> tuple[str, str, tuple[str, ...], float]:
     """A principle's title, id, tags and weight out of ``## Title {#id .tag weight=2}``."""
-    found = _ATTRIBUTES.search(block.raw)
-    raw = block.raw[: found.start()] if found else block.raw
+    braces = _ATTRIBUTES.search(block.raw)
+    raw = block.raw[: braces.start()] if braces else block.raw
     if _LOOSE_BRACE.search(raw):
-        draft.wrong(
-            block.line,
-            "heading",
-            f"a brace in the heading '{block.raw}'",
-            "Write {#id .tag weight=2} once, at its end; put a backslash before a brace that is meant literally",
-        )
-    title = " ".join(plain_text(raw).split())
-    id, tags, weight = _attributes(draft, block, found[1] if found else "")
-    if not title:
-        draft.wrong(block.line, "heading", "a principle without a title", "Write '## Title'")
-    elif len(title) > _LONGEST_TITLE:
-        draft.wrong(block.line, "heading", f"a title of {len(title)} characters", f"Write at most {_LONGEST_TITLE}")
-    elif not id and not (id := slug(title)):
-        draft.wrong(block.line, "id", f"no id can be derived from the title '{title}'", "Add one: '## Title {#an-id}'")
-    return title, id, tags, weight
+        fix = "Write {#id .tag weight=2} once, at its end; put a backslash before a brace that is meant literally"
+        draft.wrong(block.line, "heading", f"a brace in the heading '{block.raw}'", fix)
 
-
-def _attributes(draft: _Draft, block: Block, text: str) -> tuple[str, tuple[str, ...], float]:
     ids: list[str] = []
     tags: list[str] = []
     weights: list[float] = []
-    for part in text.split():
+    for part in braces[1].split() if braces else ():
+        # composed, because editors differ in how they store an accented letter, and ids are compared
         name = unicodedata.normalize("NFC", part[1:])
         if part[0] in "#." and ID.fullmatch(name):
             (ids if part[0] == "#" else tags).append(name)
         elif part.startswith("weight="):
-            weights.append(_weight(draft, block, part.removeprefix("weight=")))
+            number = part.removeprefix("weight=")
+            try:
+                weights.append(float(number.strip('"')))
+            except ValueError:
+                weights.append(math.nan)
+            if not 0 < weights[-1] <= _HEAVIEST:  # also refuses nan
+                fix = "Write a number over 0, at most 1000, such as weight=2"
+                draft.wrong(block.line, "weight", f"the weight '{number}' is not possible", fix)
         else:
-            draft.wrong(
-                block.line,
-                "attribute",
-                f"'{part}' in the braces of a heading is not known",
-                "Use #an-id, .a-tag and weight=2",
-            )
+            what, fix = f"'{part}' in the braces of a heading is not known", "Use #an-id, .a-tag and weight=2"
+            draft.wrong(block.line, "attribute", what, fix)
     if len(ids) > 1 or len(weights) > 1 or len(set(tags)) < len(tags):
         draft.wrong(block.line, "attribute", "an id, tag or weight given twice", "Keep one of each")
-    return ids[0] if ids else "", tuple(dict.fromkeys(tags)), weights[0] if weights else 1.0
+
+    title = " ".join(plain_text(raw).split())
+    id = ids[0] if ids else slug(title)
+    if not title:
+        draft.wrong(block.line, "heading", "a principle without a title", "Write '## Title'")
+    elif len(title) > _LONGEST_TITLE:
+        draft.wrong(block.line, "heading", f"a title of {len(title)} characters", f"Write at most {_LONGEST_TITLE}")
+    elif not id:
+        draft.wrong(block.line, "id", f"no id can be derived from the title '{title}'", "Add one: '## Title {#an-id}'")
+    return title, id, tuple(dict.fromkeys(tags)), weights[0] if weights else 1.0
 
 
-def _weight(draft: _Draft, block: Block, text: str) -> float:
-    try:
-        weight = float(text.strip('"'))
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight <= _HEAVIEST:
-        draft.wrong(
-            block.line,
-            "weight",
-            f"the weight '{text}' is not possible",
-            "Write a number over 0, at most 1000, such as weight=2",
-        )
-    return weight
-
-
-def _check_ids(draft: _Draft) -> None:
-    first: dict[str, int] = {}
-    for principle in draft.principles:
-        key = principle.id.casefold()
-        if key and key in first:
-            what = f"the id '{principle.id}' is also that of the principle on line {first[key]}"
-            fix = f"Give one of them another id: '## {principle.title} {{#another-id}}'."
-            draft.problems.append(Problem(draft.file, principle.line, "duplicate-id", what, fix))
-        first.setdefault(key, principle.line)
-
-
-def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: tuple[Path, ...]) -> Constitution:
-    """`own` merged with the constitution it extends: its principles replace those with the same id."""
+def _extend(
+    constitution: Constitution, draft: _Draft, path: Path, read: Reader, chain: tuple[Path, ...]
+) -> Constitution:
+    """`constitution` merged with the constitution it extends: its principles replace those with the same id."""
     entry = draft.source.entries["extends"]
     target = path.parent / draft.setting("extends")
     met = (*chain, path.resolve())
@@ -319,24 +288,23 @@ def _extend(own: Constitution, draft: _Draft, path: Path, read: Reader, chain: t
         decode(content, target)  # an unreadable file is reported at the line that names it
     except BrokenConstitution as error:
         what = f"'extends: {draft.setting('extends')}' {error.problems[0].what}"
-        raise refuse(
-            entry.line, "extends-missing", what, "Correct the path; it starts from this file's folder."
-        ) from error
+        fix = "Correct the path; it starts from this file's folder."
+        raise refuse(entry.line, "extends-missing", what, fix) from error
     base = _parse(content, target, read, met)
     without = draft.listed("without")
     ids = [p.id for p in base.principles]
     if unknown := [id for id in without if id not in ids]:
         what = f"'without' names '{unknown[0]}', which {target.name} does not have"
         raise refuse(draft.source.entries["without"].line, "without", what, f"Its ids are: {', '.join(ids)}.")
-    changed = {p.id: p for p in own.principles}
+    changed = {p.id: p for p in constitution.principles}
     kept = [changed.pop(p.id, p) for p in base.principles if p.id not in without or p.id in changed]
     return replace(
-        own,
+        constitution,
         principles=(*kept, *changed.values()),
-        preface=own.preface or base.preface,
-        tags=tuple(dict.fromkeys((*base.tags, *own.tags))),
-        examples=(*base.examples, *own.examples),
-        description=own.description or base.description,
+        preface=constitution.preface or base.preface,
+        tags=tuple(dict.fromkeys((*base.tags, *constitution.tags))),
+        examples=(*base.examples, *constitution.examples),
+        description=constitution.description or base.description,
         language=draft.setting("language") or base.language,
-        sources=(*own.sources, *base.sources),
+        sources=(*constitution.sources, *base.sources),
     )

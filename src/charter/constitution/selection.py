@@ -24,13 +24,13 @@ def draw_principles(
     Raises:
         ConfigError: a tag that no principle has.
     """
-    found, drawn = eligible(constitution, selection), list[Principle]()
-    order = _order(found, row_id, 0, seed, selection)
+    candidates, drawn = eligible(constitution, selection), list[Principle]()
+    order = _order(candidates, row_id, 0, seed, selection)
     for number in range(rounds):
         if number and selection.replacement:
-            order = _order(found, row_id, number, seed, selection)
-        about = _of_round(order, number, selection.principles, selection)
-        drawn.append(join_principles(sorted(about, key=lambda p: p.id)))
+            order = _order(candidates, row_id, number, seed, selection)
+        of_round = _of_round(order, number, selection.principles, selection)
+        drawn.append(join_principles(sorted(of_round, key=lambda p: p.id)))
     return drawn
 
 
@@ -50,11 +50,13 @@ def select(
     return _of_round(order, round, k, selection)
 
 
-def _order(found: Sequence[Principle], row_id: str, round: int, seed: int, selection: Selection) -> Sequence[Principle]:
+def _order(
+    candidates: Sequence[Principle], row_id: str, round: int, seed: int, selection: Selection
+) -> Sequence[Principle]:
     """The principles in the order drawn for a row: the same in all its rounds, unless drawn with replacement."""
     if selection.how == "all":
-        return found
-    return _ranked(found, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
+        return candidates
+    return _ranked(candidates, f"{seed}\0{round if selection.replacement else ''}\0{row_id}")
 
 
 def _of_round(order: Sequence[Principle], round: int, k: int, selection: Selection) -> tuple[Principle, ...]:
@@ -62,6 +64,7 @@ def _of_round(order: Sequence[Principle], round: int, k: int, selection: Selecti
         return tuple(order)
     if selection.how == "one-per-tag":
         start = 0 if selection.replacement else round
+        # a principle with several tags can be the first of several groups, and is asked about once
         return tuple(dict.fromkeys(group[start % len(group)] for group in _groups(order, selection)))
     k = min(k, len(order))
     start = 0 if selection.replacement else round * k
@@ -86,12 +89,12 @@ def rounds_for_all(constitution: Constitution, selection: Selection) -> int:
     Raises:
         ConfigError: a tag that no principle has.
     """
-    found = eligible(constitution, selection)
+    candidates = eligible(constitution, selection)
     if selection.how == "all":
         return 1
     if selection.how == "one-per-tag":
-        return max(map(len, _groups(found, selection)))
-    return math.ceil(len(found) / selection.principles)
+        return max(map(len, _groups(candidates, selection)))
+    return math.ceil(len(candidates) / selection.principles)
 
 
 def eligible(constitution: Constitution, selection: Selection) -> list[Principle]:
@@ -110,8 +113,8 @@ def eligible(constitution: Constitution, selection: Selection) -> list[Principle
             "'## Title {.honest}', or set generation.selection.how to sample or all."
         )
     wanted = set(selection.tags)
-    found = [p for p in constitution.principles if not wanted or wanted & set(p.tags)]
-    return sorted(found, key=lambda p: p.id)
+    chosen = [p for p in constitution.principles if not wanted or wanted & set(p.tags)]
+    return sorted(chosen, key=lambda p: p.id)
 
 
 def _groups(principles: Sequence[Principle], selection: Selection) -> list[list[Principle]]:
@@ -121,9 +124,10 @@ def _groups(principles: Sequence[Principle], selection: Selection) -> list[list[
 
 
 def _ranked(principles: Sequence[Principle], salt: str) -> list[Principle]:
-    return sorted(principles, key=lambda p: (-math.log(_uniform(f"{salt}\0{p.id}")) / p.weight, p.id))
-
-
-def _uniform(text: str) -> float:
-    """A number in (0, 1] that is a function of the text."""
-    return (int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8]) + 1) / 2**64
+    """The principles in a random order that `salt` determines; a heavier one tends to come earlier."""
+    keys = {}
+    for p in principles:
+        digest = hashlib.sha256(f"{salt}\0{p.id}".encode("utf-8", "surrogatepass")).digest()
+        uniform = (int.from_bytes(digest[:8]) + 1) / 2**64  # in (0, 1], so that its logarithm exists
+        keys[p.id] = -math.log(uniform) / p.weight
+    return sorted(principles, key=lambda p: (keys[p.id], p.id))

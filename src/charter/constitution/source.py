@@ -16,13 +16,11 @@ _FENCE = re.compile(r" *(`{3,}(?=[^`]*$)|~{3,})")
 _COMMENT = re.compile(r"(?<!\\)<!--")
 _BRACKET, _QUOTED = re.compile(r"[\[{]"), re.compile(r'"[^"\n]*"')
 
-Value = str | list[str]
 
-
-class Setting(NamedTuple):
+class FrontMatterEntry(NamedTuple):
     """One setting of the front matter: text as written, or a list of texts."""
 
-    value: Value
+    value: str | list[str]
     line: int
 
 
@@ -30,7 +28,7 @@ class Setting(NamedTuple):
 class SourceText:
     """A file's front matter and body; `lines[i]` is the number in the file of the body's line i."""
 
-    entries: dict[str, Setting]
+    entries: dict[str, FrontMatterEntry]
     body: str
     lines: tuple[int, ...]
 
@@ -50,13 +48,8 @@ def read_file(path: Path) -> bytes:
             _fail(path, 0, "too-large", "larger than 1 MiB", "A constitution is a few pages; name the right file")
         return path.read_bytes()
     except OSError as error:
-        _fail(
-            path,
-            0,
-            "unreadable",
-            f"cannot be read: {error.strerror}",
-            "Name a Markdown file, such as constitutions/harmless.md",
-        )
+        fix = "Name a Markdown file, such as constitutions/harmless.md"
+        _fail(path, 0, "unreadable", f"cannot be read: {error.strerror}", fix)
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -85,43 +78,35 @@ def read_source(text: str, file: str) -> SourceText:
         BrokenConstitution: control characters, a comment or front matter that is not closed, or bad YAML.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if found := _CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        _fail(file, line, "control-character", f"the control character {found[0]!r}", "Delete it")
+    if match := _CONTROL.search(text):
+        at = text.count("\n", 0, match.start()) + 1
+        _fail(file, at, "control-character", f"the control character {match[0]!r}", "Delete it")
     lines = text.split("\n")
-    entries, start = _front_matter(lines, file)
-    kept, numbers = _without_comments(lines, start, file)
-    return SourceText(entries, "\n".join(kept), tuple(numbers))
-
-
-def _without_comments(lines: list[str], start: int, file: str) -> tuple[list[str], list[int]]:
+    entries, start = _read_front_matter(lines, file)
     kept: list[str] = []
     numbers: list[int] = []
-    fence, fence_line, opened = "", 0, 0
+    # `fence` is the mark that opened the current code fence, in which comments are text; `comment_line` is where a
+    # comment that is still open began.
+    fence, fence_line, comment_line = "", 0, 0
     for number, line in enumerate(lines[start:], start + 1):
-        if not opened and (mark := _FENCE.match(line)):
+        if not comment_line and (mark := _FENCE.match(line)):
             if not fence:
                 fence, fence_line = mark[1], number
             elif mark[1].startswith(fence) and not line[mark.end() :].strip():
                 fence = ""
-        words, opened = (line, 0) if fence else _strip(line, opened, number)
+        words, comment_line = (line, 0) if fence else _strip_comments(line, comment_line, number)
         if words.strip() or words == line:
             kept.append(words)
             numbers.append(number)
-    if opened:
-        _fail(file, opened, "open-comment", "a comment '<!--' that is never closed", "Close it with '-->'")
+    if comment_line:
+        _fail(file, comment_line, "open-comment", "a comment '<!--' that is never closed", "Close it with '-->'")
     if fence:
-        _fail(
-            file,
-            fence_line,
-            "open-fence",
-            f"a fence '{fence}' that is never closed",
-            f"Close it with a line of '{fence}'",
-        )
-    return kept, numbers
+        what, fix = f"a fence '{fence}' that is never closed", f"Close it with a line of '{fence}'"
+        _fail(file, fence_line, "open-fence", what, fix)
+    return SourceText(entries, "\n".join(kept), tuple(numbers))
 
 
-def _strip(line: str, opened: int, number: int) -> tuple[str, int]:
+def _strip_comments(line: str, opened: int, number: int) -> tuple[str, int]:
     """`line` without comments, and the line on which a comment that is still open began."""
     words = ""
     while True:
@@ -136,71 +121,48 @@ def _strip(line: str, opened: int, number: int) -> tuple[str, int]:
         words, line, opened = words + line[: start.start()], line[start.end() :], number
 
 
-def _front_matter(lines: list[str], file: str) -> tuple[dict[str, Setting], int]:
+def _read_front_matter(lines: list[str], file: str) -> tuple[dict[str, FrontMatterEntry], int]:
+    """The settings, and the index of the first line of the body."""
+
+    def refuse(line: int, what: str, fix: str = "Write 'key: value' lines") -> NoReturn:
+        _fail(file, line, "front-matter", what, fix)
+
     if lines[0].rstrip() != "---":
         return {}, 0
     end = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), 0)
     if not end:
-        _fail(file, 1, "front-matter", "front matter that is never closed", "End it with a line of '---'")
+        refuse(1, "front matter that is never closed", "End it with a line of '---'")
     text = "\n".join(lines[1:end])
     if len(text) > _LARGEST_FRONT_MATTER:
-        _fail(file, 1, "front-matter", "front matter of more than 32 KiB", "Move the text below the closing '---'")
-    if len(_BRACKET.findall(_QUOTED.sub("", text))) > _MOST_BRACKETS:  # nested ones take YAML's parser minutes
-        _fail(file, 1, "front-matter", "front matter with over 100 brackets", "Write 'key: value' lines")
+        refuse(1, "front matter of more than 32 KiB", "Move the text below the closing '---'")
+    # nested brackets take YAML's parser minutes
+    if len(_BRACKET.findall(_QUOTED.sub("", text))) > _MOST_BRACKETS:
+        refuse(1, "front matter with over 100 brackets")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        # composed, not loaded: the nodes keep values as written, so `version: 1.10` stays 1.10 and `name: no` a name
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2 if error.problem_mark else 1
-        _fail(
-            file,
-            line,
-            "front-matter",
-            f"front matter is not YAML: {error.problem}",
-            "Write 'key: value' lines; quote values with special characters",
-        )
+        fix = "Write 'key: value' lines; quote values with special characters"
+        refuse(line, f"front matter is not YAML: {error.problem}", fix)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        _fail(file, 1, "front-matter", f"front matter is not YAML: {error}", "Write 'key: value' lines")
-    return _entries(node, file), end + 1
-
-
-def _entries(node: yaml.Node | None, file: str) -> dict[str, Setting]:
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
-        _fail(
-            file,
-            2,
-            "front-matter",
-            "front matter holds no settings",
-            "Write 'key: value' lines, such as 'name: harmless'",
-        )
-    entries: dict[str, Setting] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 2
+        refuse(1, f"front matter is not YAML: {error}")
+    if root is None:
+        return {}, end + 1
+    if not isinstance(root, yaml.MappingNode):
+        refuse(2, "front matter holds no settings", "Write 'key: value' lines, such as 'name: harmless'")
+    entries: dict[str, FrontMatterEntry] = {}
+    for key, node in root.value:
+        line = key.start_mark.line + 2  # YAML counts from 0, and the line of '---' is not part of its text
         if not isinstance(key, yaml.ScalarNode):
-            _fail(file, line, "front-matter", "a setting whose name is not text", "Write 'key: value'")
+            refuse(line, "a setting whose name is not text", "Write 'key: value'")
         if key.value in entries:
-            _fail(
-                file,
-                line,
-                "front-matter",
-                f"'{key.value}' is set twice, first on line {entries[key.value].line}",
-                "Delete one of them",
-            )
-        entries[key.value] = Setting(_value(value, key.value, file), line)
-    return entries
-
-
-def _value(node: yaml.Node, key: str, file: str) -> Value:
-    """The text as written, so that ``version: 1.10`` stays 1.10 and ``name: no`` stays a name."""
-    if isinstance(node, yaml.ScalarNode):
-        return str(node.value).strip()
-    if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
-        return [str(item.value).strip() for item in node.value]
-    _fail(
-        file,
-        node.start_mark.line + 2,
-        "front-matter",
-        f"'{key}' holds nested settings",
-        "Give it one value, or a list of words",
-    )
+            refuse(line, f"'{key.value}' is set twice, first on line {entries[key.value].line}", "Delete one of them")
+        if isinstance(node, yaml.ScalarNode):
+            entries[key.value] = FrontMatterEntry(str(node.value).strip(), line)
+        elif isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+            entries[key.value] = FrontMatterEntry([str(item.value).strip() for item in node.value], line)
+        else:
+            what, fix = f"'{key.value}' holds nested settings", "Give it one value, or a list of words"
+            refuse(node.start_mark.line + 2, what, fix)
+    return entries, end + 1

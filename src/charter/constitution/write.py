@@ -1,5 +1,6 @@
 """A constitution made from other data, such as imported JSON, as Markdown that reads back as the same constitution."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from charter.constitution.examples import (
     SYSTEM,
 )
 from charter.constitution.markdown import VERBATIM, Unclear, blocks, join_blocks
-from charter.constitution.model import Constitution, Example, Principle
+from charter.constitution.model import Constitution, Example
 
 _SIMPLE_YAML = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*[A-Za-z0-9.]|[A-Za-z0-9]")
 _MARKUP = re.compile(r"[\\`*_\[\]<>&{}!~]|#\Z")
@@ -31,48 +32,36 @@ def write_constitution(constitution: Constitution) -> str:
         parts.append(to_markdown(constitution.preface))
     parts += _examples(constitution.examples)
     for principle in constitution.principles:
-        parts += _principle(principle)
+        attributes = [f"#{principle.id}", *(f".{tag}" for tag in principle.tags)]
+        if principle.weight != 1:
+            # 17 digits read back as the same number
+            attributes.append(f"weight={principle.weight:{'.17g' if principle.weight % 1 else '.0f'}}")
+        title = _MARKUP.sub(r"\\\g<0>", principle.title)
+        parts += [f"## {title} {{{' '.join(attributes)}}}", to_markdown(principle.text)]
+        requests = {
+            "Critique": principle.critique_request,
+            "Revision": principle.revision_request,
+            "Preference": principle.preference_request,
+        }
+        for heading, text in requests.items():
+            if text is not None:
+                parts += [f"### {heading}", to_markdown(text)]
+        parts += _examples(principle.examples)
     return "\n\n".join(parts) + "\n"
 
 
 def to_markdown(text: str) -> str:
     """Markdown that reads back as exactly `text`: the text itself where Markdown keeps it, else a verbatim fence."""
-    if _reads_back(text):
-        return text
+    if "<!--" not in text and text == text.strip():
+        with contextlib.suppress(Unclear):
+            parsed = blocks(text)
+            # A paragraph that begins with a bold word could be read as the label of an example's part.
+            plain = all(block.kind in ("paragraph", "list", "fence") and not block.label for block in parsed)
+            if plain and join_blocks(parsed) == text:
+                return text
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)  # a fence ends at as many backticks as it began with
     return f"{fence}{VERBATIM}\n{text}\n{fence}"
-
-
-def _reads_back(text: str) -> bool:
-    if "<!--" in text or text != text.strip():
-        return False
-    try:
-        found = blocks(text)
-    except Unclear:
-        return False
-    # A paragraph that begins with a bold word could be read as the label of an example's part.
-    plain = all(block.kind in ("paragraph", "list", "fence") and not block.label for block in found)
-    return plain and join_blocks(found) == text
-
-
-def _principle(principle: Principle) -> Sequence[str]:
-    attributes = [f"#{principle.id}", *(f".{tag}" for tag in principle.tags)]
-    if principle.weight != 1:
-        attributes.append(
-            f"weight={principle.weight:.17g}" if principle.weight % 1 else f"weight={principle.weight:.0f}"
-        )
-    title = _MARKUP.sub(r"\\\g<0>", principle.title)
-    parts = [f"## {title} {{{' '.join(attributes)}}}", to_markdown(principle.text)]
-    requests = {
-        "Critique": principle.critique_request,
-        "Revision": principle.revision_request,
-        "Preference": principle.preference_request,
-    }
-    for heading, text in requests.items():
-        if text is not None:
-            parts += [f"### {heading}", to_markdown(text)]
-    return parts + _examples(principle.examples)
 
 
 def _examples(examples: Sequence[Example]) -> list[str]:
@@ -89,15 +78,17 @@ def _examples(examples: Sequence[Example]) -> list[str]:
             (REVISION_REQUEST, example.revision_request),
             (REVISION, example.revision),
         ]
-        cases.append("\n\n".join(_labelled(label, text) for label, text in parts if text is not None))
+        written = [(label, to_markdown(text)) for label, text in parts if text is not None]
+        # Only a paragraph can follow its label on the same line; a list or a fence would become part of the paragraph.
+        cases.append(
+            "\n\n".join(
+                f"**{label}** {text}"
+                if len(text) < _LONGEST_INLINE and not text.startswith(("```", "- ")) and not text[:1].isdigit()
+                else f"**{label}**\n\n{text}"
+                for label, text in written
+            )
+        )
     return ["### Examples", "\n\n---\n\n".join(cases)]
-
-
-def _labelled(label: str, text: str) -> str:
-    written = to_markdown(text)
-    # Only a paragraph can follow its label on the same line; a list or a fence would become part of the paragraph.
-    inline = len(written) < _LONGEST_INLINE and not written.startswith(("```", "- ")) and not written[:1].isdigit()
-    return f"**{label}** {written}" if inline else f"**{label}**\n\n{written}"
 
 
 def _yaml(value: str) -> str:
