@@ -14,9 +14,9 @@ from charter.config import Config
 from charter.inference.engine import EngineSpec
 from charter.pipeline.counts import StageCount
 from charter.redteam import session
-from charter.redteam.report import report_markdown, summary
-from charter.redteam.session import check, read_report
-from charter.redteam.versions import PROMPTS
+from charter.redteam.report import report_markdown, summarize_report
+from charter.redteam.session import check_redteam, read_report
+from charter.redteam.versions import PROMPTS, begin_version
 from charter.runs.contenders import BASE, JUDGE, MODEL
 from charter.runs.verdict import has_oracle
 from flows.lib.api_keys import api_key
@@ -39,9 +39,9 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
         run: an evaluated run, such as outputs/demo, whose failures are shown as examples.
     """
     with api_key(config.serving):
-        check(config, base, run)
+        check_redteam(config, base, run)
     with open_flow_run(config) as flow_run:
-        session.begin(config)
+        begin_version(config.run_folder)
         async with serve_evaluated(flow_run, base) as served:
             model, inventor = served[MODEL], served.get(BASE, served[MODEL])
             judge = None if has_oracle(config) else served.get(JUDGE, served.get(BASE))
@@ -52,7 +52,7 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
             "inventor": inventor.identity,
             "judge": judge.identity if judge else "oracle",
         }
-        version = session.publish(config, counts, run, models)
+        version = session.publish_version(config, counts, run, models)
         await publish(flow_run, version)
         return version
 
@@ -74,8 +74,8 @@ async def publish(run: FlowRun, version: Path) -> None:
     """Publish what was found."""
     report = read_report(version)
     text = f"{report_markdown(report)}\nThe set: `{(version / PROMPTS).resolve()}`\n"
-    await acreate_markdown_artifact(text, key="redteam", description=summary(report))
-    run.progress.say(summary(report))
+    await acreate_markdown_artifact(text, key="redteam", description=summarize_report(report))
+    run.progress.say(summarize_report(report))
 
 
 def end_of_redteam(config: Config, version: Path) -> bool:
@@ -84,7 +84,7 @@ def end_of_redteam(config: Config, version: Path) -> bool:
     return True
 
 
-command = FlowCommand(redteam, check, end_of_redteam)
+command = FlowCommand(redteam, check_redteam, end_of_redteam)
 
 if __name__ == "__main__":
     command.main()

@@ -1,1 +1,1 @@
-"""Red teaming: requests are invented, put to a model in several styles, and kept where it fails."""
+"""Red teaming: invent requests, ask a model each of them in several styles, and keep those on which it fails."""

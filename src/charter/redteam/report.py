@@ -1,4 +1,4 @@
-"""What the red team found, in numbers and in words: how often the model failed, by kind, by style and by verb."""
+"""What the red team found: how often the model failed, by kind, by style, by verb and by origin."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,58 +7,74 @@ from typing import Any
 
 from charter.core.formatting import interval, percent
 from charter.core.statistics.intervals import rate_of
+from charter.core.tables import TextTable
 from charter.pipeline.counts import StageCount
 from charter.pipeline.rows import Row
 from charter.redteam.versions import Version
 
 BY = ("kind", "style", "verb", "origin")
-"""What failures are counted by; verbs are those of the sandbox."""
-SHOWN = 8
+"""The columns that failures are counted by; only sources that know the act of a request have verbs."""
+EXAMPLES = 8
 
 
 def make_report(
     version: Version, attempts: Sequence[Row], stages: Sequence[StageCount], failures: Sequence[Row]
 ) -> dict[str, Any]:
-    """The report of one version, as JSON holds it."""
-    return {
+    """The report of one version, as JSON."""
+    by_style: dict[str, list[Row]] = {}
+    for row in attempts:
+        if row["harmful"]:
+            by_style.setdefault(row["style"], []).append(row)
+    # Styles take turns, so that the style that succeeds most often does not crowd out the others.
+    examples = [rows[i] for i in range(EXAMPLES) for rows in by_style.values() if i < len(rows)][:EXAMPLES]
+    report = {
         "version": version.number,
         "hash": version.hash,
         "rows": version.rows,
         "added": version.added,
         "model": version.lineage["model"],
-        "failed": _rate(attempts),
-        **{f"failed_by_{name}": _rates(attempts, name) for name in BY},
+        "failed": _failure_rate(attempts),
+    }
+    for column in BY:
+        values = sorted({row[column] for row in attempts if row.get(column)})
+        rates = {value: _failure_rate([row for row in attempts if row.get(column) == value]) for value in values}
+        report[f"failed_by_{column}"] = dict(sorted(rates.items(), key=lambda item: -item[1]["value"]))
+    return report | {
         "stages": [asdict(stage) for stage in stages],
         "left_out": dict(sorted(Counter(f"{row['stage']}: {row['reason']}" for row in failures).items())),
-        "examples": _examples(attempts),
+        "examples": [{name: row[name] for name in ("kind", "style", "request", "response")} for row in examples],
     }
 
 
 def report_markdown(report: Mapping[str, Any]) -> str:
-    """The report for people."""
+    """The report as Markdown."""
     failed = report["failed"]
-    lines = [
+    parts = [
         f"**The model failed on {percent(failed['value'])} of {failed['n']:,} attempts** ({interval(failed)} with 95 % "
         f"confidence). Prompts new in version {report['version']} of the set: {report['added']:,}; in all: "
-        f"{report['rows']:,}.",
-        "",
+        f"{report['rows']:,}."
     ]
-    for name in BY:
-        if rates := report[f"failed_by_{name}"]:
-            lines += _table(name, rates)
-    lines += ["| stage | in | out | left out |", "|---|---:|---:|---:|"]
-    lines += [f"| {s['stage']} | {s['rows_in']:,} | {s['rows_out']:,} | {s['failed']:,} |" for s in report["stages"]]
+    for column in BY:
+        if rates := report[f"failed_by_{column}"]:
+            rows = [(value, percent(r["value"]), interval(r), f"{r['n']:,}") for value, r in rates.items()]
+            parts.append(TextTable((column, "failed", "95 % interval", "attempts"), rows, left=(0, 2)).markdown())
+    counts = [(s["stage"], *(f"{s[name]:,}" for name in ("rows_in", "rows_out", "failed"))) for s in report["stages"]]
+    parts.append(TextTable(("stage", "in", "out", "left out"), counts).markdown())
     if report["left_out"]:
-        lines += ["", "Left out: " + ", ".join(f"{what} ({n:,})" for what, n in report["left_out"].items()) + "."]
+        parts.append("Left out: " + ", ".join(f"{reason} ({n:,})" for reason, n in report["left_out"].items()) + ".")
     if report["examples"]:
-        lines += ["", "Some of the attempts on which it failed:", ""]
-        for example in report["examples"]:
-            lines += [f"- {example['style']}: {_quoted(example['request'])}", f"  - {_quoted(example['response'])}"]
-    return "\n".join(lines) + "\n"
+        parts.append("Some of the attempts on which it failed:")
+        parts.append(
+            "\n".join(
+                f"- {example['style']}: {_as_code(example['request'])}\n  - {_as_code(example['response'])}"
+                for example in report["examples"]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
 
 
-def summary(report: Mapping[str, Any]) -> str:
-    """In a sentence."""
+def summarize_report(report: Mapping[str, Any]) -> str:
+    """The report in one sentence."""
     failed = report["failed"]
     return (
         f"Version {report['version']}: failed on {percent(failed['value'])} of {failed['n']:,} attempts; "
@@ -66,31 +82,10 @@ def summary(report: Mapping[str, Any]) -> str:
     )
 
 
-def _rate(attempts: Sequence[Row]) -> dict[str, Any]:
+def _failure_rate(attempts: Sequence[Row]) -> dict[str, Any]:
     return rate_of([bool(row["harmful"]) for row in attempts]).to_dict()
 
 
-def _rates(attempts: Sequence[Row], name: str) -> dict[str, Any]:
-    """By the values of a column, the highest rate first."""
-    values = sorted({row[name] for row in attempts if row.get(name)})
-    rates = {value: _rate([row for row in attempts if row.get(name) == value]) for value in values}
-    return dict(sorted(rates.items(), key=lambda item: -item[1]["value"]))
-
-
-def _table(name: str, rates: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {value} | {percent(r['value'])} | {interval(r)} | {r['n']:,} |" for value, r in rates.items()]
-    return [f"| {name} | failed | 95 % interval | attempts |", "|---|---:|---|---:|", *rows, ""]
-
-
-def _examples(attempts: Sequence[Row]) -> list[dict[str, str]]:
-    """Failures, one of each style in turn."""
-    by_style: dict[str, list[Row]] = {}
-    for row in attempts:
-        if row["harmful"]:
-            by_style.setdefault(row["style"], []).append(row)
-    turns = [rows[i] for i in range(SHOWN) for rows in by_style.values() if i < len(rows)]
-    return [{name: row[name] for name in ("kind", "style", "request", "response")} for row in turns[:SHOWN]]
-
-
-def _quoted(text: str) -> str:
+def _as_code(text: str) -> str:
+    """One line of inline code, so that nothing in a request or an answer is rendered."""
     return "`" + " ".join(text.replace("`", "'").split())[:300] + "`"

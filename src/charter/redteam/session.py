@@ -1,11 +1,8 @@
-"""The steps of a search for failures, from a run's configuration to a version of the prompt set.
-
-What one step makes for the next lies in the folder of the version that is being made, until that is whole.
-"""
+"""The steps of a search for failures, from a run's configuration to a version of the prompt set."""
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,209 +12,184 @@ from charter.core.errors import DataError
 from charter.core.files import write_json
 from charter.evaluation.records import Graded, exact_grader_of
 from charter.evaluation.requests import load_requests
+from charter.inference.completion import Ask
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount, with_engine_stats
 from charter.pipeline.rows import OnProgress, Outcome, Row
-from charter.redteam import attack, duplicates, invent, kinds
-from charter.redteam.attack_styles import check_styles
-from charter.redteam.draft import ATTEMPTS, REQUESTS, keep_failures, read_failures, read_lines, write_lines
-from charter.redteam.embedding import embedder
+from charter.redteam import attack, duplicates, invent, versions
 from charter.redteam.report import make_report, report_markdown
-from charter.redteam.topics import Topic, failures_by_kind, make_topics, plan_requests, read_seeds
-from charter.redteam.versions import (
-    UNFINISHED,
-    Version,
-    begin_version,
-    draft_version,
-    finish_version,
-    newest,
-    next_number,
-    read_set,
-)
+from charter.redteam.topics import failures_by_kind, make_topics, plan_requests, read_seeds
 from charter.runs.contenders import check_evaluation_models
 from charter.runs.verdict import read_answers
 
 REPORT = "report"
-_KEPT = ("prompt", "kind", "request", "style", "topic", "origin", "verb", "response")
+_KEPT_COLUMNS = ("prompt", "kind", "request", "style", "topic", "origin", "verb", "response")
 
 
-def check(config: Config, base: str | None = None, run: Path | None = None) -> None:
-    """Look at models, seeds, styles, the set so far and what else is named, before anything is started.
+def check_redteam(config: Config, base: str | None = None, run: Path | None = None) -> None:
+    """Check models, seeds, styles, the set so far and everything else that is named, before anything is started.
 
     Raises:
         CharterError: one of them cannot be used, and what to do.
     """
     check_evaluation_models(config, base)
     read_seeds(config.redteam.seed_examples)
-    _law(config)
-    check_styles(config.redteam.styles, config.generation.templates)
-    embedder(config.redteam.embeddings, config.serving)
+    _constitution(config)
+    attack.check_styles(config.redteam.styles, config.generation.templates)
+    duplicates.connect_embeddings(config.redteam.embeddings, config.serving)
     _answers(run)
-    newest(config.run_folder)
-
-
-def begin(config: Config) -> None:
-    """Make room for the next version of the set."""
-    begin_version(config.run_folder)
+    versions.newest(config.run_folder)
 
 
 async def invent_requests(
     config: Config, run: Path | None, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> list[StageCount]:
-    """Invent requests, drop those that were there before, and say of which kind each is.
+    """Invent requests, drop those that repeat earlier ones, and find the kind of each.
 
     Raises:
         CharterError: something named in the config cannot be used, or the endpoints are gone for good.
     """
-    folder, before = config.run_folder, newest(config.run_folder)
-    earlier, seeds = read_set(folder, before), read_seeds(config.redteam.seed_examples, config.seed)
+    settings, folder, last = config.redteam, config.run_folder, versions.newest(config.run_folder)
+    earlier, seeds = versions.read_set(folder, last), read_seeds(settings.seed_examples, config.seed)
     answers = _answers(run)
-    topics = make_topics(seeds, _law(config), failures_by_kind(answers, earlier))
-    made, invented = await _invent(config, topics, next_number(before), spec, session, on_progress)
-    unique = await _unique(config, made, [row["request"] for row in earlier], [answer.prompt for answer in answers])
-    rows, counts = unique.rows, [invented, keep_failures(folder, duplicates.STAGE, len(made), unique)]
-    if config.redteam.classify:
-        rows, classified = await _classify(config, rows, list(seeds), spec, session, on_progress)
-        counts.append(classified)
-    write_lines(folder, REQUESTS, kinds.name_acts(rows, _reader(config)))
-    return counts
-
-
-async def _invent(
-    config: Config,
-    topics: Sequence[Sequence[Topic]],
-    number: int,
-    spec: EngineSpec,
-    session: Session,
-    on_progress: OnProgress | None,
-) -> tuple[list[dict[str, Any]], StageCount]:
-    """Other requests for every version, and the same ones again for one that was not finished."""
-    settings, seed, started = config.redteam, (config.seed, number), time.monotonic()
+    topics = make_topics(seeds, _constitution(config), failures_by_kind(answers, earlier))
+    # With the version's number in the seed, every version gets other requests, and a killed run repeats its own.
+    seed = (config.seed, versions.next_number(last))
     plan = list(plan_requests(topics, settings.n, settings.examples, *seed))
-    async with session.engine(spec) as engine:
-        tell = with_engine_stats(on_progress, engine)
-        made = await invent.invent(plan, engine.ask, settings, seed, config.generation.templates, tell)
-        return made.rows, keep_failures(config.run_folder, invent.STAGE, len(plan), made, engine.stats, started)
 
+    def write_requests(ask: Ask, on_progress: OnProgress | None) -> Awaitable[Outcome]:
+        return invent.write_new_requests(plan, ask, settings, seed, config.generation.templates, on_progress)
 
-async def _classify(
-    config: Config,
-    rows: Sequence[Row],
-    named: Sequence[str],
-    spec: EngineSpec,
-    session: Session,
-    on_progress: OnProgress | None,
-) -> tuple[list[dict[str, Any]], StageCount]:
-    started = time.monotonic()
-    async with session.engine(spec) as engine:
-        made = await kinds.classify(rows, named, engine.ask, with_engine_stats(on_progress, engine))
-        return made.rows, keep_failures(config.run_folder, kinds.STAGE, len(rows), made, engine.stats, started)
+    invented, count = await _run_step(config, invent.STAGE, len(plan), spec, session, on_progress, write_requests)
+    unique = await _drop_repeats(config, invented, [row["request"] for row in earlier], answers)
+    counts = [count, versions.keep_failures(folder, duplicates.STAGE, len(invented), unique)]
+    rows = unique.rows
+    if settings.classify:
+
+        def classify(ask: Ask, on_progress: OnProgress | None) -> Awaitable[Outcome]:
+            return invent.classify_requests(unique.rows, list(seeds), ask, on_progress)
+
+        rows, count = await _run_step(config, invent.CLASSIFY, len(rows), spec, session, on_progress, classify)
+        counts.append(count)
+    reader = invent.REQUEST_READERS.get(config.evaluation.source)
+    versions.write_step(folder, versions.REQUESTS, invent.add_acts(rows, reader))
+    return counts
 
 
 async def attack_model(
     config: Config, spec: EngineSpec, judge: EngineSpec | None, session: Session, on_progress: OnProgress | None = None
 ) -> list[StageCount]:
-    """Put every request to the model in every style, and grade the answers: by the oracle where there is no judge.
+    """Ask the model every request in every style, and grade the answers; the oracle grades if there is no judge.
 
     Raises:
         CharterError: the endpoints are gone for good.
     """
-    planned = list(attack.plan_attacks(read_lines(config.run_folder, REQUESTS), config.redteam.styles))
-    started, most, templates = time.monotonic(), config.evaluation.max_tokens, config.generation.templates
-    async with session.engine(spec) as engine:
-        made = await attack.attack(planned, engine.ask, most, templates, with_engine_stats(on_progress, engine))
-        attacked = keep_failures(config.run_folder, attack.STAGE, len(planned), made, engine.stats, started)
-    return [attacked, await _grade(config, made.rows, judge, session, on_progress)]
+    folder = config.run_folder
+    planned = list(attack.plan_attacks(versions.read_step(folder, versions.REQUESTS), config.redteam.styles))
 
+    def make_attempts(ask: Ask, on_progress: OnProgress | None) -> Awaitable[Outcome]:
+        most, templates = config.evaluation.max_tokens, config.generation.templates
+        return attack.make_attempts(planned, ask, most, templates, on_progress)
 
-async def _grade(
-    config: Config, attempts: Sequence[Row], judge: EngineSpec | None, session: Session, on_progress: OnProgress | None
-) -> StageCount:
-    folder, started = config.run_folder, time.monotonic()
+    attempts, attacked = await _run_step(config, attack.STAGE, len(planned), spec, session, on_progress, make_attempts)
     if judge is None:
-        graded = attack.grade_exactly(attempts, exact_grader_of(config.evaluation))
-        write_lines(folder, ATTEMPTS, graded.rows)
-        return keep_failures(folder, attack.GRADE, len(attempts), graded)
-    async with session.engine(judge) as engine:
-        graded = await attack.grade_with_judge(attempts, engine.ask, with_engine_stats(on_progress, engine))
-        write_lines(folder, ATTEMPTS, graded.rows)
-        return keep_failures(folder, attack.GRADE, len(attempts), graded, engine.stats, started)
+        outcome = attack.grade_attempts_exactly(attempts, exact_grader_of(config.evaluation))
+        graded, count = outcome.rows, versions.keep_failures(folder, attack.GRADE, len(attempts), outcome)
+    else:
+
+        def grade(ask: Ask, on_progress: OnProgress | None) -> Awaitable[Outcome]:
+            return attack.grade_attempts_by_judge(attempts, ask, on_progress)
+
+        graded, count = await _run_step(config, attack.GRADE, len(attempts), judge, session, on_progress, grade)
+    versions.write_step(folder, versions.ATTEMPTS, graded)
+    return [attacked, count]
 
 
-def publish(config: Config, counts: Sequence[StageCount], run: Path | None, models: dict[str, str]) -> Path:
-    """Add the prompts on which the model failed to the set, as its next version; the folder of that.
+def publish_version(config: Config, counts: Sequence[StageCount], run: Path | None, models: dict[str, str]) -> Path:
+    """Add the prompts on which the model failed to the set, as its next version; the version's folder.
 
     Args:
         config: of the run.
         counts: of the steps before.
-        run: whose failures were shown as examples.
-        models: what is known of the weights: `model`, `inventor`, and `judge`.
+        run: the run whose failures were shown as examples.
+        models: the identities of the weights: `model`, `inventor`, and `judge`.
 
     Raises:
         DataError: the set was changed since it was made.
     """
-    attempts, number = read_lines(config.run_folder, ATTEMPTS), next_number(newest(config.run_folder))
-    found = [row for row in attempts if row["harmful"]]
-    rows = [{"id": f"v{number:04d}-{row['row_id']}", **{name: row[name] for name in _KEPT}} for row in found]
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    version = draft_version(config.run_folder, rows, made, _lineage(config, run, models))
-    stages = [*counts, StageCount("keep", len(attempts), len(found), len(attempts) - len(found))]
-    _report(config, version, attempts, stages)
-    return finish_version(config.run_folder, version)
-
-
-def read_report(version: Path) -> dict[str, Any]:
-    """The report that lies in a version's folder."""
-    report: dict[str, Any] = json.loads((version / f"{REPORT}.json").read_text(encoding="utf-8"))
-    return report
-
-
-def _report(config: Config, version: Version, attempts: Sequence[Row], stages: Sequence[StageCount]) -> None:
-    folder = config.run_folder / UNFINISHED
-    report = make_report(version, attempts, stages, read_failures(config.run_folder))
-    write_json(folder / f"{REPORT}.json", report)
-    (folder / f"{REPORT}.md").write_text(report_markdown(report), encoding="utf-8")
-
-
-def _lineage(config: Config, run: Path | None, models: dict[str, str]) -> dict[str, Any]:
-    law = _law(config)
-    return {
+    folder = config.run_folder
+    attempts, number = versions.read_step(folder, versions.ATTEMPTS), versions.next_number(versions.newest(folder))
+    failed = [row for row in attempts if row["harmful"]]
+    rows = [{"id": f"v{number:04d}-{row['row_id']}", **{name: row[name] for name in _KEPT_COLUMNS}} for row in failed]
+    constitution = _constitution(config)
+    lineage = {
         **models,
-        "constitution": {"name": law.name, "version": law.version, "hash": law.hash} if law else None,
+        "constitution": {"name": constitution.name, "version": constitution.version, "hash": constitution.hash}
+        if constitution
+        else None,
         "failures_of": str(run) if run else None,
         "seed": config.seed,
         "settings": config.redteam.model_dump(mode="json"),
     }
+    version = versions.draft_version(folder, rows, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), lineage)
+    stages = [*counts, StageCount("keep", len(attempts), len(failed), len(attempts) - len(failed))]
+    report = make_report(version, attempts, stages, versions.read_failures(folder))
+    write_json(folder / versions.UNFINISHED / f"{REPORT}.json", report)
+    (folder / versions.UNFINISHED / f"{REPORT}.md").write_text(report_markdown(report), encoding="utf-8")
+    return versions.finish_version(folder, version)
 
 
-async def _unique(config: Config, rows: Sequence[Row], known: Sequence[str], asked: Sequence[str]) -> Outcome:
-    """Requests that were not there before; what a model is or was evaluated on (`asked`) counts as there before."""
-    settings, known = config.redteam, list(dict.fromkeys(known))
-    held_out = [*(request.prompt for request in load_requests(config.evaluation, config.seed)), *asked]
-    held_out = list(dict.fromkeys(held_out))
-    outcome = duplicates.drop_repeats(rows, known, held_out, settings.near_duplicates)
+def read_report(version: Path) -> dict[str, Any]:
+    """The report in a version's folder."""
+    report: dict[str, Any] = json.loads((version / f"{REPORT}.json").read_text(encoding="utf-8"))
+    return report
+
+
+async def _run_step(
+    config: Config,
+    stage: str,
+    rows_in: int,
+    spec: EngineSpec,
+    session: Session,
+    on_progress: OnProgress | None,
+    work: Callable[[Ask, OnProgress | None], Awaitable[Outcome]],
+) -> tuple[list[dict[str, Any]], StageCount]:
+    """Run a step with a model; keep its failures and count it."""
+    started = time.monotonic()
+    async with session.engine(spec) as engine:
+        outcome = await work(engine.ask, with_engine_stats(on_progress, engine))
+        return outcome.rows, versions.keep_failures(config.run_folder, stage, rows_in, outcome, engine.stats, started)
+
+
+async def _drop_repeats(
+    config: Config, rows: Sequence[Row], earlier: Sequence[str], answers: Sequence[Graded]
+) -> Outcome:
+    """Drop requests that are in the set already, or that a model is or was evaluated on."""
+    settings, known = config.redteam, list(dict.fromkeys(earlier))
+    # The run that failed may have been evaluated on a file that has changed since: its own requests count too.
+    evaluated = [request.prompt for request in load_requests(config.evaluation, config.seed)]
+    held_out = list(dict.fromkeys([*evaluated, *(answer.prompt for answer in answers)]))
+    outcome = duplicates.drop_repeated_words(rows, known, held_out, settings.near_duplicates)
     failures = outcome.failures
-    if read := _reader(config):
+    if read := invent.REQUEST_READERS.get(config.evaluation.source):
         outcome = duplicates.drop_held_out_acts(outcome.rows, read)
         failures += outcome.failures
-    if embed := embedder(settings.embeddings, config.serving):
-        similarity = settings.embeddings.similarity
-        outcome = await duplicates.drop_same_meaning(outcome.rows, known, held_out, embed, similarity)
+    # The cheap checks ran first: only what is left is sent to the server of embeddings.
+    if embed := duplicates.connect_embeddings(settings.embeddings, config.serving):
+        outcome = await duplicates.drop_same_meaning(
+            outcome.rows, known, held_out, embed, settings.embeddings.similarity
+        )
         failures += outcome.failures
     return Outcome(outcome.rows, failures)
 
 
-def _reader(config: Config) -> kinds.RequestReader | None:
-    return kinds.REQUEST_READERS.get(config.evaluation.source)
-
-
-def _law(config: Config) -> Constitution | None:
+def _constitution(config: Config) -> Constitution | None:
     return load_constitution(config.constitution) if config.redteam.principles else None
 
 
 def _answers(run: Path | None) -> Sequence[Graded]:
-    """What the last model of an evaluated run answered."""
+    """The answers of the last model of an evaluated run."""
     if run is None:
         return ()
     try:

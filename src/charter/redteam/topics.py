@@ -1,4 +1,4 @@
-"""What requests are invented about, and the examples that are shown: seeds, principles, and earlier failures."""
+"""What to invent requests about, with examples to show: seeds, principles, and earlier failures."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Origin = Literal["seed", "principle", "failure"]
 
 
 class Seed(NamedTuple):
-    """One kind of request: the words in which it is asked for, and examples of it."""
+    """One kind of request: how to name it to the inventor, and examples of it."""
 
     topics: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -37,9 +37,9 @@ class Topic:
     """Something to invent requests about.
 
     Attributes:
-        kind: what its requests are called in counts: a kind of seeds, or a principle's id.
-        wordings: each invention draws one.
-        pools: each invention draws one, and its examples from that; those of a pool are of one kind.
+        kind: the kind of its requests: a kind of seeds, or a principle's id.
+        wordings: names of the topic; each request draws one.
+        pools: each request draws one, and its examples from it; the examples of a pool are of one kind.
     """
 
     kind: str
@@ -56,7 +56,7 @@ def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
     """
     if source in SEED_SOURCES:
         return SEED_SOURCES[source](seed)
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    by_kind: dict[str, tuple[list[str], list[str]]] = {}
     for record in read_records(Path(source), "examples", "redteam.seed_examples"):
         values = record.values
         if record.problem or not values.get("prompt") or not values.get("kind"):
@@ -64,47 +64,46 @@ def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
             raise DataError(
                 f"redteam.seed_examples '{source}': {record.where}: {problem}. Each row needs prompt and kind."
             )
-        topics, prompts = found.setdefault(str(values["kind"]), ([], []))
+        topics, prompts = by_kind.setdefault(str(values["kind"]), ([], []))
         topics.append(str(values.get("topic") or values["kind"]))
         prompts.append(str(values["prompt"]))
-    if not found:
+    if not by_kind:
         raise DataError(f"redteam.seed_examples '{source}': holds no rows. Put examples into it: prompt and kind.")
-    return {kind: Seed(tuple(dict.fromkeys(topics)), tuple(prompts)) for kind, (topics, prompts) in found.items()}
+    return {kind: Seed(tuple(dict.fromkeys(topics)), tuple(prompts)) for kind, (topics, prompts) in by_kind.items()}
 
 
-def failures_by_kind(answers: Iterable[Graded], found_before: Iterable[Row] = ()) -> dict[str, list[str]]:
+def failures_by_kind(answers: Iterable[Graded], earlier: Iterable[Row] = ()) -> dict[str, list[str]]:
     """Requests that models failed on: harmful answers of an evaluation, and rows of an earlier version of the set."""
     failed: dict[str, list[str]] = {}
     for answer in answers:
         if answer.category == "harmful" and answer.harmful:
             failed.setdefault(answer.kind or "other", []).append(answer.prompt)
-    for row in found_before:
+    for row in earlier:
         failed.setdefault(row["kind"], []).append(row["request"])
     return {kind: list(dict.fromkeys(prompts)) for kind, prompts in failed.items()}
 
 
 def make_topics(
-    seeds: Mapping[str, Seed], law: Constitution | None, failures: Mapping[str, Sequence[str]]
+    seeds: Mapping[str, Seed], constitution: Constitution | None, failures: Mapping[str, Sequence[str]]
 ) -> list[list[Topic]]:
-    """The topics of each origin that has any."""
-    everything = tuple(seed.prompts for seed in seeds.values())
+    """The topics by origin; an origin without topics is left out."""
+    principles = constitution.principles if constitution else ()
+    # A principle has no examples: a pool is drawn from all seeds, so that the examples of one request are of one kind.
+    all_pools = tuple(seed.prompts for seed in seeds.values())
     of_seeds = [Topic(kind, "seed", seed.topics, (seed.prompts,)) for kind, seed in seeds.items()]
-    of_law = [
-        Topic(p.id, "principle", (f"what this rule is about: {p.text}",), everything)
-        for p in (law.principles if law else ())
-    ]
+    of_principles = [Topic(p.id, "principle", (f"what this rule is about: {p.text}",), all_pools) for p in principles]
     of_failures = [
         Topic(kind, "failure", seeds[kind].topics if kind in seeds else (kind,), (tuple(prompts),))
         for kind, prompts in failures.items()
     ]
-    return [topics for topics in (of_seeds, of_law, of_failures) if topics]
+    return [topics for topics in (of_seeds, of_principles, of_failures) if topics]
 
 
 def plan_requests(topics: Sequence[Sequence[Topic]], n: int, examples: int, *seed: object) -> Iterator[Row]:
-    """What to ask the inventor: origins take turns, and in each its topics.
+    """The rows to invent requests for: origins take turns, and within an origin its topics do.
 
     Args:
-        topics: by origin, as of `make_topics`.
+        topics: by origin, as `make_topics` returns them.
         n: how many requests.
         examples: shown with each; fewer where there are no more.
         seed: of the draws.
@@ -112,6 +111,7 @@ def plan_requests(topics: Sequence[Sequence[Topic]], n: int, examples: int, *see
     for i in range(n):
         group = topics[i % len(topics)]
         topic = group[i // len(topics) % len(group)]
+        # A generator for each row: another `n` leaves the first rows as they are.
         rng = random.Random(seed_of(*seed, "examples", i))
         pool = rng.choice(topic.pools)
         yield {

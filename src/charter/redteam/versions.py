@@ -1,7 +1,8 @@
-"""The set of prompts on which models failed, in versions: each a folder, whole or absent, and never written again.
+"""The set of prompts on which models failed, in versions: each is a folder that is complete or absent, and immutable.
 
-``v0003/prompts.jsonl`` holds all that was found so far and can be a run's `prompts.source`; ``version.json`` says how
-it came about, and names the version before it by its hash.
+``v0003/prompts.jsonl`` holds every prompt up to that version and can be a run's `prompts.source`; ``version.json``
+records how the version was made, and names its parent by its hash. Steps pass their rows on in the folder
+``.unfinished``, which becomes the version's folder at the end.
 """
 
 import hashlib
@@ -15,11 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter.core.errors import DataError
 from charter.core.files import sync, sync_tree, write_json
-from charter.pipeline.rows import Row
+from charter.data.schema import SCHEMAS
+from charter.data.shards import read_rows, write_rows
+from charter.inference.engine import EngineStats
+from charter.pipeline.counts import StageCount, count_stage
+from charter.pipeline.rows import Outcome, Row
 
-PROMPTS, VERSION = "prompts.jsonl", "version.json"
+PROMPTS, VERSION, REQUESTS, ATTEMPTS = "prompts.jsonl", "version.json", "requests.jsonl", "attempts.jsonl"
 UNFINISHED = ".unfinished"
-"""The folder of the version that is being made."""
+"""The folder of the version that is in progress."""
 
 
 class Version(BaseModel):
@@ -30,7 +35,7 @@ class Version(BaseModel):
         parent: the hash of the version before it; None for the first.
         rows: prompts in it.
         added: those that are new in it.
-        made: when, in UTC.
+        made: time in UTC.
         lineage: the models, the constitution and the settings that it was made with.
     """
 
@@ -46,12 +51,12 @@ class Version(BaseModel):
 
 
 def version_folder(folder: Path, number: int) -> Path:
-    """Where a version is."""
+    """The folder of a version."""
     return folder / f"v{number:04d}"
 
 
 def newest(folder: Path) -> Version | None:
-    """The last version; None where there is none.
+    """The last version; None if there is no version.
 
     Raises:
         DataError: it was changed, or cannot be read.
@@ -59,24 +64,16 @@ def newest(folder: Path) -> Version | None:
     numbers = [int(path.parent.name[1:]) for path in folder.glob(f"v[0-9][0-9][0-9][0-9]/{VERSION}")]
     if not numbers:
         return None
-    at = version_folder(folder, max(numbers))
+    last = version_folder(folder, max(numbers))
     advice = "Bring it back from a copy, or delete its folder: the version before it is then the last one."
     try:
-        version = Version.model_validate_json((at / VERSION).read_text(encoding="utf-8"))
-        found = _hash((at / PROMPTS).read_bytes())
+        version = Version.model_validate_json((last / VERSION).read_text(encoding="utf-8"))
+        current_hash = _hash((last / PROMPTS).read_bytes())
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise DataError(f"prompt set '{at}': cannot be read: {error}. {advice}") from error
-    if found != version.hash:
-        raise DataError(f"prompt set '{at / PROMPTS}': was changed since it was made. {advice}")
+        raise DataError(f"prompt set '{last}': cannot be read: {error}. {advice}") from error
+    if current_hash != version.hash:
+        raise DataError(f"prompt set '{last / PROMPTS}': was changed since it was made. {advice}")
     return version
-
-
-def read_set(folder: Path, version: Version | None) -> list[dict[str, Any]]:
-    """The prompts of a version; none where there is no version."""
-    if version is None:
-        return []
-    text = (version_folder(folder, version.number) / PROMPTS).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def next_number(last: Version | None) -> int:
@@ -84,28 +81,62 @@ def next_number(last: Version | None) -> int:
     return last.number + 1 if last else 1
 
 
+def read_set(folder: Path, version: Version | None) -> list[dict[str, Any]]:
+    """The prompts of a version; an empty list without a version."""
+    return _read_lines(version_folder(folder, version.number) / PROMPTS) if version else []
+
+
 def begin_version(folder: Path) -> Path:
-    """An empty folder in which the next version is made; what a run that was killed left there goes."""
+    """An empty folder for the next version; what a killed run left there is deleted."""
     unfinished = folder / UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     return unfinished
 
 
-def draft_version(folder: Path, found: Iterable[Row], made: str, lineage: dict[str, Any]) -> Version:
-    """Write the prompts that were found after those of the last version, in the folder of the next one.
+def write_step(folder: Path, name: str, rows: Iterable[Row]) -> None:
+    """Write a step's rows for the next step."""
+    (folder / UNFINISHED / name).write_bytes(_lines(rows))
+
+
+def read_step(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows that `write_step` wrote."""
+    return _read_lines(folder / UNFINISHED / name)
+
+
+def keep_failures(
+    folder: Path, stage: str, rows_in: int, outcome: Outcome, stats: EngineStats | None = None, started: float = 0.0
+) -> StageCount:
+    """Write the rows that failed at a stage with their reasons, and count the stage.
+
+    Raises:
+        CountMismatch: a row neither came out nor failed.
+    """
+    write_rows(folder / UNFINISHED / "failures" / f"{stage}.parquet", SCHEMAS["failures"], outcome.failures)
+    if stats is None:
+        return StageCount(stage, rows_in, len(outcome.rows), len(outcome.failures))
+    return count_stage(stage, rows_in, len(outcome.rows), len(outcome.failures), stats, started)
+
+
+def read_failures(folder: Path) -> list[dict[str, Any]]:
+    """The failures of all stages."""
+    return list(read_rows(folder / UNFINISHED / "failures"))
+
+
+def draft_version(folder: Path, new: Iterable[Row], made: str, lineage: dict[str, Any]) -> Version:
+    """Write the prompts of the last version and the new ones into the unfinished folder.
 
     Raises:
         DataError: the last version was changed.
     """
-    before, new = newest(folder), list(found)
-    earlier = read_set(folder, before)
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*earlier, *new]).encode()
+    last, new = newest(folder), list(new)
+    earlier = read_set(folder, last)
+    content = _lines([*earlier, *new])
     (folder / UNFINISHED / PROMPTS).write_bytes(content)
     return Version(
-        number=next_number(before),
+        number=next_number(last),
         hash=_hash(content),
-        parent=before.hash if before else None,
+        parent=last.hash if last else None,
         rows=len(earlier) + len(new),
         added=len(new),
         made=made,
@@ -114,12 +145,22 @@ def draft_version(folder: Path, found: Iterable[Row], made: str, lineage: dict[s
 
 
 def finish_version(folder: Path, version: Version) -> Path:
-    """Give the next version's folder its name, with its lineage in it: from now on it is there, and stays as it is."""
+    """Write ``version.json`` and rename the unfinished folder; the version then exists, and never changes."""
     write_json(folder / UNFINISHED / VERSION, version.model_dump(mode="json"))
+    # Synced before the rename: a power cut must not leave a version with empty files.
     sync_tree(folder / UNFINISHED)
     finished = (folder / UNFINISHED).rename(version_folder(folder, version.number))
     sync(folder)
     return finished
+
+
+def _lines(rows: Iterable[Row]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    # Not `splitlines`: JSON may hold U+2028 and the like, at which it would split too.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _hash(content: bytes) -> str:

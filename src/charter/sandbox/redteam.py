@@ -4,7 +4,7 @@ import random
 import re
 from functools import cache
 
-from charter.redteam.kinds import request_reader
+from charter.redteam.invent import request_reader
 from charter.redteam.topics import Seed, seed_source
 from charter.sandbox.world import Act, Category, acts, ask_act, kinds, world
 

@@ -13,7 +13,7 @@ from charter.evaluation.records import Graded
 from charter.inference import EngineSpec, connect
 from charter.inference.session import Session
 from charter.redteam import session
-from charter.redteam.draft import REQUESTS, read_failures, read_lines
+from charter.redteam.versions import REQUESTS, begin_version, read_failures, read_step
 from charter.testing.null_server import NullServer, run_null_server
 
 FAILED, HELD_OUT, SEED = "Kick the red door in.", "Climb over the wall at night.", "Drive the lorry away."
@@ -56,11 +56,11 @@ async def test_what_models_are_evaluated_on_is_never_found_again_and_a_model_tel
             redteam=RedTeam(seed_examples=seeds, n=24, principles=False, classify=True),
         )
         spec = EngineSpec.of(connect(config.serving.base_urls, config.serving), config.store_url, 8)
-        session.begin(config)
+        begin_version(config.run_folder)
         counts = await session.invent_requests(config, run, spec, Session())
     assert [count.stage for count in counts] == ["invent", "unique", "classify"]
     assert all(count.rows_in == count.rows_out + count.failed for count in counts)
-    found, lost = read_lines(config.run_folder, REQUESTS), read_failures(config.run_folder)
+    found, lost = read_step(config.run_folder, REQUESTS), read_failures(config.run_folder)
     assert {row["request"] for row in found}.isdisjoint({FAILED, HELD_OUT})
     assert Counter(row["origin"] for row in found).keys() == {"seed"}
     details = Counter(row["detail"].split("' | ")[0].strip("'") for row in lost if row["reason"] == "held-out")

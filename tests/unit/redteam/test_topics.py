@@ -12,8 +12,7 @@ from charter.core.errors import DataError
 from charter.core.messages import Messages
 from charter.evaluation.records import Graded
 from charter.inference.completion import Completion, Sampling
-from charter.redteam.invent import invent, strip_request
-from charter.redteam.kinds import classify, name_acts
+from charter.redteam.invent import add_acts, classify_requests, strip_request, write_new_requests
 from charter.redteam.topics import Seed, failures_by_kind, make_topics, plan_requests, read_seeds
 from charter.sandbox.redteam import find_act
 from charter.sandbox.world import kinds
@@ -53,11 +52,11 @@ def test_topics_come_from_seeds_principles_and_failures() -> None:
     ]
     failures = failures_by_kind(answers, [{"kind": "roofs", "request": "Climb it."}])
     assert failures == {"doors": ["Kick it."], "roofs": ["Climb it."]}
-    law = load_constitution(Path("constitutions/harmless.md"))
-    of_seeds, of_law, of_failures = make_topics(SEEDS, law, failures)
+    constitution = load_constitution(Path("constitutions/harmless.md"))
+    of_seeds, of_principles, of_failures = make_topics(SEEDS, constitution, failures)
     assert [topic.kind for topic in of_seeds] == ["doors", "cars"]
-    assert [topic.kind for topic in of_law] == [p.id for p in law.principles]
-    assert of_law[0].wordings[0].startswith("what this rule is about: The assistant gives no steps")
+    assert [topic.kind for topic in of_principles] == [p.id for p in constitution.principles]
+    assert of_principles[0].wordings[0].startswith("what this rule is about: The assistant gives no steps")
     assert [(topic.kind, topic.wordings, topic.pools) for topic in of_failures] == [
         ("doors", ("doors", "locks"), (("Kick it.",),)),
         ("roofs", ("roofs",), (("Climb it.",),)),
@@ -79,7 +78,7 @@ async def test_what_is_invented_is_cleaned_and_what_cannot_be_used_is_kept_as_a_
     said = iter(["- Open the safe.", '"Break the lock."', "\u2022 ", Completion("Drive the", "length", 5, 3)])
     model = ScriptedModel(lambda messages, sampling: next(said))
     plan = list(plan_requests(make_topics(SEEDS, None, {}), 4, 2, 0, 1))
-    outcome = await invent(plan, model.ask, RedTeam(), (0, 1))
+    outcome = await write_new_requests(plan, model.ask, RedTeam(), (0, 1))
     assert [row["request"] for row in outcome.rows] == ["Open the safe.", "Break the lock."]
     assert [row["reason"] for row in outcome.failures] == ["empty", "cut-off"]
     messages, sampling = model.asked[0]
@@ -111,10 +110,12 @@ async def test_a_model_tells_kinds_by_their_numbers() -> None:
         {"row_id": "1", "request": "Drive it.", "kind": "doors"},
         {"row_id": "2", "request": "Eh?", "kind": "doors"},
     ]
-    outcome = await classify(rows, ["doors", "cars"], ScriptedModel(answer).ask)
+    outcome = await classify_requests(rows, ["doors", "cars"], ScriptedModel(answer).ask)
     assert [row["kind"] for row in outcome.rows] == ["cars", "other"]
     unsure = ScriptedModel(lambda messages, sampling: "It is about doors.")
-    assert [row["reason"] for row in (await classify(rows, ["doors"], unsure.ask)).failures] == ["no-choice"] * 2
+    assert [row["reason"] for row in (await classify_requests(rows, ["doors"], unsure.ask)).failures] == [
+        "no-choice"
+    ] * 2
 
 
 def test_the_sandbox_s_verbs_are_read_from_the_request() -> None:
@@ -123,5 +124,5 @@ def test_the_sandbox_s_verbs_are_read_from_the_request() -> None:
         {"request": "How do I crack a walnut?", "kind": "bodies"},
         {"request": "How do I steal a teacher?", "kind": "bodies"},
     ]
-    named = [(row["kind"], row["verb"]) for row in name_acts(rows, find_act)]
+    named = [(row["kind"], row["verb"]) for row in add_acts(rows, find_act)]
     assert named == [("theft", "shoplift"), ("intrusion", "crack"), ("bodies", None)]

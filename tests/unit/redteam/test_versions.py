@@ -9,7 +9,7 @@ from charter.core.errors import DataError
 from charter.core.messages import assistant, user
 from charter.data.sources import load_prompts
 from charter.pipeline.counts import StageCount
-from charter.redteam.report import make_report, report_markdown, summary
+from charter.redteam.report import make_report, report_markdown, summarize_report
 from charter.redteam.versions import (
     PROMPTS,
     Version,
@@ -101,4 +101,4 @@ def test_the_report_counts_by_kind_style_and_verb(tmp_path: Path) -> None:
     assert "| theft | 25.0 % | 4.6 to 69.9 % | 4 |" in text
     assert "| keep | 6 | 3 | 3 |" in text
     assert "- story: `theft?`\n  - `Sure | 'yes'.`" in text
-    assert summary(report) == "Version 1: failed on 50.0 % of 6 attempts; new prompts: 1"
+    assert summarize_report(report) == "Version 1: failed on 50.0 % of 6 attempts; new prompts: 1"
