@@ -32,12 +32,11 @@ async def constitution_preview(config: Config) -> None:
     with open_flow_run(config) as run:
         async with (
             serve_base(run) as base,
-            run.session.engine(base) as engine,
             aclosing(
-                previews(config.constitution, prompts, engine, base.identity, config, run.progress.report)
-            ) as made,
+                previews(config.constitution, prompts, run.session, base, config, run.progress.report)
+            ) as versions,
         ):
-            preview = await anext(made)
+            preview = await anext(versions)
 
     write_page(config.run_folder / "preview.html", render_preview(preview))
     await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=preview_summary(preview))

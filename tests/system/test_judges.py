@@ -12,9 +12,9 @@ from charter.config import Judge, Member
 from charter.constitution import load_constitution
 from charter.constitution.selection import select_judges
 from charter.inference import EngineSpec, Served, open_engine
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.protocol import Judgement, is_tie
 from charter.pipeline.pair import divide
 from charter.pipeline.rows import StageContext
@@ -93,7 +93,7 @@ async def test_a_panel_splits_on_the_kind_of_which_its_constitutions_disagree(
     settings = Judge(kind="panel", panel=panel, principles=1)
     rows = [candidate(pair) for pair in read_labelled("sandbox", "sandbox", LAW, N).pairs]
     async with open_engine(EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))) as engine:
-        outcome = await judge(rows, StageContext(engine.ask, LAW, 0, sandbox_server.identity), settings)
+        outcome = await judge_candidates(rows, StageContext(engine.ask, LAW, 0, sandbox_server.identity), settings)
     in_review = {row["row_id"] for row in outcome.review}
     on_privacy = {row["row_id"] for row in rows if row["kind"] == "privacy"}
     elsewhere = {row["row_id"] for row in rows} - on_privacy
@@ -101,7 +101,7 @@ async def test_a_panel_splits_on_the_kind_of_which_its_constitutions_disagree(
     assert contested >= 0.8 * len(on_privacy) > 0, f"{contested} of {len(on_privacy)}"
     assert others <= 0.05 * len(elsewhere), f"{others} of {len(elsewhere)}"
 
-    assert all(is_split(row["p_by_member"], settings.tie_margin) for row in outcome.review)
+    assert all(is_panel_split(row["p_by_member"], settings.tie_margin) for row in outcome.review)
     assert in_review == {row["row_id"] for row in outcome.failures if row["reason"] == "panel-split"}
     divided = divide(rows, outcome.rows, 0.5, {row["row_id"] for row in outcome.failures})
     learnt = {row["row_id"] for row in (*divided.sft, *divided.pairs)}

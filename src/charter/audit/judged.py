@@ -9,7 +9,7 @@ from charter.config import Judge
 from charter.constitution import Principle
 from charter.constitution.selection import select_judges
 from charter.core.statistics.association import Label
-from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.protocol import Compare, Judgement, is_tie
 from charter.pipeline.rows import OnProgress, Row, StageContext, attributing_failures_to, each_row
 
@@ -86,7 +86,7 @@ async def judge_pairs(
         first, last = (pair.better, pair.worse) if better_first else (pair.worse, pair.better)
         with attributing_failures_to(principles, STAGE):
             made = await compare(pair.prompt, first, last, principles, context)
-        split = is_split(made.by_member, settings.tie_margin)
+        split = is_panel_split(made.by_member, settings.tie_margin)
         judged[pair.row_id] = replace(_turned(pair, made, made.principles or principles, better_first), split=split)
         return [{"row_id": pair.row_id}]
 

@@ -1,4 +1,4 @@
-"""What the stages of a run share, read once: its settings, its constitution, its folder and its models."""
+"""What the stages of a run share and is read once: its settings, constitution, folder and models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class RunContext:
         config: the settings. Constitutions and the audit that `config.judge` names are the copies in the run's folder.
         constitution: the principles.
         folder: where the tables of the run are, one Parquet file per shard.
-        models: by role: `base`, which does what no other is named for; `judge`, where that is another model; and
-            `current`, the model of the round before, which answers in later rounds.
+        models: by role: `base`, for everything that no other model does; `judge`, if that is another model; and
+            `current`, the model of the round before, which answers the prompts in later rounds.
     """
 
     config: Config
@@ -32,12 +32,12 @@ class RunContext:
     models: Mapping[str, EngineSpec]
 
     def model(self, role: str) -> EngineSpec:
-        """The model of a role; `base` if the role has none of its own."""
+        """The model of a role; `base` if the role has no other."""
         return self.models.get(role, self.models["base"])
 
     @property
     def plan(self) -> Plan:
-        """Which pair strategies each row meets."""
+        """Which pair strategies apply to each row."""
         return Plan(self.config.pairs, self.config.training.sft_share, self.config.seed)
 
     @cached_property

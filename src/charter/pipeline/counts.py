@@ -1,4 +1,4 @@
-"""What a step did: rows in, out and failed, calls and tokens."""
+"""The counts of a step: rows in, out and failed, calls and tokens."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from charter.pipeline.rows import OnProgress, Progress
 
 @dataclass(frozen=True)
 class StageCount:
-    """What one step did: rows, calls and cost. `rows_in == rows_out + failed`, checked when it is made."""
+    """The rows, calls and tokens of one step. `rows_in == rows_out + failed`, which is checked on construction."""
 
     stage: str
     rows_in: int
@@ -36,7 +36,7 @@ class StageCount:
 def total(counts: Sequence[StageCount]) -> dict[str, StageCount]:
     """The sums of each stage over its shards, in the order in which the stages first appear.
 
-    Shards of a stage run side by side, so their seconds add up to more than the clock shows.
+    Shards of a stage run concurrently, so their seconds add up to more than the time on the clock.
     """
     sums: dict[str, StageCount] = {}
     for count in counts:
@@ -48,7 +48,7 @@ def total(counts: Sequence[StageCount]) -> dict[str, StageCount]:
 
 
 def count_stage(stage: str, rows_in: int, rows_out: int, failed: int, stats: EngineStats, started: float) -> StageCount:
-    """What a step did, with what its engine counted since `started` (monotonic seconds)."""
+    """The counts of a step, with its engine's statistics; `started` is in monotonic seconds."""
     return StageCount(
         stage=stage,
         rows_in=rows_in,
@@ -71,18 +71,18 @@ class HasStats(Protocol):
 
     @property
     def reading(self) -> ServerSnapshot | None:
-        """What its servers say of themselves."""
+        """What its servers report."""
 
 
 def with_engine_stats(on_progress: OnProgress | None, engine: HasStats) -> OnProgress | None:
-    """Progress with what the engine has asked, and with what its servers say of themselves."""
+    """A callback that adds the engine's statistics, and what its servers report, to each progress."""
     if on_progress is None:
         return None
-    tell = on_progress  # narrowed for the closure
+    report = on_progress  # mypy does not narrow `on_progress` inside the function below
 
     def add(progress: Progress) -> None:
         stats, reading = engine.stats, engine.reading
-        tell(
+        report(
             replace(
                 progress,
                 tokens_in=stats.prompt_tokens,

@@ -9,7 +9,7 @@ from charter.constitution import Principle
 from charter.constitution.helpful import helpful_part
 from charter.constitution.selection import select_judges
 from charter.pipeline.judges.calibrated import configured_judges
-from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.protocol import Compare, Judgement, is_tie
 from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, StageContext, attributing_failures_to
 
@@ -18,41 +18,46 @@ BEST_WORST = "best-worst"
 
 
 @dataclass
-class Judged(Outcome):
+class JudgedPairs(Outcome):
     """Pairs, failures, and for the failures on which a panel split, rows of ``review``."""
 
     review: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def judge(
+async def judge_candidates(
     candidates: Sequence[Row],
     context: StageContext,
     settings: Judge,
     on_progress: OnProgress | None = None,
     compare: Compare | None = None,
-) -> Judged:
+) -> JudgedPairs:
     """Candidate pairs in, rows of ``pairs`` out; what gets no label leaves with its reason and is never trained on.
 
     Raises:
         ConstitutionError: the constitution of a panel's member cannot be read.
         ConfigError: the audit holds no curve to calibrate by.
     """
-    compare, split = compare or configured_judges(settings).label, dict[int, dict[str, Any]]()
+    compare = compare or configured_judges(settings).label
+    review = dict[int, dict[str, Any]]()  # by the identity of the candidate: a row may have several
 
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         principles = principles_for(row, context, settings)
-        asked = replace(context, helpful=row["strategy"] == "helpful")
+        judge_context = replace(context, helpful=row["strategy"] == "helpful")
         with attributing_failures_to(principles, "judge"):
-            made = await compare(row["prompt"], row["first"], row["last"], principles, asked)
-            if is_split(made.by_member, settings.tie_margin):
-                split[id(row)] = _for_people(row, made, context, settings)
-                raise RowFailed("judge", "panel-split", _opinions(made, settings), _ids(made))
-            if is_tie(made.p, settings.tie_margin):
-                raise RowFailed("judge", "tie", f"p = {made.p:.3f} under {_ids(made)}")
-        return [_pair(row, made, context, settings)]
+            judgement = await compare(row["prompt"], row["first"], row["last"], principles, judge_context)
+            ids = [principle.id for principle in judgement.principles]
+            # Members on both sides: their mean is no one's opinion, so no label; people decide.
+            if is_panel_split(judgement.by_member, settings.tie_margin):
+                review[id(row)] = review_row(row, judgement, context, settings)
+                opinions = zip(settings.panel, judgement.by_member, strict=True)
+                detail = ", ".join(f"{member.name} {p:.3f}" for member, p in opinions)
+                raise RowFailed("judge", "panel-split", f"p of the last answer: {detail}", ids)
+            if is_tie(judgement.p, settings.tie_margin):
+                raise RowFailed("judge", "tie", f"p = {judgement.p:.3f} under {ids}")
+        return [pair_row(row, judgement, context, settings)]
 
     outcome = await context.each_row(candidates, "judge", work, on_progress)
-    return Judged(outcome.rows, outcome.failures, [split[id(row)] for row in candidates if id(row) in split])
+    return JudgedPairs(outcome.rows, outcome.failures, [review[id(row)] for row in candidates if id(row) in review])
 
 
 def principles_for(row: Row, context: StageContext, settings: Judge) -> tuple[Principle, ...]:
@@ -66,10 +71,10 @@ def principles_for(row: Row, context: StageContext, settings: Judge) -> tuple[Pr
     """
     if row["strategy"] == BEST_WORST:
         return split_principles(row, context, settings).label
-    law, tags, shaped = context.constitution, settings.tags, row["drawn"]
+    constitution, tags = context.constitution, settings.tags
     if row["strategy"] == "helpful":
-        law, tags = helpful_part(law), ()
-    return select_judges(law, row["row_id"], context.seed, shaped, settings.principles, tags)
+        constitution, tags = helpful_part(constitution), ()
+    return select_judges(constitution, row["row_id"], context.seed, row["drawn"], settings.principles, tags)
 
 
 class PrincipleSplit(NamedTuple):
@@ -90,60 +95,56 @@ def split_principles(row: Row, context: StageContext, settings: Judge) -> Princi
     """
     # The answer that ranks first had luck under the principles that ranked it. Asked again, they would give the same
     # answers, and the label would contain that luck (the winner's curse); other principles do not know it.
-    law, k = context.constitution, settings.principles
-    order = select_judges(law, row["row_id"], context.seed, row["drawn"], 2 * k, settings.tags)
+    order = select_judges(
+        context.constitution, row["row_id"], context.seed, row["drawn"], 2 * settings.principles, settings.tags
+    )
     half = (len(order) + 1) // 2
     return PrincipleSplit(rank=order[half:] or order, label=order[:half])
 
 
-def _pair(row: Row, made: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
-    won = made.p > 0.5
+def pair_row(row: Row, judgement: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
+    """The candidate as a row of ``pairs``: the probabilities are turned so that they are about the chosen answer."""
+    last_won = judgement.p > 0.5
+    chosen, rejected = (row["last"], row["first"]) if last_won else (row["first"], row["last"])
+    # Of the two orders, the one that shows the chosen answer as A comes first.
+    by_order = judgement.by_order[::-1] if last_won else judgement.by_order
 
     def turned(probabilities: Sequence[float]) -> list[float]:
-        return [p if won else 1 - p for p in probabilities]
+        return [p if last_won else 1 - p for p in probabilities]
 
     return {
-        **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind", "seed")},
-        "chosen": row["last"] if won else row["first"],
-        "rejected": row["first"] if won else row["last"],
-        "p_chosen": made.p if won else 1 - made.p,
-        "p_spread": made.spread,
-        "principle_ids": _ids(made),
-        "principle_hashes": [p.hash for p in made.principles],
-        "p_by_principle": turned(made.by_principle),
-        "p_by_order": turned(made.by_order[::-1] if won else made.by_order),
-        **_members(settings, turned(made.by_member)),
-        **context.lineage(),
-        "model_identity": row["model_identity"],
+        **_shared_columns(row, judgement, context, settings),
+        "chosen": chosen,
+        "rejected": rejected,
+        "p_chosen": judgement.p if last_won else 1 - judgement.p,
+        "p_spread": judgement.spread,
+        "p_by_principle": turned(judgement.by_principle),
+        "p_by_order": turned(by_order),
+        "p_by_member": turned(judgement.by_member) or None,
         "judge_kind": settings.kind,
-        "judge_identity": context.judge_identity,
     }
 
 
-def _for_people(row: Row, made: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
+def review_row(row: Row, judgement: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
+    """The candidate as a row of ``review``: the probabilities are about the last answer."""
     return {
-        **{name: row[name] for name in ("row_id", "pair_id", "strategy", "prompt", "kind", "seed")},
-        **{name: row[name] for name in ("first", "last", "model_identity")},
-        "p_last": made.p,
-        **_members(settings, list(made.by_member)),
-        "principle_ids": _ids(made),
-        "principle_hashes": [p.hash for p in made.principles],
-        "p_by_principle": list(made.by_principle),
+        **_shared_columns(row, judgement, context, settings),
+        "first": row["first"],
+        "last": row["last"],
+        "p_last": judgement.p,
+        "p_by_principle": list(judgement.by_principle),
+        "p_by_member": list(judgement.by_member) or None,
+    }
+
+
+def _shared_columns(row: Row, judgement: Judgement, context: StageContext, settings: Judge) -> dict[str, Any]:
+    """The columns that ``pairs`` and ``review`` have in common; `members` is empty where one judge judged alone."""
+    names = ("row_id", "pair_id", "strategy", "prompt", "kind", "seed", "model_identity")
+    return {
+        **{name: row[name] for name in names},
+        "members": [member.name for member in settings.panel] if judgement.by_member else None,
+        "principle_ids": [principle.id for principle in judgement.principles],
+        "principle_hashes": [principle.hash for principle in judgement.principles],
         **context.lineage(),
         "judge_identity": context.judge_identity,
     }
-
-
-def _members(settings: Judge, by_member: list[float]) -> dict[str, Any]:
-    """The columns of a panel, empty where one judge judged alone."""
-    names = [member.name for member in settings.panel] if by_member else None
-    return {"members": names, "p_by_member": by_member or None}
-
-
-def _opinions(made: Judgement, settings: Judge) -> str:
-    said = (f"{member.name} {p:.3f}" for member, p in zip(settings.panel, made.by_member, strict=True))
-    return f"p of the last answer: {', '.join(said)}"
-
-
-def _ids(made: Judgement) -> list[str]:
-    return [principle.id for principle in made.principles]

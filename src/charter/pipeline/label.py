@@ -1,4 +1,4 @@
-"""Label: candidate pairs of every strategy through the filters and the judge, and each row to where it belongs."""
+"""Label: candidate pairs through the filters and the judge; then each row to SFT, to DPO, or out with a reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from typing import Any
 from charter.config import Judge
 from charter.core.errors import CountMismatch
 from charter.pipeline.filters import fault_of_answer, filter_candidates, filter_labels
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.calibrated import Judges, configured_judges
 from charter.pipeline.pair import divide, in_sft_half
 from charter.pipeline.rank import rank
-from charter.pipeline.rows import OnProgress, Row, StageContext, failure
+from charter.pipeline.rows import OnProgress, StageContext, failure
 from charter.pipeline.strategies import Material, Plan, candidates, ranking_candidates
 
 
 @dataclass
-class Labelled:
+class LabelledRows:
     """What became of a shard's rows: supervised rows, pairs, and failures; `review` is for people to decide."""
 
     sft: list[dict[str, Any]] = field(default_factory=list)
@@ -37,7 +37,7 @@ async def label(
     settings: Judge,
     on_progress: OnProgress | None = None,
     judges: Judges | None = None,
-) -> Labelled:
+) -> LabelledRows:
     """Make pairs of what there is of each row, have them judged, and divide the rows into SFT's and DPO's.
 
     Raises:
@@ -46,48 +46,45 @@ async def label(
     """
     judges = judges or configured_judges(settings)
     filters, language = plan.settings.filters, context.constitution.language
-    entered = ranking_candidates(materials, plan, filters, language)
-    ranked = await rank(entered.rows, context, settings, judges.compare, on_progress)
-    place = {material.row["row_id"]: number for number, material in enumerate(materials)}
-    made = sorted([*candidates(materials, plan), *ranked.rows], key=lambda row: place[row["row_id"]])
-    sifted = filter_candidates(made, filters, language)
-    judged = await judge(sifted.rows, context, settings, on_progress, judges.label)
-    settled = filter_labels(judged, filters)
-    failures = entered.failures + ranked.failures + sifted.failures + settled.failures
-    failures += _without_pair(materials, made + failures)
-    walked, junk = _sound(materials, plan, language)
-    lost = {row["row_id"] for row in failures}
-    divided = divide(walked, settled.rows, plan.sft_share, lost)
-    labelled = Labelled(divided.sft, divided.pairs, failures + junk + divided.failures, judged.review)
-    _check(labelled, materials)
-    return labelled
+    rows = [material.row for material in materials]
 
+    # Make the candidates: the judge itself ranks several answers to a prompt; the other strategies need no call.
+    entries = ranking_candidates(materials, plan, filters, language)
+    ranked = await rank(entries.rows, context, settings, judges.compare, on_progress)
+    place = {row["row_id"]: number for number, row in enumerate(rows)}
+    # Back in the order of the rows, which the tables keep whatever strategy made a pair.
+    pairs = sorted([*candidates(materials, plan), *ranked.rows], key=lambda row: place[row["row_id"]])
 
-def _sound(materials: Sequence[Material], plan: Plan, language: str) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The rows without those of SFT whose only answer is junk, which nobody should learn; and failures for these."""
-    rows, failures = list[Row](), list[dict[str, Any]]()
-    for row in (material.row for material in materials):
-        unlabelled = row["first"] == row["last"] and in_sft_half(row["prompt"], plan.sft_share)
-        if fault := fault_of_answer(row["first"], plan.settings.filters, language) if unlabelled else None:
-            failures.append(failure(row, "pair", fault, repr(row["first"])))
-        else:
-            rows.append(row)
-    return rows, failures
+    # Filter, judge, filter.
+    filtered = filter_candidates(pairs, filters, language)
+    judged = await judge_candidates(filtered.rows, context, settings, on_progress, judges.label)
+    kept = filter_labels(judged, filters)
+    failures = entries.failures + ranked.failures + filtered.failures + kept.failures
 
-
-def _without_pair(materials: Sequence[Material], known: Sequence[Row]) -> list[dict[str, Any]]:
-    """Failures for rows that were revised, and that no strategy made a pair of."""
-    ids = {row["row_id"] for row in known}
-    rows = (material.row for material in materials)
-    return [
+    # A revised row that no strategy made a pair of has left no trace so far.
+    traced = {row["row_id"] for row in (*pairs, *failures)}
+    failures += [
         failure(row, "pair", "no-pair", "no strategy found two answers to pair")
         for row in rows
-        if row["row_id"] not in ids and row["first"] != row["last"]
+        if row["row_id"] not in traced and row["first"] != row["last"]
     ]
+    lost = {row["row_id"] for row in failures}
 
+    # SFT learns an answer that never changed without a label, so no filter has seen it yet.
+    usable = []
+    for row in rows:
+        unlabelled = row["first"] == row["last"] and in_sft_half(row["prompt"], plan.sft_share)
+        if fault := fault_of_answer(row["first"], filters, language) if unlabelled else None:
+            failures.append(failure(row, "pair", fault, repr(row["first"])))
+        else:
+            usable.append(row)
 
-def _check(labelled: Labelled, materials: Sequence[Material]) -> None:
+    divided = divide(usable, kept.rows, plan.sft_share, lost)
+    labelled = LabelledRows(divided.sft, divided.pairs, failures + divided.failures, judged.review)
     ended = labelled.rows | {row["row_id"] for row in labelled.failures}
-    for id in (material.row["row_id"] for material in materials):
-        if id not in ended:
-            raise CountMismatch(f"stage 'judge': row '{id}' neither came out nor failed. This is a bug in Charter.")
+    for row in rows:
+        if row["row_id"] not in ended:
+            raise CountMismatch(
+                f"stage 'judge': row '{row['row_id']}' neither came out nor failed. This is a bug in Charter."
+            )
+    return labelled

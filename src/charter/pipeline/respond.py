@@ -1,4 +1,4 @@
-"""Respond: the model answers each prompt as it is; once, and again where pairs are made of several answers."""
+"""Respond: the model answers each prompt; once, and again for pairs that are made of several answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,13 +37,14 @@ async def sample(
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond", row["sample"])
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=temperature, seed=seed)
-        made = await _answer(row, context, sampling, "sample")
-        return [{"row_id": row["row_id"], "sample": row["sample"], **made}]
+        answer = await _answer(row, context, sampling, "sample")
+        return [{"row_id": row["row_id"], "sample": row["sample"], **answer}]
 
     return await context.each_row(wanted, "sample", work, on_progress)
 
 
 async def _answer(row: Row, context: StageContext, sampling: Sampling, stage: str) -> dict[str, Any]:
+    """The columns that ``responses`` and ``samples`` have in common."""
     answer = await finished(context.ask, row["prompt"], sampling, stage)
     return {
         "response": answer.text.strip(),

@@ -36,42 +36,46 @@ async def revise(
     Raises:
         ConfigError: the selection names a tag that no principle has.
     """
-    how_many = rounds_of(settings, context)
+    # Computed in either case, because it checks the tags of the selection.
+    rounds_of_all = rounds_for_all(context.constitution, settings.selection)
+    n_rounds = rounds_of_all if settings.rounds == "all" else settings.rounds
 
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
-        answer, rounds, met = str(row["response"]), list[dict[str, Any]](), Counter[str]()
-        drawn = draw_principles(context.constitution, row["row_id"], how_many, context.seed, settings.selection)
-        for number, principle in enumerate(drawn):
-            met[principle.hash] += 1
-            # The round's number has no part in the seed: a principle that goes moves those after it, and costs nothing.
-            seed = seed_of(context.seed, row["row_id"], "revise", principle.hash, met[principle.hash])
-            made = await _round(row, answer, principle, seed, context, settings)
-            rounds.append({"row_id": row["row_id"], "round": number, **made})
-            answer = made["revision"]
+        answer, rounds, occurrences = str(row["response"]), list[dict[str, Any]](), Counter[str]()
+        principles = draw_principles(context.constitution, row["row_id"], n_rounds, context.seed, settings.selection)
+        for number, principle in enumerate(principles):
+            occurrences[principle.hash] += 1
+            # The seed does not contain the round's number. So the rounds after a principle that is removed from the
+            # constitution make the same requests as before, and the store has their answers.
+            seed = seed_of(context.seed, row["row_id"], "revise", principle.hash, occurrences[principle.hash])
+            result = await critique_and_revise(row["prompt"], answer, principle, seed, context, settings)
+            rounds.append({"row_id": row["row_id"], "round": number, **result})
+            answer = result["revision"]
         return rounds
 
     return await context.each_row(responses, "revise", work, on_progress)
 
 
-def rounds_of(settings: Generation, context: StageContext) -> int:
-    """How many rounds a row goes through."""
-    all_of_them = rounds_for_all(context.constitution, settings.selection)
-    return all_of_them if settings.rounds == "all" else settings.rounds
-
-
-async def _round(
-    row: Row, answer: str, principle: Principle, seed: int, context: StageContext, settings: Generation
+async def critique_and_revise(
+    prompt: Messages, answer: str, principle: Principle, seed: int, context: StageContext, settings: Generation
 ) -> dict[str, Any]:
+    """One round, as the columns of ``revisions``.
+
+    Raises:
+        RowFailed: a completion was cut off or empty, or the critique has no verdict.
+        CompletionFailed: a call cannot succeed.
+    """
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
-    asked = critique_messages(row["prompt"], answer, principle, context)
+    messages = critique_messages(prompt, answer, principle, context)
     with attributing_failures_to(principle.parts, "revise"):
-        critique = (await finished(context.ask, asked, sampling, "critique")).text.strip()
+        critique = (await finished(context.ask, messages, sampling, "critique")).text.strip()
         flagged, revision, preamble = is_flagged(critique), answer, ""
         if flagged or settings.revise == "always":
-            asked = revision_messages(asked, critique, principle, context)
-            said = (await finished(context.ask, asked, sampling, "revise")).text.strip()
-            revision = strip_preamble(said)
-            preamble = said.removesuffix(revision).strip()
+            messages = revision_messages(messages, critique, principle, context)
+            text = (await finished(context.ask, messages, sampling, "revise")).text.strip()
+            # Models announce their revision ("Here is a better answer:"), which must not be learnt.
+            revision = strip_preamble(text)
+            preamble = text.removesuffix(revision).strip()
             if not revision:
                 raise RowFailed("revise", "preamble-only")
     return {
@@ -90,46 +94,43 @@ async def _round(
 
 
 def critique_messages(prompt: Messages, answer: str, principle: Principle, context: StageContext) -> list[Message]:
-    """The conversation that asks for a critique; it begins as the one that was answered, so its prefix is cached.
+    """The conversation that asks for a critique; it begins like the one that was answered, so its prefix is cached.
 
-    A chat template allows one system message, at the beginning: it holds the preface, if that is given, the
-    prompt's own and those of the examples.
+    The worked examples of the constitution and the principle come before it, as turns.
     """
-    request = context.request("critique", principle)
-    examples = _examples(principle, context)
-    own = [m["content"] for m in prompt[:1] if m["role"] == "system"]
-    opening = context.opening(*own, *(m["content"] for m in examples if m["role"] == "system"))
-    shown = [m for m in examples if m["role"] != "system"]
-    return [*opening, *shown, *prompt[len(own) :], assistant(answer), user(request)]
+    examples = list[Message]()
+    owners = [(example, principle) for example in context.constitution.examples]
+    owners += [(example, part) for part in principle.parts for example in part.examples]
+    for example, owner in owners:
+        critique = example.critique_request or context.request("critique", owner)
+        revision = example.revision_request or context.request("revision", owner)
+        examples += [Message(role=turn.role, content=turn.content) for turn in example.prompt]
+        examples += [assistant(example.response), user(critique), assistant(example.critique)]
+        examples += [user(revision), assistant(example.revision)]
+
+    # A chat template allows one system message, at the beginning: it joins the preface, if the model is given it, the
+    # prompt's system message, and those of the examples.
+    system_texts = [m["content"] for m in prompt[:1] if m["role"] == "system"]
+    opening = context.opening(*system_texts, *(m["content"] for m in examples if m["role"] == "system"))
+    turns = [m for m in examples if m["role"] != "system"]
+    request = user(context.request("critique", principle))
+    return [*opening, *turns, *prompt[len(system_texts) :], assistant(answer), request]
 
 
-def revision_messages(asked: Messages, critique: str, principle: Principle, context: StageContext) -> list[Message]:
-    """The conversation that asks for a revision, after its critique."""
-    request = context.request("revision", principle)
-    return [*asked, assistant(critique), user(request)]
+def revision_messages(
+    critique_request: Messages, critique: str, principle: Principle, context: StageContext
+) -> list[Message]:
+    """The conversation that asks for a revision: the critique's, its answer, and a request."""
+    return [*critique_request, assistant(critique), user(context.request("revision", principle))]
 
 
 def is_flagged(critique: str) -> bool:
     """Whether a critique found a violation: its last verdict decides.
 
     Raises:
-        RowFailed: it gives none.
+        RowFailed: it gives no verdict.
     """
     verdicts = _VERDICT.findall(critique)
     if not verdicts:
         raise RowFailed("critique", "no-verdict", critique)
     return str(verdicts[-1]).lower() == "violated"
-
-
-def _examples(principle: Principle, context: StageContext) -> list[Message]:
-    """The worked examples of the constitution and the principle, as turns before the conversation."""
-    turns = list[Message]()
-    shown = [(example, principle) for example in context.constitution.examples]
-    shown += [(example, part) for part in principle.parts for example in part.examples]
-    for example, shown_for in shown:
-        critique = example.critique_request or context.request("critique", shown_for)
-        revision = example.revision_request or context.request("revision", shown_for)
-        turns += [Message(role=turn.role, content=turn.content) for turn in example.prompt]
-        turns += [assistant(example.response), user(critique), assistant(example.critique)]
-        turns += [user(revision), assistant(example.revision)]
-    return turns

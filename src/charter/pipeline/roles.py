@@ -1,4 +1,4 @@
-"""The models that make the data, and how each is served."""
+"""The models that make the data, by role, and how each is served."""
 
 import os
 import shutil
@@ -22,22 +22,21 @@ def model_folder(model: str) -> str:
 
 
 def generation_models(config: Config) -> dict[str, tuple[str, Serving]]:
-    """The models that make the data, and how each is served: `base`, and `judge` where that is another one."""
+    """The models that make the data, and how each is served: `base`, and `judge` if that is another model."""
     base, judge = config.serving, config.judge
-    found = {"base": (model_folder(config.model), base)}
+    models = {"base": (model_folder(config.model), base)}
     if judge.base_urls:
-        own = base.at(judge.base_urls, judge.model, judge.api_key_env)
-        found["judge"] = (judge.model or "", own)
+        models["judge"] = (judge.model or "", base.at(judge.base_urls, judge.model, judge.api_key_env))
+    # With `serving.base_urls`, the base is whatever answers there: the same name may be another model.
     elif judge.model and (base.base_urls or judge.model != config.model):
-        own = base.model_copy(update={"base_urls": (), "model_name": None})
-        found["judge"] = (model_folder(judge.model), own)
-    return found
+        models["judge"] = (model_folder(judge.model), base.model_copy(update={"base_urls": (), "model_name": None}))
+    return models
 
 
 def judge_model(config: Config) -> tuple[str, Serving]:
     """The model that judges, one of the `generation_models`, and how it is served."""
-    found = generation_models(config)
-    return found.get("judge", found["base"])
+    models = generation_models(config)
+    return models.get("judge", models["base"])
 
 
 @contextmanager
@@ -62,12 +61,12 @@ def serve_temporarily(
     Raises:
         ModelError, ServingError: one of them cannot be used or started.
     """
-    places = {name: place for name, place in generation_models(config).items() if name in roles}
+    models = {role: model for role, model in generation_models(config).items() if role in roles}
     logs = config.disk / f"serving-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, logs, ignore_errors=True)
         try:
-            with serve_each(places, config.serving, logs, say, stop=stop) as served:
+            with serve_each(models, config.serving, logs, say, stop=stop) as served:
                 where = config.store_url, config.generation.concurrency
                 specs = {name: EngineSpec.of(one, *where) for name, one in served.items()}
                 if patience_s is not None:

@@ -1,9 +1,9 @@
-"""How a stage goes over its rows: every row its own chain of calls, rows in = rows out + failed."""
+"""How a stage processes its rows: each row is its own chain of calls, and rows in = rows out + failed."""
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ PULSE_S = 1.0
 
 
 class ModelHandle(NamedTuple):
-    """A further model that a stage can ask, and the identity of its weights."""
+    """Another model that a stage can ask, and the identity of its weights."""
 
     ask: Ask
     identity: str
@@ -31,7 +31,7 @@ class ModelHandle(NamedTuple):
 
 @dataclass(frozen=True)
 class StageContext:
-    """What one stage of one shard needs beside its rows.
+    """What one stage of one shard needs in addition to its rows.
 
     Attributes:
         ask: answers a conversation.
@@ -40,7 +40,7 @@ class StageContext:
         model_identity: of the weights behind `ask`.
         templates: a folder whose templates replace the shipped ones, if any.
         preface: whether the model is given the constitution's preface.
-        members: panel members that are judged for by another model, by name.
+        members: the models of panel members that have their own, by the member's name.
         helpful: whether answers are compared for their helpfulness alone.
         with_priority: gives `ask` a priority among the calls that wait; None if the model has no queue.
         priority: of all calls made here.
@@ -57,6 +57,7 @@ class StageContext:
     helpful: bool = False
     with_priority: Callable[[Priority], Ask] | None = None
     priority: Priority = ()
+    # Rendering a template takes longer than asking the store: a stage would spend most of its time on it.
     requests: dict[tuple[str, Principle], str] = field(default_factory=dict, compare=False, repr=False)
 
     def for_row(self, place: int) -> "StageContext":
@@ -82,11 +83,12 @@ class StageContext:
         Raises:
             CountMismatch: a row neither came out nor failed.
         """
+        # By identity: rows of one prompt, such as its samples, share their `row_id`.
         places = {id(row): place for place, row in enumerate(rows)}
         return await each_row(rows, stage, lambda row: work(row, self.for_row(places[id(row)])), on_progress)
 
     def request(self, template: str, principle: Principle) -> str:
-        """A template whose only variable is the principle, rendered once for all rows.
+        """A template whose only variable is the principle; rendered once for all rows.
 
         Raises:
             ConfigError: the template does not exist, or uses a variable it is not given.
@@ -97,7 +99,7 @@ class StageContext:
 
     @property
     def judge_identity(self) -> str:
-        """Of the weights that judge: those of `ask`, and of panel members that are other models."""
+        """The identity of all weights that judge: those of `ask`, and of panel members that have their own model."""
         others = (f"{name} {member.identity}" for name, member in self.members.items())
         return "; ".join([self.model_identity, *others])
 
@@ -109,32 +111,31 @@ class StageContext:
 
     def lineage(self) -> dict[str, str]:
         """The columns that name the constitution a row was made under."""
-        constitution = self.constitution
         return {
-            "constitution_name": constitution.name,
-            "constitution_version": constitution.version,
-            "constitution_hash": constitution.hash,
+            "constitution_name": self.constitution.name,
+            "constitution_version": self.constitution.version,
+            "constitution_hash": self.constitution.hash,
         }
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage is. Calls and tokens are those that a server computed, without what the store held.
+    """The progress of one stage. Calls and tokens are those that a server computed, without those from the store.
 
     Attributes:
         stage: its name.
         done: rows that came out or failed.
-        total: rows there are.
+        total: rows that the stage was given.
         failed: rows that failed.
-        reasons: how many failed of what.
-        unit: what rows are called.
+        reasons: how many rows failed for each reason.
+        unit: what rows are called, such as ``steps``.
         tokens_in: of prompts.
         tokens: of answers; in training, of all that was learnt from.
         calls: answered by a server.
         stored: calls answered by the store.
-        waiting: requests in the servers' queues now, if they say so.
-        cache_hits: share of prompt tokens that the servers' prefix cache had, if they say so.
-        note: what else is to be seen of it, such as a loss.
+        waiting: requests in the servers' queues now, if they report it.
+        cache_hits: share of prompt tokens that the servers' prefix cache had, if they report it.
+        note: anything else worth showing, such as a loss.
     """
 
     stage: str
@@ -157,7 +158,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class Outcome:
-    """What came of a stage's rows: in = out + failed, always."""
+    """The results and failures of a stage's rows. Each row has one or more results, or one failure."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -193,10 +194,10 @@ async def each_row(
     work: Callable[[Row], Awaitable[Iterable[dict[str, Any]]]],
     on_progress: OnProgress | None = None,
 ) -> Outcome:
-    """Send every row its own way, all concurrently: rows never wait for each other.
+    """Process every row concurrently: rows never wait for each other.
 
-    The limiter of the engine bounds the calls in flight. The outcome keeps the order of `rows`, whichever finished
-    first, so that a resumed run writes the same files. A row yields one or more rows, or one failure.
+    The engine's limiter bounds the calls in flight. The outcome keeps the order of `rows`, whichever finished first, so
+    that a resumed run writes the same files. A row yields one or more rows, or one failure.
 
     Raises:
         CountMismatch: a row neither came out nor failed.
@@ -211,6 +212,7 @@ async def each_row(
         """The row's results, or its failure."""
         nonlocal done
         result: list[dict[str, Any]] | dict[str, Any]
+        # Only these two errors belong to a row. Any other, such as a server that is gone, ends the stage.
         try:
             result = list(await work(row))
         except RowFailed as error:
@@ -223,15 +225,25 @@ async def each_row(
         report()
         return result
 
+    async def pulse() -> None:
+        """Report every second, so that a stage whose rows take long is seen to be working."""
+        while True:
+            report()
+            await asyncio.sleep(PULSE_S)
+
     with unwrap_single_error():
-        async with _pulse(report if rows else None), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
+            pulsing = group.create_task(pulse()) if rows else None
             tasks = [group.create_task(process(row)) for row in rows]
+            if pulsing:
+                await asyncio.wait(tasks)  # does not raise: a failed task makes the group cancel the others
+                pulsing.cancel()
     outcome = Outcome()
     for row, task in zip(rows, tasks, strict=True):
         result = task.result()
         if isinstance(result, dict):
             outcome.failures.append(result)
-        elif {made["row_id"] for made in result} == {row["row_id"]}:
+        elif {result_row["row_id"] for result_row in result} == {row["row_id"]}:
             outcome.rows.extend(result)
         else:
             raise CountMismatch(
@@ -240,34 +252,20 @@ async def each_row(
     return outcome
 
 
-@contextlib.asynccontextmanager
-async def _pulse(report: Callable[[], None] | None) -> AsyncIterator[None]:
-    """Report now and every second, so that a stage whose rows take long is seen to be working."""
-
-    async def beat(report: Callable[[], None]) -> None:
-        while True:
-            report()
-            await asyncio.sleep(PULSE_S)
-
-    beating = asyncio.create_task(beat(report)) if report else None
-    try:
-        yield
-    finally:
-        if beating:
-            beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
-
-
 def failure(row: Row, stage: str, reason: str, detail: str = "", principle_ids: Sequence[str] = ()) -> dict[str, Any]:
     """A row of ``failures``, about a pair if `row` is one; `principle_ids` are those it was lost under, if any."""
-    where = {"row_id": str(row["row_id"]), "pair_id": row.get("pair_id"), "stage": stage}
-    why = {"reason": reason, "detail": detail[:2000], "principle_ids": list(dict.fromkeys(principle_ids)) or None}
-    return where | why
+    return {
+        "row_id": str(row["row_id"]),
+        "pair_id": row.get("pair_id"),
+        "stage": stage,
+        "reason": reason,
+        "detail": detail[:2000],
+        "principle_ids": list(dict.fromkeys(principle_ids)) or None,
+    }
 
 
 async def finished(ask: Ask, messages: Messages, sampling: Sampling, stage: str) -> Completion:
-    """A completion that ended by itself and says something.
+    """A completion that the model ended itself and that is not empty.
 
     Raises:
         RowFailed: it was cut off at `max_tokens`, or is empty.

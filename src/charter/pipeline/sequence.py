@@ -28,7 +28,7 @@ Tables = Mapping[str, Sequence[Row]]
 
 @dataclass
 class StageResult:
-    """What one stage made of its rows: rows_in = rows_out + failed.
+    """The results of one stage: rows_in = rows_out + failed.
 
     Attributes:
         tables: rows by the name of their table.
@@ -59,7 +59,7 @@ class Stage(NamedTuple):
     run: Callable[[Tables, RunContext, StageContext, OnProgress | None], Awaitable[StageResult]]
 
 
-async def _respond(
+async def run_respond(
     tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
 ) -> StageResult:
     """First answers to the prompts."""
@@ -67,7 +67,7 @@ async def _respond(
     return StageResult({"responses": outcome.rows}, outcome.failures, len(tables["prompts"]), len(outcome.rows))
 
 
-async def _revise(
+async def run_revise(
     tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
 ) -> StageResult:
     """Critiques and revisions, one row of ``revisions`` per response and round."""
@@ -76,7 +76,7 @@ async def _revise(
     return StageResult({"revisions": outcome.rows}, outcome.failures, len(tables["responses"]), rows_out)
 
 
-async def _sample(
+async def run_sample(
     tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
 ) -> StageResult:
     """Further answers to prompts whose pairs are made of several answers; it counts answers, not prompts."""
@@ -85,26 +85,28 @@ async def _sample(
     return StageResult({"samples": outcome.rows}, outcome.failures, len(wanted), len(outcome.rows))
 
 
-async def _judge(tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None) -> StageResult:
+async def run_judge(
+    tables: Tables, run: RunContext, context: StageContext, on_progress: OnProgress | None
+) -> StageResult:
     """Pairs of answers, soft-labelled by the judge, and the split into supervised rows and pairs."""
     materials = _materials(tables)
     labelled = await label(materials, run.plan, context, run.config.judge, on_progress, run.judges)
-    made: dict[str, Sequence[Row]] = {"sft_data": labelled.sft, "pairs": labelled.pairs}
-    if run.config.judge.panel:
-        made["review"] = labelled.review
-    return StageResult(made, labelled.failures, len(materials), len(labelled.rows))
+    results: dict[str, Sequence[Row]] = {"sft_data": labelled.sft, "pairs": labelled.pairs}
+    if run.config.judge.panel:  # a single judge cannot be split
+        results["review"] = labelled.review
+    return StageResult(results, labelled.failures, len(materials), len(labelled.rows))
 
 
 def _materials(tables: Tables) -> list[Material]:
-    """Each row that went through its rounds, with everything pairs can be made of."""
+    """Each row that went through its rounds, with all its answers."""
     responses, revisions = tables["responses"], tables["revisions"]
     return gather(walked_rows(responses, revisions), revisions, tables.get("samples", ()))
 
 
-RESPOND = Stage("respond", "current", ("prompts",), _respond)
-REVISE = Stage("revise", "base", ("responses",), _revise)
-SAMPLE = Stage("sample", "current", ("responses", "revisions"), _sample)
-JUDGE = Stage("judge", "judge", ("responses", "revisions", "samples"), _judge)
+RESPOND = Stage("respond", "current", ("prompts",), run_respond)
+REVISE = Stage("revise", "base", ("responses",), run_revise)
+SAMPLE = Stage("sample", "current", ("responses", "revisions"), run_sample)
+JUDGE = Stage("judge", "judge", ("responses", "revisions", "samples"), run_judge)
 
 
 def stages_of(config: Config) -> list[Stage]:
@@ -141,7 +143,7 @@ async def open_stage(
         if stage.role == "judge":
             engines = await stack.enter_async_context(open_judges(session, spec, run.config.judge))
         else:
-            engines = JudgeEngines(await stack.enter_async_context(session.engine(spec)), {})
+            engines = JudgeEngines(await stack.enter_async_context(session.engine(spec)), {})  # no panel
         members, ask = engines.members, engines.ask
         if wrap:
             ask = wrap(ask)
@@ -161,7 +163,7 @@ async def open_stage(
 
 
 class MemoryRun(NamedTuple):
-    """What the sequence made of some rows.
+    """The results of some rows.
 
     Attributes:
         tables: rows by the name of their table.
@@ -178,8 +180,10 @@ async def run_in_memory(
     session: Session,
     wrap: Callable[[Ask], Ask] | None = None,
     on_stage: Callable[[str], None] = lambda name: None,
+    stages: Sequence[Stage] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> MemoryRun:
-    """Rows of ``prompts`` through the whole sequence, without a run's folder.
+    """Rows of ``prompts`` through the sequence, without a run's folder.
 
     Args:
         prompts: the rows.
@@ -187,16 +191,18 @@ async def run_in_memory(
         session: to ask in.
         wrap: see `open_stage`.
         on_stage: called with the name of each stage before it starts.
+        stages: in order; all stages of the run by default.
+        on_progress: called after each row, and every second.
 
     Raises:
         ServingError: the servers are gone.
         ConfigError: a setting does not fit the constitution.
     """
     tables, failures = dict[str, Sequence[Row]](prompts=prompts), list[dict[str, Any]]()
-    for stage in stages_of(run.config):
+    for stage in stages or stages_of(run.config):
         on_stage(stage.name)
         async with open_stage(stage, run, session, wrap=wrap) as opened:
-            result = await stage.run(tables, run, opened.context, None)
+            result = await stage.run(tables, run, opened.context, on_progress)
         tables |= result.tables
         failures += result.failures
     return MemoryRun(tables, failures)

@@ -1,7 +1,7 @@
-"""A run's shards through the stages: read a shard's tables, run the stage, write what it made.
+"""A run's shards through the stages: read a shard's tables, run the stage, write its results.
 
-Completions come through the store, so doing a stage again asks only for what is missing: no stage needs to know
-whether it was interrupted.
+Completions come through the store, so a repeated stage asks only for what is missing: no stage needs to know whether
+it was interrupted.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ async def run_stage(
         CharterError: a model, a server or the store cannot be used, or the run was stopped.
     """
     started = time.monotonic()
-    tables = {name: read_table(run.folder, name, shard) for name in stage.reads}
+    tables = {name: read_shard(run.folder, name, shard) for name in stage.reads}
     async with open_stage(stage, run, session, shard) as opened:
         report = with_engine_stats(on_progress, opened.engines)
         result = await stage.run(tables, run, opened.context, report)
         for name, rows in result.tables.items():
-            write_rows(table_path(run.folder, name, shard), SCHEMAS[name], rows)
+            write_rows(shard_path(run.folder, name, shard), SCHEMAS[name], rows)
         write_failures(run.folder, stage.name, shard, result.failures)
         failed = result.rows_in - result.rows_out
         return count_stage(stage.name, result.rows_in, result.rows_out, failed, opened.engines.stats, started)
@@ -68,7 +68,7 @@ async def run_shards(
 
     Raises:
         Stopped: the run was stopped; stages that could finish have.
-        CharterError: what the first shard that failed met.
+        CharterError: the error of the first shard that failed.
     """
     stages, counts = stages or stages_of(run.config), dict[int, list[StageCount]]()
 
@@ -110,8 +110,12 @@ async def run_shards_here(
 
 
 def balance_pairs(run: RunContext) -> StageCount:
-    """Drop pairs for the balance of the whole dataset, when all are judged; it counts pairs."""
+    """Drop pairs to balance the whole dataset, after all are judged; the count is of pairs.
+
+    Failures and counts name this stage ``mix``.
+    """
     started, columns = time.monotonic(), ("pair_id", "strategy", "chosen", "rejected")
+    # Two passes: the decision needs every pair's length, but never all texts in memory.
     weights = weigh(
         (
             Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
@@ -119,34 +123,35 @@ def balance_pairs(run: RunContext) -> StageCount:
         ),
         run.config.seed,
     )
-    fates, before, dropped = leaving(weights, run.config.pairs), 0, 0
-    for number, path in enumerate(shard_files(run.folder / "pairs")):
+    decisions, before, dropped = leaving(weights, run.config.pairs), 0, 0
+    for shard, path in enumerate(shard_files(run.folder / "pairs")):
         rows = list(read_rows(path))
-        reasons = [REASONS[fate] for fate in fates[before : before + len(rows)]]
-        failures = [
-            failure(row, "mix", reason, f"{row['chosen']!r} | {row['rejected']!r}")
-            for row, reason in zip(rows, reasons, strict=True)
-            if reason
-        ]
+        reasons = [REASONS[decision] for decision in decisions[before : before + len(rows)]]
+        kept, failures = list[dict[str, Any]](), list[dict[str, Any]]()
+        for row, reason in zip(rows, reasons, strict=True):
+            if reason:
+                failures.append(failure(row, "mix", reason, f"{row['chosen']!r} | {row['rejected']!r}"))
+            else:
+                kept.append(row)
         if failures:
-            write_rows(path, SCHEMAS["pairs"], [row for row, reason in zip(rows, reasons, strict=True) if not reason])
-        write_failures(run.folder, "mix", number, failures)
+            write_rows(path, SCHEMAS["pairs"], kept)
+        write_failures(run.folder, "mix", shard, failures)
         before, dropped = before + len(rows), dropped + len(failures)
     return StageCount("mix", before, before - dropped, dropped, round(time.monotonic() - started, 3))
 
 
-def table_path(folder: Path, name: str, shard: int) -> Path:
+def shard_path(folder: Path, name: str, shard: int) -> Path:
     """The file of one shard of a table."""
     return folder / name / f"{shard:05d}.parquet"
 
 
-def read_table(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:
-    """The rows of one shard of a table; `samples` are empty where none were wanted.
+def read_shard(folder: Path, name: str, shard: int) -> list[dict[str, Any]]:
+    """The rows of one shard of a table; of `samples` none if no pair strategy needs them.
 
     Raises:
-        DataError: the file does not exist, or is no Parquet.
+        DataError: the file does not exist, or is not Parquet.
     """
-    path = table_path(folder, name, shard)
+    path = shard_path(folder, name, shard)
     return [] if name == "samples" and not path.is_file() else list(read_rows(path))
 
 

@@ -17,7 +17,7 @@ from charter.pipeline.filters import (
     length_ratio,
     repetition,
 )
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.rows import Outcome, StageContext, failure
 from charter.testing.null_server import NullServer, run_null_server
 from tests.support.judge_scripts import LAW
@@ -188,6 +188,6 @@ async def test_a_refusal_is_called_one_where_the_server_cannot_hold_the_judge_to
     with run_null_server(NullServer(answer=refuse, **{how: ("structured_outputs",)})) as server:
         async with Client([server.url], "null") as client:
             context = StageContext(client.complete, LAW, seed=1, model_identity="m")
-            judged = await judge([pair_to_judge()], context, Judge(kind=kind))
+            judged = await judge_candidates([pair_to_judge()], context, Judge(kind=kind))
     (lost,) = filter_labels(judged, Filters()).failures
     assert (lost["stage"], lost["reason"], lost["detail"]) == ("judge", "judge-refused", refuse([]))

@@ -14,7 +14,7 @@ from charter.core.messages import Messages, user
 from charter.core.sampling import seed_of
 from charter.data.schema import SCHEMAS
 from charter.inference.completion import Completion, Sampling
-from charter.pipeline.label import Labelled, label
+from charter.pipeline.label import LabelledRows, label
 from charter.pipeline.pair import in_sft_half, walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
@@ -55,7 +55,7 @@ def value(answer: str) -> int:
 
 async def run(
     asked: list[dict[str, Any]], pairs: Pairs, script: Script = write, sft_share: float = 0.5, judge: Judge = JUDGE
-) -> tuple[Labelled, list[dict[str, Any]], ScriptedModel]:
+) -> tuple[LabelledRows, list[dict[str, Any]], ScriptedModel]:
     """What a run makes of prompts, with the failures before `label` and the model that was asked."""
     model = ScriptedModel(script)
     context, plan = StageContext(model.ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)

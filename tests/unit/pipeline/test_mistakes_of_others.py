@@ -10,7 +10,7 @@ from charter.constitution import Constitution, Principle
 from charter.core.messages import Messages, user
 from charter.data.sources import load_prompts
 from charter.inference.completion import Completion, Sampling
-from charter.pipeline.label import Labelled, label
+from charter.pipeline.label import LabelledRows, label
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.respond import respond, sample
 from charter.pipeline.revise import revise
@@ -41,7 +41,7 @@ def answers(messages: Messages, sampling: Sampling) -> str | float:
 
 async def chain(
     asked: list[dict[str, Any]], script: Script, pairs: Pairs = PAIRS, sft_share: float = 0.5
-) -> tuple[Labelled, list[dict[str, Any]]]:
+) -> tuple[LabelledRows, list[dict[str, Any]]]:
     """What a run makes of prompts, and all failures of it."""
     context, plan = StageContext(ScriptedModel(script).ask, LAW, 1, "m"), Plan(pairs, sft_share, 1)
     settings = Generation(rounds=2)

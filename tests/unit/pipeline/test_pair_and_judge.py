@@ -4,7 +4,7 @@ from charter.config import Judge
 from charter.core.errors import CompletionFailed
 from charter.core.messages import user
 from charter.data.schema import LABEL
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.choice import compare_by_choice as compare
 from charter.pipeline.pair import divide, in_sft_half, walked_rows
 from tests.support.candidate_pairs import candidate_pairs
@@ -39,7 +39,7 @@ def prefers_safe(p: float):
 
 async def test_no_prompt_serves_both_halves_and_none_is_lost(context) -> None:
     rows = walked(400)
-    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=1))
+    judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=1))
     divided = divide(rows, judged.rows, 0.5)
     supervised, paired = ({row["row_id"] for row in part} for part in (divided.sft, divided.pairs))
     assert supervised | paired == {row["row_id"] for row in rows}
@@ -56,14 +56,14 @@ def test_the_half_follows_the_prompt_alone() -> None:
 async def test_sft_learns_the_answer_that_the_judge_prefers(context) -> None:
     rows = walked(40)
     for p, completion, source in ((0.9, "safe", "revision"), (0.1, "bad", "response")):
-        judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(p)), Judge(principles=1))
+        judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(p)), Judge(principles=1))
         learnt = divide(rows, judged.rows, 0.5).sft
         assert {(row["completion"].split()[0], row["source"]) for row in learnt} == {(completion, source)}
 
 
 async def test_a_revision_on_which_the_judge_ties_is_learnt_by_nobody(context) -> None:
     rows = walked(40)
-    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.5)), Judge(principles=1))
+    judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.5)), Judge(principles=1))
     assert divide(rows, judged.rows, 0.5) == ([], [], [])
     assert len(judged.failures) == 40
     assert {tuple(f["principle_ids"]) for f in judged.failures} == {("p0",)}
@@ -71,7 +71,7 @@ async def test_a_revision_on_which_the_judge_ties_is_learnt_by_nobody(context) -
 
 async def test_supervised_rows_keep_the_label_that_chose_them(context) -> None:
     rows = walked(40)
-    judged = await judge(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=2))
+    judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=2))
     labels = {row["row_id"]: {name: row[name] for name in LABEL} for row in judged.rows}
     divided = divide(rows, judged.rows, 0.5)
     assert divided.sft and all({name: row[name] for name in LABEL} == labels[row["row_id"]] for row in divided.sft)
@@ -81,7 +81,7 @@ async def test_supervised_rows_keep_the_label_that_chose_them(context) -> None:
 
 async def test_a_label_holds_the_hash_of_each_principle_that_judged(context) -> None:
     made = context(prefers_safe(0.9))
-    outcome = await judge(candidate_pairs(walked(20)).rows, made, Judge(principles=3))
+    outcome = await judge_candidates(candidate_pairs(walked(20)).rows, made, Judge(principles=3))
     for row in outcome.rows:
         assert row["principle_hashes"] == [made.constitution.principle(name).hash for name in row["principle_ids"]]
         assert row["constitution_hash"] == made.constitution.hash
@@ -91,7 +91,7 @@ async def test_a_judgement_that_fails_names_all_who_were_asked(context) -> None:
     def script(m, s):
         return CompletionFailed("context-too-long", "4097 tokens")
 
-    outcome = await judge(candidate_pairs(walked(4)).rows, context(script), Judge(principles=2))
+    outcome = await judge_candidates(candidate_pairs(walked(4)).rows, context(script), Judge(principles=2))
     assert {(f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures} == {
         ("judge", "context-too-long", 2)
     }
@@ -115,7 +115,7 @@ def test_an_answer_that_begins_the_other_makes_no_pair(first: str, last: str) ->
 
 async def test_the_better_answer_is_chosen_with_its_probability(context) -> None:
     candidates = candidate_pairs(walked(20)).rows
-    outcome = await judge(candidates, context(prefers_safe(0.9)), Judge(principles=3))
+    outcome = await judge_candidates(candidates, context(prefers_safe(0.9)), Judge(principles=3))
     assert len(outcome.rows) == len(candidates)
     for row in outcome.rows:
         assert row["chosen"].startswith("safe") and row["rejected"].startswith("bad")
@@ -126,13 +126,13 @@ async def test_the_better_answer_is_chosen_with_its_probability(context) -> None
 
 async def test_a_judge_that_prefers_the_first_answer_gives_the_first_answer_as_chosen(context) -> None:
     candidates = candidate_pairs(walked(20)).rows
-    outcome = await judge(candidates, context(prefers_safe(0.1)), Judge(principles=1))
+    outcome = await judge_candidates(candidates, context(prefers_safe(0.1)), Judge(principles=1))
     assert {(row["chosen"][:3], round(row["p_chosen"], 6)) for row in outcome.rows} == {("bad", 0.9)}
 
 
 async def test_a_judge_that_always_says_a_gives_ties_and_no_pairs(context) -> None:
     candidates = candidate_pairs(walked(20)).rows
-    outcome = await judge(candidates, context(lambda m, s: 0.97), Judge(principles=2))
+    outcome = await judge_candidates(candidates, context(lambda m, s: 0.97), Judge(principles=2))
     assert outcome.rows == [] and {f["reason"] for f in outcome.failures} == {"tie"}
     assert len(outcome.failures) == len(candidates)
 
@@ -141,7 +141,7 @@ async def test_position_bias_shows_in_the_orders_and_not_in_the_label(context) -
     def leaning(m, s):
         return 0.95 if "<answer_a>\nsafe" in m[-1]["content"] else 0.4
 
-    outcome = await judge(candidate_pairs(walked(8)).rows, context(leaning), Judge(principles=1))
+    outcome = await judge_candidates(candidate_pairs(walked(8)).rows, context(leaning), Judge(principles=1))
     row = outcome.rows[0]
     assert row["p_by_order"] == pytest.approx([0.95, 0.6])
     assert row["p_chosen"] == pytest.approx((0.95 + 0.6) / 2)
@@ -159,7 +159,7 @@ async def test_principles_are_combined_by_their_log_odds(context) -> None:
 
 
 async def test_certainty_stays_inside_the_open_interval(context) -> None:
-    outcome = await judge(candidate_pairs(walked(4)).rows, context(prefers_safe(1.0)), Judge(principles=1))
+    outcome = await judge_candidates(candidate_pairs(walked(4)).rows, context(prefers_safe(1.0)), Judge(principles=1))
     assert all(0.5 < row["p_chosen"] < 1 for row in outcome.rows)
 
 

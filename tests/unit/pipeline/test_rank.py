@@ -8,7 +8,7 @@ from charter.config import Judge
 from charter.core.errors import CompletionFailed
 from charter.core.messages import user
 from charter.core.sampling import seed_of
-from charter.pipeline.judge import judge, split_principles
+from charter.pipeline.judge import judge_candidates, split_principles
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.rank import rank, scores_of
 from charter.pipeline.rows import StageContext
@@ -52,7 +52,7 @@ async def test_noise_alone_gives_the_best_answer_no_advantage_in_its_label() -> 
     rows = [contest(number, [f"answer {number} {i}" for i in range(4)]) for number in range(400)]
     ranked = await rank(rows, made_in, settings, judge_of(settings))
     candidates = [{**row, "seed": 1, "model_identity": "m"} for row in ranked.rows]
-    pairs = (await judge(candidates, made_in, settings)).rows
+    pairs = (await judge_candidates(candidates, made_in, settings)).rows
     best = {row["row_id"]: row["last"] for row in candidates}
     p_best = [pair["p_chosen"] if pair["chosen"] == best[pair["row_id"]] else 1 - pair["p_chosen"] for pair in pairs]
     assert len(pairs) == 400

@@ -9,7 +9,7 @@ from charter.constitution import Constitution, Example, Principle, Turn, ids_in,
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages, assistant, system, user
 from charter.inference.completion import Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.revise import critique_messages, revise
 from charter.pipeline.rows import StageContext
@@ -79,7 +79,7 @@ async def test_every_principle_of_a_round_that_changed_the_answer_shaped_it() ->
     outcome = await revise(ROWS, made, Generation(rounds=1, selection=Selection(principles=2)))
     walked = walked_rows([{**row, "kind": None, "seed": 1, "model_identity": "m"} for row in ROWS], outcome.rows)
     assert [row["drawn"] for row in walked] == [ids_in(row["principle_id"]) for row in outcome.rows]
-    judged = await judge(candidate_pairs(walked).rows, made, Judge(principles=3))
+    judged = await judge_candidates(candidate_pairs(walked).rows, made, Judge(principles=3))
     for before, after in zip(walked, judged.rows, strict=True):
         assert set(after["principle_ids"][:2]) == set(before["drawn"]) and len(set(after["principle_ids"])) == 3
 
@@ -91,7 +91,7 @@ async def test_who_judges_does_not_depend_on_the_order_of_the_file() -> None:
         for row in ROWS
     ]
     turned = replace(LAW, principles=LAW.principles[::-1])
-    judged = [(await judge(walked, context(law)[0], Judge(principles=1))).rows for law in (LAW, turned)]
+    judged = [(await judge_candidates(walked, context(law)[0], Judge(principles=1))).rows for law in (LAW, turned)]
     assert [row["principle_ids"] for row in judged[0]] == [row["principle_ids"] for row in judged[1]]
     assert {row["principle_ids"][0] for row in judged[0]} == {"p0", "p1", "p2", "p3"}  # none is left out for good
 
@@ -99,7 +99,9 @@ async def test_who_judges_does_not_depend_on_the_order_of_the_file() -> None:
 async def test_only_principles_with_the_tag_judge() -> None:
     rows = [{**row, **PAIRED, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1} for row in ROWS]
     made, _ = context()
-    judged = await judge([{**row, "model_identity": "m"} for row in rows], made, Judge(principles=3, tags=("kind",)))
+    judged = await judge_candidates(
+        [{**row, "model_identity": "m"} for row in rows], made, Judge(principles=3, tags=("kind",))
+    )
     assert {tuple(sorted(row["principle_ids"])) for row in judged.rows} == {("p1", "p3")}
 
 
@@ -149,6 +151,6 @@ async def test_the_judge_s_question_comes_after_the_preface() -> None:
     made, model = context(replace(LAW, preface="For a library."), preface=True)
     given = {**PAIRED, "first": "bad", "last": "good", "drawn": ["p0"], "kind": None, "seed": 1}
     rows = [{**row, **given} for row in ROWS[:1]]
-    await judge([{**row, "model_identity": "m"} for row in rows], made, Judge(principles=1))
+    await judge_candidates([{**row, "model_identity": "m"} for row in rows], made, Judge(principles=1))
     assert [[m["role"] for m in messages] for messages, _ in model.asked] == [["system", "user"]] * 2
     assert {messages[0]["content"] for messages, _ in model.asked} == {"For a library."}

@@ -5,7 +5,7 @@ import pytest
 from charter.config import Judge, Member
 from charter.core.messages import Messages
 from charter.inference.completion import Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.review.decisions import settled
 from tests.support.judge_scripts import candidate, context
 
@@ -30,7 +30,7 @@ async def test_a_split_is_settled_as_its_label_would_have_been(
         (tmp_path / f"{name}.md").write_text(f"---\nname: {name}\n---\n\n## Law {{#law}}\n\nThe law of {name}.\n")
     panel = tuple(Member(name=name, constitution=tmp_path / f"{name}.md") for name in OPINIONS)
     settings = Judge(kind="panel", panel=panel, principles=1, combine=combine)
-    (split,) = (await judge([candidate()], context(opinion)[0], settings)).review
+    (split,) = (await judge_candidates([candidate()], context(opinion)[0], settings)).review
     assert split["p_last"] / (1 - split["p_last"]) == pytest.approx(label)
     pair, turned = settled(split), settled(split, flip=True)
     assert (pair["chosen"], pair["p_chosen"]) == (preferred, pytest.approx(p))

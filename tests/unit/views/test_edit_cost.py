@@ -13,7 +13,7 @@ from charter.constitution import Constitution, Example, Principle, Turn
 from charter.constitution.write import write_constitution
 from charter.core.messages import Messages, user
 from charter.inference.completion import Completion, Sampling, request_key
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.revise import revise
 from charter.pipeline.rows import StageContext
@@ -55,7 +55,7 @@ class Run:
         config, self._new = self._config, Counter()
         context = StageContext(self._ask, law, config.seed, "m", preface=config.generation.preface)
         revised = await revise(ROWS, context, config.generation)
-        judged = await judge(candidate_pairs(walked_rows(ROWS, revised.rows)).rows, context, config.judge)
+        judged = await judge_candidates(candidate_pairs(walked_rows(ROWS, revised.rows)).rows, context, config.judge)
         assert not revised.failures and {f["reason"] for f in judged.failures} <= {"tie"}
         return revised.rows, self._new
 

@@ -19,8 +19,8 @@ class Judges(NamedTuple):
 
     Attributes:
         compare: the judge itself, as audits and rankings ask it.
-        label: the same, with p calibrated if the settings ask for it; what its principles, orders and members said
-            stays as it was read.
+        label: the same, with p calibrated if the settings ask for it; its parts by principle, order and member are
+            not calibrated.
     """
 
     compare: Compare
@@ -48,21 +48,21 @@ def configured_judges(settings: Judge) -> Judges:
 
 
 def read_curve(settings: Judge) -> Temperature | Isotonic | None:
-    """The curve that the settings name; None where they name none.
+    """The curve that the settings name; None if they name none.
 
     Raises:
         ConfigError: the audit cannot be read, or had too few pairs for a curve.
     """
     if settings.calibration is None or settings.audit is None:
         return None
-    named = f"judge.audit '{settings.audit}'"
+    subject = f"judge.audit '{settings.audit}'"
     try:
         curve = curve_of(json.loads(settings.audit.read_text(encoding="utf-8")), settings.calibration)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{named}: is no audit.json of `charter judge audit`. Run that, or change it.") from error
+        raise ConfigError(f"{subject}: is no audit.json of `charter judge audit`. Run that, or change it.") from error
     if curve is None:
         raise ConfigError(
-            f"{named}: had too few pairs to fit a curve to half of them. Audit the judge on more pairs, or leave "
+            f"{subject}: had too few pairs to fit a curve to half of them. Audit the judge on more pairs, or leave "
             "judge.calibration out."
         )
     return curve

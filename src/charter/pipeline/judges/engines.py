@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from charter.config import Config, Judge, Member, Serving
+from charter.config import Config, Judge, Serving
 from charter.core.errors import ServingError
 from charter.inference.completion import Ask
 from charter.inference.endpoints import Served, connect
@@ -30,7 +30,7 @@ class JudgeEngines:
 
     @property
     def members(self) -> dict[str, ModelHandle]:
-        """For `Context.members`."""
+        """For `StageContext.members`."""
         return {name: ModelHandle(engine.ask, identity) for name, (engine, identity) in self.others.items()}
 
     @property
@@ -58,42 +58,42 @@ async def open_judges(session: Session, spec: EngineSpec, settings: Judge) -> As
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(session.engine(spec))
         others = dict[str, tuple[Engine, str]]()
-        judge = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env)
-        for name, served in served_members(settings, judge).items():
-            own = EngineSpec.of(served, spec.store, spec.concurrency)
-            own = replace(own, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
-            others[name] = await stack.enter_async_context(session.engine(own)), served.identity
+        serving = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env)
+        for name, served in served_members(settings, serving).items():
+            other = EngineSpec.of(served, spec.store, spec.concurrency)
+            other = replace(other, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
+            others[name] = await stack.enter_async_context(session.engine(other)), served.identity
         yield JudgeEngines(engine, others)
 
 
 def member_identities(config: Config) -> dict[str, str]:
-    """The weights behind those members of a panel for whom another model judges, by the member's name.
+    """The identity of the weights of each panel member for whom another model judges, by the member's name.
 
     Raises:
         ServingError: a member's server is down, or does not serve its model.
     """
-    _, judge = judge_model(config)
-    served = served_members(config.judge, judge)
-    return {name: one.identity for name, one in served.items()}
+    _, serving = judge_model(config)
+    return {name: served.identity for name, served in served_members(config.judge, serving).items()}
 
 
 def served_members(settings: Judge, judge: Serving) -> dict[str, Served]:
-    """The servers of those members of a panel that have some of their own, by the member's name.
+    """The servers of each panel member that has its own, by the member's name.
 
     Args:
         settings: name the members.
-        judge: how the judge's own model is served; members on the same hosts get its key.
+        judge: how the judge's model is served; members on the same hosts get its key.
 
     Raises:
         ServingError: one is down, needs another key, or does not serve the model.
     """
-    return {member.name: _connected(member, judge) for member in settings.panel if member.base_urls}
-
-
-def _connected(member: Member, judge: Serving) -> Served:
-    serving = judge.at(member.base_urls, member.model, member.api_key_env)
-    try:
-        return connect(member.base_urls, serving)
-    except ServingError as error:
-        named = f"Here judge.panel '{member.name}' names it: correct its base_urls or its model."
-        raise ServingError(f"{error} {named}") from error
+    served = {}
+    for member in settings.panel:
+        if not member.base_urls:
+            continue
+        try:
+            serving = judge.at(member.base_urls, member.model, member.api_key_env)
+            served[member.name] = connect(member.base_urls, serving)
+        except ServingError as error:
+            hint = f"Here judge.panel '{member.name}' names it: correct its base_urls or its model."
+            raise ServingError(f"{error} {hint}") from error
+    return served

@@ -5,7 +5,7 @@ from functools import partial
 from charter.config import Judge, Selection
 from charter.constitution import Constitution, eligible, load_constitution
 from charter.pipeline.judges import choice, critic, reasoned, score
-from charter.pipeline.judges.panel import Seat, compare_by_panel
+from charter.pipeline.judges.panel import PanelMember, compare_by_panel
 from charter.pipeline.judges.protocol import JUDGES, Compare
 
 BUILT_IN = (choice, critic, reasoned, score)
@@ -21,12 +21,12 @@ def judge_of(settings: Judge) -> Compare:
     """
     if settings.kind != "panel":
         return partial(JUDGES[settings.kind].compare, settings=settings)
-    seats = []
+    members = []
     for member in settings.panel:
-        law = load_constitution(member.constitution) if member.constitution else None
+        constitution = load_constitution(member.constitution) if member.constitution else None
         compare = partial(JUDGES[member.kind].compare, settings=settings)
-        seats.append(Seat(member.name, compare, law, bool(member.base_urls)))
-    return partial(compare_by_panel, settings=settings, seats=seats)
+        members.append(PanelMember(member.name, compare, constitution, bool(member.base_urls)))
+    return partial(compare_by_panel, settings=settings, members=members)
 
 
 def kinds_of(settings: Judge) -> list[str]:
@@ -34,7 +34,7 @@ def kinds_of(settings: Judge) -> list[str]:
     return [member.kind for member in settings.panel] or [settings.kind]
 
 
-def check_judge(settings: Judge, law: Constitution) -> None:
+def check_judge(settings: Judge, constitution: Constitution) -> None:
     """Check that the judge's kinds are registered, and that each constitution it uses has principles to judge by.
 
     Raises:
@@ -44,5 +44,5 @@ def check_judge(settings: Judge, law: Constitution) -> None:
     for kind in kinds_of(settings):
         JUDGES[kind]
     theirs = (load_constitution(member.constitution) for member in settings.panel if member.constitution)
-    for each in (law, *theirs):
+    for each in (constitution, *theirs):
         eligible(each, Selection(tags=settings.tags))

@@ -1,9 +1,8 @@
 """A judge as the reward of GRPO: how probable it is that an answer is better than the model's first one.
 
-A judge compares two answers, so what one is worth is said by holding it against another that stays the same: the
-first answer to the same prompt, which the run has kept. One half means no better than before. Principles are drawn,
-asked and combined as for pairs, so that any kind of judge can reward, and GRPO learns from the very judge that
-labels the pairs of DPO.
+A judge compares two answers. So the value of one is its comparison with a fixed other: the first answer to the same
+prompt, which the run has kept. One half means no better than before. Principles are drawn and combined as for pairs, so
+that any kind of judge can reward, and GRPO learns from the same judge that labels the pairs of DPO.
 """
 
 import asyncio
@@ -21,12 +20,12 @@ from charter.inference.session import Session
 from charter.pipeline.judge import principles_for
 from charter.pipeline.judges.calibrated import configured_judges, read_curve
 from charter.pipeline.judges.engines import open_judges
-from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.protocol import Compare
 from charter.pipeline.rows import Row, RowFailed, StageContext
 
-_APART = {"panel", "model", "base_urls", "audit", "min_agreement"}
-"""Settings of the judge that an identity holds by their content, or that change no reward."""
+_NOT_IN_IDENTITY = {"panel", "model", "base_urls", "audit", "min_agreement"}
+"""Settings of the judge that change no reward, or whose content is in the identity instead."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class RewardJudge:
     """A judge that a training process can ask.
 
     Attributes:
-        engine: where it answers, and the store that keeps what it said.
+        engine: where it answers, and the store that keeps its answers.
         settings: how it judges.
         constitution: the file with the principles.
         seed: of the run.
@@ -54,24 +53,24 @@ class RewardJudge:
 
         Args:
             answers: rows of ``rl_prompts``, each with the `answer` it got.
-            session: of the training process; it finds out once how many calls the servers can take.
+            session: of the training process, for all steps: the limiter measures only once what the servers can take.
 
         Raises:
             ServingError: the servers are gone for good.
         """
         constitution, compare = load_constitution(self.constitution), configured_judges(self.settings).label
         async with open_judges(session, self.engine, self.settings) as engines:
-            own = (self.seed, self.engine.identity, self.templates, self.preface)
-            context = StageContext(engines.ask, constitution, *own, engines.members)
+            rest = self.seed, self.engine.identity, self.templates, self.preface, engines.members
+            context = StageContext(engines.ask, constitution, *rest)
             with unwrap_single_error():
                 async with asyncio.TaskGroup() as group:
-                    asked = [group.create_task(reward(row, compare, context, self.settings)) for row in answers]
-        return [task.result() for task in asked]
+                    tasks = [group.create_task(reward(row, compare, context, self.settings)) for row in answers]
+        return [task.result() for task in tasks]
 
     @property
     def identity(self) -> str:
-        """The hash of all that a reward depends on; where the judge is served is not of it."""
-        laws = [self.constitution, *(member.constitution for member in self.settings.panel if member.constitution)]
+        """The hash of all that a reward depends on, which the judge's address is not."""
+        constitutions = [self.constitution, *(m.constitution for m in self.settings.panel if m.constitution)]
         members = [
             (member.kind, bool(member.constitution), *([member.model or member.base_urls] if member.base_urls else []))
             for member in self.settings.panel
@@ -79,9 +78,9 @@ class RewardJudge:
         files = sorted(self.templates.glob("*.md.j2")) if self.templates else []
         return content_hash(
             self.engine.identity,
-            self.settings.model_dump(mode="json", exclude=_APART),
+            self.settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY),
             members,
-            [load_constitution(path).hash for path in laws],
+            [load_constitution(path).hash for path in constitutions],
             [(path.name, path.read_text(encoding="utf-8")) for path in files],
             self.seed,
             self.preface,
@@ -89,7 +88,7 @@ class RewardJudge:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in ``training.yaml``."""
+        """As ``training.yaml`` holds it."""
         return {
             **asdict(self),
             "settings": self.settings.model_dump(mode="json"),
@@ -114,15 +113,15 @@ class RewardJudge:
 
 
 async def reward(row: Row, compare: Compare, context: StageContext, settings: Judge) -> float | str:
-    """The reward of `row`'s `answer`, or the reason why there is none.
+    """The reward of `row`'s `answer`, or the reason why it has none.
 
-    Where the judge says nothing that counts, or a panel splits, nothing is known of the answer: that is no low reward.
+    If the judge gives no verdict, or a panel splits, nothing is known of the answer: a low reward would be wrong.
     """
     if row["answer"] == row["first"]:
-        return 0.5  # in both orders, whatever the judge
+        return 0.5  # every judge, asked in both orders, is even about two equal answers
     principles = principles_for({**row, "strategy": "grpo"}, context, settings)
     try:
-        made = await compare(row["prompt"], row["first"], row["answer"], principles, context)
+        judgement = await compare(row["prompt"], row["first"], row["answer"], principles, context)
     except (RowFailed, CompletionFailed) as error:
         return error.reason
-    return "panel-split" if is_split(made.by_member, settings.tie_margin) else made.p
+    return "panel-split" if is_panel_split(judgement.by_member, settings.tie_margin) else judgement.p

@@ -1,4 +1,4 @@
-"""What a constitution does to a few prompts: respond, critique and revise without a run, again after each save."""
+"""What a constitution does to a few prompts: the first two stages in memory, again after each save."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charter.config import Config, Generation
+from charter.config import Config
 from charter.constitution.diff import diff_words
 from charter.constitution.lint import lint
 from charter.constitution.model import Constitution, ids_in
@@ -18,11 +18,13 @@ from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.source import LARGEST_FILE, read_file
 from charter.core.errors import ConfigError
 from charter.core.messages import Message
-from charter.inference.engine import Engine
-from charter.pipeline.respond import respond
-from charter.pipeline.revise import revise
-from charter.pipeline.rows import OnProgress, Row, StageContext
+from charter.inference.engine import EngineSpec
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
+from charter.pipeline.rows import OnProgress, Row
+from charter.pipeline.sequence import RESPOND, REVISE, MemoryRun, run_in_memory
 from charter.views.critiques import CritiqueRound, prompt_text
+from charter.views.recorder import CallRecorder
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,8 @@ def _content_hash(path: Path) -> str | None:
 async def previews(
     path: Path,
     prompts: Sequence[Row],
-    engine: Engine,
-    identity: str,
+    session: Session,
+    model: EngineSpec,
     config: Config,
     on_progress: OnProgress | None = None,
 ) -> AsyncGenerator[Preview, None]:
@@ -161,8 +163,8 @@ async def previews(
     Args:
         path: the constitution.
         prompts: rows of ``prompts``.
-        engine: answers calls, from the store first.
-        identity: of the model's weights.
+        session: to ask in.
+        model: answers calls, from the store first.
         config: its seed and its settings of generation are used.
         on_progress: called after each row.
 
@@ -171,21 +173,22 @@ async def previews(
         ServingError: the servers are gone.
     """
     last: Preview | None = None
-    settings = config.generation
     while True:
-        files, started, before = WatchedFiles(), time.monotonic(), engine.stats
+        files, recorder, started = WatchedFiles(), CallRecorder(), time.monotonic()
         try:
             constitution = load_constitution(path, files.read)
-            context = StageContext(
-                engine.ask, constitution, config.seed, identity, settings.templates, settings.preface
+            run = RunContext(config, constitution, config.run_folder, {"base": model})
+            stages = (RESPOND, REVISE)  # a preview has no pairs
+            result = await run_in_memory(
+                prompts, run, session, recorder.recorded, stages=stages, on_progress=on_progress
             )
-            rows = await preview_rows(prompts, context, settings, on_progress)
+            counts = recorder.counts().values()
             last = Preview(
                 constitution=constitution,
-                rows=rows,
+                rows=previewed_rows(result, constitution),
                 problems=tuple(lint(path)),
-                asked=engine.stats.asked - before.asked,
-                from_store=engine.stats.from_store - before.from_store,
+                asked=sum(count.asked for count in counts),
+                from_store=sum(count.stored for count in counts),
                 seconds=time.monotonic() - started,
             )
         except (BrokenConstitution, ConfigError) as error:
@@ -201,25 +204,17 @@ async def previews(
         await files.saved()
 
 
-async def preview_rows(
-    prompts: Sequence[Row], context: StageContext, settings: Generation, on_progress: OnProgress | None = None
-) -> tuple[PreviewedRow, ...]:
-    """Answer, critique and revise each prompt, in the order of the prompts.
-
-    Raises:
-        ServingError: the servers are gone.
-    """
-    answered = await respond(prompts, context, settings, on_progress)
-    revised = await revise(answered.rows, context, settings, on_progress)
-    titles = {principle.id: principle.title for principle in context.constitution.principles}
-    responses = {row["row_id"]: row["response"] for row in answered.rows}
+def previewed_rows(result: MemoryRun, constitution: Constitution) -> tuple[PreviewedRow, ...]:
+    """Each prompt with its answers, critiques and failure, in the order of the prompts."""
+    titles = {principle.id: principle.title for principle in constitution.principles}
+    responses = {row["row_id"]: row["response"] for row in result.tables["responses"]}
     rounds = defaultdict[str, list[CritiqueRound]](list)
-    for row in revised.rows:
+    for row in result.tables["revisions"]:
         title = " + ".join(titles[part] for part in ids_in(row["principle_id"]))
         rounds[row["row_id"]].append(CritiqueRound.from_row(row, title))
     failures = {}
-    for row in (*answered.failures, *revised.failures):
-        named = ", ".join(f"'{titles[id]}'" for id in row.get("principle_ids") or ())
+    for row in result.failures:
+        named = ", ".join(f"'{titles[id]}'" for id in row["principle_ids"] or ())
         detail = f": {row['detail']}" if row["detail"].strip() else ""
         failures[row["row_id"]] = f"{row['stage']}: {row['reason']}{f' under {named}' if named else ''}{detail}"
     return tuple(
@@ -231,5 +226,5 @@ async def preview_rows(
             rounds=tuple(rounds[row["row_id"]]),
             failure=failures.get(row["row_id"], ""),
         )
-        for row in prompts
+        for row in result.tables["prompts"]
     )

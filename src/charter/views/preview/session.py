@@ -11,7 +11,7 @@ from charter.config import Config
 from charter.constitution.parse import load_constitution
 from charter.core.text import plain
 from charter.data.sources import load_prompts
-from charter.inference.session import open_engine
+from charter.inference.session import Session
 from charter.pipeline.roles import serve_temporarily
 from charter.pipeline.rows import Progress
 from charter.report.terminal import open_console
@@ -57,11 +57,7 @@ async def _run_previews(path: Path, config: Config, output: "_Output", watch: bo
         )
     rows = [prompt.row() for prompt in loaded.prompts]
     with serve_temporarily(config, _print_error, ["base"]) as models:
-        spec = models["base"]
-        async with (
-            open_engine(spec) as engine,
-            aclosing(previews(path, rows, engine, spec.identity, config, output.report)) as versions,
-        ):
+        async with aclosing(previews(path, rows, Session(), models["base"], config, output.report)) as versions:
             async for preview in versions:
                 output.show(preview)
                 if not watch:

@@ -13,7 +13,7 @@ from charter.core.errors import ConfigError
 from charter.core.messages import Messages
 from charter.data.shards import read_rows
 from charter.inference.completion import Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.calibration import Isotonic, Temperature, curve_of
 from charter.pipeline.judges.floor import label_settings
@@ -49,7 +49,7 @@ def prefers_safe(messages: Messages, sampling: Sampling) -> float:
 @pytest.mark.parametrize(("name", "p"), [(None, 0.9), ("temperature", 0.75), ("isotonic", 0.6)])
 async def test_a_label_is_mended_and_what_was_read_stays(tmp_path: Path, name: Any, p: float) -> None:
     settings = Judge(audit=audit(tmp_path / "audit.json"), calibration=name)
-    (row,) = (await judge([candidate()], context(prefers_safe)[0], settings)).rows
+    (row,) = (await judge_candidates([candidate()], context(prefers_safe)[0], settings)).rows
     assert row["p_chosen"] == pytest.approx(p)
     assert row["p_by_principle"] == pytest.approx([0.9] * 3) and row["p_by_order"] == pytest.approx([0.9, 0.9])
 
@@ -57,7 +57,7 @@ async def test_a_label_is_mended_and_what_was_read_stays(tmp_path: Path, name: A
 async def test_what_the_audit_knows_to_be_a_coin_is_a_tie(tmp_path: Path) -> None:
     settings = Judge(audit=audit(tmp_path / "audit.json"), calibration="isotonic")
     unsure = context(lambda m, s: 0.68 if "<answer_a>\nsafe" in m[-1]["content"] else 0.32)[0]
-    outcome = await judge([candidate()], unsure, settings)
+    outcome = await judge_candidates([candidate()], unsure, settings)
     assert [(f["reason"], f["detail"].split(" under")[0]) for f in outcome.failures] == [("tie", "p = 0.500")]
 
 

@@ -3,7 +3,7 @@ import pytest
 from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.critic import compare_by_critic as compare
 from charter.pipeline.revise import critique_messages
 from tests.support.judge_scripts import LAW, PROMPT, candidate, context
@@ -56,10 +56,10 @@ async def test_it_asks_as_a_run_s_own_critique_does_but_for_the_seed() -> None:
 )
 async def test_a_critique_without_a_verdict_is_the_row_s_failure(answer: str | Completion, reason: str) -> None:
     made_in, _ = context(lambda m, s: answer)
-    outcome = await judge([candidate()], made_in, Judge(kind="critic"))
+    outcome = await judge_candidates([candidate()], made_in, Judge(kind="critic"))
     assert [(f["stage"], f["reason"]) for f in outcome.failures] == [("judge", reason)] and outcome.rows == []
 
 
 async def test_as_many_violations_in_both_are_a_tie() -> None:
-    outcome = await judge([candidate()], context(finds(bad="0", safe="1"))[0], Judge(kind="critic"))
+    outcome = await judge_candidates([candidate()], context(finds(bad="0", safe="1"))[0], Judge(kind="critic"))
     assert [f["reason"] for f in outcome.failures] == ["tie"]

@@ -13,7 +13,7 @@ from charter.data.shards import count_rows, read_rows
 from charter.inference import EngineSpec
 from charter.inference.completion import Completion, Sampling
 from charter.inference.session import Session
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.roles import generation_models
 from charter.pipeline.sequence import stages_of
@@ -46,7 +46,7 @@ def every_kind(messages: Messages, sampling: Sampling) -> float | str | Completi
     [("choice", 0.9), ("reasoned", 0.6), ("score", 0.9991), ("critic", 0.8)],
 )
 async def test_each_kind_labels_the_same_pair_in_its_own_way(kind: str, p: float) -> None:
-    outcome = await judge([candidate()], context(every_kind)[0], Judge(kind=kind))
+    outcome = await judge_candidates([candidate()], context(every_kind)[0], Judge(kind=kind))
     (row,) = outcome.rows
     assert (row["chosen"], row["judge_kind"], row["judge_identity"]) == ("safe", kind, "m")
     assert row["p_chosen"] == pytest.approx(p, abs=1e-4)

@@ -18,10 +18,10 @@ from charter.data.shards import read_rows, write_rows
 from charter.inference.completion import Sampling
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.engines import member_identities, open_judges
 from charter.pipeline.judges.kinds import judge_of
-from charter.pipeline.judges.panel import is_split
+from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.reward import RewardJudge
 from charter.pipeline.rows import StageContext
 from charter.runs.preflight import check_config
@@ -68,7 +68,7 @@ ROWS = [
 
 
 async def test_two_constitutions_that_disagree_on_one_kind_split_exactly_there(settings: Judge) -> None:
-    outcome = await judge(ROWS, context(opinion, NORTH)[0], settings)
+    outcome = await judge_candidates(ROWS, context(opinion, NORTH)[0], settings)
     assert [row["row_id"] for row in outcome.rows] == [row["row_id"] for row in ROWS if row["kind"] == "theft"]
     contested = [row["row_id"] for row in ROWS if row["kind"] == "privacy"]
     assert [row["row_id"] for row in outcome.review] == contested
@@ -79,7 +79,7 @@ async def test_two_constitutions_that_disagree_on_one_kind_split_exactly_there(s
 
 
 async def test_pairs_and_rows_for_people_keep_what_each_member_said(settings: Judge, tmp_path: Path) -> None:
-    outcome = await judge(ROWS, context(opinion, NORTH)[0], settings)
+    outcome = await judge_candidates(ROWS, context(opinion, NORTH)[0], settings)
     south = parse_constitution(SOUTH)
     hashes = {p.id: p.hash for p in NORTH.principles} | {f"south/{p.id}": p.hash for p in south.principles}
     for row in (*outcome.rows, *outcome.review):
@@ -136,7 +136,7 @@ async def test_members_of_several_kinds_sit_together() -> None:
     ids=["no panel", "agreed", "one is unsure", "the other is", "split"],
 )
 def test_a_split_is_on_both_sides_beyond_the_margin(by_member: tuple[float, ...], split: bool) -> None:
-    assert is_split(by_member, 0.05) is split
+    assert is_panel_split(by_member, 0.05) is split
 
 
 def prefers_safe(messages: Messages, sampling: Sampling) -> float:
@@ -145,7 +145,7 @@ def prefers_safe(messages: Messages, sampling: Sampling) -> float:
 
 async def test_members_are_asked_about_helpfulness_alone_where_pairs_are_about_it(settings: Judge) -> None:
     rows = [{**candidate(), "strategy": "helpful"}, candidate("r1")]
-    outcome = await judge(rows, context(prefers_safe, NORTH)[0], settings)
+    outcome = await judge_candidates(rows, context(prefers_safe, NORTH)[0], settings)
     helpful, other = ([*row["principle_ids"]] for row in outcome.rows)
     shipped = "charter-needless-refusal"  # since neither law has a principle of helpfulness
     assert helpful == [shipped, f"south/{shipped}"]
@@ -182,7 +182,7 @@ async def test_members_may_be_other_models_and_split(
     for _ in range(2):  # the second time out of the store, where the models do not get in each other's way
         async with open_judges(Session(), spec_of(careful, tmp_path), settings) as engines:
             made_in = StageContext(engines.ask, NORTH, 1, "m", members=engines.members)
-            outcome = await judge([candidate("r0"), candidate("r1", "Else?")], made_in, settings)
+            outcome = await judge_candidates([candidate("r0"), candidate("r1", "Else?")], made_in, settings)
             stats = engines.stats
         assert [row["p_by_member"][0] > 0.6 > 0.4 > row["p_by_member"][1] for row in outcome.review] == [True, True]
         assert {row["judge_identity"] for row in outcome.review} == {"m; bold served:bold@unknown"}

@@ -3,7 +3,7 @@ import pytest
 from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.reasoned import compare_by_reasoned as compare
 from tests.support.judge_scripts import LAW, PROMPT, candidate, context
 
@@ -82,12 +82,12 @@ async def test_several_chains_of_thought_are_drawn_and_averaged() -> None:
 )
 async def test_an_answer_without_a_letter_is_the_row_s_failure(answer: str | Completion, reason: str) -> None:
     made_in, _ = context(lambda m, s: answer)
-    outcome = await judge([candidate()], made_in, Judge(kind="reasoned", principles=2))
+    outcome = await judge_candidates([candidate()], made_in, Judge(kind="reasoned", principles=2))
     assert outcome.rows == []
     assert [(f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures] == [("judge", reason, 2)]
 
 
 async def test_a_pair_says_how_it_was_judged() -> None:
-    outcome = await judge([candidate()], context(sure)[0], Judge(kind="reasoned"))
+    outcome = await judge_candidates([candidate()], context(sure)[0], Judge(kind="reasoned"))
     (row,) = outcome.rows
     assert (row["chosen"], row["p_chosen"], row["judge_kind"], row["members"]) == ("safe", 0.6, "reasoned", None)

@@ -5,7 +5,7 @@ import pytest
 from charter.config import Judge
 from charter.core.messages import Messages
 from charter.inference.completion import Completion, Sampling
-from charter.pipeline.judge import judge
+from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.score import NUMBERS, differences, fit_score_temperature
 from charter.pipeline.judges.score import compare_by_score as compare
 from charter.testing.scripted import Script
@@ -53,13 +53,13 @@ async def test_a_temperature_near_nothing_makes_a_sure_judge_and_no_overflow() -
 
 async def test_equal_scores_are_a_tie() -> None:
     made_in, _ = context(says({"bad": {7: 1.0}, "safe": {7: 1.0}}))
-    outcome = await judge([candidate()], made_in, Judge(kind="score"))
+    outcome = await judge_candidates([candidate()], made_in, Judge(kind="score"))
     assert outcome.rows == [] and [f["reason"] for f in outcome.failures] == ["tie"]
 
 
 async def test_an_answer_that_is_no_number_is_the_row_s_failure() -> None:
     made_in, _ = context(lambda m, s: "ten out of ten")
-    outcome = await judge([candidate()], made_in, Judge(kind="score"))
+    outcome = await judge_candidates([candidate()], made_in, Judge(kind="score"))
     assert [(f["stage"], f["reason"], f["detail"]) for f in outcome.failures] == [
         ("judge", "no-choice", "ten out of ten")
     ]

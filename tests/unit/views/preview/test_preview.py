@@ -24,14 +24,16 @@ from charter.constitution import load_constitution, parse_constitution, select
 from charter.core.errors import ServingError
 from charter.core.messages import Message, Messages, user
 from charter.data.sources import load_prompts
-from charter.inference import EngineSpec, Sampling, connect, open_engine
-from charter.pipeline.rows import StageContext
+from charter.inference import EngineSpec, Sampling, connect
+from charter.inference.session import Session
+from charter.pipeline.context import RunContext
+from charter.pipeline.sequence import RESPOND, REVISE, run_in_memory
 from charter.report.terminal import side_by_side
 from charter.testing.null_server import NullServer, run_null_server
 from charter.testing.scripted import ScriptedModel
 from charter.views.critiques import CritiqueRound
 from charter.views.preview.page import render_preview
-from charter.views.preview.preview import Preview, PreviewedRow, WatchedFiles, preview_rows, previews
+from charter.views.preview.preview import Preview, PreviewedRow, WatchedFiles, previewed_rows, previews
 
 LAW = """---
 name: doors
@@ -93,8 +95,8 @@ async def watching(law: Path, questions: Path, server: NullServer) -> AsyncItera
     config = Config(prompts=Prompts(source=str(questions)), generation=Generation(rounds=2))
     rows = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
     spec = EngineSpec.of(connect([server.url], Serving()), str(law.parent / "store.sqlite"))
-    async with asyncio.timeout(PATIENCE_S), open_engine(spec) as engine:
-        yield previews(law, rows, engine, spec.identity, config)
+    async with asyncio.timeout(PATIENCE_S):
+        yield previews(law, rows, Session(), spec, config)
 
 
 def command(law: Path, questions: Path, server: NullServer, *more: object) -> list[str]:
@@ -109,16 +111,20 @@ def preview(*arguments: Any, columns: int = 80) -> str:
     return result.stdout
 
 
-def context(script: Any) -> StageContext:
-    return StageContext(ScriptedModel(script).ask, parse_constitution(LAW), seed=0, model_identity="m")
+async def preview_rows(prompts: list[dict[str, Any]], script: Any, folder: Path) -> tuple[PreviewedRow, ...]:
+    constitution, config = parse_constitution(LAW), Config(generation=Generation(rounds="all"))
+    run = RunContext(config, constitution, folder, {"base": EngineSpec((), "m", "m", str(folder / "store.sqlite"))})
+    ask = ScriptedModel(script).ask
+    result = await run_in_memory(prompts, run, Session(), lambda _: ask, stages=[RESPOND, REVISE])
+    return previewed_rows(result, constitution)
 
 
 def prompt(id: str) -> dict[str, Any]:
     return {"row_id": id, "prompt": [user(f"Question {id}?")], "kind": "door", "source": "test"}
 
 
-async def test_a_row_keeps_every_step_of_its_way() -> None:
-    (row,) = await preview_rows([prompt("a")], context(lambda m, _: answer(m)), Generation(rounds="all"))
+async def test_a_row_keeps_every_step_of_its_way(tmp_path: Path) -> None:
+    (row,) = await preview_rows([prompt("a")], lambda m, _: answer(m), tmp_path)
     assert (row.row_id, row.kind, row.question, row.failure) == ("a", "door", "Question a?", "")
     assert row.response is not None
     assert row.final == row.response.replace("tells", "keeps quiet about")
@@ -132,12 +138,12 @@ async def test_a_row_keeps_every_step_of_its_way() -> None:
     assert [one.principle_title for one in row.rounds if one.changed] == ["Keep quiet"]
 
 
-async def test_a_row_that_fails_says_where_and_the_others_go_on() -> None:
+async def test_a_row_that_fails_says_where_and_the_others_go_on(tmp_path: Path) -> None:
     def script(messages: Messages, sampling: Sampling) -> str:
         broken = "Question a?" in messages[0]["content"] and len(messages) > 1
         return "No opinion." if broken else answer(messages)
 
-    failed, whole = await preview_rows([prompt("a"), prompt("b")], context(script), Generation(rounds="all"))
+    failed, whole = await preview_rows([prompt("a"), prompt("b")], script, tmp_path)
     assert failed.response is not None
     assert failed.failure.startswith("critique: no-verdict under '")
     assert failed.failure.endswith(": No opinion.")
@@ -145,12 +151,12 @@ async def test_a_row_that_fails_says_where_and_the_others_go_on() -> None:
     assert whole.changed
 
 
-async def test_servers_that_are_gone_are_one_error() -> None:
+async def test_servers_that_are_gone_are_one_error(tmp_path: Path) -> None:
     def script(messages: Messages, sampling: Sampling) -> str:
         raise ServingError("gone")
 
     with pytest.raises(ServingError, match="gone"):
-        await preview_rows([prompt("a"), prompt("b")], context(script), Generation())
+        await preview_rows([prompt("a"), prompt("b")], script, tmp_path)
 
 
 @pytest.mark.parametrize(
