@@ -39,7 +39,9 @@ async def constitution_preview(config: Config) -> None:
             preview = await anext(versions)
 
     write_page(config.run_folder / "preview.html", render_preview(preview))
-    await acreate_markdown_artifact(preview_markdown(preview), key="preview", description=preview_summary(preview))
+    await run.progress.publish(
+        acreate_markdown_artifact, preview_markdown(preview), key="preview", description=preview_summary(preview)
+    )
     run.progress.say(f"{preview_summary(preview)}: {config.run_folder / 'preview.html'}")
 
 

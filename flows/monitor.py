@@ -64,7 +64,7 @@ async def probe(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> Ch
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
 async def publish(run: FlowRun, page: str, line: str) -> None:
     """Publish what the probe says, as a page and in a line."""
-    await acreate_markdown_artifact(page, key="monitor", description=line)
+    await run.progress.publish(acreate_markdown_artifact, page, key="monitor", description=line)
     run.progress.say(line)
 
 

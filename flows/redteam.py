@@ -74,7 +74,7 @@ async def publish(run: FlowRun, version: Path) -> None:
     """Publish what was found."""
     report = read_report(version)
     text = f"{report_markdown(report)}\nThe set: `{(version / PROMPTS).resolve()}`\n"
-    await acreate_markdown_artifact(text, key="redteam", description=summarize_report(report))
+    await run.progress.publish(acreate_markdown_artifact, text, key="redteam", description=summarize_report(report))
     run.progress.say(summarize_report(report))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from charter.core import plugins
 from tests.support.postgres_server import PASSWORD, PostgresServer, missing, run_postgres
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
     with psycopg.connect(postgres_server.url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS charter CASCADE")
     return postgres_server.url
+
+
+@pytest.fixture(autouse=True)
+def named_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's configs name plugins for the whole process: forget them when it ends."""
+    monkeypatch.setattr(plugins, "_named_modules", dict(plugins._named_modules))
 
 
 @pytest.fixture(scope="module")

@@ -48,33 +48,45 @@ async def finish(
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, made, again)
     write_manifest(folder, counts, identities)
-    await _publish(ReportData.load(folder / "report.json"))
-    await acreate_markdown_artifact(places_markdown(folder), key="folder", description=f"Run {config.name}")
+    await _publish(run, ReportData.load(folder / "report.json"))
+    await run.progress.publish(
+        acreate_markdown_artifact, places_markdown(folder), key="folder", description=f"Run {config.name}"
+    )
     record_assets(folder)
     rows: list[dict[str, Any]] = [vars(count) for count in stages.values()]
-    await acreate_table_artifact(rows, key="stages", description=f"Rows, calls and tokens of run {config.name}")
+    await run.progress.publish(
+        acreate_table_artifact, rows, key="stages", description=f"Rows, calls and tokens of run {config.name}"
+    )
     if verdict is not None:
         evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         text = headline_markdown(evaluation, verdict.to_dict())
         signed = f"\n\n{inline(verdict.sign_off)}" if verdict.sign_off else ""
-        await acreate_markdown_artifact(f"{text}{signed}\n\nReport: `{page.resolve()}`\n", key="verdict")
+        await run.progress.publish(
+            acreate_markdown_artifact, f"{text}{signed}\n\nReport: `{page.resolve()}`\n", key="verdict"
+        )
         run.progress.say(f"verdict: {verdict.verdict}")
     run.progress.say(f"report: {page}")
 
 
-async def _publish(data: ReportData) -> None:
+async def _publish(run: FlowRun, data: ReportData) -> None:
     """What the run did, as far as it did it: principles, losses, labels, examples, curves."""
-    run = f"Run {data.name}"
+    about = f"Run {data.name}"
     if data.constitution.total.drawn:
-        await acreate_markdown_artifact(principles_markdown(data.constitution), key="principles", description=run)
-        await acreate_markdown_artifact(failures_markdown(data.failures), key="failures", description=run)
+        await run.progress.publish(
+            acreate_markdown_artifact, principles_markdown(data.constitution), key="principles", description=about
+        )
+        await run.progress.publish(
+            acreate_markdown_artifact, failures_markdown(data.failures), key="failures", description=about
+        )
     if data.labels.n:
         text = labels_markdown(data.labels, data.judged)
-        await acreate_markdown_artifact(text, key="labels", description=run)
+        await run.progress.publish(acreate_markdown_artifact, text, key="labels", description=about)
     if data.examples:
-        await acreate_markdown_artifact(examples_markdown(data.examples), key="before-and-after", description=run)
+        await run.progress.publish(
+            acreate_markdown_artifact, examples_markdown(data.examples), key="before-and-after", description=about
+        )
     if curves := training_plot(data.training):
-        await acreate_image_artifact(to_picture(curves), key=CURVES, description=run)
+        await run.progress.publish(acreate_image_artifact, to_picture(curves), key=CURVES, description=about)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
@@ -82,5 +94,5 @@ async def publish_audit(run: FlowRun, path: Path) -> None:
     """Publish the audit in ``audit.json``."""
     page, record = path.with_name("audit.html"), json.loads(path.read_text(encoding="utf-8"))
     text = f"{audit_markdown(record)}\nWith plots: `{page.resolve()}`\n"
-    await acreate_markdown_artifact(text, key="judge-audit")
+    await run.progress.publish(acreate_markdown_artifact, text, key="judge-audit")
     run.progress.say(f"audit: {page}")

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_API_URL
 
 from charter.config import Config, load_config, read_override
 from charter.core.errors import CharterError, ConfigError
@@ -21,6 +22,7 @@ from charter.evaluation.gate import Verdict
 from charter.report.headline import headline_text
 from charter.runs.preflight import check_config_quickly
 from flows.lib.api_keys import api_key
+from flows.lib.progress import describe, is_outage
 from flows.lib.temporary_server import start_server
 
 EXIT_STATUS = (
@@ -93,6 +95,15 @@ class FlowCommand:
         except KeyboardInterrupt:
             sys.stderr.write("\nStopped. The same command again continues: finished calls are kept.\n")
             return 130
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            url = PREFECT_API_URL.value() or "started for this run"
+            sys.stderr.write(
+                f"Prefect server '{url}': does not answer ({describe(error)}). Start it, or correct PREFECT_API_URL; "
+                "then run the same command again: finished calls are kept.\n"
+            )
+            return 2
         return 0 if self.end(config, result) else 1
 
     def _others(self) -> dict[str, inspect.Parameter]:

@@ -1,18 +1,21 @@
 """Progress for people: one line per stage on the terminal, and the same as progress artifacts in Prefect."""
 
+import asyncio
 import contextvars
+import math
 import re
 import shutil
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import MissingContextError
@@ -29,6 +32,8 @@ RETRY_S = 5.0
 """Seconds between attempts to publish while Prefect's server does not answer."""
 FLUSH_S = 20.0
 """Seconds that the end of a run waits for the last updates to be published."""
+OUTAGE_S = 240.0
+"""Seconds that a run with its results on disk waits for Prefect's server in order to show them there."""
 
 
 @dataclass
@@ -107,6 +112,7 @@ class RunProgress:
         self.stages: dict[str, StageProgress] = {}
         self._terminal = sys.stderr.isatty()
         self._publisher = ArtifactPublisher(self.say)
+        self._outage_ends: float | None = None  # in monotonic seconds, while Prefect's server does not answer
 
     def expect(self, stage: str, shards: Mapping[int, int]) -> None:
         """Announce how many rows each shard of a stage will have. A stage of this name starts again from zero."""
@@ -134,6 +140,34 @@ class RunProgress:
     def say(self, line: str) -> None:
         """Show a line that stays, here and among the run's logs."""
         self._show(line, stays=True)
+
+    async def publish(self, create: Callable[..., Awaitable[Any]], content: Any, **about: Any) -> None:
+        """Create an artifact of results that are already on disk.
+
+        While Prefect's server does not answer, try again. After `OUTAGE_S` seconds without it, leave this artifact and
+        all later ones out: the run is complete without them.
+
+        Args:
+            create: one of Prefect's functions, such as `acreate_markdown_artifact`.
+            content: its first argument.
+            about: key and description.
+        """
+        while True:
+            try:
+                await create(content, **about)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                if self._outage_ends is None:
+                    self._outage_ends = time.monotonic() + OUTAGE_S
+                    self.say(f"waiting up to {OUTAGE_S:.0f} s to show the results in Prefect: {describe(error)}")
+                if time.monotonic() > self._outage_ends:
+                    self.say(f"Prefect does not show '{about['key']}': its server does not answer")
+                    return
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._outage_ends = None
+                return
 
     def close(self) -> None:
         """Publish what is pending; give up after `FLUSH_S` seconds if Prefect's server does not answer."""
@@ -164,6 +198,7 @@ class ArtifactPublisher:
         self._artifacts: dict[str, UUID] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._gives_up = math.inf
         self._thread: threading.Thread | None = None
 
     def put(self, stage: str, percent: float, description: str) -> None:
@@ -181,6 +216,7 @@ class ArtifactPublisher:
         """Publish what is pending and end the thread; give up after `FLUSH_S` seconds."""
         with self._changed:
             self._closed = True
+            self._gives_up = time.monotonic() + FLUSH_S
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(FLUSH_S)
@@ -202,9 +238,10 @@ class ArtifactPublisher:
                 failed = True
                 with self._changed:
                     self._pending.setdefault(stage, (percent, description))  # unless there is a newer one
-                    self._changed.wait_for(lambda: self._closed, timeout=RETRY_S)
-                    if self._closed:
+                    if time.monotonic() > self._gives_up:
                         return
+                    closed = self._closed  # a close during the wait is the time for another attempt
+                    self._changed.wait_for(lambda: self._closed and not closed, timeout=RETRY_S)
 
     def _publish(self, stage: str, percent: float, description: str) -> None:
         sync: dict[str, Any] = {"_sync": True}  # not in the functions' types
@@ -234,3 +271,11 @@ def never_raising(report: Callable[[T], None], say: Callable[[str], None]) -> Ca
 def describe(error: Exception) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {error}"
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error means that Prefect's server does not answer, rather than that it refuses something."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    # Of a process's first request Prefect raises a RuntimeError in place of the transport's error.
+    return isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API")

@@ -47,7 +47,9 @@ async def review(run: FlowRun, counts: Sequence[StageCount], models: Mapping[str
         return []
     if waiting(config, "review") is None:
         begin_waiting(config, "review", counts, models)
-        await acreate_markdown_artifact(labels.text, key="review", description=f"Labels of run {config.name}")
+        await run.progress.publish(
+            acreate_markdown_artifact, labels.text, key="review", description=f"Labels of run {config.name}"
+        )
     answers = await _ask(config, labels.question)
     done = apply_answers(config, labels, answers)
     run.progress.say(f"review: {done.rows_out:,} of {done.rows_in:,} pairs left")

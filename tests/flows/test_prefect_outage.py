@@ -5,8 +5,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,63 +43,106 @@ class TimedModel(NullServer):
         self.arrivals.append(time.monotonic())
         return answer(messages)
 
-    def wait_for_calls(self, n: int, of: "subprocess.Popen[str]") -> None:
-        while len(self.arrivals) < n:
-            assert of.poll() is None, of.communicate()
+    def wait_for_calls(self, n: int, run: "Run") -> None:
+        run.wait_until(lambda: len(self.arrivals) >= n)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The dataset flow as the process that a user starts."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert self.process.poll() is None, self.output
             time.sleep(0.05)
 
 
-def start_dataset(prefect: PrefectServer, model: NullServer, folder: Path, name: str, n: int) -> "subprocess.Popen[str]":
-    """The dataset flow as a user starts it; four calls at a time, so that one which waits is seen."""
+@contextmanager
+def run_dataset(prefect: PrefectServer, model: NullServer, folder: Path, n: int) -> Iterator[Run]:
+    """Start the flow with four calls at a time, so that a call which waits for Prefect is noticed."""
     config = {
-        "name": name,
+        "name": folder.name,
         "outputs": str(folder),
-        "store": str(folder / f"{name}.sqlite"),
+        "store": str(folder / "store.sqlite"),
         "prompts": {"n": n},
         "serving": {"base_urls": [model.url]},
         "generation": {"rounds": 1, "shard_size": n // 2, "concurrency": 4},
         "judge": {"principles": 1, "tie_margin": 0.0},
     }
-    path = folder / f"{name}.yaml"
-    path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "flows.dataset", str(path)]
-    return subprocess.Popen(
-        command, env=prefect.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    settings, log = folder / "run.yaml", folder / "run.log"
+    settings.write_text(json.dumps(config))
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "flows.dataset", str(settings)]
+        process = subprocess.Popen(command, env=prefect.environment, stdout=output, stderr=output)
+        try:
+            yield Run(process, log)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def artifacts(prefect: PrefectServer, folder: Path) -> dict[str, Any]:
+    """The data of each artifact of the run, which Prefect has as completed."""
+    (flow_run,) = prefect.read("/flow_runs/filter", flow_runs={"name": {"any_": [f"dataset-{folder.name}"]}})
+    assert flow_run["state_type"] == "COMPLETED"
+    shown = prefect.read("/artifacts/filter", flow_runs={"id": {"any_": [flow_run["id"]]}})
+    return {artifact["key"]: artifact["data"] for artifact in shown}
+
+
+RESULTS = {"stages", "folder", "principles", "failures", "labels", "before-and-after"}
 
 
 @pytest.mark.parametrize("outage_s", [10.0, pytest.param(120.0, marks=pytest.mark.slow)])
 def test_a_stage_does_not_notice_that_prefects_server_is_down(
     prefect: PrefectServer, tmp_path: Path, outage_s: float
 ) -> None:
-    name, n = f"outage-{outage_s:.0f}", round(30 * outage_s)
-    with run_null_server(TimedModel(latency_s=LATENCY_S)) as model:
+    n = round(30 * outage_s)  # more than the calls of the outage
+    with run_null_server(TimedModel(latency_s=LATENCY_S)) as model, run_dataset(prefect, model, tmp_path, n) as run:
         assert isinstance(model, TimedModel)
-        run = start_dataset(prefect, model, tmp_path, name, n)
-        try:
-            model.wait_for_calls(40, run)
-            prefect.kill()
-            down = time.monotonic()
-            while time.monotonic() < down + outage_s:
-                assert run.poll() is None, run.communicate()
-                time.sleep(0.1)
-            prefect.start()
-            up = time.monotonic()
-            assert run.poll() is None, "the stages ended before the server was back"
-            model.latency_s = 0.0
-            output, _ = run.communicate(timeout=300)
-        finally:
-            run.kill()
-    assert run.returncode == 0, output
+        model.wait_for_calls(40, run)
+        prefect.kill()
+        down = time.monotonic()
+        run.wait_until(lambda: time.monotonic() > down + outage_s)
+        prefect.start()
+        up = time.monotonic()
+        assert run.process.poll() is None, "the stages ended before the server was back"
+        model.latency_s = 0.0
+        assert run.process.wait(300) == 0, run.output
     during = [at for at in model.arrivals if down <= at <= up]
     assert max(later - earlier for earlier, later in itertools.pairwise(during)) < LONGEST_GAP_S
-    assert output.count("progress is not shown in Prefect for now") == 1
+    assert run.output.count("progress is not shown in Prefect for now") == 1
 
-    manifest = json.loads((tmp_path / name / "manifest.json").read_text())
-    assert manifest["stages"]["respond"]["rows_in"] == manifest["stages"]["respond"]["rows_out"] == n
-    (flow_run,) = prefect.read("/flow_runs/filter", flow_runs={"name": {"any_": [f"dataset-{name}"]}})
-    assert flow_run["state_type"] == "COMPLETED"
-    shown = prefect.read("/artifacts/filter", flow_runs={"id": {"any_": [flow_run["id"]]}})
-    by_key = {artifact["key"]: artifact for artifact in shown}
-    assert by_key["progress-respond"]["data"] == by_key["progress-revise"]["data"] == 100.0
-    assert {"stages", "failures", "before-and-after", "folder"} <= set(by_key)
+    respond = json.loads((tmp_path / tmp_path.name / "manifest.json").read_text())["stages"]["respond"]
+    assert respond["rows_in"] == respond["rows_out"] == n
+    shown = artifacts(prefect, tmp_path)
+    assert shown["progress-respond"] == shown["progress-revise"] == 100.0
+    assert set(shown) >= RESULTS
+
+
+def test_a_finished_run_waits_for_prefects_server_to_show_its_results(prefect: PrefectServer, tmp_path: Path) -> None:
+    with run_null_server(TimedModel(latency_s=LATENCY_S)) as model, run_dataset(prefect, model, tmp_path, 40) as run:
+        assert isinstance(model, TimedModel)
+        model.wait_for_calls(20, run)
+        prefect.kill()
+        model.latency_s = 0.0
+        run.wait_until((tmp_path / tmp_path.name / "manifest.json").is_file)
+        prefect.start()
+        assert run.process.wait(300) == 0, run.output
+    shown = artifacts(prefect, tmp_path)
+    assert shown["progress-respond"] == shown["progress-revise"] == 100.0
+    assert set(shown) >= RESULTS
+
+
+def test_without_prefects_server_a_run_ends_with_one_message(model_server: NullServer, tmp_path: Path) -> None:
+    absent = PrefectServer(tmp_path, 9)
+    with run_dataset(absent, model_server, tmp_path, 4) as run:
+        assert run.process.wait(120) == 2
+    assert "Prefect server 'http://127.0.0.1:9/api': does not answer" in run.output
+    assert "Traceback" not in run.output

@@ -1,13 +1,17 @@
 """The live line of a stage."""
 
 import io
+import threading
 import time
+from collections.abc import Callable
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from charter.pipeline.rows import Progress
 from flows.lib import progress
-from flows.lib.progress import RunProgress, StageProgress, never_raising
+from flows.lib.progress import ArtifactPublisher, RunProgress, StageProgress, never_raising
 
 
 def line(*told: Progress, seconds: float = 10.0) -> str:
@@ -56,6 +60,96 @@ def test_what_cannot_be_told_is_said_once_and_ends_nothing() -> None:
         tell_on(step)
     assert told == [1, 4]
     assert said == ["some progress cannot be shown, and the work goes on: ConnectionError: no server"]
+
+
+class PrefectArtifacts:
+    """Takes artifacts in place of Prefect's API, whose functions it replaces; `before` runs first, and may raise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> None:
+        self.shown, self.before = list[float](), before
+        monkeypatch.setattr(progress, "create_progress_artifact", self._create)
+        monkeypatch.setattr(progress, "update_progress_artifact", self._update)
+        monkeypatch.setattr(progress, "RETRY_S", 0.01)
+
+    def _create(self, percent: float, **about: object) -> UUID:
+        self._update(None, percent)
+        return uuid4()
+
+    def _update(self, artifact: UUID | None, percent: float, **about: object) -> None:
+        self.before()
+        self.shown.append(percent)
+
+
+def test_a_slow_server_delays_no_update_and_misses_the_stale_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers, said = threading.Event(), threading.Event(), list[str]()
+
+    def wait_for_answer() -> None:
+        asked.set()
+        assert answers.wait(60)
+
+    prefect = PrefectArtifacts(monkeypatch, wait_for_answer)
+    publisher = ArtifactPublisher(said.append)
+    publisher.put("revise", 0, "")
+    assert asked.wait(60)
+    for percent in range(1, 1001):  # the server answers only after the last of them: none may wait for it
+        publisher.put("revise", percent / 10, "")
+    answers.set()
+    publisher.close()
+    assert prefect.shown == [0, 100.0]
+    assert said == []
+
+
+def test_a_server_that_fails_is_reported_once_and_gets_the_latest_update_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, twice, up, said = list[int](), threading.Event(), threading.Event(), list[str]()
+
+    def fail_until_up() -> None:
+        tries.append(1)
+        if len(tries) > 1:
+            twice.set()
+        if not up.is_set():
+            raise ConnectionError("no server")
+
+    prefect = PrefectArtifacts(monkeypatch, fail_until_up)
+    publisher = ArtifactPublisher(said.append)
+    for percent in (10.0, 20.0, 30.0):
+        publisher.put("revise", percent, "")
+    assert twice.wait(60)
+    publisher.put("revise", 40.0, "")
+    up.set()
+    publisher.close()
+    assert prefect.shown[-1] == 40.0 and 10.0 not in prefect.shown
+    assert len(said) == 1 and "ConnectionError: no server" in said[0]
+
+
+async def test_results_are_shown_when_the_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "RETRY_S", 0.01)
+    errors = [httpx.ConnectError("down"), RuntimeError("Failed to reach API at http://127.0.0.1:9/api/")]
+    shown, live = list[str](), RunProgress()
+
+    async def create(content: str, **about: object) -> None:
+        if errors:
+            raise errors.pop()
+        shown.append(content)
+
+    await live.publish(create, "a page", key="report")
+    assert shown == ["a page"] and errors == []
+
+
+async def test_a_server_that_stays_away_costs_a_run_its_artifacts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "RETRY_S", 0.01)
+    monkeypatch.setattr(progress, "OUTAGE_S", 0.0)
+    tries, said, live = list[str](), list[str](), RunProgress()
+    monkeypatch.setattr(live, "say", said.append)
+
+    async def create(content: str, **about: object) -> None:
+        tries.append(content)
+        raise httpx.ConnectError("down")
+
+    for name in ("first", "second"):
+        await live.publish(create, name, key=name)
+    assert [line for line in said if "'second'" in line] and tries[-1] == "second"
+    with pytest.raises(TypeError):  # an error of our own is not an outage
+        await live.publish(create, "third", key="third", content="twice")
 
 
 def test_a_callback_still_lets_a_stop_through() -> None:

@@ -54,7 +54,7 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     ("key", "parts"),
     [
         ("prompts.n", ["How many prompts", "a whole number, at least 1 or empty (null)", "null", "prompts.n=100"]),
-        ("judge.kind", ["choice, reasoned, score, critic", "panel", "judge.kind=reasoned"]),
+        ("judge.kind", ["`choice`: A or B", "`panel`", "a plugin registers", "judge.kind=choice"]),
         ("training.dpo", ["learning_rate: The peak", "save_steps (advanced)", "beta"]),
         ("training.dpo.beta", ["a number, over 0", "0.1"]),
         ("pairs.strategies.best_worst", ["pairs.strategies.best-worst", "a number, at least 0, at most 1"]),
