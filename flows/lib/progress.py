@@ -240,8 +240,10 @@ class ArtifactPublisher:
                     self._pending.setdefault(stage, (percent, description))  # unless there is a newer one
                     if time.monotonic() > self._gives_up:
                         return
-                    # A close during the wait is the time for another attempt.
-                    self._changed.wait_for(lambda closed=self._closed: self._closed and not closed, timeout=RETRY_S)
+                    if self._closed:
+                        self._changed.wait(RETRY_S)
+                    else:  # a close during the wait is the time for another attempt
+                        self._changed.wait_for(lambda: self._closed, RETRY_S)
 
     def _publish(self, stage: str, percent: float, description: str) -> None:
         sync: dict[str, Any] = {"_sync": True}  # not in the functions' types
