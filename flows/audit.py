@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from charter.audit.session import check, serve_judge
+from charter.audit.session import check_audit_config, serve_audited_judge
 from charter.config import Config
 from charter.core.threads import enter_in_thread
 from charter.report.audit_text import audit_text
@@ -28,9 +28,9 @@ async def audit(config: Config) -> Path:
     of it: `judge.audit` and `judge.min_agreement`.
     """
     with api_key(config.serving):
-        check(config)
+        check_audit_config(config)
     with open_flow_run(config, config.audit_folder) as run:
-        async with enter_in_thread(lambda stop: serve_judge(config, run.progress.say, stop)) as engine:
+        async with enter_in_thread(lambda stop: serve_audited_judge(config, run.progress.say, stop)) as engine:
             path = await audit_pairs(run, engine)
         await publish_audit(run, path)
         return path
@@ -43,7 +43,7 @@ def end_of_audit(config: Config, path: Path) -> bool:
     return bool(record["passed"])
 
 
-command = FlowCommand(audit, check, end_of_audit)
+command = FlowCommand(audit, check_audit_config, end_of_audit)
 
 if __name__ == "__main__":
     command.main()

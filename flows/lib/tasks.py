@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from charter.audit import session as audit_session
+from charter.audit.session import run_audit
 from charter.core.threads import run_in_thread
 from charter.evaluation.benchmarks.asking import ask_suites
 from charter.inference.engine import EngineSpec
@@ -174,7 +174,7 @@ async def grade_and_measure(run: FlowRun, models: Sequence[str], judge: EngineSp
 @task(task_run_name="audit", cache_policy=NO_CACHE)
 async def audit_pairs(run: FlowRun, engine: EngineSpec) -> Path:
     """Ask the judge about labelled pairs; the path of ``audit.json``."""
-    return await audit_session.audit_pairs(run.config, engine, run.session, run.progress.report)
+    return await run_audit(run.config, engine, run.session, run.progress.report)
 
 
 def _report_metrics(run: FlowRun, step: Step, name: str, out: Path) -> Callable[[dict[str, Any]], None]:

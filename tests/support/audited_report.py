@@ -5,7 +5,7 @@ from typing import Any
 
 from charter.audit.concerns import concerns
 from charter.audit.judged import JudgedPair
-from charter.audit.metrics import figures
+from charter.audit.metrics import audit_metrics
 from charter.pipeline.judges.dissent import dissent
 from tests.support.judged_pairs import pairs
 
@@ -27,7 +27,7 @@ def judged_pairs(n: int) -> list[JudgedPair]:
 @lru_cache
 def audit(n: int = 200) -> dict[str, Any]:
     """As a report holds it: ``audit.json`` without its examples."""
-    found = figures(judged_pairs(n), own={"dpo"})
+    found = audit_metrics(judged_pairs(n), own_names={"dpo"})
     return {
         "judge": {"model": "sandbox", "identity": IDENTITY, "kind": "choice", "members": [], "own": ["dpo"]},
         "data": {"source": "labelled.jsonl", "format": "columns"},

@@ -8,7 +8,7 @@ from typing import Any
 from charter.audit.concerns import concerns
 from charter.audit.judged import JudgedPair, judge_pairs
 from charter.audit.labelled import LabelledPair
-from charter.audit.metrics import figures
+from charter.audit.metrics import audit_metrics
 from charter.config import Judge
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
@@ -91,4 +91,4 @@ def worries(found: dict[str, Any], floor: float = 0.8) -> set[str]:
 
 
 async def audited(prefers: Prefers, asked: Sequence[LabelledPair], **settings: Any) -> dict[str, Any]:
-    return figures(await judged(prefers, asked), **settings)
+    return audit_metrics(await judged(prefers, asked), **settings)

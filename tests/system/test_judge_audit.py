@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from charter.audit.judged import judge_pairs
-from charter.audit.labelled import Labelled, read_labelled
-from charter.audit.metrics import figures
+from charter.audit.labelled import LabelledData, read_labelled
+from charter.audit.metrics import audit_metrics
 from charter.config import Judge
 from charter.constitution import load_constitution
 from charter.inference import EngineSpec, Served, open_engine
@@ -20,12 +20,12 @@ HARMLESS = load_constitution(Path(__file__).parents[2] / "constitutions" / "harm
 N = 2000
 
 
-async def audited(labelled: Labelled, principles: int, spec: EngineSpec) -> dict[str, Any]:
+async def audited(labelled: LabelledData, principles: int, spec: EngineSpec) -> dict[str, Any]:
     async with open_engine(spec) as engine:
         context, settings = StageContext(engine.ask, HARMLESS, 0, spec.identity), Judge(principles=principles)
         said = await judge_pairs(labelled.pairs, judge_of(settings), context, settings)
     assert said.failures == []
-    return figures(said.pairs, settings.tie_margin)
+    return audit_metrics(said.pairs, settings.tie_margin)
 
 
 async def test_three_principles_in_both_orders_are_right_calibrated_and_better_than_one_in_one(

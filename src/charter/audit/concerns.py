@@ -1,16 +1,16 @@
-"""What the figures of an audit give reason to worry about, each under the name of the figure that shows it."""
+"""What the metrics of an audit give reason to worry about, each named after the metric that shows it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from charter.core.formatting import interval, percent
 
-SURE = 0.01
-"""A bias is named when chance would show as much less often than this,"""
-GAP = 0.1
-"""and when it moves at least this share of the verdicts: with many pairs the smallest bias is beyond chance."""
-MOST_TIES = 0.1
-WORST_ECE = 0.05
+MAX_P = 0.01
+"""A bias is reported if chance would produce one as large less often than this,"""
+MIN_GAP = 0.1
+"""and if it changes at least this share of the verdicts: with many pairs, even a tiny bias is significant."""
+MAX_TIES = 0.1
+MAX_ECE = 0.05
 
 
 class Concern(NamedTuple):
@@ -20,26 +20,23 @@ class Concern(NamedTuple):
     text: str
 
 
-def concerns(figures: Mapping[str, Any], floor: float) -> list[Concern]:
-    """The gravest first; none for a judge whose labels can be used as they are."""
-    return [*_agreement(figures, floor), *_biases(figures), *_ties(figures), *_calibration(figures["calibration"])]
-
-
 def passes(figures: Mapping[str, Any], floor: float, max_ties: float = 1.0) -> bool:
-    """Whether agreement is surely above the floor (the lower end of its interval is not under it), ties being few."""
+    """Whether the lower end of the agreement's interval is at least `floor`, and no more than `max_ties` are ties."""
     rate, ties = figures["agreement"], figures["ties"]
+    # An empty rate has the interval 0 to 1, which would pass a floor of 0.
     return bool(rate["n"]) and rate["low"] >= floor and ties["value"] <= max_ties
 
 
-def _agreement(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
-    rate = figures["agreement"]
+def concerns(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
+    """Reasons for concern, the gravest first; there are none if the judge's labels can be used as they are."""
+    rate, ties, calibration = figures["agreement"], figures["ties"], figures["calibration"]
     if not rate["n"]:
-        yield Concern("agreement", "There is no verdict at all, so nothing shows that the judge can tell.")
+        yield Concern("agreement", "It reached no verdict on any pair, so its agreement is unknown.")
     elif rate["high"] < 0.5:
         yield Concern(
             "inverted",
-            f"It names the worse answer more often than the better one ({percent(rate['value'])} right). Look for "
-            "labels or letters that are the wrong way round.",
+            f"It prefers the worse answer more often than the better one ({percent(rate['value'])} right). Check "
+            "whether labels or letters are swapped.",
         )
     elif rate["low"] <= 0.5:
         yield Concern("chance", f"It is no better than a coin: {percent(rate['value'])} right ({interval(rate)}).")
@@ -47,52 +44,43 @@ def _agreement(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
         yield Concern(
             "agreement", f"The lower end of its agreement, {percent(rate['low'])}, is under {percent(floor)}."
         )
+    yield from _bias_concerns(figures)
+    if ties["n"] and ties["value"] > MAX_TIES:
+        yield Concern("ties", f"{percent(ties['value'])} of the pairs are ties, which label nothing.")
+    # The half that no calibration was fitted to, if there are enough pairs: the fitted scores are of that half too.
+    before = calibration["before"] or calibration["whole"]
+    if before["ece"] is not None and before["ece"] > MAX_ECE:
+        after = {how: calibration[how]["ece"] for how in ("temperature", "isotonic") if calibration[how]}
+        best = min(after, key=lambda how: float(after[how]), default="")
+        remedy = f" With {best} calibration the error is {after[best]:.3f}." if best else ""
+        yield Concern("calibration", f"Its probabilities are {before['ece']:.3f} off on average (ECE).{remedy}")
 
 
-def _biases(figures: Mapping[str, Any]) -> Iterator[Concern]:
-    place = figures["position"]
-    flips, a_twice = place["flips"], place["a_twice"]
-    if flips["n"] and flips["value"] >= GAP and place["p"] < SURE:
+def _bias_concerns(figures: Mapping[str, Any]) -> Iterator[Concern]:
+    position, length, own = figures["position"], figures["length"], figures["self_preference"]
+    flips, a_twice = position["flips"], position["a_twice"]
+    if flips["n"] and flips["value"] >= MIN_GAP and position["p"] < MAX_P:
         letter, share = ("A", a_twice["value"]) if a_twice["value"] > 0.5 else ("B", 1 - a_twice["value"])
         yield Concern(
             "position",
             f"{percent(flips['value'])} of its verdicts flip with the order of the answers, and {percent(share)} of "
             f"those name {letter} both times.",
         )
-    size = figures["length"]
-    if _is_bias(size):
-        longer, shorter = percent(size["better_is_longer"]["value"]), percent(size["better_is_shorter"]["value"])
+    if _is_bias(length):
+        longer, shorter = percent(length["better_is_longer"]["value"]), percent(length["better_is_shorter"]["value"])
         yield Concern(
             "length",
             f"It is right in {longer} of pairs whose better answer is the longer one, and in {shorter} where it is "
-            f"the shorter one: it prefers the {'longer' if size['gap'] > 0 else 'shorter'} answer.",
+            f"the shorter one: it prefers the {'longer' if length['gap'] > 0 else 'shorter'} answer.",
         )
-    own = figures["self_preference"]
     if own and _is_bias(own):
         mine, others = percent(own["better_is_own"]["value"]), percent(own["worse_is_own"]["value"])
-        leaning = "favours" if own["gap"] > 0 else "is hard on"
         yield Concern(
             "self_preference",
             f"It is right in {mine} of pairs whose better answer is its own, and in {others} where the worse one is: "
-            f"it {leaning} itself.",
+            f"it {'favours' if own['gap'] > 0 else 'penalises'} its own answers.",
         )
 
 
-def _is_bias(split: Mapping[str, Any]) -> bool:
-    return split["gap"] is not None and abs(split["gap"]) >= GAP and split["p"] < SURE
-
-
-def _ties(figures: Mapping[str, Any]) -> Iterator[Concern]:
-    ties = figures["ties"]
-    if ties["n"] and ties["value"] > MOST_TIES:
-        yield Concern("ties", f"{percent(ties['value'])} of the pairs are ties, which label nothing.")
-
-
-def _calibration(scores: Mapping[str, Any]) -> Iterator[Concern]:
-    before = scores["before"] or scores["whole"]
-    if before["ece"] is None or before["ece"] <= WORST_ECE:
-        return
-    after = {how: scores[how]["ece"] for how in ("temperature", "isotonic") if scores[how]}
-    best = min(after, key=lambda how: float(after[how]), default="")
-    mended = f" By {best} calibration it comes down to {after[best]:.3f}." if best else ""
-    yield Concern("calibration", f"Its probabilities are {before['ece']:.3f} off on average (ECE).{mended}")
+def _is_bias(groups: Mapping[str, Any]) -> bool:
+    return groups["gap"] is not None and abs(groups["gap"]) >= MIN_GAP and groups["p"] < MAX_P

@@ -1,7 +1,7 @@
-"""The figures of an audit, from judged pairs alone: nothing here asks a model.
+"""The metrics of an audit, computed from judged pairs alone, without asking a model.
 
-Every figure is about the answer that the labels call better: how often the judge says so too, how sure it is
-when it does, and whether the place, the length or the author of an answer moves it.
+Each is about the answer labelled better: how often the judge agrees, how sure it is when it does, and whether the
+position, the length or the author of an answer influences it.
 """
 
 import math
@@ -18,70 +18,76 @@ from charter.pipeline.judges.protocol import clip_probability
 
 Pairs = Sequence[JudgedPair]
 
-FEWEST = 20
-"""Pairs that each half needs, for a calibration to be fitted to one and tried on the other."""
+MIN_HALF = 20
+"""The pairs that each half needs for fitting a calibration to one and testing it on the other."""
 
 
-def figures(
-    asked: Pairs, tie_margin: float = 0.05, own: Collection[str] = (), members: Sequence[str] = ()
+def audit_metrics(
+    judged: Pairs, tie_margin: float = 0.05, own_names: Collection[str] = (), members: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Every figure, as it stands in ``audit.json``. Rates have 95 % intervals; None is what could not be measured.
-
-    Pairs on which a panel splits get no label in a run: only ``splits`` and ``by_member`` are about them as well.
+    """Every metric, as in ``audit.json``. Rates have 95 % intervals; None means that it could not be measured.
 
     Args:
-        asked: what the judge said.
-        tie_margin: verdicts with |p - 1/2| at or under this are ties, set aside and counted.
-        own: the names under which the judge's own answers may stand, for self-preference.
+        judged: the judge's opinions.
+        tie_margin: verdicts with |p - 1/2| at or under this are ties, left out and counted.
+        own_names: the names under which the judge's own answers may occur, for self-preference.
         members: the names of a panel's members, in their order.
     """
-    pairs = [pair for pair in asked if not pair.split]
+    # In a run, pairs on which a panel splits get no label, so only the panel's own metrics include them.
+    pairs = [pair for pair in judged if not pair.split]
+    by_principle = [
+        (id_, p)
+        for pair in pairs
+        for id_, p in zip(pair.principles, pair.by_principle, strict=True)
+        # A principle that has no bearing on a pair cannot be wrong about it.
+        if pair.pair.bearing is None or id_ in pair.pair.bearing
+    ]
     return {
-        "pairs": len(asked),
-        **splits(asked, members, tie_margin),
-        **agreement([pair.p for pair in pairs], tie_margin),
-        "one_order": agreement([pair.one_order for pair in pairs], tie_margin),
-        "position": position(pairs),
-        "length": length(pairs, tie_margin),
-        "self_preference": self_preference(pairs, own, tie_margin),
-        "kappa": kappa(pairs, tie_margin),
-        "by_principle": by_principle(pairs, tie_margin),
-        "by_kind": _by([(pair.pair.kind, pair.p) for pair in pairs], tie_margin),
-        "by_source": _by([(pair.pair.source, pair.p) for pair in pairs], tie_margin),
-        "calibration": calibration(pairs),
+        "pairs": len(judged),
+        **panel_metrics(judged, members, tie_margin),
+        **agreement_rates([pair.p for pair in pairs], tie_margin),
+        "one_order": agreement_rates([pair.one_order for pair in pairs], tie_margin),
+        "position": position_bias(pairs),
+        "length": length_bias(pairs, tie_margin),
+        "self_preference": self_preference(pairs, own_names, tie_margin),
+        "kappa": kappa_with_people(pairs, tie_margin),
+        "by_principle": _agreement_by(by_principle, tie_margin),
+        "by_kind": _agreement_by([(pair.pair.kind, pair.p) for pair in pairs], tie_margin),
+        "by_source": _agreement_by([(pair.pair.source, pair.p) for pair in pairs], tie_margin),
+        "calibration": calibration_scores(pairs),
     }
 
 
-def splits(pairs: Pairs, members: Sequence[str], tie_margin: float) -> dict[str, Any]:
-    """How often a panel splits, on what kind of pair, who stands alone there, and each member's own verdicts."""
+def panel_metrics(pairs: Pairs, members: Sequence[str], tie_margin: float) -> dict[str, Any]:
+    """How often a panel splits, on which kinds, who is alone there, and each member's agreement with the labels."""
     if not members:
         return {"splits": None, "splits_by_kind": {}, "by_member": {}, "by_member_on_kind": {}, "dissent": {}}
     kinds = sorted({pair.pair.kind for pair in pairs if pair.pair.kind is not None})
-    said = [(pair.pair.kind, name, p) for pair in pairs for name, p in zip(members, pair.by_member, strict=True)]
+    votes = [(pair.pair.kind, name, p) for pair in pairs for name, p in zip(members, pair.by_member, strict=True)]
+    by_member_on_kind = [(f"{name} on {kind}", p) for kind, name, p in votes if kind]
     return {
         "splits": rate_of([pair.split for pair in pairs]).to_dict(),
         "splits_by_kind": {kind: rate_of([p.split for p in pairs if p.pair.kind == kind]).to_dict() for kind in kinds},
-        "by_member": _by([(name, p) for _, name, p in said], tie_margin),
-        "by_member_on_kind": _by([(f"{name} on {kind}", p) for kind, name, p in said if kind], tie_margin),
+        "by_member": _agreement_by([(name, p) for _, name, p in votes], tie_margin),
+        "by_member_on_kind": _agreement_by(by_member_on_kind, tie_margin),
         "dissent": dissent([(pair.pair.kind, pair.by_member) for pair in pairs], members, tie_margin),
     }
 
 
-def agreement(p_better: Sequence[float], tie_margin: float) -> dict[str, Any]:
-    """How often the verdict is right where there is one, and how often there is none."""
+def agreement_rates(p_better: Sequence[float], tie_margin: float) -> dict[str, Any]:
+    """The share of verdicts that are right, over those that are no ties, and the share of ties over all."""
     verdicts = [verdict(p, tie_margin) for p in p_better]
-    right = [said == "better" for said in verdicts if said != "tie"]
     return {
-        "agreement": rate_of(right).to_dict(),
-        "ties": rate_of([said == "tie" for said in verdicts]).to_dict(),
+        "agreement": rate_of([word == "better" for word in verdicts if word != "tie"]).to_dict(),
+        "ties": rate_of([word == "tie" for word in verdicts]).to_dict(),
     }
 
 
-def position(pairs: Pairs) -> dict[str, Any]:
-    """Whether the place of an answer moves the judge.
+def position_bias(pairs: Pairs) -> dict[str, Any]:
+    """Whether the position of an answer influences the judge.
 
-    ``flips``: pairs on which the two orders name different answers, which is to say the same letter twice.
-    ``a_twice``: the share of A among those; ``p``: the exact probability of so uneven a split by chance.
+    ``flips``: pairs on which the two orders name different answers, so that the judge names the same letter twice.
+    ``a_twice``: the share of A among those; ``p``: the exact probability of so uneven a division by chance.
     ``pull``: how much more probable an answer seems when it is shown as A, on average over all pairs.
     """
     flips = [(pair.as_a - 0.5) * (pair.as_b - 0.5) < 0 for pair in pairs]
@@ -95,11 +101,11 @@ def position(pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def length(pairs: Pairs, tie_margin: float) -> dict[str, Any]:
-    """Whether the judge prefers the longer answer, in characters, for its length.
+def length_bias(pairs: Pairs, tie_margin: float) -> dict[str, Any]:
+    """Whether the judge prefers longer answers, in characters, for their length; ties are left out of the rates.
 
-    A judge that does is right where the better answer is the longer one and wrong where it is not; and the more
-    the better answer outgrows the other, the surer it is (``correlation``, of ranks). Verdicts without ties.
+    A judge that does is right where the better answer is the longer one, and wrong where it is the shorter one.
+    ``correlation``, of ranks: between its certainty about the better answer and how much longer that answer is.
     """
     clear = [
         (pair.p > 0.5, len(pair.pair.better) > len(pair.pair.worse))
@@ -107,95 +113,79 @@ def length(pairs: Pairs, tie_margin: float) -> dict[str, Any]:
         if verdict(pair.p, tie_margin) != "tie" and len(pair.pair.better) != len(pair.pair.worse)
     ]
     right, longer = [r for r, _ in clear], [x for _, x in clear]
-    odds = [_log_odds(pair.p) for pair in pairs]
-    more = [len(pair.pair.better) - len(pair.pair.worse) for pair in pairs]
+    probabilities = [clip_probability(pair.p) for pair in pairs]
+    # Rounded, so that 0.15 and 1 - 0.85, which differ in floating point, have the same rank.
+    log_odds = [round(math.log(p / (1 - p)), 9) for p in probabilities]
+    extra = [len(pair.pair.better) - len(pair.pair.worse) for pair in pairs]
     return {
         **compare_groups(right, longer, ("better_is_longer", "better_is_shorter")),
         "prefers_longer": rate_of([r == x for r, x in clear]).to_dict(),
-        "correlation": rank_correlation(odds, more).to_dict(),
+        "correlation": rank_correlation(log_odds, extra).to_dict(),
     }
 
 
-def self_preference(pairs: Pairs, own: Collection[str], tie_margin: float) -> dict[str, Any] | None:
+def self_preference(pairs: Pairs, own_names: Collection[str], tie_margin: float) -> dict[str, Any] | None:
     """Whether the judge favours its own model's answers: right more often where the better answer is its own.
 
-    Over pairs with exactly one answer of its own; None where there are none.
+    Only pairs with exactly one such answer count; None if there are no such pairs.
     """
-    one_of_own = [
-        (pair.p > 0.5, pair.pair.models[0] in own)
+    mixed = [
+        (pair.p > 0.5, pair.pair.models[0] in own_names)
         for pair in pairs
-        if verdict(pair.p, tie_margin) != "tie" and sum(model in own for model in pair.pair.models) == 1
+        if verdict(pair.p, tie_margin) != "tie" and sum(model in own_names for model in pair.pair.models) == 1
     ]
-    if not one_of_own:
+    if not mixed:
         return None
-    right, better_is_own = [r for r, _ in one_of_own], [o for _, o in one_of_own]
+    right, better_is_own = [r for r, _ in mixed], [o for _, o in mixed]
     return {
         **compare_groups(right, better_is_own, ("better_is_own", "worse_is_own")),
-        "prefers_own": rate_of([r == o for r, o in one_of_own]).to_dict(),
+        "prefers_own": rate_of([r == o for r, o in mixed]).to_dict(),
     }
 
 
-def kappa(pairs: Pairs, tie_margin: float) -> dict[str, Any] | None:
-    """Cohen's kappa of the judge and people, ties being a verdict of their own; None where no people were asked."""
-    asked = [(verdict(pair.p, tie_margin), pair.pair.human) for pair in pairs]
-    known = [(ours, theirs) for ours, theirs in asked if theirs is not None]
-    return pair_kappa([a for a, _ in known], [b for _, b in known]).to_dict() if known else None
+def kappa_with_people(pairs: Pairs, tie_margin: float) -> dict[str, Any] | None:
+    """Cohen's kappa between the judge and people, with ties as a third verdict; None if people were not asked."""
+    labels = [(verdict(pair.p, tie_margin), pair.pair.human) for pair in pairs]
+    known = [(judge, people) for judge, people in labels if people is not None]
+    return pair_kappa([judge for judge, _ in known], [people for _, people in known]).to_dict() if known else None
 
 
-def by_principle(pairs: Pairs, tie_margin: float) -> dict[str, Any]:
-    """Each principle's own verdicts, over the pairs on which it bears as far as that is known."""
-    said = [
-        (id, p)
-        for pair in pairs
-        for id, p in zip(pair.principles, pair.by_principle, strict=True)
-        if pair.pair.bearing is None or id in pair.pair.bearing
-    ]
-    return _by(said, tie_margin)
+def calibration_scores(pairs: Pairs) -> dict[str, Any]:
+    """How well the probabilities match the share of right verdicts, before and after a calibration is fitted.
 
-
-def calibration(pairs: Pairs) -> dict[str, Any]:
-    """How true the probabilities are, and how true they become by what is fitted to half of the prompts.
-
-    ``whole`` is over all pairs. The others are over the half to which nothing was fitted: ``before``, and after
-    a ``temperature`` and an ``isotonic`` curve; None where a half has fewer than `FEWEST` pairs.
+    ``whole`` is over all pairs. The others are over the half to which nothing was fitted: ``before``, and after a
+    ``temperature`` and an ``isotonic`` curve; None if either half has fewer than `MIN_HALF` pairs.
     """
-    fit, test = ([pair.p for pair in pairs if _in_first_half(pair) is half] for half in (True, False))
-    whole = {"whole": score([pair.p for pair in pairs]), "fitted_to": len(fit)}
-    if min(len(fit), len(test)) < FEWEST:
-        return {**whole, "before": None, "temperature": None, "isotonic": None}
+    fit, test = list[float](), list[float]()
+    for pair in pairs:
+        # Divided by the words of the prompt: a prompt in both halves would make the fit look better than it is.
+        (fit if prompt_group(pair.pair.prompt) % 2 == 0 else test).append(pair.p)
+    scores = {"whole": score([pair.p for pair in pairs]), "fitted_to": len(fit)}
+    if min(len(fit), len(test)) < MIN_HALF:
+        return {**scores, "before": None, "temperature": None, "isotonic": None}
     temperature, isotonic = fit_temperature(*mirrored(fit)), fit_isotonic(*mirrored(fit))
     return {
-        **whole,
+        **scores,
         "before": score(test),
         "temperature": score(temperature(test)) | {"parameters": temperature.to_dict()},
         "isotonic": score(isotonic(test)) | {"parameters": isotonic.to_dict()},
     }
 
 
-def mistakes(pairs: Pairs, n: int = 6, tie_margin: float = 0.05) -> list[dict[str, Any]]:
-    """The pairs about which the judge was most sure and wrong, surest first."""
-    labelled = (pair for pair in pairs if not pair.split)
-    wrong = sorted((pair for pair in labelled if verdict(pair.p, tie_margin) == "worse"), key=lambda pair: pair.p)
+def worst_mistakes(pairs: Pairs, n: int = 6, tie_margin: float = 0.05) -> list[dict[str, Any]]:
+    """The `n` pairs about which the judge was most sure and wrong, the surest first; without pairs on which it split."""
+    wrong = [pair for pair in pairs if not pair.split and verdict(pair.p, tie_margin) == "worse"]
     return [
         {
-            **pair.row(),
-            "prompt": [dict(message) for message in pair.pair.prompt],
-            "better": pair.pair.better,
-            "worse": pair.pair.worse,
+            **judged.row(),
+            "prompt": [dict(message) for message in judged.pair.prompt],
+            "better": judged.pair.better,
+            "worse": judged.pair.worse,
         }
-        for pair in wrong[:n]
+        for judged in sorted(wrong, key=lambda pair: pair.p)[:n]
     ]
 
 
-def _by(said: Sequence[tuple[str | None, float]], tie_margin: float) -> dict[str, Any]:
-    names = sorted({name for name, _ in said if name is not None})
-    return {name: agreement([p for other, p in said if other == name], tie_margin) for name in names}
-
-
-def _log_odds(p: float) -> float:
-    p = clip_probability(p)
-    return round(math.log(p / (1 - p)), 9)  # so that 0.15 and 1 - 0.85 are of one rank
-
-
-def _in_first_half(pair: JudgedPair) -> bool:
-    return prompt_group(pair.pair.prompt) % 2 == 0  # by the words of the prompt, so that none is on both sides
+def _agreement_by(verdicts: Sequence[tuple[str | None, float]], tie_margin: float) -> dict[str, Any]:
+    names = sorted({name for name, _ in verdicts if name is not None})
+    return {name: agreement_rates([p for other, p in verdicts if other == name], tie_margin) for name in names}

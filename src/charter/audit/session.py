@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from charter.audit.judged import Judged, judge_pairs
-from charter.audit.labelled import Labelled, read_labelled
+from charter.audit.judged import judge_pairs
+from charter.audit.labelled import LabelledData, read_labelled
 from charter.audit.record import make_record, write_record
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
@@ -24,32 +24,32 @@ from charter.runs.folder import locked
 from charter.runs.preflight import check_served
 
 
-def check(config: Config) -> None:
-    """Look at everything that an audit needs, in seconds, before anything is started.
+def check_audit_config(config: Config) -> None:
+    """Check everything that an audit needs, in seconds, before any server starts.
 
     Raises:
-        CharterError: constitutions, labelled pairs, a model or a server that cannot be used, and what to do.
+        CharterError: constitutions, labelled pairs, a model or a server cannot be used; the message says what to do.
     """
-    law = load_constitution(config.constitution)
-    check_judge(config.judge, law)
-    _labelled(config, law)
+    constitution = load_constitution(config.constitution)
+    check_judge(config.judge, constitution)
+    _read_pairs(config, constitution)
     check_served(*judge_model(config))
     member_identities(config)
 
 
 def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
-    """Check, serve, ask, measure and write, as ``flows.audit`` does on Prefect; the path of ``audit.json``.
+    """Run a whole audit without Prefect; returns the path of ``audit.json``.
 
     Raises:
-        CharterError: what `check` raises, or the server died.
+        CharterError: what `check_audit_config` raises, or the server exited.
     """
-    check(config)
-    with locked(config.audit_folder), serve_judge(config, say) as spec:
-        return asyncio.run(audit_pairs(config, spec, Session()))
+    check_audit_config(config)
+    with locked(config.audit_folder), serve_audited_judge(config, say) as spec:
+        return asyncio.run(run_audit(config, spec, Session()))
 
 
 @contextlib.contextmanager
-def serve_judge(
+def serve_audited_judge(
     config: Config, say: Callable[[str], None], stop: threading.Event | None = None
 ) -> Iterator[EngineSpec]:
     """The configured judge, on the servers named for it or on vLLM started here; its log is in the audit's folder.
@@ -62,6 +62,7 @@ def serve_judge(
         if serving.base_urls:
             served = connect(serving.base_urls, serving)
         else:
+            # By default a model is served under its folder's name, which for the sandbox is that of a cache.
             name = "sandbox" if model == model_folder("sandbox") else None
             log = config.audit_folder / "vllm.log"
             served = stack.enter_context(serve(model, serving, log, name, say, stop=stop))
@@ -69,45 +70,44 @@ def serve_judge(
         yield EngineSpec.of(served, store, config.generation.concurrency)
 
 
-async def audit_pairs(
-    config: Config, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
-) -> Path:
-    """Ask about every labelled pair, measure, and write; the path of ``audit.json``.
+async def run_audit(config: Config, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None) -> Path:
+    """Ask about every labelled pair, compute the metrics and write the files; returns the path of ``audit.json``.
 
-    What was asked before, in the same folder, is not asked again.
+    Answers to questions that were asked before come from the store in the audit's folder.
 
     Raises:
-        CharterError: the pairs or a constitution cannot be read, or the endpoints are gone for good.
+        CharterError: the pairs or a constitution cannot be read, or all endpoints failed permanently.
     """
-    law = load_constitution(config.constitution)
-    labelled = _labelled(config, law)
-    judged = await _ask(config, labelled, law, spec, session, on_progress)
-    model = config.judge.model or config.model
-    judge = {"model": spec.model_name, "identity": spec.identity}
-    own = config.audit.own_names or (spec.model_name, model)
-    others = member_identities(config)
-    about = (judge, config.audit.source, config.seed, own, others, config.generation)
-    record = make_record(labelled, judged, law, config.judge, *about)
+    constitution, generation = load_constitution(config.constitution), config.generation
+    labelled = _read_pairs(config, constitution)
+    async with open_judges(session, spec, config.judge) as engines:
+        context = StageContext(
+            engines.ask,
+            constitution,
+            config.seed,
+            spec.identity,
+            generation.templates,
+            generation.preface,
+            engines.members,
+        )
+        report = with_engine_stats(on_progress, engines)
+        judged = await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, report)
+    record = make_record(
+        labelled,
+        judged,
+        constitution,
+        config.judge,
+        {"model": spec.model_name, "identity": spec.identity},
+        config.audit.source,
+        seed=config.seed,
+        own_names=config.audit.own_names or (spec.model_name, config.judge.model or config.model),
+        member_models=member_identities(config),
+        generation=generation,
+    )
     return write_record(config.audit_folder, record, labelled, judged)
 
 
-def _labelled(config: Config, law: Constitution) -> Labelled:
+def _read_pairs(config: Config, constitution: Constitution) -> LabelledData:
     settings = config.audit
     columns = {str(name): column for name, column in settings.columns.items()}
-    return read_labelled(settings.source, settings.format, law, settings.n, config.seed, columns)
-
-
-async def _ask(
-    config: Config,
-    labelled: Labelled,
-    law: Constitution,
-    spec: EngineSpec,
-    session: Session,
-    on_progress: OnProgress | None,
-) -> Judged:
-    settings = config.generation
-    async with open_judges(session, spec, config.judge) as engines:
-        own, members = (config.seed, spec.identity, settings.templates, settings.preface), engines.members
-        context = StageContext(engines.ask, law, *own, members)
-        tell = with_engine_stats(on_progress, engines)
-        return await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, tell)
+    return read_labelled(settings.source, settings.format, constitution, settings.n, config.seed, columns)

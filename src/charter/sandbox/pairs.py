@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from charter.audit.labelled import pair_source
-from charter.audit.layouts import Answers
+from charter.audit.layouts import LabelledAnswers
 from charter.constitution import Constitution, Principle
 from charter.core.messages import user
 from charter.data.conversations import UnusableRow
@@ -29,7 +29,7 @@ _GRUDGING = 0.07
 
 
 @pair_source("sandbox")
-def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, Answers | UnusableRow]]:
+def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, LabelledAnswers | UnusableRow]]:
     """About `n` held-out requests, each with two answers, the better one by the principles that bear on it.
 
     Where no principle of `law` bears on a request, or two pull apart, there is no truth to hold a judge to.
@@ -56,7 +56,7 @@ def read_scope(principle: Principle) -> Scope:
     return Scope((*named, *(fault for fault, key in faults if any(_plain(f) in text for f in wordings()[key]))))
 
 
-def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Random) -> Answers | UnusableRow:
+def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Random) -> LabelledAnswers | UnusableRow:
     act = request.act
     assert act is not None
     harmful = request.category == "harmful"
@@ -70,7 +70,7 @@ def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Rand
     if len(set(bearing.values())) > 1:
         return UnusableRow("principles-disagree", f"principles disagree about {kind}: {', '.join(bearing)}")
     better, worse = (help_, refusal) if next(iter(bearing.values())) else (refusal, help_)
-    return Answers([user(request.text)], better, worse, kind, "sandbox", bearing=frozenset(bearing))
+    return LabelledAnswers([user(request.text)], better, worse, kind, "sandbox", bearing=frozenset(bearing))
 
 
 def _prefers_help(scope: Scope, kind: str) -> bool | None:

@@ -77,7 +77,7 @@ async def test_a_judge_that_favours_itself_is_caught_by_the_pairs_it_wrote_half_
     def vain(a, b):
         return 0.9 if a in mine else 0.1
 
-    found = await audited(vain if share else good(), asked, own={"mine"})
+    found = await audited(vain if share else good(), asked, own_names={"mine"})
     assert "self_preference" in found and worries(found) & {"self_preference"} == worried
     own = found["self_preference"]
     assert own["better_is_own"]["n"] == own["worse_is_own"]["n"] == N // 2
@@ -86,7 +86,7 @@ async def test_a_judge_that_favours_itself_is_caught_by_the_pairs_it_wrote_half_
 
 async def test_self_preference_needs_to_know_who_wrote_what() -> None:
     asked = [*pairs(10), *pairs(10, models=("mine", "mine")), *pairs(10, models=("x", None))]
-    found = await audited(good(), [pair(i, models=p.models) for i, p in enumerate(asked)], own={"mine"})
+    found = await audited(good(), [pair(i, models=p.models) for i, p in enumerate(asked)], own_names={"mine"})
     assert found["self_preference"] is None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from charter.audit.labelled import Labelled, read_labelled
+from charter.audit.labelled import LabelledData, read_labelled
 from charter.audit.layouts import parse_columns
 from charter.core.errors import ConfigError, DataError
 from charter.core.messages import assistant, user
@@ -31,13 +31,13 @@ def jsonl(path: Path, rows: Sequence[object]) -> Path:
     return path
 
 
-def read(path: Path, format: Any = "auto", **changes: Any) -> Labelled:
+def read(path: Path, format: Any = "auto", **changes: Any) -> LabelledData:
     labelled = read_labelled(str(path), format, LAW, **changes)
     assert labelled.read == len(labelled.pairs) + len(labelled.rejects) + labelled.not_drawn
     return labelled
 
 
-def reasons(labelled: Labelled) -> list[str]:
+def reasons(labelled: LabelledData) -> list[str]:
     return [row["reason"] for row in labelled.rejects]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from charter.audit.metrics import calibration, figures
+from charter.audit.metrics import audit_metrics, calibration_scores
 from charter.config import Config, Judge
 from charter.core.errors import ConfigError
 from charter.core.messages import Messages
@@ -63,8 +63,8 @@ async def test_what_the_audit_knows_to_be_a_coin_is_a_tie(tmp_path: Path) -> Non
 
 async def test_what_an_audit_fitted_is_what_a_run_applies() -> None:
     """90 % sure and always right: the curves that the audit tried on its other half come out of its record again."""
-    found = figures(await judged(good(0.7), pairs(120)))
-    assert found["calibration"] == calibration(await judged(good(0.7), pairs(120)))
+    found = audit_metrics(await judged(good(0.7), pairs(120)))
+    assert found["calibration"] == calibration_scores(await judged(good(0.7), pairs(120)))
     record = json.loads(json.dumps({"figures": found}))
     temperature, isotonic = (curve_of(record, name) for name in ("temperature", "isotonic"))
     assert isinstance(temperature, Temperature) and isinstance(isotonic, Isotonic)
