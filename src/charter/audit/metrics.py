@@ -173,7 +173,7 @@ def calibration_scores(pairs: Pairs) -> dict[str, Any]:
 
 
 def worst_mistakes(pairs: Pairs, n: int = 6, tie_margin: float = 0.05) -> list[dict[str, Any]]:
-    """The `n` pairs about which the judge was most sure and wrong, the surest first; without pairs on which it split."""
+    """The `n` pairs about which the judge was most sure and wrong, the surest first; none on which a panel split."""
     wrong = [pair for pair in pairs if not pair.split and verdict(pair.p, tie_margin) == "worse"]
     return [
         {
