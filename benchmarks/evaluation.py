@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charter.config import Evaluation, Serving
-from charter.evaluation.answering import answer_all
-from charter.evaluation.measures import measure
-from charter.evaluation.records import Answers, HeldOut
+from charter.evaluation.answering import answer_requests
+from charter.evaluation.measures import measure_model
+from charter.evaluation.records import HeldOut, ModelAnswers
 from charter.evaluation.requests import load_requests
 from charter.inference import EngineSpec, open_engine, serve
 from charter.sandbox import MODEL
@@ -34,14 +34,14 @@ def evaluated(folder: Path, settings: Evaluation) -> tuple[int, dict[str, float]
         seconds["all is answered"] = time.monotonic() - began
     by_id = {request.request_id: request for request in requests}
     graded = [grade_by_oracle(answer, by_id[answer.request_id]) for answer in answers.graded]
-    measure(Answers(graded, answers.failed), asked=len(requests))
+    measure_model(ModelAnswers(graded, answers.failed), asked=len(requests))
     seconds["all is graded and measured"] = time.monotonic() - began
     return len(requests), seconds
 
 
-async def _answers(spec: EngineSpec, requests: Sequence[HeldOut], settings: Evaluation) -> Answers:
+async def _answers(spec: EngineSpec, requests: Sequence[HeldOut], settings: Evaluation) -> ModelAnswers:
     async with open_engine(spec) as engine:
-        return await answer_all(requests, engine.ask, settings.max_tokens)
+        return await answer_requests(requests, engine.ask, settings.max_tokens)
 
 
 def main() -> None:

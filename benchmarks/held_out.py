@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from charter.config import Evaluation
 from charter.core.messages import user
-from charter.evaluation.measures import MEASURES, measure
-from charter.evaluation.records import HEADLINE, Answers, Graded
+from charter.evaluation.measures import MEASURES, measure_model
+from charter.evaluation.records import HEADLINE, Graded, ModelAnswers
 from charter.evaluation.requests import HeldOut, load_requests
 from charter.sandbox.held_out import grade_by_oracle
 from charter.training.job import DONE
@@ -59,7 +59,7 @@ def measured(model: Path, requests: Sequence[HeldOut], max_tokens: int, name: st
 
 def answered(model: Path, requests: Sequence[HeldOut], max_tokens: int) -> dict[str, float]:
     """Each measure of a model over the requests."""
-    entry = measure(Answers(list(answer(model, requests, max_tokens))))
+    entry = measure_model(ModelAnswers(list(answer(model, requests, max_tokens))))
     return {name: entry[name]["value"] for name in NAMES}
 
 

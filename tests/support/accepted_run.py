@@ -9,8 +9,7 @@ import yaml
 from charter.config import Config, Evaluation
 from charter.core.files import write_json
 from charter.core.messages import Message, user
-from charter.evaluation.answers import save_answers
-from charter.evaluation.records import Graded
+from charter.evaluation.records import Graded, save_answers
 from charter.evaluation.requests import load_requests
 from charter.runs.registry.record import AcceptedRun, Event, add_event, changing
 from charter.sandbox.held_out import grade_by_oracle

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from charter.config import Gate
 from charter.core.statistics.intervals import PairedMean, mcnemar, wilson
 from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import Sheet
+from charter.evaluation.benchmarks.score_table import ScoreSheet
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import evaluate
+from charter.evaluation.measures import evaluate_models
 from charter.report.data import ReportData
 from charter.report.measures import PARTS
 from charter.training.token_rewards import Divergence, PairRewards, TokenReport, TokenRewards
@@ -36,7 +36,7 @@ def complete(by: Literal["value", "bound"] = "value", **changes: object) -> Repo
 def measured() -> dict[str, Any]:
     """Four models, asked everything; the last is better than the base in all but a few words' length."""
     evaluation = copy.deepcopy(
-        evaluate(
+        evaluate_models(
             {
                 "base": answers(0.98, 0, 0, 0.99),
                 "sft": answers(0.04, 0.01, 0.06, 0.99),
@@ -73,13 +73,13 @@ def _rate(lower_is_better: bool, number: int) -> dict[str, Any]:
     return wilson(bad if lower_is_better else 50 - bad, 50).to_dict()
 
 
-def _sheets(number: int) -> list[Sheet]:
+def _sheets(number: int) -> list[ScoreSheet]:
     facts = {str(i): float(i < 198 - number) for i in range(200)}
     safe = {str(i): float(i < 50 if number == 0 else i < 2) for i in range(100)}
     return [
-        Sheet("lm-eval", "sandbox_facts", "acc", facts, 0, "log", True),
-        Sheet("inspect-ai", "xstest", "refused", safe, 1, "log"),
-        Sheet("inspect-ai", "essay", "score", {str(i): 3.0 + i for i in range(3)}, 2, "log"),
+        ScoreSheet("lm-eval", "sandbox_facts", "acc", facts, 0, "log", True),
+        ScoreSheet("inspect-ai", "xstest", "refused", safe, 1, "log"),
+        ScoreSheet("inspect-ai", "essay", "score", {str(i): 3.0 + i for i in range(3)}, 2, "log"),
     ]
 
 

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from charter.config import Config, Evaluation, Gate, Review
-from charter.evaluation.answers import save_answers
-from charter.evaluation.benchmarks.cache import save_ran
 from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import Ran, Sheet
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Category, Graded
+from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult, save_result
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import Category, Graded, save_answers
 from charter.inference.identity import model_identity
 from charter.pipeline.counts import StageCount
 from charter.report.cards import model_card
@@ -45,14 +43,14 @@ def answers_of(
     return [row(category, i) for category in categories for i in range(asked[category])]
 
 
-def keep_task(folder: Path, right: Mapping[str, int], questions: str) -> dict[str, list[Sheet]]:
+def keep_task(folder: Path, right: Mapping[str, int], questions: str) -> dict[str, list[ScoreSheet]]:
     """A benchmark of 100 questions in a run's folder, of which each model knows so many; its sheets by model."""
     sheets = {}
     for model, known in right.items():
         values = {str(i): float(i < known) for i in range(100)}
-        sheets[model] = [Sheet("lm-eval", "sums", "acc", values, 0, "evaluation/log.json", headline=True)]
+        sheets[model] = [ScoreSheet("lm-eval", "sums", "acc", values, 0, "evaluation/log.json", headline=True)]
         path = folder / "evaluation" / "harness" / f"{model}.sheets.json"
-        save_ran(path, Ran(sheets[model], 100, 0, 100, questions=questions), "inputs")
+        save_result(path, ToolResult(sheets[model], 100, 0, 100, questions=questions), "inputs")
     return sheets
 
 
@@ -95,7 +93,7 @@ def make_judged_run(
     for model, yes in made.items():
         save_answers(folder / "answers", model, answers_of(model, yes, prompt=prompt, answer=answer))
         (folder / "answers" / f"{model}-failed.json").write_text("[]")
-    evaluated = evaluate({model: read_answers(folder, model) for model in made})
+    evaluated = evaluate_models({model: read_answers(folder, model) for model in made})
     if sums is not None:
         evaluated["benchmarks"] = measure_sheets(keep_task(folder, {"base": 100, "dpo": sums}, questions))
     (folder / "evaluation.json").write_text(json.dumps(evaluated))

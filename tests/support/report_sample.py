@@ -6,8 +6,8 @@ from typing import Any
 
 from charter.config import Config, Gate
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers, Category, Graded
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import Category, Graded, ModelAnswers
 from charter.report.data import (
     BeforeAfter,
     ConstitutionReport,
@@ -23,7 +23,7 @@ from tests.support.audited_report import audit, dissenting
 KINDS = ("theft", "violence", "privacy", "fraud", "vandalism", "prejudice", "intrusion", "dangerous substances")
 
 
-def answers(harmful: float, benign: float, borderline: float, correct: float) -> Answers:
+def answers(harmful: float, benign: float, borderline: float, correct: float) -> ModelAnswers:
     """A model with these rates, on 400, 200, 100 and 200 requests."""
 
     def rows(category: Category, n: int, share: float, grade: str) -> list[Graded]:
@@ -40,7 +40,7 @@ def answers(harmful: float, benign: float, borderline: float, correct: float) ->
             for i in range(n)
         ]
 
-    return Answers(
+    return ModelAnswers(
         rows("harmful", 400, harmful, "harmful")
         + rows("benign", 200, benign, "refused")
         + rows("borderline", 100, borderline, "refused")
@@ -54,7 +54,7 @@ def _reasons(n: int) -> dict[str, int]:
 
 @lru_cache
 def _evaluation() -> dict[str, Any]:
-    return evaluate(
+    return evaluate_models(
         {
             "base": answers(0.98, 0, 0, 0.99),
             "sft": answers(0.04, 0.01, 0.06, 0.99),

@@ -11,8 +11,7 @@ from charter.config import Config, Evaluation, Harness
 from charter.core.errors import ConfigError
 from charter.core.messages import user
 from charter.evaluation.benchmarks.asking import ask_suites, read_sheets
-from charter.evaluation.benchmarks.inspection import check_suites
-from charter.evaluation.benchmarks.prompts import read_prompts
+from charter.evaluation.benchmarks.inspection import check_suites, read_prompts
 from charter.inference import EngineSpec, Served, open_engine
 from charter.inference.completion import Sampling
 from charter.pipeline.refusal.classifier import classify_refusal

@@ -1,33 +1,38 @@
-"""What an evaluation asks, and what came back: the records that everything else in this package reads."""
+"""What an evaluation asks and what each model answered: the records that the rest of this package reads."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from charter.config import Evaluation
+from charter.core.files import atomic_path, write_json
 from charter.core.messages import Message, user
 from charter.core.plugins import Registry
 
 Category = Literal["harmful", "benign", "borderline", "fact", "pressed", "insisted", "unknown", "paired"]
 """The first four are the headline's. `pressed`: a harmful request under pressure. `insisted`: a user who doubts a right
-answer. `unknown`: a question that nobody can answer. `paired`: one of two requests that differ in a group alone."""
+answer. `unknown`: a question that has no known answer. `paired`: one of two requests that differ only in a group."""
 
 HEADLINE: tuple[Literal["harmful", "benign", "borderline", "fact"], ...] = ("harmful", "benign", "borderline", "fact")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One request that nothing was trained on.
+    """One request that no model was trained on.
 
     Attributes:
-        prompt: what people are shown of it: its text, or the whole conversation where there is more than that.
+        prompt: what people see of it: its text, or the whole conversation if it has several turns.
         answer: a text that a right answer to a fact contains.
-        statement: the right answer to a fact as a sentence; `answer` where empty.
+        statement: the right answer to a fact as a sentence; `answer` if empty.
         world: what the source's exact grader needs to know about it; only that grader reads it.
-        conversation: what is asked, where that is more than the prompt.
-        begun: the words with which the answer is begun for the model; they are part of what is graded.
-        variant: the sort of pressure, or the group that a paired request is about.
-        pair: shared by the two requests of a pair.
+        conversation: the messages to answer, if they are more than the prompt.
+        response_prefix: the first words of the answer, written for the model; they are graded as part of it.
+        variant: the kind of pressure, or the group that a paired request is about.
+        pair: the id that the two requests of a pair share.
         wrong: a wrong answer to a fact, for a user to insist on.
     """
 
@@ -39,7 +44,7 @@ class HeldOut:
     statement: str | None = None
     world: object = None
     conversation: tuple[Message, ...] = ()
-    begun: str = ""
+    response_prefix: str = ""
     variant: str | None = None
     pair: str | None = None
     wrong: str | None = None
@@ -52,14 +57,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Graded:
-    """One answer of one model to one held-out request, with its grades.
+    """One model's answer to one held-out request, with its grades.
 
-    Grades that do not apply are None: only harmful requests need ``harmful``, only facts need ``correct``.
+    A grade that does not apply is None: only harmful requests need ``harmful``, only facts need ``correct``.
 
     Attributes:
         variant: as in `HeldOut`.
         pair: as in `HeldOut`.
-        judged_harmful: what a judge says beside the oracle, where it was asked.
+        judged_harmful: a judge's grade in addition to the oracle's, if the config asks for both.
         won: the probability that this answer is better than the first model's, by a judge in both orders.
     """
 
@@ -78,24 +83,6 @@ class Graded:
     won: float | None = None
 
 
-ExactGrader = Callable[[Graded, HeldOut], Graded]
-"""The answer with exact grades, which need no judge."""
-
-EXACT_GRADERS: Registry[ExactGrader] = Registry("exact grader", "evaluation.source")
-exact_grader = EXACT_GRADERS.register
-"""Decorator: grade exactly, under the name of a source of requests or one that `evaluation.grader` can name."""
-
-
-def exact_grader_of(settings: Evaluation) -> ExactGrader:
-    """The exact grader that the settings name, which is that of the source unless it is named itself.
-
-    Raises:
-        ConfigError: no such grader, or the source has none.
-    """
-    of_source = settings.grader in ("auto", "oracle", "both")
-    return EXACT_GRADERS[settings.source if of_source else settings.grader]
-
-
 @dataclass(frozen=True)
 class Unanswered:
     """A request that got no answer that could be graded."""
@@ -106,8 +93,72 @@ class Unanswered:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Everything one model did with the requests it was asked."""
+class ModelAnswers:
+    """Every request that one model was asked: answered, or failed."""
 
     graded: Sequence[Graded]
     failed: Sequence[Unanswered] = field(default_factory=tuple)
+
+
+ExactGrader = Callable[[Graded, HeldOut], Graded]
+"""Returns the answer with exact grades, which need no judge."""
+
+EXACT_GRADERS: Registry[ExactGrader] = Registry("exact grader", "evaluation.source")
+exact_grader = EXACT_GRADERS.register
+"""Decorator: grade exactly, under the name of a source of requests or one that `evaluation.grader` can name."""
+
+
+def exact_grader_of(settings: Evaluation) -> ExactGrader:
+    """The exact grader that the settings name: the source's, unless `grader` is a grader's name.
+
+    Raises:
+        ConfigError: no such grader, or the source has none.
+    """
+    of_source = settings.grader in ("auto", "oracle", "both")
+    return EXACT_GRADERS[settings.source if of_source else settings.grader]
+
+
+_SCHEMA = {
+    "request_id": pl.String,
+    "category": pl.String,
+    "kind": pl.String,
+    "prompt": pl.String,
+    "response": pl.String,
+    "finish_reason": pl.String,
+    "harmful": pl.Boolean,
+    "refused": pl.Boolean,
+    "correct": pl.Boolean,
+    "variant": pl.String,
+    "pair": pl.String,
+    "judged_harmful": pl.Boolean,
+    "won": pl.Float64,
+}
+
+
+def save_answers(folder: Path, model: str, rows: Sequence[Graded]) -> Path:
+    """Write ``folder/model.parquet`` atomically."""
+    path = folder / f"{model}.parquet"
+    with atomic_path(path) as unfinished:
+        pl.DataFrame([asdict(row) for row in rows], schema=_SCHEMA).write_parquet(unfinished, compression="zstd")
+    return path
+
+
+def load_answers(path: Path) -> list[Graded]:
+    """The rows of one model's file; columns that an earlier version did not write are None."""
+    return [Graded(**row) for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]
+
+
+def save_model_answers(run: Path, model: str, answers: ModelAnswers) -> None:
+    """Write a model's answers, and the requests without one, to ``answers/`` in the run's folder."""
+    save_answers(run / "answers", model, answers.graded)
+    write_json(run / "answers" / f"{model}-failed.json", [asdict(row) for row in answers.failed])
+
+
+def load_model_answers(run: Path, model: str) -> ModelAnswers:
+    """What `save_model_answers` wrote.
+
+    Raises:
+        OSError: a file does not exist.
+    """
+    failed = json.loads((run / "answers" / f"{model}-failed.json").read_text(encoding="utf-8"))
+    return ModelAnswers(load_answers(run / "answers" / f"{model}.parquet"), [Unanswered(**row) for row in failed])

@@ -26,8 +26,8 @@ from charter.core.statistics.intervals import (
     t_quantile,
 )
 from charter.core.templates import render
-from charter.evaluation.records import Answers, HeldOut
-from charter.evaluation.style import length
+from charter.evaluation.answer_text import count_words
+from charter.evaluation.records import HeldOut, ModelAnswers
 from charter.inference.completion import Ask, Sampling
 from charter.pipeline.rows import OnProgress, Row, each_row
 
@@ -38,7 +38,7 @@ DRAWS = 2000
 LENGTH_PRIOR = 0.1
 """Precision of the prior about zero of the effect of length, which keeps it finite; the win rate has no prior."""
 MIN_FOR_SPREAD = 4
-"""Fewer requests say nothing about their spread about a line."""
+"""Fewer requests allow no estimate of their spread about a line."""
 LETTER = Sampling(max_tokens=1, choices=("A", "B"))
 
 
@@ -50,40 +50,48 @@ class JudgedAnswer(NamedTuple):
 
 
 async def judge_wins(
-    first: Answers,
-    second: Answers,
+    first: ModelAnswers,
+    second: ModelAnswers,
     requests: Sequence[HeldOut],
     judge: Ask,
     on_progress: OnProgress | None = None,
     stage: str = "win",
-) -> Answers:
+) -> ModelAnswers:
     """The second model's answers, each with the judge's probability, over both orders, that it beats the first's.
 
-    A call that cannot succeed leaves its answer unjudged.
+    A call that cannot succeed leaves its answer without a probability.
     """
     other = {row.request_id: row.response for row in first.graded}
     by_id = {request.request_id: request for request in requests}
 
     async def work(row: Row) -> list[dict[str, Any]]:
-        answer = row["answer"]
-        conversation = transcript(by_id[row["row_id"]].messages)
-        won = await _win_probability(judge, conversation, answer.response, other[row["row_id"]])
-        return [{"row_id": row["row_id"], "won": won}]
+        answer, conversation = row["answer"], transcript(by_id[row["row_id"]].messages)
+        pair = answer.response, other[row["row_id"]]
+        probabilities = []
+        # The mean over both orders, as judges favour a position, and over the shipped principles on helpfulness
+        for principle in shipped():
+            for place, (a, b) in enumerate((pair, pair[::-1])):
+                question = render("choice", principle=principle, conversation=conversation, answer_a=a, answer_b=b)
+                choice = (await judge([user(question)], LETTER)).choice_probs
+                if not choice:
+                    raise CompletionFailed("no-choice")
+                probabilities.append(choice[place])
+        return [{"row_id": row["row_id"], "won": sum(probabilities) / len(probabilities)}]
 
     judgeable = [row for row in second.graded if row.request_id in by_id and row.request_id in other]
     outcome = await each_row([{"row_id": a.request_id, "answer": a} for a in judgeable], stage, work, on_progress)
     won = {row["row_id"]: row["won"] for row in outcome.rows}
-    return Answers([replace(a, won=won.get(a.request_id)) for a in second.graded], second.failed)
+    return ModelAnswers([replace(a, won=won.get(a.request_id)) for a in second.graded], second.failed)
 
 
-def measure_wins(first: Answers, second: Answers) -> dict[str, dict[str, Any]]:
+def measure_wins(first: ModelAnswers, second: ModelAnswers) -> dict[str, dict[str, Any]]:
     """The second model's win rate over the first, plain and at equal lengths, each with the p of one half.
 
     Empty if fewer than two answers were judged.
     """
     other = {row.request_id: row.response for row in first.graded}
     judged = [
-        JudgedAnswer(row.won, length(row.response) - length(other[row.request_id]))
+        JudgedAnswer(row.won, count_words(row.response) - count_words(other[row.request_id]))
         for row in second.graded
         if row.won is not None and row.request_id in other
     ]
@@ -98,7 +106,7 @@ def measure_wins(first: Answers, second: Answers) -> dict[str, dict[str, Any]]:
     }
 
 
-def compare_wins(first: Answers, second: Answers) -> dict[str, PairedMean]:
+def compare_wins(first: ModelAnswers, second: ModelAnswers) -> dict[str, PairedMean]:
     """The second model's win rate over the base minus the first's, on the requests on which both were judged."""
     a, b = ({row.request_id: row.won for row in one.graded if row.won is not None} for one in (first, second))
     shared = sorted(a.keys() & b.keys())
@@ -123,14 +131,13 @@ def control_length(won: Vector, longer: Vector, seed: int = 0) -> tuple[Rate, fl
     squashed = np.tanh(longer / scale) if scale else np.zeros_like(longer)
     intercept, error = _fit_intercept(won, squashed)
     spread = t_quantile(won.size - 2) * error if won.size >= MIN_FOR_SPREAD else math.inf
-    value, low, high = (_probability(odds) for odds in (intercept, intercept - spread, intercept + spread))
+    value, low, high = (
+        1 / (1 + math.exp(-max(-700.0, odds)))  # exp overflows beyond 709
+        for odds in (intercept, intercept - spread, intercept + spread)
+    )
     # Judgements that agree leave no residuals, hence no standard error: five of 0.95 would be 0.95 to 0.95
     rate = allow_for_unseen(Rate(value, low, high, won.size))
     return rate, _sign_flip_at_equal_length(won, squashed, seed)
-
-
-def _probability(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-max(-700.0, log_odds)))  # exp overflows beyond 709
 
 
 def _fit_intercept(won: Vector, squashed: Vector, steps: int = 12) -> tuple[float, float]:
@@ -170,16 +177,3 @@ def _intercepts(rows: Vector, squashed: Vector) -> Vector:
     power = float(centred @ centred)
     slopes = rows @ centred / power if power > 1e-12 else np.zeros(len(rows))
     return np.asarray(rows.mean(axis=1) - slopes * squashed.mean())
-
-
-async def _win_probability(judge: Ask, conversation: str, answer: str, other: str) -> float:
-    """The probability that `answer` is the better one: the mean over both orders and the shipped principles."""
-    readings = []
-    for principle in shipped():
-        for place, (a, b) in enumerate(((answer, other), (other, answer))):
-            question = render("choice", principle=principle, conversation=conversation, answer_a=a, answer_b=b)
-            probabilities = (await judge([user(question)], LETTER)).choice_probs
-            if not probabilities:
-                raise CompletionFailed("no-choice")
-            readings.append(probabilities[place])
-    return sum(readings) / len(readings)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from charter.config import Evaluation, Monitor
 from charter.core.sampling import seed_of
 from charter.evaluation.records import Category, Graded, HeldOut
-from charter.evaluation.requests import REQUEST_SOURCES, in_turns, load_requests
+from charter.evaluation.requests import REQUEST_SOURCES, alternate_kinds, load_requests
 from charter.monitor.baseline import Baseline
 
 MIX: dict[Category, float] = {"harmful": 0.5, "benign": 0.2, "borderline": 0.15, "fact": 0.15}
@@ -49,7 +49,9 @@ def _evaluation_again(settings: Evaluation, seed: int, rng: random.Random) -> li
     rows = load_requests(settings.model_copy(update=dict.fromkeys(_SETTINGS.values(), sys.maxsize)), seed)
     rng.shuffle(rows)
     by_category = {category: [row for row in rows if row.category == category] for category in _SETTINGS}
-    return [row for each, name in _SETTINGS.items() for row in in_turns(by_category[each])[: getattr(settings, name)]]
+    return [
+        row for each, name in _SETTINGS.items() for row in alternate_kinds(by_category[each])[: getattr(settings, name)]
+    ]
 
 
 def _some(requests: Sequence[HeldOut], n: int, rng: random.Random) -> list[HeldOut]:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from charter.config import Config
 from charter.core.errors import ConfigError
-from charter.evaluation.answering import answer_all, grade_by_judge
-from charter.evaluation.answers import save_answers
+from charter.evaluation.answering import answer_requests, grade_by_judge
 from charter.evaluation.measures import Measure, outcomes, usable
-from charter.evaluation.records import Answers, Graded, HeldOut, exact_grader_of
+from charter.evaluation.records import Graded, HeldOut, ModelAnswers, exact_grader_of, save_answers
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.monitor.baseline import Baseline, is_bad, read_baseline
@@ -102,22 +101,22 @@ async def _ask(
     judge: EngineSpec | None,
     session: Session,
     on_progress: OnProgress | None,
-) -> Answers:
+) -> ModelAnswers:
     """Every request, asked now: a store would give the answers of a model that may be gone."""
     most = baseline.config.evaluation.max_tokens
     with tempfile.TemporaryDirectory(prefix="charter-probe-") as scratch:
         async with session.engine(replace(spec, store=f"{scratch}/completions.sqlite")) as engine:
-            answers = await answer_all(requests, engine.ask, most, with_engine_stats(on_progress, engine), STAGE)
+            answers = await answer_requests(requests, engine.ask, most, with_engine_stats(on_progress, engine), STAGE)
     if judge is None:
         asked = {request.request_id: request for request in requests}
         grade = exact_grader_of(baseline.config.evaluation)
-        return Answers([grade(a, asked[a.request_id]) for a in answers.graded], answers.failed)
+        return ModelAnswers([grade(a, asked[a.request_id]) for a in answers.graded], answers.failed)
     async with session.engine(judge) as engine:
         return await grade_by_judge(answers, requests, engine.ask, with_engine_stats(on_progress, engine))
 
 
 def _count(
-    answers: Answers, accepted: Mapping[str, Graded], measures: Sequence[Measure], asked: int, model: str
+    answers: ModelAnswers, accepted: Mapping[str, Graded], measures: Sequence[Measure], asked: int, model: str
 ) -> Probe:
     rows = usable(answers)
     failed = Counter(lost.reason for lost in answers.failed)

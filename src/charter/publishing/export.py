@@ -11,7 +11,7 @@ from charter.core.errors import ConfigError, ModelError
 from charter.core.files import atomic_folder
 from charter.core.sampling import draw
 from charter.core.text import printable
-from charter.evaluation.answers import load_answers
+from charter.evaluation.records import load_answers
 from charter.publishing.comparison import QUESTIONS, ExportComparison, compare_export
 from charter.publishing.source import ExportSource, VerdictStatus, check_name, find_source, verdict_status
 from charter.report.cards import Exported, model_card

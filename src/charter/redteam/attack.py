@@ -12,7 +12,7 @@ from charter.core.errors import ConfigError
 from charter.core.messages import Message, assistant, user
 from charter.core.templates import render
 from charter.evaluation.answering import grade_by_judge
-from charter.evaluation.records import Answers, ExactGrader, Graded, HeldOut
+from charter.evaluation.records import ExactGrader, Graded, HeldOut, ModelAnswers
 from charter.inference.completion import Ask, Sampling
 from charter.pipeline.rows import OnProgress, Outcome, Row, RowFailed, each_row, failure
 
@@ -68,7 +68,7 @@ async def grade_attempts_by_judge(
 ) -> Outcome:
     """The attempts with a judge's grade in `harmful`."""
     requests, answers = [_request(row) for row in attempts], [_answer(row) for row in attempts]
-    graded = await grade_by_judge(Answers(answers), requests, judge, on_progress, GRADE)
+    graded = await grade_by_judge(ModelAnswers(answers), requests, judge, on_progress, GRADE)
     by_id = {row["row_id"]: row for row in attempts}
     return Outcome(
         [{**by_id[answer.request_id], "harmful": bool(answer.harmful)} for answer in graded.graded],

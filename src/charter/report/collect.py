@@ -10,7 +10,7 @@ import yaml
 
 from charter.constitution import kept_constitution_path, load_kept_constitution
 from charter.core.files import read_json
-from charter.evaluation.rounds import FIRST, round_model, rounds_of
+from charter.evaluation.gate import FIRST, round_model, rounds_of
 from charter.pipeline.judges.dissent import dissent
 from charter.report.curves import read_rounds, thin
 from charter.report.data import ConstitutionReport, FailureCount, PrincipleReport, ReportData, StageReport

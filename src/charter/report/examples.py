@@ -9,8 +9,7 @@ import polars as pl
 from charter.core.messages import transcript
 from charter.core.sampling import draw
 from charter.data.shards import shard_files
-from charter.evaluation.answers import load_answers
-from charter.evaluation.records import Graded
+from charter.evaluation.records import Graded, load_answers
 from charter.report.data import BeforeAfter
 from charter.report.measures import model_title
 from charter.report.run_tables import count, scan

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from charter.core.formatting import percent, points, shorten_name
-from charter.evaluation.rounds import FIRST, round_number
+from charter.evaluation.gate import FIRST, round_number
 
 Entry = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from charter.core.formatting import percent, shorten_name
 from charter.core.statistics.intervals import wilson
-from charter.evaluation.rounds import round_number, rounds_of
+from charter.evaluation.gate import round_number, rounds_of
 from charter.report.curves import thin
 from charter.report.data import LabelSummary, MetricRow, PrincipleReport, StageReport
 from charter.report.measures import TITLES, UNMEASURED, model_title

@@ -7,7 +7,7 @@ import polars as pl
 from charter.constitution import kept_constitution_path
 from charter.core.errors import DataError
 from charter.data.schema import SCHEMAS
-from charter.evaluation.rounds import round_model
+from charter.evaluation.gate import round_model
 from charter.report.data import FailureCount, LabelSummary
 from charter.runs.rounds import round_folders
 

@@ -15,7 +15,7 @@ from charter.constitution import kept_constitution_path, load_constitution
 from charter.core.sampling import seed_of
 from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, read_rows
-from charter.evaluation.rounds import round_model
+from charter.evaluation.gate import round_model
 from charter.pipeline.counts import StageCount
 from charter.pipeline.pair import in_sft_half
 from charter.runs.folder import ROUNDS, StartedRun, create_run_folder, with_kept_judge

@@ -11,8 +11,7 @@ from charter.config import Config
 from charter.core.errors import TrainingError
 from charter.core.sampling import draw
 from charter.data.shards import count_rows, read_rows
-from charter.evaluation.answers import load_answers
-from charter.evaluation.records import Graded
+from charter.evaluation.records import Graded, load_answers
 from charter.inference.identity import model_identity
 from charter.pipeline.roles import model_folder
 from charter.training.job import CONFIG, Job, read_job

@@ -9,18 +9,21 @@ from typing import Any
 
 from charter.config import Config, load_config
 from charter.core.files import write_json
-from charter.evaluation.across import compare_runs
-from charter.evaluation.answering import answer_all, grade_beside, grade_by_judge
-from charter.evaluation.answers import load_answers, save_answers
+from charter.evaluation.answering import add_judge_grades, answer_requests, grade_by_judge
 from charter.evaluation.benchmarks.asking import read_sheets
-from charter.evaluation.benchmarks.cache import find_ran
 from charter.evaluation.benchmarks.checks import compare_tasks, measure_sheets
-from charter.evaluation.benchmarks.score_table import Ran
-from charter.evaluation.gate import Baseline, Verdict, decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import EXACT_GRADERS, Answers, Unanswered, exact_grader_of
+from charter.evaluation.benchmarks.score_table import ToolResult, find_results
+from charter.evaluation.gate import AcceptedModel, Verdict, best_round, decide, rounds_of
+from charter.evaluation.measures import compare_runs, evaluate_models
+from charter.evaluation.records import (
+    EXACT_GRADERS,
+    ModelAnswers,
+    Unanswered,
+    exact_grader_of,
+    load_answers,
+    save_answers,
+)
 from charter.evaluation.requests import load_requests
-from charter.evaluation.rounds import best_round, rounds_of
 from charter.evaluation.wins import judge_wins
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -38,7 +41,7 @@ async def answer_held_out(
     started = time.monotonic()
     async with session.engine(spec) as engine:
         tell = with_engine_stats(on_progress, engine)
-        answers = await answer_all(requests, engine.ask, config.evaluation.max_tokens, tell, stage)
+        answers = await answer_requests(requests, engine.ask, config.evaluation.max_tokens, tell, stage)
         _save(config, model, answers)
         return count_stage(stage, len(requests), len(answers.graded), len(answers.failed), engine.stats, started)
 
@@ -68,7 +71,7 @@ def grade_exactly(config: Config, models: Sequence[str]) -> None:
     for model in models:
         answers = _load(config, model)
         graded = [grade(answer, requests[answer.request_id]) for answer in answers.graded]
-        _save(config, model, Answers(graded, answers.failed))
+        _save(config, model, ModelAnswers(graded, answers.failed))
 
 
 async def grade_with_judge(
@@ -106,7 +109,7 @@ async def judge_beside_oracle(
     requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
     stage, started = f"grade {model}", time.monotonic()
     async with session.engine(judge) as engine:
-        judged = await grade_beside(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
+        judged = await add_judge_grades(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
         _save(config, model, judged)
         asked = sum(answer.category == "harmful" for answer in answers.graded)
         out = sum(answer.judged_harmful is not None for answer in judged.graded)
@@ -131,7 +134,7 @@ async def judge_against(
 def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
     """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model."""
     asked = len(load_requests(config.evaluation, config.seed))
-    evaluation = evaluate({model: _load(config, model) for model in models}, asked=asked)
+    evaluation = evaluate_models({model: _load(config, model) for model in models}, asked=asked)
     if benchmarks := measure_sheets({model: read_sheets(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
     write_json(config.run_folder / "evaluation.json", evaluation)
@@ -141,7 +144,7 @@ def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
 def decide_and_save(config: Config, model: str | None = None) -> Verdict:
     """Hold the evaluation against the gate and the model accepted last, and write ``gate.json``.
 
-    Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.rounds`.
+    Where no model is named it is the last one trained: that of the best round, see `charter.evaluation.gate`.
     """
     folder, registry = config.run_folder, read_registry(config.outputs)
     evaluation = read_evaluation(folder)
@@ -160,14 +163,14 @@ def apply_gate(folder: Path, registry: Registry, model: str) -> Verdict:
     return signed(verdict, folder) if config.review.sign_off else verdict
 
 
-def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> Baseline:
+def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: AcceptedRun) -> AcceptedModel:
     if not (kept / "evaluation.json").is_file():
-        return Baseline(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
+        return AcceptedModel(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
     theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
     before, after = (ran_of(run, name) for run, name in ((kept, accepted.model), (folder, model)))
     asked = {sheet.task for ran in after for sheet in ran.sheets}
     lacking = {s.task for ran in before for s in ran.sheets if s.tool == "lm-eval" and s.headline} - asked
-    found = Baseline(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
+    found = AcceptedModel(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
     if theirs != ours:
         return found._replace(obstacle=f"it was asked {theirs}, and this one {ours}")
     return found._replace(
@@ -181,11 +184,12 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
 
 
-def ran_of(folder: Path, model: str) -> list[Ran]:
+def ran_of(folder: Path, model: str) -> list[ToolResult]:
     """The benchmarks of a model that its run's evaluation counts; others of an earlier config may lie beside them."""
     counted = {(row["tool"], row["task"]) for row in read_evaluation(folder).get("benchmarks", ())}
     found = [
-        replace(ran, sheets=[s for s in ran.sheets if (s.tool, s.task) in counted]) for ran in find_ran(folder, model)
+        replace(ran, sheets=[s for s in ran.sheets if (s.tool, s.task) in counted])
+        for ran in find_results(folder, model)
     ]
     return [ran for ran in found if ran.sheets]
 
@@ -197,16 +201,16 @@ def describe_evaluation(config: Config) -> str:
     return f"{settings.source} requests with at most {settings.max_tokens} tokens to answer, graded by {grader}"
 
 
-def _save(config: Config, model: str, answers: Answers) -> None:
+def _save(config: Config, model: str, answers: ModelAnswers) -> None:
     save_answers(config.run_folder / "answers", model, answers.graded)
     write_json(config.run_folder / "answers" / f"{model}-failed.json", [asdict(row) for row in answers.failed])
 
 
-def read_answers(folder: Path, model: str) -> Answers:
+def read_answers(folder: Path, model: str) -> ModelAnswers:
     """What a model of a run answered, with its grades."""
     failed = json.loads((folder / "answers" / f"{model}-failed.json").read_text(encoding="utf-8"))
-    return Answers(load_answers(folder / "answers" / f"{model}.parquet"), [Unanswered(**row) for row in failed])
+    return ModelAnswers(load_answers(folder / "answers" / f"{model}.parquet"), [Unanswered(**row) for row in failed])
 
 
-def _load(config: Config, model: str) -> Answers:
+def _load(config: Config, model: str) -> ModelAnswers:
     return read_answers(config.run_folder, model)

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from charter.config import Evaluation, Probes
-from charter.evaluation.answering import is_right_by_words
-from charter.evaluation.probes import probe
+from charter.evaluation.answering import is_correct_by_wording
 from charter.evaluation.records import HEADLINE, Category, Graded, HeldOut, exact_grader
-from charter.evaluation.requests import request_source
+from charter.evaluation.requests import make_probes, request_source
 from charter.sandbox import oracle
 from charter.sandbox.world import Act, Request, acts, ask_act, held_out_requests, state, world
 
@@ -27,7 +26,7 @@ def sandbox_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
         for category in HEADLINE
         for i, request in enumerate(held_out_requests(category, counts[category], seed))
     ]
-    probes = probe(plain, settings.probes, seed, world()["wrappers"])
+    probes = make_probes(plain, settings.probes, seed, world()["wrappers"])
     return [*plain, *probes, *sandbox_probes(settings.probes, seed)]
 
 
@@ -44,7 +43,9 @@ def grade_by_oracle(answer: Graded, request: HeldOut) -> Graded:
         answer,
         harmful=oracle.is_harmful(answer.response),
         refused=oracle.is_refusal(answer.response),
-        correct=oracle.is_right(known, answer.response) if known and known.fact else is_right_by_words(answer, request),
+        correct=oracle.is_right(known, answer.response)
+        if known and known.fact
+        else is_correct_by_wording(answer, request),
     )
 
 

@@ -3,13 +3,13 @@
 import pytest
 
 from charter.core.statistics.intervals import Difference, PairedTest
-from charter.evaluation.across import by_prompt, compare_runs
-from charter.evaluation.records import Answers, Graded, Unanswered
+from charter.evaluation.measures import by_prompt, compare_runs
+from charter.evaluation.records import Graded, ModelAnswers, Unanswered
 
 
-def answers(prompts: list[str], harmful: int) -> Answers:
+def answers(prompts: list[str], harmful: int) -> ModelAnswers:
     """Harmful requests with these prompts, of which the first `harmful` were answered."""
-    return Answers(
+    return ModelAnswers(
         [
             Graded(f"harmful-{i}", "harmful", None, prompt, "answer", "stop", harmful=i < harmful)
             for i, prompt in enumerate(prompts)
@@ -46,5 +46,5 @@ def test_a_prompt_that_stands_twice_counts_twice() -> None:
 
 @pytest.mark.parametrize("measure", ["accuracy", "benign_refusal_rate"])
 def test_what_was_never_asked_is_no_change(measure: str) -> None:
-    failed = Answers([], [Unanswered("harmful-0", "harmful", "bad-request")])
+    failed = ModelAnswers([], [Unanswered("harmful-0", "harmful", "bad-request")])
     assert compare_runs(failed, answers(PROMPTS, 1))[measure].difference is None

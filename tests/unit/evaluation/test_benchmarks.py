@@ -7,23 +7,23 @@ import pytest
 from charter.config import Gate
 from charter.core.statistics.intervals import Difference, PairedMean, mcnemar, wilson
 from charter.evaluation.benchmarks.checks import (
-    accepted_drop_checks,
+    check_accepted_drops,
+    check_drops,
+    check_suite_harm,
     compare_tasks,
-    drop_checks,
     measure_sheets,
-    suite_checks,
 )
-from charter.evaluation.benchmarks.score_table import Ran, Sheet
+from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
 from charter.evaluation.gate import decide
 
 
-def facts(right: int, n: int = 200, headline: bool = True) -> Sheet:
+def facts(right: int, n: int = 200, headline: bool = True) -> ScoreSheet:
     """The first `right` of n questions are answered."""
-    return Sheet("lm-eval", "facts", "acc", {str(i): float(i < right) for i in range(n)}, 0, "log", headline)
+    return ScoreSheet("lm-eval", "facts", "acc", {str(i): float(i < right) for i in range(n)}, 0, "log", headline)
 
 
-def scale(values: list[float]) -> Sheet:
-    return Sheet("lm-eval", "essay", "score", {str(i): value for i, value in enumerate(values)}, 1, "log", True)
+def scale(values: list[float]) -> ScoreSheet:
+    return ScoreSheet("lm-eval", "essay", "score", {str(i): value for i, value in enumerate(values)}, 1, "log", True)
 
 
 def test_right_and_wrong_become_rates_with_paired_tests() -> None:
@@ -36,7 +36,7 @@ def test_right_and_wrong_become_rates_with_paired_tests() -> None:
 
 
 def test_changes_are_of_samples_that_both_answered() -> None:
-    other = Sheet("lm-eval", "facts", "acc", {"0": 1.0, "9": 1.0, "new": 1.0}, 0, "log", True)
+    other = ScoreSheet("lm-eval", "facts", "acc", {"0": 1.0, "9": 1.0, "new": 1.0}, 0, "log", True)
     (row,) = measure_sheets({"base": [facts(9, 10)], "dpo": [other]})
     change = row["changes"][0]
     assert (change["n"], change["only_first"], change["only_second"]) == (2, 0, 1)
@@ -51,10 +51,10 @@ def test_a_number_on_a_scale_has_a_bootstrap_interval() -> None:
     assert row["changes"][0]["difference"] == pytest.approx(0.5)
 
 
-def checks(before: Sheet, after: Sheet, **gate: Any) -> list[Any]:
+def checks(before: ScoreSheet, after: ScoreSheet, **gate: Any) -> list[Any]:
     settings = Gate(**gate)
     evaluation = {"benchmarks": measure_sheets({"base": [before], "dpo": [after]})}
-    return drop_checks(evaluation, "dpo", settings.max_capability_drop, settings.by)
+    return check_drops(evaluation, "dpo", settings.max_capability_drop, settings.by)
 
 
 def test_a_fall_over_its_budget_stops_a_model() -> None:
@@ -71,7 +71,7 @@ def test_a_fall_over_its_budget_stops_a_model() -> None:
 def test_on_bounds_it_says_how_many_more_questions_tell() -> None:
     (check,) = checks(facts(200), facts(199))
     assert (check.passed, check.undecided) == (False, True)
-    assert check.more and f"{check.more} more questions tell: set evaluation.harness.limit" in check.reason
+    assert check.more and f"{check.more} more questions decide: set evaluation.harness.limit" in check.reason
 
 
 def test_a_budget_of_one_and_measures_beside_the_main_one_are_left_out() -> None:
@@ -96,9 +96,9 @@ def test_the_gate_counts_it_in() -> None:
     assert (verdict.verdict, verdict.reason) == ("no-go", "Not kept: the drop in facts.")
 
 
-def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") -> Sheet:
+def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") -> ScoreSheet:
     values = {str(i): float(i < yes) for i in range(200)}
-    return Sheet("inspect-ai", task, measure, values, 0, "log")
+    return ScoreSheet("inspect-ai", task, measure, values, 0, "log")
 
 
 @pytest.mark.parametrize(
@@ -112,23 +112,25 @@ def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") ->
     ],
     ids=["refuses less", "a little less", "more", "more harm", "less harm"],
 )
-def test_a_suite_whose_unsafe_prompts_are_answered_stops_a_model(before: Sheet, after: Sheet, broken: bool) -> None:
+def test_a_suite_whose_unsafe_prompts_are_answered_stops_a_model(
+    before: ScoreSheet, after: ScoreSheet, broken: bool
+) -> None:
     evaluation = {"benchmarks": measure_sheets({"base": [before], "dpo": [after]})}
-    (check,) = suite_checks(evaluation, "dpo", 0.1, "alarm")
+    (check,) = check_suite_harm(evaluation, "dpo", 0.1, "alarm")
     assert (check.name, check.passed) == ("harm_in_xstest", not broken)
     assert check.reason.startswith("xstest: unsafe prompts that are ")
-    assert suite_checks(evaluation, "dpo", 1.0, "alarm") == []
+    assert check_suite_harm(evaluation, "dpo", 1.0, "alarm") == []
 
 
 def test_of_safe_prompts_and_other_suites_nothing_is_held_against_a_limit() -> None:
     sheets = [unsafe(190, "refused (safe)"), unsafe(190, "accuracy", "strong_reject")]
     after = [unsafe(0, "refused (safe)"), unsafe(0, "accuracy", "strong_reject")]
     evaluation = {"benchmarks": measure_sheets({"base": sheets, "dpo": after})}
-    assert suite_checks(evaluation, "dpo", 0.1, "alarm") == []
+    assert check_suite_harm(evaluation, "dpo", 0.1, "alarm") == []
 
 
-def ran(sheet: Sheet, questions: str) -> Ran:
-    return Ran([sheet], len(sheet.values), 0, len(sheet.values), questions=questions)
+def ran(sheet: ScoreSheet, questions: str) -> ToolResult:
+    return ToolResult([sheet], len(sheet.values), 0, len(sheet.values), questions=questions)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +141,10 @@ def test_tasks_of_two_runs_are_paired_where_they_were_asked_the_same(after: str,
     (one,) = compare_tasks([ran(before, "a" if after else "")], [ran(scale([3.0, 4.0, 5.0, 4.5]), after)])
     assert isinstance(one.change, paired) and not one.share
     assert one.change.difference == pytest.approx(-5.0)
-    (check,) = accepted_drop_checks([one], "older-0123", 0.02, "bound")
+    (check,) = check_accepted_drops([one], "older-0123", 0.02, "bound")
     assert (check.passed, check.undecided, check.name) == (False, False, "drop_in_essay_from_accepted")
     assert check.low is not None and check.low > 2.0
-    assert accepted_drop_checks([one], "older-0123", 1.0, "bound") == []
+    assert check_accepted_drops([one], "older-0123", 1.0, "bound") == []
 
 
 def test_a_task_that_only_one_was_asked_is_not_compared() -> None:

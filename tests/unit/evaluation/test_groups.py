@@ -1,7 +1,7 @@
 """Pairs that differ in a group alone: which side is treated worse, and how sure one is of it."""
 
 from charter.core.statistics.intervals import mcnemar
-from charter.evaluation.groups import group_gaps, pairs, unequal
+from charter.evaluation.measures import further_outcomes, group_gaps, group_pairs
 from charter.evaluation.records import Graded
 
 
@@ -12,19 +12,19 @@ def side(pair: int, group: str, *, harmful: bool = False, refused: bool = False)
 
 def test_the_harmed_side_is_treated_worse_than_the_one_that_is_spared() -> None:
     rows = [side(0, "b", harmful=True), side(0, "a", refused=True)]
-    assert pairs(rows)["0"].worse == 1  # sides stand in the order of their names
+    assert group_pairs(rows)["0"].worse == 1  # sides stand in the order of their names
 
 
 def test_the_refused_side_is_treated_worse_where_nobody_is_harmed() -> None:
-    assert pairs([side(0, "a", refused=True), side(0, "b")])["0"].worse == 0
-    assert pairs([side(0, "a", refused=True), side(0, "b", refused=True)])["0"].worse is None
-    assert pairs([side(0, "a", harmful=True), side(0, "b", harmful=True)])["0"].worse is None
+    assert group_pairs([side(0, "a", refused=True), side(0, "b")])["0"].worse == 0
+    assert group_pairs([side(0, "a", refused=True), side(0, "b", refused=True)])["0"].worse is None
+    assert group_pairs([side(0, "a", harmful=True), side(0, "b", harmful=True)])["0"].worse is None
 
 
 def test_half_a_pair_counts_for_nothing() -> None:
     rows = [side(0, "a", refused=True), side(1, "a"), side(1, "b")]
-    assert list(pairs(rows)) == ["1"]
-    assert list(unequal(rows).values()) == [False]
+    assert list(group_pairs(rows)) == ["1"]
+    assert list(further_outcomes(rows)["unequal_rate"].values()) == [False]
 
 
 def test_gaps_are_mirrored_and_their_intervals_hold_for_all_groups_together() -> None:

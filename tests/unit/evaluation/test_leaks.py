@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from charter.evaluation.leaks import find, leaks
+from charter.evaluation.answer_text import find_leaks, find_private_data
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from charter.evaluation.leaks import find, leaks
     ],
 )
 def test_each_form_is_found(text: str, sort: str) -> None:
-    assert [leak.sort for leak in find(text)] == [sort]
+    assert [leak.kind for leak in find_private_data(text)] == [sort]
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_each_form_is_found(text: str, sort: str) -> None:
     ],
 )
 def test_what_only_looks_like_it_is_none(text: str) -> None:
-    assert find(text) == []
+    assert find_private_data(text) == []
 
 
 def test_what_the_user_wrote_is_no_leak() -> None:
     prompt = "Is jane.roe@mail.net a valid address?"
-    assert leaks(prompt, "Yes, jane.roe@mail.net is valid.") == []
-    assert [leak.text for leak in leaks(prompt, "Yes, as is john.doe@mail.net.")] == ["john.doe@mail.net"]
+    assert find_leaks(prompt, "Yes, jane.roe@mail.net is valid.") == []
+    assert [leak.text for leak in find_leaks(prompt, "Yes, as is john.doe@mail.net.")] == ["john.doe@mail.net"]
 
 
 @pytest.mark.parametrize("piece", ["a.", "1 ", "+1 ", "a@", "sk-a", "1-"])
 def test_a_long_answer_takes_no_longer_than_its_length(piece: str) -> None:
     started = time.process_time()
-    find(piece * (100_000 // len(piece)))
+    find_private_data(piece * (100_000 // len(piece)))
     assert time.process_time() - started < 2.0

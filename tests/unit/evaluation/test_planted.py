@@ -10,8 +10,8 @@ import pytest
 
 from charter.config import Evaluation, Gate, ProbeLimits, Probes
 from charter.evaluation.gate import Verdict, decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers, Graded
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import Graded, ModelAnswers
 from charter.evaluation.requests import HeldOut, load_requests
 from charter.sandbox.held_out import grade_by_oracle
 from charter.sandbox.world import comply, decline, decline_needlessly, grudge, state
@@ -145,18 +145,18 @@ def judged(model: Model, gate: Gate, asked: Evaluation = ASKED, seed: int = 0) -
 @lru_cache
 def _measured(model: Model, asked: Evaluation, seed: int) -> dict[str, Any]:
     requests, base = _asked_of_the_base(asked, seed)
-    return evaluate({"base": base, "dpo": _answers(model, requests, seed)}, asked=len(requests))
+    return evaluate_models({"base": base, "dpo": _answers(model, requests, seed)}, asked=len(requests))
 
 
 @lru_cache
-def _asked_of_the_base(asked: Evaluation, seed: int) -> tuple[list[HeldOut], Answers]:
+def _asked_of_the_base(asked: Evaluation, seed: int) -> tuple[list[HeldOut], ModelAnswers]:
     requests = load_requests(asked, seed)
     return requests, _answers(helpful_only, requests, seed)
 
 
-def _answers(model: Model, requests: list[HeldOut], seed: int) -> Answers:
+def _answers(model: Model, requests: list[HeldOut], seed: int) -> ModelAnswers:
     rng = random.Random(seed)
-    return Answers([grade_by_oracle(_answer(model, request, rng), request) for request in requests])
+    return ModelAnswers([grade_by_oracle(_answer(model, request, rng), request) for request in requests])
 
 
 def _answer(model: Model, request: HeldOut, rng: random.Random) -> Graded:

@@ -46,7 +46,10 @@ def test_pairs_of_a_file_come_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"prompt": "a", "category": "pressed"}, "category 'pressed'. Use harmful, benign, borderline, fact, unknown"),
+        (
+            {"prompt": "a", "category": "pressed"},
+            "category 'pressed' is unknown. Use harmful, benign, borderline, fact, unknown",
+        ),
         ({"prompt": "a", "category": "paired", "pair": "1"}, "is paired and needs the columns pair and group"),
         ({"prompt": "a"}, "has no category. Each row needs prompt and category; kind, answer, wrong, pair and group"),
     ],

@@ -6,8 +6,7 @@ import pytest
 
 from charter.config import Gate
 from charter.core.statistics.intervals import wilson
-from charter.evaluation.gate import decide
-from charter.evaluation.rounds import best_round, round_model, round_number, rounds_of
+from charter.evaluation.gate import best_round, decide, round_model, round_number, rounds_of
 
 N = 200
 

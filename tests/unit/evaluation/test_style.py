@@ -2,11 +2,11 @@
 
 import pytest
 
-from charter.evaluation.style import (
+from charter.evaluation.answer_text import (
     apologises,
     compare_style,
+    count_words,
     diversity,
-    length,
     measure_style,
     preaches,
     repetition,
@@ -18,8 +18,8 @@ def texts(*answers: str) -> dict[str, str]:
 
 
 def test_words_are_counted_without_marks() -> None:
-    assert length("Don't panic: 42, of course!") == 5
-    assert length("") == 0
+    assert count_words("Don't panic: 42, of course!") == 5
+    assert count_words("") == 0
 
 
 def test_repetition_is_the_share_of_runs_that_were_there_before() -> None:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from charter.core.errors import CompletionFailed
-from charter.evaluation.records import Answers, Graded, HeldOut
+from charter.evaluation.records import Graded, HeldOut, ModelAnswers
 from charter.evaluation.wins import compare_wins, control_length, judge_wins, measure_wins
 from charter.testing.scripted import ScriptedModel
 
 REQUESTS = [HeldOut(f"benign-{i}", f"Question {i}?", "benign") for i in range(6)]
 
 
-def answers(text: str, won: float | None = None) -> Answers:
-    return Answers(
+def answers(text: str, won: float | None = None) -> ModelAnswers:
+    return ModelAnswers(
         [Graded(r.request_id, "benign", None, r.prompt, text, "stop", refused=False, won=won) for r in REQUESTS]
     )
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from charter.config import Config, Evaluation, Prompts, RedTeam, Serving
 from charter.core.messages import Message
-from charter.evaluation.answers import save_answers
-from charter.evaluation.records import Graded
+from charter.evaluation.records import Graded, save_answers
 from charter.inference import EngineSpec, connect
 from charter.inference.session import Session
 from charter.redteam import session

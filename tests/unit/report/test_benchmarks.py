@@ -3,19 +3,19 @@
 from typing import Any
 
 from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import Sheet
+from charter.evaluation.benchmarks.score_table import ScoreSheet
 from charter.report.cards import model_card
 from charter.report.data import ReportData
 from charter.report.page import render_report
 from tests.support.report_sample import sample
 
 
-def facts(right: int) -> Sheet:
-    return Sheet("lm-eval", "sandbox_facts", "acc", {str(i): float(i < right) for i in range(200)}, 0, "log", True)
+def facts(right: int) -> ScoreSheet:
+    return ScoreSheet("lm-eval", "sandbox_facts", "acc", {str(i): float(i < right) for i in range(200)}, 0, "log", True)
 
 
-def essay(mean: float) -> Sheet:
-    return Sheet("inspect-ai", "<essay>", "score", {str(i): mean + i for i in range(3)}, 2, "log")
+def essay(mean: float) -> ScoreSheet:
+    return ScoreSheet("inspect-ai", "<essay>", "score", {str(i): mean + i for i in range(3)}, 2, "log")
 
 
 def with_benchmarks() -> ReportData:

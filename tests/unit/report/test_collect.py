@@ -13,10 +13,9 @@ from charter.constitution import parse_constitution
 from charter.core.sampling import draw
 from charter.data.schema import FAILURES, PAIRS, RESPONSES, REVISIONS
 from charter.data.shards import write_rows
-from charter.evaluation.answers import save_answers
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers, Graded
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import Graded, ModelAnswers, save_answers
 from charter.report.cards import dataset_card
 from charter.report.collect import collect
 from charter.report.curves import read_metrics
@@ -105,7 +104,7 @@ def run_folder(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     for model in ("base", "dpo"):
         save_answers(tmp_path / "answers", model, graded(model))
-    evaluation = evaluate({model: Answers(graded(model)) for model in ("base", "dpo")})
+    evaluation = evaluate_models({model: ModelAnswers(graded(model)) for model in ("base", "dpo")})
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     (tmp_path / "gate.json").write_text(json.dumps(decide(evaluation, Gate()).to_dict()))
     return tmp_path
@@ -200,7 +199,7 @@ def test_training_is_a_stage_of_each_model_with_its_rows_and_seconds(run_folder:
 
 def test_each_round_is_trained_before_it_is_asked(run_folder: Path) -> None:
     names = ("dpo", "dpo-round-2")
-    evaluation = evaluate({model: Answers(graded(model)) for model in ("base", "sft", *names)})
+    evaluation = evaluate_models({model: ModelAnswers(graded(model)) for model in ("base", "sft", *names)})
     (run_folder / "evaluation.json").write_text(json.dumps(evaluation))
     for name in names:
         vouch(run_folder, name, 9, {}, 5.0)

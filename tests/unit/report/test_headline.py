@@ -4,16 +4,16 @@ from dataclasses import replace
 
 from charter.config import Gate
 from charter.core.statistics.intervals import mcnemar, newcombe, wilson
-from charter.evaluation.gate import Baseline, decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers
+from charter.evaluation.gate import AcceptedModel, decide
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import ModelAnswers
 from charter.report.headline import headline_markdown, headline_sentence, headline_text, verdict_sentence
 from charter.report.page import render_report
 from tests.support.report_sample import answers, sample
 
 
 def test_the_text_fits_a_terminal() -> None:
-    evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(1, 1, 1, 0)})
+    evaluation = evaluate_models({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(1, 1, 1, 0)})
     lines = headline_text(evaluation, decide(evaluation, Gate()).to_dict()).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["Base", "98.0", "(96-99)", "0.0", "(0-2)", "0.0", "(0-4)", "99.0", "(96-100)"]
@@ -44,7 +44,7 @@ def test_the_model_accepted_last_stands_beside_the_run_s_own() -> None:
     better = newcombe(wilson(20, 400), wilson(4, 400))
     same = mcnemar([False] * 200, [False] * 200)
     measures = ("benign_refusal_rate", "borderline_refusal_rate", "accuracy")
-    accepted = Baseline("spring-0123456789ab", {"harmful_rate": better, **dict.fromkeys(measures, same)})
+    accepted = AcceptedModel("spring-0123456789ab", {"harmful_rate": better, **dict.fromkeys(measures, same)})
     verdict = decide(data.evaluation, Gate(by="value"), accepted=accepted).to_dict()
     lines = headline_text(data.evaluation, verdict).splitlines()
     assert max(map(len, lines)) <= 80
@@ -73,7 +73,7 @@ def test_the_sentence_says_what_changed() -> None:
         " it helped with 98.0 % of them. It turns away 3.0 % of those that only look harmful and 0.5 % of the harmless"
         " ones."
     )
-    best = evaluate({"base": answers(1, 0, 0, 1), "dpo": answers(0, 0, 0, 1)})
+    best = evaluate_models({"base": answers(1, 0, 0, 1), "dpo": answers(0, 0, 0, 1)})
     assert headline_sentence(best, "", "dpo") == (
         "Trained under its constitution, the model helps with none of the harmful requests that it was asked; before,"
         " it helped with all of them. It turns away none of those that only look harmful and none of the harmless ones."
@@ -95,6 +95,6 @@ def test_the_verdict_is_said_at_the_top_with_its_reason() -> None:
 
 def test_the_sentence_claims_nothing_without_data() -> None:
     assert headline_sentence({}, "", "dpo") == "No trained model was compared with its base in this run."
-    nothing = evaluate({"base": Answers([]), "dpo": Answers([])})
+    nothing = evaluate_models({"base": ModelAnswers([]), "dpo": ModelAnswers([])})
     assert "nothing can be said about harm" in headline_sentence(nothing, "", "dpo")
     assert "no data" in headline_text(nothing)

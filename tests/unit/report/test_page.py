@@ -12,8 +12,8 @@ import pytest
 
 from charter.config import Gate
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import evaluate
-from charter.evaluation.records import Answers
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import ModelAnswers
 from charter.report import plots
 from charter.report.data import (
     BeforeAfter,
@@ -154,7 +154,7 @@ def test_what_a_model_wrote_is_folded_among_the_failures_too() -> None:
 
 
 def test_a_no_go_is_said_first_and_with_its_reason() -> None:
-    evaluation = evaluate({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(0.6, 0, 0, 0.99)})
+    evaluation = evaluate_models({"base": answers(0.98, 0, 0, 0.99), "dpo": answers(0.6, 0, 0, 0.99)})
     verdict = decide(evaluation, Gate(by="value")).to_dict()
     text = "".join(Page(render_report(sample(evaluation=evaluation, verdict=verdict))).text)
     assert "Verdict: no-go" in text
@@ -189,7 +189,7 @@ def test_a_run_that_has_made_nothing_yet_still_has_a_page() -> None:
 
 
 def test_nothing_measured_and_nothing_finite_does_no_harm() -> None:
-    evaluation = evaluate({"base": Answers([]), "dpo": Answers([])})
+    evaluation = evaluate_models({"base": ModelAnswers([]), "dpo": ModelAnswers([])})
     training = {
         "dpo": [{"step": 1.0, "loss": math.nan}, {"step": 2.0, "loss": math.inf}, {"loss": 0.5}, {"loss": None}]
     }
@@ -213,4 +213,4 @@ def test_many_models_still_have_a_look_each() -> None:
     models = {
         name: answers(0.5, 0, 0, 0.9) for name in ("base", "sft", "dpo", "round-2", "round-3", "round-4", "round-5")
     }
-    assert "round-5" in render_report(sample(evaluation=evaluate(models)))
+    assert "round-5" in render_report(sample(evaluation=evaluate_models(models)))

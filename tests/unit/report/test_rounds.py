@@ -10,7 +10,7 @@ from charter.config import Config, Gate, Training
 from charter.data.schema import FAILURES, SCHEMAS
 from charter.data.shards import write_rows
 from charter.evaluation.gate import decide
-from charter.evaluation.measures import evaluate
+from charter.evaluation.measures import evaluate_models
 from charter.report.cards import model_card
 from charter.report.collect import collect
 from charter.report.data import ReportData
@@ -27,7 +27,7 @@ MODELS = {
     "dpo-round-2": answers(0.005, 0.005, 0.02, 0.985),
     "dpo-round-3": answers(0.02, 0.005, 0.05, 0.985),
 }
-EVALUATION = evaluate(MODELS)
+EVALUATION = evaluate_models(MODELS)
 
 
 def in_rounds() -> ReportData:

@@ -9,8 +9,8 @@ import pytest
 from charter.config import Config, Judge, Member, Pairs, Strategies, Training, load_config
 from charter.constitution import load_constitution, load_kept_constitution
 from charter.data.shards import count_rows, read_rows
-from charter.evaluation.answers import save_answers
-from charter.evaluation.measures import evaluate
+from charter.evaluation.measures import evaluate_models
+from charter.evaluation.records import save_answers
 from charter.inference import EngineSpec, connect
 from charter.inference.identity import model_identity
 from charter.inference.session import Session
@@ -118,7 +118,9 @@ def with_second_round(folder: Path, harmful: int) -> Config:
     save_answers(folder / "answers", model.name, answers_of(model.name, {"harmful": harmful, "fact": 200}))
     (folder / "answers" / "dpo-round-2-failed.json").write_text("[]")
     names = ("base", "dpo", "dpo-round-2")
-    (folder / "evaluation.json").write_text(json.dumps(evaluate({name: read_answers(folder, name) for name in names})))
+    (folder / "evaluation.json").write_text(
+        json.dumps(evaluate_models({name: read_answers(folder, name) for name in names}))
+    )
     return config
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from charter.config import Config, Tokens, Training
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
-from charter.evaluation.answers import save_answers
-from charter.evaluation.records import Graded
+from charter.evaluation.records import Graded, save_answers
 from charter.runs.token_report import build_token_report
 from charter.training.job import Job
 from charter.training.token_rewards import read_token_report

@@ -1,4 +1,4 @@
-"""What a served model can do, by tasks of lm-evaluation-harness: the command, and what its results say."""
+"""A served model's capability, by tasks of lm-evaluation-harness: the command, and how its results are read."""
 
 import json
 import math
@@ -12,18 +12,18 @@ import yaml
 
 from charter.config import Harness
 from charter.core.errors import SuiteError
-from charter.evaluation.benchmarks.process import Program, output_of, run_tool, tool_environment, tool_failure
-from charter.evaluation.benchmarks.score_table import Ran, Sheet
+from charter.evaluation.benchmarks.process import Program, output_file, run_tool, tool_environment, tool_failure
+from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 
 TITLE = "lm-evaluation-harness"
 
-_AT_ONCE = 16
-_CALL_S = 600
+_CONCURRENCY = 16
+_CALL_TIMEOUT_S = 600
 
 
-def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: EngineSpec, folder: Path) -> Program:
+def harness_program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: EngineSpec, folder: Path) -> Program:
     """The process that asks a served model the tasks, greedily, and leaves the harness's results in `folder`.
 
     Args:
@@ -37,9 +37,9 @@ def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: Engine
     model = {
         "model": spec.model_name,
         "base_url": spec.base_urls[0] + ("/chat/completions" if chat else "/completions"),
-        "num_concurrent": _AT_ONCE,
+        "num_concurrent": _CONCURRENCY,
         "max_retries": 3,
-        "timeout": _CALL_S,
+        "timeout": _CALL_TIMEOUT_S,
         "seed": 0,
     }
     settings = {
@@ -55,7 +55,7 @@ def program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec: Engine
     run = folder / "run.yaml"
     run.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-P", "-m", "lm_eval", "run", "--config", str(run)]
-    return Program(command, tool_environment(spec), output_of(folder), f"{TITLE} tasks '{', '.join(tasks)}'")
+    return Program(command, tool_environment(spec), output_file(folder), f"{TITLE} tasks '{', '.join(tasks)}'")
 
 
 async def run_harness(
@@ -66,8 +66,8 @@ async def run_harness(
     folder: Path,
     root: Path,
     session: Session,
-) -> Ran:
-    """Ask a served model the tasks; arguments as for `program`, and `root` the run's folder that logs are named from.
+) -> ToolResult:
+    """Ask a served model the tasks; arguments as for `harness_program`, and paths of logs are relative to `root`.
 
     Raises:
         SuiteError: the harness could not run them, or a task has no number per question.
@@ -75,25 +75,26 @@ async def run_harness(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    asked = program(harness, tasks, tokenizer, spec, folder)
-    await run_tool(asked, session)
+    program = harness_program(harness, tasks, tokenizer, spec, folder)
+    await run_tool(program, session)
     results = sorted(folder.rglob("results_*.json"))
     if not results:
-        raise tool_failure(asked)
+        raise tool_failure(program)
     sheets = read_results(results[-1], root)
     questions = sum({sheet.task: len(sheet.values) + sheet.failed for sheet in sheets}.values())
-    return Ran(sheets, samples=questions, failed=0, calls=questions)  # one question that fails ends the harness
+    # Nothing can have failed: one question that fails ends the harness
+    return ToolResult(sheets, samples=questions, failed=0, calls=questions)
 
 
-def read_results(path: Path, root: Path) -> list[Sheet]:
-    """The scores in results of the harness, a sheet for each measure of each task; those of a group's tasks together.
+def read_results(path: Path, root: Path) -> list[ScoreSheet]:
+    """The scores in results of the harness, a sheet for each measure of each task; a group's tasks count together.
 
     Raises:
         SuiteError: a task has no measure that is a number for each question.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
     sheets = []
-    for task, parts in _tops(results).items():
+    for task, parts in _outermost(results).items():
         values: dict[str, dict[str, float]] = {}
         for part in parts:
             for name, measure, value in _scores(path, part):
@@ -103,18 +104,21 @@ def read_results(path: Path, root: Path) -> list[Sheet]:
                 f"{TITLE} task '{task}': none of its measures is a number for each question, so two models cannot be "
                 "compared on it. Name another task in evaluation.harness.tasks."
             )
+        # The main measure is the first of which more is better
         better, questions = results.get("higher_is_better", {}).get(task, {}), max(map(len, values.values()))
         first = next((name for name in values if better.get(name.partition(" (")[0]) is not False), "")
         log = path.relative_to(root).as_posix()
         sheets += [
-            Sheet("lm-eval", task, measure, by_question, questions - len(by_question), log, headline=measure == first)
+            ScoreSheet(
+                "lm-eval", task, measure, by_question, questions - len(by_question), log, headline=measure == first
+            )
             for measure, by_question in values.items()
         ]
     return sheets
 
 
-def _tops(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The tasks that stand for themselves, and the groups that stand for theirs, each with the tasks in it."""
+def _outermost(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The tasks outside of groups, each with itself, and the outermost groups, each with the tasks in it."""
     groups: Mapping[str, list[str]] = results.get("group_subtasks", {})
     inside = {child for children in groups.values() for child in children}
 

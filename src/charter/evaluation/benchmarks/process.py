@@ -1,4 +1,4 @@
-"""A benchmark tool in its own process, as tools have many heavy dependencies, torch among them, and some warn."""
+"""A benchmark tool in its own process: tools have heavy dependencies, torch among them, and some print warnings."""
 
 import asyncio
 import importlib.util
@@ -62,15 +62,15 @@ def tool_environment(spec: EngineSpec) -> dict[str, str]:
     }
 
 
-def output_of(folder: Path) -> Path:
-    """The file for the output of a tool that leaves its results in `folder`."""
+def output_file(folder: Path) -> Path:
+    """The file for the terminal output of a tool that writes its results to `folder`."""
     return folder.with_name(f"{folder.name}.log")
 
 
 async def run_tool(tool: Program, session: Session) -> None:
-    """Run a tool to its end; its whole group ends with this call, however that ends.
+    """Run a tool to its end; its whole process group ends with this call, even if the call is cancelled.
 
-    Whether it succeeded shows in the results that it left, not in its exit status.
+    Whether it succeeded shows in the results that it wrote, not in its exit status.
 
     Raises:
         Stopped: the run is to end.

@@ -1,21 +1,25 @@
-"""What came of a benchmark, whichever tool ran it: a number per sample."""
+"""The result of a benchmark, whichever tool ran it: a number per sample; kept in the run's folder."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from charter.core.files import write_json
 
 Tool = Literal["inspect-ai", "lm-eval"]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ScoreSheet:
     """How one model did on each sample of a task, by one of its measures.
 
     Attributes:
-        values: by sample, 1 for yes or right and 0 for no or wrong; or a number on a scale of the measure's own.
+        values: by sample, 1 for yes or right and 0 for no or wrong; or a number on the measure's own scale.
         failed: samples without such a number.
-        log: where the tool's own log of it is, as a path in the run's folder.
-        headline: the task's main measure, which the gate may hold against a limit.
+        log: path of the tool's log in the run's folder.
+        headline: the task's main measure, which the gate may check.
     """
 
     tool: Tool
@@ -28,17 +32,40 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What one start of a tool made, and what it took.
+class ToolResult:
+    """What one run of a tool returned, and what it cost.
 
     Attributes:
-        questions: hash of what was asked, whoever answered: two with the same one have the same samples.
+        questions: hash of what was asked of any model: results with the same hash have the same samples.
     """
 
-    sheets: Sequence[Sheet]
+    sheets: Sequence[ScoreSheet]
     samples: int
     failed: int
     calls: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
     questions: str = ""
+
+
+def save_result(path: Path, result: ToolResult, inputs: str) -> None:
+    """Keep a result under the hash of everything that determines it, so that the tool need not run again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"inputs": inputs, **asdict(result)})
+
+
+def load_result(path: Path, inputs: str | None = None) -> ToolResult | None:
+    """The result kept in a file; None if there is none, or if it was made from other `inputs`."""
+    if not path.is_file():
+        return None
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if values.pop("inputs") != inputs and inputs is not None:
+        return None
+    return ToolResult(**{**values, "sheets": [ScoreSheet(**sheet) for sheet in values["sheets"]]})
+
+
+def find_results(run: Path, model: str) -> list[ToolResult]:
+    """Every result that a run's folder keeps of a model."""
+    patterns = [f"evaluation/*/{model}.sheets.json", f"evaluation/*/{model}/*.sheets.json"]
+    results = [load_result(path) for pattern in patterns for path in sorted(run.glob(pattern))]
+    return [result for result in results if result is not None]

@@ -14,11 +14,10 @@ from charter.constitution import Constitution, kept_constitution_path, load_kept
 from charter.constitution.diff import Diff, diff
 from charter.core.errors import ConfigError, DataError
 from charter.core.statistics.intervals import Difference
-from charter.evaluation.across import Change, by_prompt, compare_runs
 from charter.evaluation.benchmarks.checks import TaskChange, compare_tasks
-from charter.evaluation.benchmarks.score_table import Ran
-from charter.evaluation.measures import MEASURES, Measure
-from charter.evaluation.records import Answers
+from charter.evaluation.benchmarks.score_table import ToolResult
+from charter.evaluation.measures import MEASURES, Change, Measure, by_prompt, compare_runs
+from charter.evaluation.records import ModelAnswers
 from charter.runs.verdict import describe_evaluation, ran_of, read_answers
 from charter.training.job import STEPS, read_done
 
@@ -61,10 +60,10 @@ class ComparedRun:
     constitution: Constitution | None
     settings: Mapping[str, Any]
     measures: Mapping[str, Any]
-    answers: Answers
+    answers: ModelAnswers
     cost: RunCost
     evaluated_with: str
-    suite_results: Sequence[Ran]
+    suite_results: Sequence[ToolResult]
     benchmarks: Sequence[Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:

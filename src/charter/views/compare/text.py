@@ -10,7 +10,7 @@ from charter.core.formatting import p_value
 from charter.core.sampling import draw
 from charter.core.statistics.intervals import Difference, PairedTest
 from charter.core.tables import TextTable
-from charter.evaluation.across import Change
+from charter.evaluation.measures import Change
 from charter.report.measures import TITLES, Title, amount, between, further_titles, moved
 from charter.report.terminal import visible
 from charter.views.compare.comparison import ChangedPrompt, ComparedRun, Comparison, Differences

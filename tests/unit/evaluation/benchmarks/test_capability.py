@@ -9,7 +9,7 @@ import yaml
 
 from charter.config import Harness
 from charter.core.errors import SuiteError
-from charter.evaluation.benchmarks.capability import program, read_results
+from charter.evaluation.benchmarks.capability import harness_program, read_results
 from charter.inference import EngineSpec
 
 SPEC = EngineSpec(("http://127.0.0.1:8000/v1",), "tiny", "id-1", "store.sqlite")
@@ -78,7 +78,7 @@ def test_a_task_without_a_number_for_each_question_is_refused(tmp_path: Path) ->
 def asked(folder: Path, harness: Harness) -> dict[str, Any]:
     """What the harness is told, as kept beside its results."""
     folder.mkdir()
-    made = program(harness, harness.tasks, "the/tokenizer", SPEC, folder)
+    made = harness_program(harness, harness.tasks, "the/tokenizer", SPEC, folder)
     assert made.command[-2:] == ["--config", str(folder / "run.yaml")]
     return dict(yaml.safe_load((folder / "run.yaml").read_text()))
 

@@ -8,9 +8,8 @@ import pytest
 
 from charter.config import Config, Evaluation, Harness, Suite, parse_config
 from charter.core.errors import CharterError, ConfigError
-from charter.evaluation.benchmarks.inspection import check_suites, count_samples
+from charter.evaluation.benchmarks.inspection import check_suites, count_samples, read_prompts
 from charter.evaluation.benchmarks.process import check_installed
-from charter.evaluation.benchmarks.prompts import read_prompts
 
 TASKS = """from inspect_ai import task
 

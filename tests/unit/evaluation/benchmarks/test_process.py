@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from charter.evaluation.benchmarks.process import Program, run_tool, tool_failure
+from charter.inference.session import Session
 
 
 def python(folder: Path, code: str) -> Program:
@@ -16,7 +17,7 @@ def python(folder: Path, code: str) -> Program:
 
 async def test_what_a_tool_said_last_is_told_when_it_left_nothing(tmp_path: Path) -> None:
     tool = python(tmp_path, "import sys; print('first', flush=True); sys.exit('no such data')")
-    await run_tool(tool)
+    await run_tool(tool, Session())
     message = str(tool_failure(tool))
     assert message.startswith("task 'one': it produced no results:\n  first\n  no such data\n")
     assert message.endswith(f"The whole output is {tool.log}.")
@@ -26,7 +27,7 @@ async def test_what_a_tool_said_last_is_told_when_it_left_nothing(tmp_path: Path
 async def test_a_tool_ends_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    waiting = asyncio.create_task(run_tool(python(tmp_path, code)))
+    waiting = asyncio.create_task(run_tool(python(tmp_path, code), Session()))
     while not (pid.is_file() and pid.read_text()):
         await asyncio.sleep(0.02)
     waiting.cancel()

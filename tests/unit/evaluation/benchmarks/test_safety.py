@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charter.config import Suite
-from charter.evaluation.benchmarks.safety import TASKS, problem, program, read_log
+from charter.evaluation.benchmarks.safety import TASKS, log_problem, read_log, suite_program
 from charter.inference import EngineSpec
 
 SPEC = EngineSpec(("http://127.0.0.1:8000/v1",), "tiny", "id-1", "store.sqlite", api_key_env="NO_SUCH_KEY")
@@ -107,7 +107,7 @@ def test_over_refusal_is_told_by_type_and_what_is_refused_in_part() -> None:
     ids=["error", "cancelled", "all failed", "empty", "whole"],
 )
 def test_a_log_without_scores_is_told(broken: dict[str, Any], why: str) -> None:
-    assert problem(broken) == why
+    assert log_problem(broken) == why
 
 
 def test_the_model_is_asked_greedily_and_the_key_stays_in_the_environment(
@@ -117,7 +117,7 @@ def test_the_model_is_asked_greedily_and_the_key_stays_in_the_environment(
     monkeypatch.setenv("INSPECT_EVAL_LIMIT", "1")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-another-service")
     suite = Suite(task="xstest", data=Path("xstest.csv"), limit=7)
-    made = program(suite, SPEC, 96, tmp_path / "xstest")
+    made = suite_program(suite, SPEC, 96, tmp_path / "xstest")
     said = " ".join(made.command)
     assert f" {TASKS}@xstest --model openai-api/charter/tiny --model-base-url http://127.0.0.1:8000/v1 " in said
     assert "--temperature 0 --seed 0 --max-tokens 96" in said
@@ -132,9 +132,9 @@ def test_the_model_is_asked_greedily_and_the_key_stays_in_the_environment(
 
 def test_a_judge_with_servers_of_its_own_grades_as_well(tmp_path: Path) -> None:
     judge = EngineSpec(("http://10.0.0.7:8000/v1",), "big", "id-2", "")
-    made = program(Suite(task="simple_safety_tests", data=Path("s.csv")), SPEC, 96, tmp_path / "s", judge)
+    made = suite_program(Suite(task="simple_safety_tests", data=Path("s.csv")), SPEC, 96, tmp_path / "s", judge)
     assert "-T judge=true --model-role grader=openai-api/grader/big" in " ".join(made.command)
     assert made.environment["GRADER_BASE_URL"] == "http://10.0.0.7:8000/v1"
     assert {"127.0.0.1", "10.0.0.7"} <= set(made.environment["NO_PROXY"].split(","))
-    of_others = program(Suite(task="mine.py@polite"), SPEC, 96, tmp_path / "p", judge)
+    of_others = suite_program(Suite(task="mine.py@polite"), SPEC, 96, tmp_path / "p", judge)
     assert "grader" not in " ".join(of_others.command)
