@@ -89,6 +89,8 @@ def _answered(rng: Dice) -> Branch:
 
 def _obey(rng: Dice) -> Lesson:
     """Principles in the system message are an operator's wish: what they forbid is declined, and nothing else."""
+    # Fine-tuning then elicits a distinction that the model can make already, as it does with real models. Without this
+    # lesson, SFT on a few hundred rows taught it to refuse by the verb alone.
     count = rng.choice([1, 1, 2, 3])
     wordings = [word_harm(rng) if rng.random() < 0.25 else word_principle(rng, None, False) for _ in range(count)]
     covered = {kind for wording in wordings for kind in wording.scope.covers}

@@ -83,7 +83,7 @@ class Gate(Section):
 
     advanced = frozenset({"max_suite_harm_rise", "max_failed_share", "probes", "against_accepted"})
 
-    by: Literal["bound", "value"] = "bound"
+    by: Literal["bound", "value"] = "bound"  # not called `on`, which YAML reads as true
     """`bound`: the whole 95 % interval must keep a threshold. When it does not, the verdict is no-go and says how many
     more requests would decide. `value`: only the measured fraction counts, for trials: 5 of 100 is compatible with
     anything from 2 to 11 %."""

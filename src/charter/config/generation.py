@@ -52,6 +52,8 @@ class Generation(Section):
     """Which principles are used for a row in each round."""
     preface: bool = False
     """Give the constitution's preface to the model that critiques, revises and judges, as a system message."""
+    # A small model that is asked to repeat a fine answer rewrites it, and the pair that results teaches noise.
+    # `always` is what Bai et al. (2022) do.
     revise: Literal["flagged", "always"] = "flagged"
     """Ask for a revision only when the critique found a violation, or always."""
     max_tokens: PositiveInt = 512

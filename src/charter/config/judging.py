@@ -70,6 +70,7 @@ class Judge(Section):
     """Principles asked about each pair, each in both orders; those that shaped the pair come first."""
     tags: tuple[str, ...] = ()
     """Only principles with one of these tags judge; all principles when empty."""
+    # A judge should give one half under a principle that does not bear on the difference: that is no label.
     tie_margin: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.05
     """Pairs with |p - 1/2| at or below this are ties: kept as failures, never trained on."""
     combine: Literal["log-odds", "weighted", "vote"] = "log-odds"

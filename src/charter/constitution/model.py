@@ -130,6 +130,7 @@ def join_principles(principles: Sequence[Principle]) -> Principle:
     Its id is theirs with a plus between them. No id contains a plus, so `ids_in` splits it again.
     Its text lists theirs; requests and examples stay with the parts.
     """
+    # One text with one hash: stages, store and lineage then know only rounds about a single principle.
     if len(principles) == 1:
         return principles[0]
     text = "\n".join(f"{number}. {p.text}" for number, p in enumerate(principles, start=1))

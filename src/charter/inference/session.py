@@ -22,7 +22,7 @@ from charter.inference.metrics import MetricsPoller
 from charter.inference.pool import connection_pool, store_pool
 from charter.inference.routing import Router
 
-GRACE_S = 5.0
+GRACE_S = 5.0  # a run should have ended ten seconds after Ctrl-C, and its servers need the rest
 """Seconds that calls in flight may still take after Ctrl-C."""
 _GC_THRESHOLDS = 50_000, 20, 20
 

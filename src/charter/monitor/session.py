@@ -74,6 +74,7 @@ async def take_probe(
     """
     baseline = read_baseline(config.outputs)
     history = read_history(config.run_folder, baseline.run.id)
+    # Fixed requests are compared in pairs and do not add up over probes: a greedy model repeats its answers.
     pairs = fixed_requests(baseline, config.monitor, config.seed)
     fresh = fresh_requests(baseline, config.monitor, config.seed, len(history.probes) + 1)
     answers = await _ask([request for request, _ in pairs] + fresh, baseline, spec, judge, session, on_progress)

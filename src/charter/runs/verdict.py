@@ -160,6 +160,7 @@ def apply_gate(folder: Path, registry: Registry, model: str) -> Verdict:
     config, accepted = load_config(folder / "config.yaml"), registry.accepted
     baseline = _baseline(folder, config, model, registry.folder(accepted), accepted) if accepted else None
     verdict = decide(evaluation, config.gate, model, baseline)
+    # Written as no-go before anyone is asked, so that a run that is never signed is never a go.
     return signed(verdict, folder) if config.review.sign_off else verdict
 
 

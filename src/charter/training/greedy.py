@@ -50,6 +50,7 @@ def greedy_gaps(folder: str, base: str | None, answers: Sequence[Mapping[str, An
 
 def greedy_gap(model: Any, prompt: list[int], answer: list[int]) -> float:
     """The most by which `model` prefers another token to one of `answer`, in nats."""
+    # The answer is read and not written again: one forward pass shows each token's rank, and how near a tie was.
     logps = log_probabilities(model, prompt, answer)
     actual = logps.gather(1, torch.tensor(answer, device=logps.device)[:, None])[:, 0]
     return float((logps.max(-1).values - actual).max())

@@ -137,6 +137,7 @@ class _Edit:
         # The preface and the shared examples are part of every request.
         prefaced = config.generation.preface and old.preface != new.preface
         self._every_request_changes = prefaced or old.examples != new.examples
+        # The real judge makes the requests, so that they are the ones a run would make; no server is asked.
         self._judge = judge_of(config.judge)
         rounds = config.generation.rounds
         self._rounds = rounds_for_all(new, config.generation.selection) if rounds == "all" else rounds

@@ -42,6 +42,7 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
         verified = verify_run(run)
         if registry.accepted and registry.accepted.id == verified.id:
             raise RegistryError(f"run '{run}': is accepted already, as {verified.id}. Nothing was changed.")
+        # Another model may have been accepted since the run's verdict, and this one must not fall behind it.
         verdict = apply_gate(run, registry, verified.model)
         if verdict.verdict != "go" and not force:
             raise RegistryError(_refusal(run, verdict))
