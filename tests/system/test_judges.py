@@ -16,7 +16,7 @@ from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.kinds import judge_of
 from charter.pipeline.judges.panel import is_panel_split
 from charter.pipeline.judges.protocol import Judgement, is_tie
-from charter.pipeline.pair import divide
+from charter.pipeline.pair import split_sft_dpo
 from charter.pipeline.rows import StageContext
 
 pytestmark = [pytest.mark.system]
@@ -103,7 +103,7 @@ async def test_a_panel_splits_on_the_kind_of_which_its_constitutions_disagree(
 
     assert all(is_panel_split(row["p_by_member"], settings.tie_margin) for row in outcome.review)
     assert in_review == {row["row_id"] for row in outcome.failures if row["reason"] == "panel-split"}
-    divided = divide(rows, outcome.rows, 0.5, {row["row_id"] for row in outcome.failures})
+    divided = split_sft_dpo(rows, outcome.rows, 0.5, {row["row_id"] for row in outcome.failures})
     learnt = {row["row_id"] for row in (*divided.sft, *divided.pairs)}
     assert learnt == {row["row_id"] for row in outcome.rows} and not learnt & in_review
     assert learnt | {row["row_id"] for row in outcome.failures} == {row["row_id"] for row in rows}

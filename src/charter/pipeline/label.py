@@ -9,7 +9,7 @@ from charter.core.errors import CountMismatch
 from charter.pipeline.filters import fault_of_answer, filter_candidates, filter_labels
 from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.calibrated import Judges, configured_judges
-from charter.pipeline.pair import divide, in_sft_half
+from charter.pipeline.pair import in_sft_half, split_sft_dpo
 from charter.pipeline.rank import rank
 from charter.pipeline.rows import OnProgress, StageContext, failure
 from charter.pipeline.strategies import Material, Plan, candidates, ranking_candidates
@@ -79,8 +79,8 @@ async def label(
         else:
             usable.append(row)
 
-    divided = divide(usable, kept.rows, plan.sft_share, lost)
-    labelled = LabelledRows(divided.sft, divided.pairs, failures + divided.failures, judged.review)
+    split = split_sft_dpo(usable, kept.rows, plan.sft_share, lost)
+    labelled = LabelledRows(split.sft, split.pairs, failures + split.failures, judged.review)
     ended = labelled.rows | {row["row_id"] for row in labelled.failures}
     for row in rows:
         if row["row_id"] not in ended:

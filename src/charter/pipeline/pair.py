@@ -1,9 +1,9 @@
-"""What the walked rows are good for, supervised rows or pairs, decided by the judge and the hash of the prompt."""
+"""Join the rounds of each row, and split rows into supervised rows and pairs, by the judge and the prompt's hash."""
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from charter.constitution import ids_in
@@ -11,8 +11,8 @@ from charter.data.schema import LABEL
 from charter.pipeline.rows import Row, failure
 
 
-class Divided(NamedTuple):
-    """Where the rows went: to SFT, to DPO, or out with a reason."""
+class SplitRows(NamedTuple):
+    """Rows for SFT, pairs for DPO, and failures."""
 
     sft: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
@@ -32,44 +32,50 @@ def walked_rows(responses: Sequence[Row], revisions: Sequence[Row]) -> list[dict
             **row,
             "first": row["response"].strip(),
             "last": rounds[row["row_id"]][-1]["revision"].strip(),
-            "drawn": [id for made in rounds[row["row_id"]] if made["changed"] for id in ids_in(made["principle_id"])],
+            "drawn": [
+                id for round in rounds[row["row_id"]] if round["changed"] for id in ids_in(round["principle_id"])
+            ],
         }
         for row in responses
         if row["row_id"] in rounds
     ]
 
 
-def divide(walked: Sequence[Row], pairs: Sequence[Row], sft_share: float, lost: Collection[str] = ()) -> Divided:
-    """Give every prompt to SFT or to DPO, by the hash of its words: no prompt serves both, a leak seen elsewhere.
+def split_sft_dpo(
+    walked: Sequence[Row], pairs: Sequence[Row], sft_share: float, lost: Collection[str] = ()
+) -> SplitRows:
+    """Give every prompt to SFT or to DPO.
 
-    SFT learns the answer that the judge prefers, so that a revision made after a mistaken critique is not learnt;
-    and the first answer where no critique found fault, which has no label. For DPO an answer that never changed
-    makes no pair: it leaves as `unchanged`, unless another strategy made a pair of the row, or it is among the `lost`.
+    SFT learns the answer that the judge prefers. For DPO, an answer that never changed makes no pair: its row fails as
+    `unchanged`, unless another strategy made a pair of the row, or its id is among the `lost`.
     """
-    divided = Divided([], [], [])
+    split = SplitRows([], [], [])
     first = {row["row_id"]: row["first"] for row in walked}
+
+    def add_to_sft(row: Row, completion: str, source: str, label: Row) -> None:
+        columns = {name: row[name] for name in ("row_id", "prompt", "kind")}
+        split.sft.append({**columns, "completion": completion, "source": source, **label})
+
     for pair in pairs:
         if in_sft_half(pair["prompt"], sft_share):
+            # The chosen answer, not always the revision: a mistaken critique can make an answer worse.
             source = "response" if pair["chosen"] == first[pair["row_id"]] else "revision"
-            divided.sft.append(_sft_row(pair, pair["chosen"], source, {name: pair[name] for name in LABEL}))
+            add_to_sft(pair, pair["chosen"], source, {name: pair[name] for name in LABEL})
         else:
-            divided.pairs.append(dict(pair))
-    ended = {row["row_id"] for row in divided.pairs} | set(lost)
+            split.pairs.append(dict(pair))
+    ended = {row["row_id"] for row in split.pairs} | set(lost)
     for row in walked:
         if row["first"] == row["last"]:
             if in_sft_half(row["prompt"], sft_share):
-                divided.sft.append(_sft_row(row, row["first"], "response", dict.fromkeys(LABEL)))
+                # No critique found fault, so nothing was compared: a row without a label.
+                add_to_sft(row, row["first"], "response", dict.fromkeys(LABEL))
             elif row["row_id"] not in ended:
-                divided.failures.append(failure(row, "pair", "unchanged"))
-    return divided
+                split.failures.append(failure(row, "pair", "unchanged"))
+    return split
 
 
 def in_sft_half(prompt: Sequence[Any], share: float) -> bool:
-    """Whether a prompt belongs to supervised training."""
+    """Whether a prompt belongs to supervised training; `share` is the fraction of prompts that do."""
+    # By the hash of the prompt, so that equal prompts in different rows never serve both trainings: that would leak.
     text = json.dumps([[m["role"], m["content"]] for m in prompt], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") < share * 2**48
-
-
-def _sft_row(row: Row, completion: str, source: str, label: Mapping[str, Any]) -> dict[str, Any]:
-    named = {name: row[name] for name in ("row_id", "prompt", "kind")}
-    return {**named, "completion": completion, "source": source, **label}

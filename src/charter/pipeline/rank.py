@@ -1,9 +1,7 @@
-"""Rank: of several answers to a prompt the best and the worst, by the judge.
+"""Rank: find the best and the worst of several answers to a prompt, by the judge.
 
-Every two are compared under the same principles; an answer's score is the mean of its log-odds against the others.
-The two that are left are a candidate pair like any other, which other principles label
-(`charter.pipeline.judge.split_principles`). A member of a panel with its own constitution draws its principles itself,
-and uses the same ones for both.
+Every two answers are compared under the same principles; an answer's score is the mean of its log-odds against the
+others. A panel member with its own constitution draws its principles itself, the same for ranking and for labelling.
 """
 
 import asyncio
@@ -28,13 +26,14 @@ async def rank(
     """Rows with two or more `answers` in, candidates out: `first` is the worst of them, `last` the best."""
 
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
+        # Other principles label the pair: those that chose it would see their own noise confirmed (winner's curse).
         answers, principles = row["answers"], split_principles(row, context, settings).rank
         matches = list(combinations(range(len(answers)), 2))
         with attributing_failures_to(principles, "rank"):
-            made = await asyncio.gather(
+            judgements = await asyncio.gather(
                 *(compare(row["prompt"], answers[i], answers[j], principles, context) for i, j in matches)
             )
-        scores = scores_of(len(answers), {match: judged.p for match, judged in zip(matches, made, strict=True)})
+        scores = scores_of(len(answers), {match: judged.p for match, judged in zip(matches, judgements, strict=True)})
         ranked = sorted(range(len(answers)), key=lambda number: scores[number])
         kept = {name: value for name, value in row.items() if name != "answers"}
         return [{**kept, "first": answers[ranked[0]], "last": answers[ranked[-1]]}]

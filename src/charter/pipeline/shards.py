@@ -15,7 +15,7 @@ from charter.core.errors import Stopped, unwrap_single_error
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, shard_files, write_rows
 from charter.inference.session import Session
-from charter.pipeline.balance import REASONS, Weighed, leaving, weigh
+from charter.pipeline.balance import REASONS, PairLength, collect_columns, drop_reasons
 from charter.pipeline.context import RunContext
 from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
 from charter.pipeline.rows import OnProgress, failure
@@ -116,14 +116,14 @@ def balance_pairs(run: RunContext) -> StageCount:
     """
     started, columns = time.monotonic(), ("pair_id", "strategy", "chosen", "rejected")
     # Two passes: the decision needs every pair's length, but never all texts in memory.
-    weights = weigh(
+    pairs = collect_columns(
         (
-            Weighed(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
+            PairLength(row["pair_id"], row["strategy"], len(row["chosen"]) - len(row["rejected"]))
             for row in read_rows(run.folder / "pairs", columns)
         ),
         run.config.seed,
     )
-    decisions, before, dropped = leaving(weights, run.config.pairs), 0, 0
+    decisions, before, dropped = drop_reasons(pairs, run.config.pairs), 0, 0
     for shard, path in enumerate(shard_files(run.folder / "pairs")):
         rows = list(read_rows(path))
         reasons = [REASONS[decision] for decision in decisions[before : before + len(rows)]]

@@ -11,7 +11,7 @@ from charter.core.files import write_json
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.pipeline.counts import StageCount
-from charter.pipeline.pair import divide
+from charter.pipeline.pair import split_sft_dpo
 from charter.review.agreement import agreement
 from charter.review.decisions import PEOPLE, STAGE, decide, fault, settle
 from charter.review.sample import QUEUE, Shown, draw_sample, hash_of_data, ids_of
@@ -84,7 +84,7 @@ def _change(folder: Path, shard: str, answers: Answers, sft_share: float, done: 
     """Change one shard, and count what was done."""
     pairs, splits = list(read_rows(folder / "pairs" / shard)), _rows(folder / QUEUE / shard)
     decided, made = decide(pairs, answers), settle(splits, answers)
-    divided, named = divide(splits, made, sft_share), {row["pair_id"] for row in made}
+    divided, named = split_sft_dpo(splits, made, sft_share), {row["pair_id"] for row in made}
     if made:
         left = [row for row in splits if row["pair_id"] not in named]
         learnt = [*_rows(folder / "sft_data" / shard), *divided.sft]

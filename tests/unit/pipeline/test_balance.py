@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from charter.config import Pairs, Strategies
-from charter.pipeline.balance import REASONS, Weighed, leaving, too_long, too_many_helpful, weigh
+from charter.pipeline.balance import REASONS, PairLength, collect_columns, drop_reasons, excess_helpful, excess_length
 
 
-def pairs(helpful: int, others: int, longer: int = 0, shorter: int = 0, equal: int = 0) -> list[Weighed]:
+def pairs(helpful: int, others: int, longer: int = 0, shorter: int = 0, equal: int = 0) -> list[PairLength]:
     kinds = [("helpful", 0)] * helpful + [("revision", 0)] * others
     kinds += [("revision", 5)] * longer + [("revision", -6)] * shorter + [("revision", 0)] * equal
-    return [Weighed(f"r{i}", strategy, by) for i, (strategy, by) in enumerate(kinds)]
+    return [PairLength(f"r{i}", strategy, by) for i, (strategy, by) in enumerate(kinds)]
 
 
-def fates(made: list[Weighed], settings: Pairs, seed: int) -> dict[str, str]:
+def reasons_of(made: list[PairLength], settings: Pairs, seed: int) -> dict[str, str]:
     """The reason of each pair that leaves, by its id."""
-    left = leaving(weigh(made, seed), settings)
-    return {pair.pair_id: REASONS[fate] for pair, fate in zip(made, left, strict=True) if fate}
+    numbers = drop_reasons(collect_columns(made, seed), settings)
+    return {pair.pair_id: REASONS[number] for pair, number in zip(made, numbers, strict=True) if number}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def fates(made: list[Weighed], settings: Pairs, seed: int) -> dict[str, str]:
     ],
 )
 def test_the_mix_is_a_number(helpful: int, others: int, share: float, stay: int) -> None:
-    gone = too_many_helpful(weigh(pairs(helpful, others), seed=1), share).tolist()
+    gone = excess_helpful(collect_columns(pairs(helpful, others), seed=1), share).tolist()
     assert helpful - len(gone) == stay and len(set(gone)) == len(gone)
     assert all(place < helpful for place in gone)  # none of the others leaves
 
@@ -40,7 +40,7 @@ def test_the_mix_is_a_number(helpful: int, others: int, share: float, stay: int)
 @pytest.mark.parametrize(("longer", "shorter", "leave"), [(70, 30, 40), (30, 70, 40), (5, 5, 0), (9, 0, 9), (0, 0, 0)])
 def test_lengths_are_balanced_by_the_fewest(longer: int, shorter: int, leave: int) -> None:
     made = pairs(0, 0, longer, shorter, equal=7)
-    gone = set(too_long(weigh(made, seed=1), np.ones(len(made), bool)).tolist())
+    gone = set(excess_length(collect_columns(made, seed=1), np.ones(len(made), bool)).tolist())
     rest = [pair.longer_by for place, pair in enumerate(made) if place not in gone]
     assert len(gone) == leave
     assert sum(by > 0 for by in rest) == sum(by < 0 for by in rest) == min(longer, shorter)
@@ -50,8 +50,8 @@ def test_lengths_are_balanced_by_the_fewest(longer: int, shorter: int, leave: in
 def test_lengths_are_balanced_by_how_much_and_not_by_sign_alone() -> None:
     """As many chosen answers are longer as shorter; but those by a few characters, and these by hundreds."""
     differences = [3] * 30 + [-400] * 30 + [2] * 10 + [-3] * 10 + [500] * 5
-    made = [Weighed(f"r{i}", "revision", by) for i, by in enumerate(differences)]
-    gone = set(too_long(weigh(made, seed=1), np.ones(len(made), bool)).tolist())
+    made = [PairLength(f"r{i}", "revision", by) for i, by in enumerate(differences)]
+    gone = set(excess_length(collect_columns(made, seed=1), np.ones(len(made), bool)).tolist())
     rest = [pair.longer_by for place, pair in enumerate(made) if place not in gone]
     assert [sum(by in of for by in rest) for of in ((2, 3), (-3,), (500,), (-400,))] == [10, 10, 5, 5]
     assert abs(sum(differences)) > 0.6 * sum(map(abs, differences)) and abs(sum(rest)) < 0.12 * sum(map(abs, rest))
@@ -60,14 +60,14 @@ def test_lengths_are_balanced_by_how_much_and_not_by_sign_alone() -> None:
 def test_who_leaves_is_drawn_from_the_seed_and_not_from_the_order() -> None:
     made = pairs(40, 20, longer=50, shorter=10)
     settings = Pairs(strategies=Strategies(helpful=1), helpful_share=0.2, length_balance=True)
-    gone = fates(made, settings, seed=1)
+    gone = reasons_of(made, settings, seed=1)
     again = random.Random(2).sample(made, len(made))
-    assert fates(again, settings, seed=1) == gone != fates(made, settings, seed=2)
+    assert reasons_of(again, settings, seed=1) == gone != reasons_of(made, settings, seed=2)
     assert [list(gone.values()).count(reason) for reason in ("helpful-share", "length-balance")] == [20, 40]
 
 
 def test_nothing_leaves_unless_it_is_asked_for() -> None:
-    assert fates(pairs(0, 0, longer=9), Pairs(), seed=1) == {}
+    assert reasons_of(pairs(0, 0, longer=9), Pairs(), seed=1) == {}
     assert not Pairs().mixed and Pairs(length_balance=True).mixed
     assert Pairs(strategies=Strategies(helpful=1)).mixed
     assert not Pairs(strategies=Strategies(helpful=1), helpful_share=1).mixed

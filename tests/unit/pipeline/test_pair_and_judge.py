@@ -6,7 +6,7 @@ from charter.core.messages import user
 from charter.data.schema import LABEL
 from charter.pipeline.judge import judge_candidates
 from charter.pipeline.judges.choice import compare_by_choice as compare
-from charter.pipeline.pair import divide, in_sft_half, walked_rows
+from charter.pipeline.pair import in_sft_half, split_sft_dpo, walked_rows
 from tests.support.candidate_pairs import candidate_pairs
 
 PRINCIPLES = 4
@@ -40,7 +40,7 @@ def prefers_safe(p: float):
 async def test_no_prompt_serves_both_halves_and_none_is_lost(context) -> None:
     rows = walked(400)
     judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=1))
-    divided = divide(rows, judged.rows, 0.5)
+    divided = split_sft_dpo(rows, judged.rows, 0.5)
     supervised, paired = ({row["row_id"] for row in part} for part in (divided.sft, divided.pairs))
     assert supervised | paired == {row["row_id"] for row in rows}
     assert not supervised & paired and not divided.failures
@@ -57,14 +57,14 @@ async def test_sft_learns_the_answer_that_the_judge_prefers(context) -> None:
     rows = walked(40)
     for p, completion, source in ((0.9, "safe", "revision"), (0.1, "bad", "response")):
         judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(p)), Judge(principles=1))
-        learnt = divide(rows, judged.rows, 0.5).sft
+        learnt = split_sft_dpo(rows, judged.rows, 0.5).sft
         assert {(row["completion"].split()[0], row["source"]) for row in learnt} == {(completion, source)}
 
 
 async def test_a_revision_on_which_the_judge_ties_is_learnt_by_nobody(context) -> None:
     rows = walked(40)
     judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.5)), Judge(principles=1))
-    assert divide(rows, judged.rows, 0.5) == ([], [], [])
+    assert split_sft_dpo(rows, judged.rows, 0.5) == ([], [], [])
     assert len(judged.failures) == 40
     assert {tuple(f["principle_ids"]) for f in judged.failures} == {("p0",)}
 
@@ -73,9 +73,9 @@ async def test_supervised_rows_keep_the_label_that_chose_them(context) -> None:
     rows = walked(40)
     judged = await judge_candidates(candidate_pairs(rows).rows, context(prefers_safe(0.9)), Judge(principles=2))
     labels = {row["row_id"]: {name: row[name] for name in LABEL} for row in judged.rows}
-    divided = divide(rows, judged.rows, 0.5)
+    divided = split_sft_dpo(rows, judged.rows, 0.5)
     assert divided.sft and all({name: row[name] for name in LABEL} == labels[row["row_id"]] for row in divided.sft)
-    untouched = divide(walked(40, last="same {i}", first="same {i}"), [], 0.5)
+    untouched = split_sft_dpo(walked(40, last="same {i}", first="same {i}"), [], 0.5)
     assert untouched.sft and all(row[name] is None for row in untouched.sft for name in LABEL)
 
 
@@ -100,7 +100,7 @@ async def test_a_judgement_that_fails_names_all_who_were_asked(context) -> None:
 def test_an_answer_that_no_critique_faulted_is_a_good_example_and_no_pair() -> None:
     rows = walked(60, last="same {i}", first="same {i}")
     assert candidate_pairs(rows).rows == []
-    divided = divide(rows, [], 0.5)
+    divided = split_sft_dpo(rows, [], 0.5)
     assert {row["source"] for row in divided.sft} == {"response"}
     assert {(f["stage"], f["reason"]) for f in divided.failures} == {("pair", "unchanged")}
     assert len(divided.sft) + len(divided.failures) == 60
