@@ -28,11 +28,10 @@ from charter.pipeline.refusal.classifier import (
     WEIGHTS,
     RefusalLabel,
     RefusalModel,
-    choose,
+    choose_label,
     refusal_probabilities,
 )
-from charter.pipeline.refusal.features import PLACES, features, lexicon
-from charter.pipeline.refusal.own_words import after_thoughts
+from charter.pipeline.refusal.features import PLACES, after_thoughts, features, lexicon
 
 EXAMPLES = Path(__file__).with_name("examples.yaml")
 
@@ -157,7 +156,7 @@ def prior(names: Sequence[str]) -> Matrix:
 
 def assess(rows: Sequence[Labelled], model: RefusalModel) -> Quality:
     """Accuracy of "was anything refused?", and the mean F1 of the three labels."""
-    predicted = [choose(refusal_probabilities(row.prompt, row.response, model)) for row in rows]
+    predicted = [choose_label(refusal_probabilities(row.prompt, row.response, model)) for row in rows]
     right = sum(label.refused == row.label.refused for label, row in zip(predicted, rows, strict=True))
     scores = []
     for label in LABELS:

@@ -11,7 +11,7 @@ from charter.constitution.selection import rounds_for_all
 from charter.core.messages import Message, Messages, assistant, user
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
-from charter.pipeline.preamble import strip_preamble
+from charter.pipeline.answer_text import strip_preamble
 from charter.pipeline.rows import (
     OnProgress,
     Outcome,

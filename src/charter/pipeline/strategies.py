@@ -1,8 +1,4 @@
-"""How answers become pairs: each strategy is a function from what there is of a row to its candidate pairs.
-
-DPO's prompts meet the strategies that `Pairs.strategies` draws for them. SFT's prompts meet `revision` alone, because
-SFT learns a revision only when the judge prefers it.
-"""
+"""Pair strategies: each is a function from the material of a row to its candidate pairs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +16,7 @@ from charter.pipeline.rows import Outcome, Row, failure
 
 
 class Material(NamedTuple):
-    """What there is of a row to make pairs of.
+    """The answers and rounds of a row, from which pairs are made.
 
     Attributes:
         row: with its `first` and `last` answer, as `walked_rows` gives it.
@@ -34,8 +30,8 @@ class Material(NamedTuple):
 
     @property
     def on_policy(self) -> bool:
-        """Whether another model answered than the one that critiqued: the one that DPO goes on from."""
-        return any(made["model_identity"] != self.row["model_identity"] for made in self.rounds)
+        """Whether the model that answered, which DPO trains, is another one than the model that critiqued."""
+        return any(round["model_identity"] != self.row["model_identity"] for round in self.rounds)
 
 
 class AnswerPair(NamedTuple):
@@ -57,7 +53,7 @@ class Strategy:
         pairs: makes the pairs of a row.
         answers: how many independent answers to the prompt it needs, the first one included; None for
             `pairs.answers_per_prompt`.
-        applies: whether it is for such a row at all; only then are further answers sampled.
+        applies: whether a row can use it; further answers are sampled only if so.
     """
 
     pairs: PairMaker
@@ -82,31 +78,32 @@ def strategy(
 
 @dataclass(frozen=True)
 class Plan:
-    """Which strategies each row meets, drawn from the seed and the row's id."""
+    """Which strategies apply to each row, drawn from the seed and the row's id."""
 
     settings: Pairs
     sft_share: float
     seed: int
 
     def strategies(self, material: Material) -> list[str]:
-        """The names of the strategies that a row meets, in the order of the configuration."""
+        """The names of the strategies that are drawn for a row, in the order of the configuration."""
         row = material.row
         if in_sft_half(row["prompt"], self.sft_share):
-            return ["revision"]
+            return ["revision"]  # SFT learns a revision, and only if the judge prefers it: no other pair helps it
         return [
             name
+            # A draw for each name: another strategy's share never changes which rows this one is drawn for.
             for name, share in self.settings.strategies.shares.items()
             if seed_of(self.seed, "pair", name, row["row_id"]) < share * 2**31 and STRATEGIES[name].applies(material)
         ]
 
     def samples(self, material: Material) -> int:
-        """How many answers a row's strategies need beside the first one."""
+        """How many answers a row's strategies need besides the first one."""
         needed = [STRATEGIES[name].answers for name in self.strategies(material)]
         return max((self.settings.answers_per_prompt if n is None else n for n in needed), default=1) - 1
 
 
 def gather(walked: Sequence[Row], revisions: Sequence[Row], samples: Sequence[Row] = ()) -> list[Material]:
-    """What there is of each walked row, in their order."""
+    """The material of each walked row, in their order."""
     rounds, answers = defaultdict[str, list[Row]](list), defaultdict[str, list[str]](list)
     for row in sorted(revisions, key=lambda row: int(row["round"])):
         rounds[row["row_id"]].append(row)
@@ -116,7 +113,7 @@ def gather(walked: Sequence[Row], revisions: Sequence[Row], samples: Sequence[Ro
 
 
 def wanted_samples(materials: Sequence[Material], plan: Plan) -> list[dict[str, Any]]:
-    """What is to be answered again: the row and the number of the `sample`, from 1, for each answer."""
+    """One row for each further answer to sample; `sample` numbers them from 1."""
     return [
         {**material.row, "sample": number} for material in materials for number in range(1, plan.samples(material) + 1)
     ]
@@ -133,7 +130,7 @@ def candidates(materials: Sequence[Material], plan: Plan) -> list[dict[str, Any]
 
 
 def ranking_candidates(materials: Sequence[Material], plan: Plan, settings: Filters, language: str) -> Outcome:
-    """Rows for `best-worst`, each with the `answers` to be ranked: two or more that are sound and not the same."""
+    """Rows for `best-worst`, each with the `answers` to be ranked: two or more, sound and different."""
     outcome = Outcome()
     for material in materials:
         if BEST_WORST not in plan.strategies(material):
@@ -141,7 +138,7 @@ def ranking_candidates(materials: Sequence[Material], plan: Plan, settings: Filt
         row, sound = _candidate(material.row, BEST_WORST, 0, AnswerPair("", "")), list[str]()
         for number, answer in enumerate(material.answers):
             if fault := fault_of_answer(answer, settings, language):
-                # an id of its own answer, because the pair itself may still be made of the others
+                # The answer gets a separate id, because the pair may still be made of the others.
                 alone = {**row, "pair_id": f"{row['pair_id']}/{number}"}
                 outcome.failures.append(failure(alone, "pair", fault, repr(answer)))
             elif not any(is_same(answer, other) for other in sound):
@@ -189,4 +186,4 @@ def _two_by_two(material: Material) -> Iterator[AnswerPair]:
 
 @strategy(BEST_WORST, answers=None)
 def _best_worst(material: Material) -> Iterable[AnswerPair]:
-    return ()  # these pairs come from `charter.pipeline.rank`: the judge has to be asked which answers they are
+    return ()  # `charter.pipeline.rank` makes these pairs, because only the judge can choose the answers

@@ -22,12 +22,12 @@ from charter.inference.endpoints import connect
 from charter.inference.identity import model_identity
 from charter.inference.server.launch import plan_launch
 from charter.inference.store import open_store
+from charter.pipeline.answer_text import is_known_language
 from charter.pipeline.filters import ANSWER_FILTERS, PAIR_FILTERS
 from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.engines import member_identities
 from charter.pipeline.judges.floor import check_audit
 from charter.pipeline.judges.kinds import check_judge
-from charter.pipeline.language import is_known
 from charter.pipeline.roles import generation_models, judge_model
 from charter.pipeline.strategies import STRATEGIES
 
@@ -256,7 +256,7 @@ def _check_constitution(config: Config) -> None:
     law = load_constitution(config.constitution)
     eligible(law, config.generation.selection)
     check_judge(config.judge, law)
-    if config.pairs.filters.language and not is_known(law.language):
+    if config.pairs.filters.language and not is_known_language(law.language):
         raise ConfigError(
             f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
             "from others. Leave the setting out."

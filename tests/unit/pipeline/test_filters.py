@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from charter.config import Filters, Judge
 from charter.inference import Client
+from charter.pipeline.answer_text import WINDOW, repeated_share
 from charter.pipeline.filters import (
-    STRETCH,
     agrees,
     contradicts,
     fault_of_answer,
@@ -15,7 +15,6 @@ from charter.pipeline.filters import (
     filter_candidates,
     filter_labels,
     length_ratio,
-    repetition,
 )
 from charter.pipeline.judge import judge_candidates
 from charter.pipeline.rows import Outcome, StageContext, failure
@@ -77,9 +76,9 @@ def test_words_in_another_order_are_another_answer() -> None:
 
 
 def test_a_short_answer_and_plain_prose_do_not_go_round_in_circles() -> None:
-    assert repetition("No, no, no, no.") == 0.0
-    assert repetition(ANSWER) == 0.0
-    assert repetition("on and on " * 20) == pytest.approx(1 - 3 / 57)
+    assert repeated_share("No, no, no, no.") == 0.0
+    assert repeated_share(ANSWER) == 0.0
+    assert repeated_share("on and on " * 20) == pytest.approx(1 - 3 / 57)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +94,12 @@ def test_going_round_in_circles_is_seen_in_a_word_and_late(text: str) -> None:
 def test_prose_lists_tables_and_code_do_not_go_round_in_circles(path: Path) -> None:
     text = path.read_text()
     for part in (text, *text.split("\n\n")):
-        assert repetition(part) < 0.6, part
+        assert repeated_share(part) < 0.6, part
 
 
 @pytest.mark.parametrize("text", ["-" * 50, "=" * 50, "| --- " * 20 + "|"])
 def test_a_drawn_rule_in_a_long_answer_is_no_loop(text: str) -> None:
-    assert repetition(f"{PROSE}\n\n{text}\n\n{LONG}") < 0.6
+    assert repeated_share(f"{PROSE}\n\n{text}\n\n{LONG}") < 0.6
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=80, max_size=400, unique=True), st.integers(1, 8), st.data())
@@ -108,10 +107,10 @@ def test_what_repeats_for_sixty_words_is_found_wherever_it_stands(
     numbers: list[int], period: int, data: st.DataObject
 ) -> None:
     words = [f"w{number}" for number in numbers]
-    assert repetition(" ".join(words)) == 0.0
+    assert repeated_share(" ".join(words)) == 0.0
     place = data.draw(st.integers(0, len(words)))
-    loop = [*words[:period]] * (1 + STRETCH // period)
-    assert repetition(" ".join([*words[:place], *loop, *words[place:]])) >= 0.6
+    loop = [*words[:period]] * (1 + WINDOW // period)
+    assert repeated_share(" ".join([*words[:place], *loop, *words[place:]])) >= 0.6
 
 
 def test_lengths_are_counted_in_words() -> None:

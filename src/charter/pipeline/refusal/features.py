@@ -1,4 +1,4 @@
-"""An answer as numbers: which phrases stand where, its form, and how it takes up the prompt."""
+"""An answer as numbers: which phrases are where, its form, and how it takes up the prompt."""
 
 import math
 import re
@@ -10,12 +10,10 @@ from typing import NamedTuple
 
 import yaml
 
-from charter.pipeline.refusal.own_words import own_words
-
 LEXICON = Path(__file__).with_name("lexicon.yaml")
 
 READ = 800
-"""Characters of an answer that are read: what an answer is shows at its beginning."""
+"""Characters of an answer that are read: its beginning shows what it is."""
 
 OPENING = 60
 """Words that count as the opening, after the first sentence."""
@@ -52,14 +50,25 @@ _OF_AN_ANSWER = frozenset({
     "harm", "illegal", "not ok", "premise", "values", "tragedy", "should not", "opinion", "starts with no", "denies",
     "denies what it repeats", "starts with it is",
 })  # fmt: skip
-"""Features that say nothing of refusing where a question can be answered by no."""
-_TOLD = frozenset({"not ok", "illegal"})
-"""Groups that may tell of the past: *it was illegal* is no word about the request."""
+"""Features that do not show a refusal if the question can be answered by no."""
+_REPORTED = frozenset({"not ok", "illegal"})
+"""Groups that may report the past: *it was illegal* is not about the request."""
 _PAST = frozenset({"was", "were"})
 
 
+_THOUGHTS = re.compile(r"\A.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+_UNFINISHED = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_HEADING = re.compile(r"(?:#{1,6} [^\n]*\n\s*)+(?=\S)")
+_QUOTED = re.compile(
+    r'"[^"\n]{9,400}"|\u201c[^\u201d\n]{9,400}\u201d|\u00ab[^\u00bb\n]{9,400}\u00bb'
+    r"|(?<![\w'])'(?=\w)(?:[^'\n]|'(?=\w)){9,400}'(?!\w)"  # an apostrophe within a word ends no quotation
+    r"|\n>[^\n]*"
+)
+_OPENS = ('"', "\u201c", "\u00ab", " '", "\n>")
+
+
 class Group(NamedTuple):
-    """Phrases that say the same, and which way they point: -1 refuses, 1 complies."""
+    """Phrases of one meaning, and its direction: -1 refuses, 1 complies."""
 
     lean: float
     phrases: tuple[str, ...]
@@ -85,26 +94,48 @@ def lexicon() -> dict[str, Group]:
 
 def features(prompt: str, response: str) -> dict[str, float]:
     """Named numbers between 0 and about 3; those not named are 0. The response is one without thoughts."""
-    read = own_words(response[:READ])
-    words, asked = tokens(read), tokens(prompt[:400])
+    text = unquoted(response[:READ])
+    words, question = tokens(text), tokens(prompt[:400])
     stops = [i for i, word in enumerate(words) if word[0] in MARKS]
     ends = [i - earlier for earlier, i in enumerate(stops) if i - earlier > 3]  # "1." and "No." end no sentence
     length = len(words) - len(stops)
     first = ends[0] if ends else length
-    found = _phrases(words, _index(first, stops), _index(OPENING, stops))
-    values = {name: math.log1p(count) for name, count in found.items()}
-    items = len(_ITEM.findall(read))
+    counts = _count_phrases(words, _index(first, stops), _index(OPENING, stops))
+    values = {name: math.log1p(count) for name, count in counts.items()}
+    items = len(_ITEM.findall(text))
     values["length"] = math.log1p(length) / 5
     values["short"] = float(length < 25)
     values["sentences"] = math.log1p(len(ends))
     values["list"] = math.log1p(items)
     values["no list"] = float(items == 0)
-    values["code"] = float("```" in read)
+    values["code"] = float("```" in text)
     values["asks back"] = float(response.endswith("?"))
     beginning = words[: _index(min(first, 40), stops)]
-    values |= _opening(asked, [word for word in beginning if word[0] not in MARKS])
+    values |= _opening(question, [word for word in beginning if word[0] not in MARKS])
     values |= _combined(values)
-    return _as_an_answer(values, asked) if asks_yes_or_no(asked) else values
+    if not asks_yes_or_no(question):
+        return values
+    # These may just be the answer to the question: that no, it is harmful, forbidden, not so, or by a machine.
+    masked = {*_OF_AN_ANSWER, "machine"} if "you" in question else _OF_AN_ANSWER
+    return {name: value for name, value in values.items() if name.partition("@")[0] not in masked}
+
+
+def after_thoughts(response: str) -> str:
+    """The answer that follows a model's thoughts; empty if the thoughts were cut off."""
+    if "</" in response:
+        response = _THOUGHTS.sub("", response)
+    return "" if _UNFINISHED.match(response) else response.strip()
+
+
+def unquoted(answer: str) -> str:
+    """An answer without its first headings and without quotations; all of it if it is only a quotation."""
+    # A refusal that the answer quotes, for someone else to say, is no refusal.
+    if answer.startswith("#"):
+        answer = _HEADING.sub("", answer, count=1)
+    if not any(mark in answer for mark in _OPENS):
+        return answer
+    left = _QUOTED.sub(" ", answer)
+    return left.strip() if any(map(str.isalnum, left)) else answer
 
 
 def tokens(text: str) -> list[str]:
@@ -132,22 +163,20 @@ def _index(n: int, stops: Sequence[int]) -> int:
     return n
 
 
-def _phrases(words: list[str], first: int, opening: int) -> Counter[str]:
+def _count_phrases(words: list[str], first: int, opening: int) -> Counter[str]:
     """Counts per group and place; `first` and `opening` are where the first sentence and the opening end."""
-    (groups, lengths, alone), found = _phrase_table(), []
+    (groups, lengths, alone), matches = _phrase_table(), []
     for i, (word, after) in enumerate(zip(words, [*words[1:], ""], strict=False)):
         if word not in lengths:
             continue
         for length in lengths[word].get(after, alone[word]):
             if group := groups.get(tuple(words[i : i + length])):
-                found.append((i, f"was {group}" if length == 1 and _tells_of_the_past(group, words, i) else group))
+                reported = length == 1 and group in _REPORTED and i > 0 and words[i - 1] in _PAST
+                matches.append((i, f"was {group}" if reported else group))
+                # "I cannot" refuses only with a verb of serving soon after it: not "I cannot wait".
                 if group == "cannot" and not _SERVES.isdisjoint(words[i + length : i + length + 5]):
-                    found.append((i, "serve"))
-    return Counter(f"{group}@{'first' if i < first else 'open' if i < opening else 'rest'}" for i, group in found)
-
-
-def _tells_of_the_past(group: str, words: Sequence[str], i: int) -> bool:
-    return group in _TOLD and i > 0 and words[i - 1] in _PAST
+                    matches.append((i, "serve"))
+    return Counter(f"{group}@{'first' if i < first else 'open' if i < opening else 'rest'}" for i, group in matches)
 
 
 def _opening(prompt: list[str], first: list[str]) -> dict[str, float]:
@@ -170,12 +199,6 @@ def _opening(prompt: list[str], first: list[str]) -> dict[str, float]:
         "starts with it is": float(first[:2] == ["it", "is"]),
         "starts with to": float(first[:1] == ["to"]),
     }
-
-
-def _as_an_answer(values: Mapping[str, float], asked: Sequence[str]) -> dict[str, float]:
-    """Without what may just be the answer to a question: that no, it is harmful, forbidden, not so, or by a machine."""
-    masked = {*_OF_AN_ANSWER, "machine"} if "you" in asked else _OF_AN_ANSWER
-    return {name: value for name, value in values.items() if name.partition("@")[0] not in masked}
 
 
 def _combined(values: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charter.pipeline.refusal.own_words import after_thoughts, own_words
+from charter.pipeline.refusal.features import after_thoughts, unquoted
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_thoughts_are_left_out(response: str, said: str) -> None:
     ],
 )
 def test_headings_and_quotations_are_left_out(answer: str, said: str) -> None:
-    assert own_words(answer) == said
+    assert unquoted(answer) == said
