@@ -32,10 +32,10 @@ from charter.inference import EngineSpec
 from charter.pipeline.judges.reward import RewardJudge
 from charter.pipeline.roles import model_folder
 from charter.runs.reinforcement import reward_judge, write_rl_prompts
-from charter.training import train
+from charter.training import run_training
 from charter.training.models import end_tokens, load_tokenizer
-from charter.training.rows import encode_rows, read_table
-from charter.training.token_worker import load, log_probabilities
+from charter.training.rows import encode_rows, read_training_table
+from charter.training.token_worker import load_for_inference, log_probabilities
 
 DPO: dict[str, dict[str, Any]] = {
     "DPO, soft labels": {},
@@ -100,7 +100,7 @@ def trained(
 def timed(step: Any, start: str, data: Path, out: Path, *how: Any) -> tuple[Path, float]:
     """A trained model, and the seconds of its training, which are kept beside it."""
     began, kept = time.monotonic(), out / "seconds.json"
-    done = train(step, start, data, out, *how)
+    done = run_training(step, start, data, out, *how)
     if not done.reused:
         kept.write_text(json.dumps(time.monotonic() - began), encoding="utf-8")
     return done.model, float(json.loads(kept.read_text(encoding="utf-8")))
@@ -109,8 +109,8 @@ def timed(step: Any, start: str, data: Path, out: Path, *how: Any) -> tuple[Path
 @torch.inference_mode()
 def logp_chosen(folder: Path, pairs: Path) -> float:
     """The log-probability of a chosen answer under a model, in nats: the mean over the pairs."""
-    name, tokenizer, model = str(folder), load_tokenizer(str(folder)), load(str(folder))
-    rows = encode_rows(read_table(pairs, "dpo", False), tokenizer, end_tokens(name, tokenizer), 1024, name)
+    name, tokenizer, model = str(folder), load_tokenizer(str(folder)), load_for_inference(str(folder))
+    rows = encode_rows(read_training_table(pairs, "dpo", False), tokenizer, end_tokens(name, tokenizer), 1024, name)
     found = 0.0
     for row in rows.kept:
         places = torch.tensor(row["chosen_ids"])[:, None]

@@ -40,7 +40,7 @@ from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.evaluation.requests import HeldOut
 from charter.pipeline.roles import model_folder
-from charter.training import train
+from charter.training import run_training
 
 LABELS = ("soft", "hard", "filtered", "filtered-soft")
 SURE = 0.8
@@ -66,7 +66,7 @@ class Experiment(NamedTuple):
         name = f"{labels}-{steps}-{seed}"
         data, model = self.out / "data" / f"{name}.parquet", self.out / "models" / name
         write_rows(data, SCHEMA, used)
-        done = train("dpo", self.start, data, model, self.settings(labels, steps, len(used)), seed)
+        done = run_training("dpo", self.start, data, model, self.settings(labels, steps, len(used)), seed)
         about = {"labels": labels, "steps": steps, "seed": seed, "rows": done.rows_used}
         return {**about, **self.measures(done.model)}
 

@@ -34,7 +34,7 @@ from charter.data.shards import write_rows
 from charter.sandbox import MODEL
 from charter.sandbox.wording import NEEDLESS, NOTHING
 from charter.training.job import Job
-from charter.training.rows import Rows, encode_rows, read_table
+from charter.training.rows import Rows, encode_rows, read_training_table
 from tools.sandbox.scenes import Dice, draw_answers
 
 WAYS = ("stock", "stock-ordered", "stock-precomputed", "charter", "charter-precomputed")
@@ -124,7 +124,7 @@ def trained(way: str, model: str, pairs: Path, settings: Training) -> dict[str, 
         ends = models.end_tokens(model, tokenizer)
 
         def encode() -> Rows:
-            table = read_table(pairs, "dpo", False)
+            table = read_training_table(pairs, "dpo", False)
             return encode_rows(table, tokenizer, ends, settings.dpo.max_length, model)
 
         known = encode() if way == "stock-ordered" else None
@@ -177,7 +177,7 @@ def _stock(job: Job, tokenizer: Any, known: Rows | None) -> Any:
     from trl.trainer.dpo_trainer import DPOTrainer
 
     from charter.training import models, trainers
-    from charter.training.order import FollowEpoch, InOrder, LikeLengths
+    from charter.training.order import FollowEpoch, InOrder, SimilarLengths
 
     class OrderedDPOTrainer(InOrder, DPOTrainer):
         pass
@@ -192,13 +192,13 @@ def _stock(job: Job, tokenizer: Any, known: Rows | None) -> Any:
     )
     turns = [
         {**row, "chosen": _turn(row["chosen"]), "rejected": _turn(row["rejected"])}
-        for row in read_table(job.data, "dpo", False).select(COLUMNS[1:4]).to_pylist()
+        for row in read_training_table(job.data, "dpo", False).select(COLUMNS[1:4]).to_pylist()
     ]
     kind = OrderedDPOTrainer if known else DPOTrainer
     trainer = kind(model, args=arguments, processing_class=tokenizer, train_dataset=Dataset.from_list(turns))
     if known:
         lengths = [len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) for r in known.kept]
-        trainer.order = LikeLengths(lengths, dpo.batch_size, job.seed)
+        trainer.order = SimilarLengths(lengths, dpo.batch_size, job.seed)
         trainer.add_callback(FollowEpoch(trainer.order))
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -27,7 +27,7 @@ from charter.runs import token_report, verdict
 from charter.runs.folder import StartedRun, shard_sizes
 from charter.runs.rounds import Round
 from charter.training.job import Step
-from charter.training.launch import TrainingResult, train
+from charter.training.launch import TrainingResult, run_training
 from flows.lib.api_keys import api_key
 from flows.lib.curves import LiveCurves
 from flows.lib.flow_run import FlowRun
@@ -104,7 +104,7 @@ async def train_step(
     say("starting")
     on_metrics = never_raising(_report_metrics(run, step, name, out), say)
     result = await run_in_thread(
-        lambda stop: train(step, model, data, out, config.training, config.seed, on_metrics, reward, say, stop)
+        lambda stop: run_training(step, model, data, out, config.training, config.seed, on_metrics, reward, say, stop)
     )
     how = "reused" if result.reused else f"{result.steps:,} steps in {result.seconds:.0f} s"
     say(f"{how}, {result.rows_used:,} rows used, {result.rows_dropped:,} left out")

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from charter.config import Config
 from charter.core.errors import ConfigError
 from charter.testing.null_server import NullServer
-from charter.training.token_rewards import read_heat
+from charter.training.token_rewards import read_token_report
 from flows.dataset import dataset
 from flows.train import train
 from tests.flows.conftest import completed_tasks
@@ -55,7 +55,7 @@ async def test_models_are_trained_on_a_dataset_that_another_run_made(
     assert list(json.loads((trained / "evaluation.json").read_text())["models"]) == ["base", "sft", "dpo"]
     assert verdict.model == "dpo"
 
-    heat = read_heat(trained / "tokens")
+    heat = read_token_report(trained / "tokens")
     assert heat is not None and not heat.problem
     assert (heat.model, heat.reference, heat.scored > 0) == ("dpo", "sft", True)
     assert [found.name for found in heat.divergence] == ["sft", "base"]

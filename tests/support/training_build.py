@@ -10,7 +10,7 @@ import torch
 from charter.config import Training
 from charter.training import models, trainers
 from charter.training.job import Job
-from charter.training.rows import Rows, encode_rows, read_table
+from charter.training.rows import Rows, encode_rows, read_training_table
 from charter.training.watch import Watch
 from tests.support.training_data import PAIRS, pairs
 
@@ -31,7 +31,7 @@ def build_job(job: Job) -> tuple[Any, Rows, Watch]:
     job.out.mkdir(exist_ok=True)
     tokenizer = models.load_tokenizer(job.model)
     end_ids = models.end_tokens(job.model, tokenizer)
-    table = read_table(job.data, job.step, getattr(job.optimisation, "soft_labels", False))
+    table = read_training_table(job.data, job.step, getattr(job.optimisation, "soft_labels", False))
     rows = encode_rows(table, tokenizer, end_ids, job.optimisation.max_length, job.model)
     torch.manual_seed(0)
     trainer, watch = trainers.build(job, tokenizer, rows, end_ids)

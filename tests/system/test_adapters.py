@@ -11,7 +11,7 @@ from charter.inference.server.fleet import serve_all
 from charter.publishing.comparison import QUESTIONS, ask_greedily, compare_with_source
 from charter.publishing.source import ExportSource
 from charter.sandbox import MODEL
-from charter.training import train
+from charter.training import run_training
 from tests.support.training_data import write_pairs, write_sft
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -21,8 +21,8 @@ SECTION = {"batch_size": 8, "learning_rate": 5e-3, "max_length": 400}
 
 def test_adapters_in_one_server_say_what_the_merged_models_say(tmp_path: Path) -> None:
     settings = Training.model_validate({"method": "lora", "lora_rank": 8, "sft": SECTION, "dpo": SECTION})
-    sft = train("sft", MODEL, write_sft(tmp_path / "sft.parquet", 96), tmp_path / "sft", settings).model
-    dpo = train("dpo", sft, write_pairs(tmp_path / "pairs.parquet", 96), tmp_path / "dpo", settings).model
+    sft = run_training("sft", MODEL, write_sft(tmp_path / "sft.parquet", 96), tmp_path / "sft", settings).model
+    dpo = run_training("dpo", sft, write_pairs(tmp_path / "pairs.parquet", 96), tmp_path / "dpo", settings).model
     models, told = {"base": MODEL, "sft": sft, "dpo": dpo}, list[str]()
     with serve_all(models, Serving(), tmp_path / "logs", told.append) as served:
         answers = {name: ask_greedily(one, QUESTIONS) for name, one in served.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from charter.config import Training
-from charter.training import TrainingResult, train
+from charter.training import TrainingResult, run_training
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_data import separable, write_rl_prompts, write_rows, write_sft
 
@@ -28,15 +28,15 @@ SETTINGS = Training.model_validate(
 
 def test_grpo_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     """Answers are drawn at every step: after a kill, the same ones as if it had not been."""
-    sft = train(
+    sft = run_training(
         "sft", make_tiny_model(tmp_path / "base"), write_sft(tmp_path / "sft.parquet", 192), tmp_path / "sft", SETTINGS
     )
     pairs = write_rows(tmp_path / "pairs.parquet", separable(128))
-    reward = train("reward", sft.model, pairs, tmp_path / "reward", SETTINGS)
+    reward = run_training("reward", sft.model, pairs, tmp_path / "reward", SETTINGS)
     prompts = write_rl_prompts(tmp_path / "prompts.parquet", 16)
 
     def reinforce(name: str, on_metrics: Any = None) -> TrainingResult:
-        return train("grpo", sft.model, prompts, tmp_path / name, SETTINGS, 0, on_metrics, reward.model)
+        return run_training("grpo", sft.model, prompts, tmp_path / name, SETTINGS, 0, on_metrics, reward.model)
 
     whole = reinforce("whole")
 

@@ -16,7 +16,7 @@ import pytest
 from charter.config import Training
 from charter.core.errors import ModelError, TrainingError
 from charter.data.schema import FAILURES
-from charter.training import TrainingResult, train
+from charter.training import TrainingResult, run_training
 from charter.training.job import last_checkpoint
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_data import write_pairs, write_sft
@@ -44,11 +44,15 @@ class World:
         self.sft_data = write_sft(folder / "sft.parquet", ROWS)
         self.pairs = write_pairs(folder / "pairs.parquet", ROWS)
         self.lines: dict[str, list[dict[str, Any]]] = {"sft": [], "dpo": []}
-        self.sft = train("sft", self.base, self.sft_data, folder / "sft", settings(), 5, self.lines["sft"].append)
-        self.dpo = train("dpo", self.sft.model, self.pairs, folder / "dpo", settings(), 5, self.lines["dpo"].append)
+        self.sft = run_training(
+            "sft", self.base, self.sft_data, folder / "sft", settings(), 5, self.lines["sft"].append
+        )
+        self.dpo = run_training(
+            "dpo", self.sft.model, self.pairs, folder / "dpo", settings(), 5, self.lines["dpo"].append
+        )
 
     def dpo_again(self, out: Path, on_metrics: Any = None, **changes: Any) -> TrainingResult:
-        return train("dpo", self.sft.model, self.pairs, out, settings(**changes), 5, on_metrics)
+        return run_training("dpo", self.sft.model, self.pairs, out, settings(**changes), 5, on_metrics)
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +180,10 @@ def _kill_worker(world: World, out: Path, at_step: int, delay: float) -> None:
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from charter.training import train
+from charter.training import run_training
 from tests.system.test_training import LONG, settings
 model, data, out = map(Path, sys.argv[1:4])
-train("dpo", model, data, out, settings(dpo=LONG), 5, lambda line: print(line["step"], flush=True))
+run_training("dpo", model, data, out, settings(dpo=LONG), 5, lambda line: print(line["step"], flush=True))
 """
 
 
@@ -247,7 +251,7 @@ def test_weights_come_back_in_the_dtype_they_came_in(world: World, tmp_path: Pat
     half_model = AutoModelForCausalLM.from_pretrained(world.base, dtype=torch.bfloat16)
     make_tiny_model(half)
     half_model.save_pretrained(half)
-    result = train("sft", half, world.sft_data, tmp_path / "sft", settings(sft={"epochs": 1}))
+    result = run_training("sft", half, world.sft_data, tmp_path / "sft", settings(sft={"epochs": 1}))
     assert json.loads((result.model / "config.json").read_text())["dtype"] == "bfloat16"
     assert AutoModelForCausalLM.from_pretrained(result.model, dtype="auto").dtype == torch.bfloat16
 
@@ -259,7 +263,7 @@ def test_rows_left_out_are_counted_and_kept_with_their_reason(world: World, tmp_
     table[9]["rejected"] = table[9]["chosen"]
     data = tmp_path / "pairs.parquet"
     pq.write_table(pq.read_table(world.pairs).from_pylist(table), data)
-    result = train("dpo", world.sft.model, data, tmp_path / "dpo", settings(dpo={"epochs": 1}))
+    result = run_training("dpo", world.sft.model, data, tmp_path / "dpo", settings(dpo={"epochs": 1}))
     assert result.dropped == {"too-long": 1, "identical": 1}
     assert (result.rows_used, result.rows_dropped) == (ROWS - 2, 2)
     dropped = pq.read_table(tmp_path / "dpo" / "dropped.parquet")
@@ -309,7 +313,7 @@ def test_a_crash_shows_the_end_of_the_log(world: World, tmp_path: Path) -> None:
     broken = make_tiny_model(tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"not weights at all")
     with pytest.raises((TrainingError, ModelError), match=r"weights cannot be read|left no finished model"):
-        train("sft", broken, world.sft_data, tmp_path / "sft", settings())
+        run_training("sft", broken, world.sft_data, tmp_path / "sft", settings())
 
 
 @pytest.mark.slow
@@ -353,7 +357,7 @@ def one_process(world: World) -> tuple[TrainingResult, list[float]]:
 def run_split(world: World, out: Path, dpo: dict[str, Any], **settings_: Any) -> tuple[TrainingResult, list[float]]:
     losses: list[float] = []
     data = write_pairs(world.folder / "even.parquet", 28)
-    result = train(
+    result = run_training(
         "dpo", world.sft.model, data, out, settings(dpo=dpo, **settings_), 5, lambda line: losses.append(line["loss"])
     )
     return result, losses
@@ -388,7 +392,7 @@ def test_split_weights_that_were_killed_are_continued_to_the_same_ones(world: Wo
             raise KeyboardInterrupt
 
     def run(out: str, on_metrics: Any = None) -> Path:
-        return train("dpo", world.sft.model, data, tmp_path / out, split, 5, on_metrics).model
+        return run_training("dpo", world.sft.model, data, tmp_path / out, split, 5, on_metrics).model
 
     with pytest.raises(KeyboardInterrupt):
         run("killed", stop)

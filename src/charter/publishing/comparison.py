@@ -96,7 +96,7 @@ def compare_with_source(source: ExportSource, answers: Sequence[GreedyAnswer]) -
     Raises:
         ModelError: they differ by more than rounding explains.
     """
-    from charter.training.greedy import ROUNDING, greedy_gaps  # torch, after the server has freed its memory
+    from charter.training.token_worker import ROUNDING, greedy_gaps  # torch, after the server has freed its memory
 
     gaps = greedy_gaps(str(source.folder), source.base, [answer._asdict() for answer in answers])
     if gaps.other_prompts:

@@ -1,6 +1,7 @@
 """What identifies a training result: hashes of the model's files, the data, and the settings that matter."""
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -38,33 +39,30 @@ def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int
         reward: the identity of what rewards answers in ``grpo``; empty for other steps.
     """
     section: Optimisation = getattr(settings, step)
+    launcher = {}
+    if (config := settings.accelerate_config) is not None:
+        try:
+            content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise TrainingError(
+                f"training.accelerate_config '{config}': cannot be read: {error}. Name a file that `accelerate config`"
+                " wrote."
+            ) from error
+        if isinstance(content, dict):
+            content = {name: value for name, value in content.items() if name not in _MACHINES}
+        # The content counts instead of the file's path: the same file elsewhere trains the same model.
+        launcher["accelerate_config"] = json.dumps(content, sort_keys=True, default=str)
     recipe = {
         "recipe": RECIPE,
         "step": step,
         "seed": seed,
-        "settings": settings.model_dump(mode="json", exclude=_IRRELEVANT) | _launcher(settings.accelerate_config),
+        "settings": settings.model_dump(mode="json", exclude=_IRRELEVANT) | launcher,
         "optimisation": section.model_dump(mode="json", exclude={"save_steps"}),
         "data": hash_table(rows_to_train_on(data, step, section)[0]),
         "model": hash_start_model(model),
         **({"reward": reward} if reward else {}),
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def _launcher(config: Path | None) -> dict[str, str]:
-    """The content of an accelerate configuration, except for its machines."""
-    if config is None:
-        return {}
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise TrainingError(
-            f"training.accelerate_config '{config}': cannot be read: {error}. Name a file that `accelerate config`"
-            " wrote."
-        ) from error
-    if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name not in _MACHINES}
-    return {"accelerate_config": json.dumps(content, sort_keys=True, default=str)}
 
 
 def hash_table(table: pa.Table) -> str:
@@ -75,21 +73,18 @@ def hash_table(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-class _HashingFile:
+class _HashingFile(io.RawIOBase):
     """A file that keeps only the hash of what is written to it."""
 
     def __init__(self, digest: Any) -> None:
         self._digest = digest
-        self.closed = False
+
+    def writable(self) -> bool:
+        return True
 
     def write(self, data: Any) -> int:
         self._digest.update(data)
         return len(data)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def hash_start_model(model: str) -> str:

@@ -4,7 +4,7 @@ Without torch: the launcher uses this to decide what to start, the worker to dec
 
 A step's folder contains the trained model itself, ``training.yaml`` (the job), ``training.log``, ``metrics.jsonl``
 (one line per optimiser step), ``warnings.jsonl`` (of the watchdogs), ``dropped.parquet`` (rows left out, with
-reasons), ``reference.parquet`` (see `charter.training.reference`), ``checkpoints/`` while it runs, ``failure.json``
+reasons), ``reference.parquet`` (see `charter.training.preference`), ``checkpoints/`` while it runs, ``failure.json``
 if it stopped itself, and ``DONE``, written last: it exists only if the model is complete.
 """
 
@@ -26,6 +26,7 @@ Step = Literal["sft", "dpo", "reward", "grpo"]
 STEPS: tuple[Step, ...] = get_args(Step)
 """Each trains one model, in the folder of that name."""
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 CHECKPOINTS = "checkpoints"
 CONFIG, DONE, FAILURE, LOG, METRICS = "training.yaml", "DONE", "failure.json", "training.log", "metrics.jsonl"
 WARNINGS, DROPPED, REFERENCE = "warnings.jsonl", "dropped.parquet", "reference.parquet"
@@ -152,7 +153,7 @@ def rewind_metrics(out: Path, step: int) -> list[dict[str, Any]]:
             values = json.loads(line)
         except ValueError:  # cut off by a kill
             break
-        if values["step"] > step:
+        if values["step"] > step:  # done again after the last checkpoint
             break
         kept.append(values)
     after = "".join(json.dumps(values) + "\n" for values in kept)

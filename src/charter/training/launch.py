@@ -19,9 +19,9 @@ from typing import Any
 from charter.config import Training
 from charter.core.environment import HUB_KEYS, child_environment, python_path
 from charter.core.errors import TrainingError
+from charter.core.hardware import gpus
 from charter.core.processes import OnLine, follow, last_lines
 from charter.pipeline.judges.reward import RewardJudge
-from charter.training.devices import count_visible, warn_idle_gpus
 from charter.training.identity import hash_inputs
 from charter.training.job import (
     CONFIG,
@@ -30,6 +30,7 @@ from charter.training.job import (
     LOG,
     METRICS,
     REFERENCE,
+    VISIBLE_GPUS,
     WARNINGS,
     Job,
     Step,
@@ -91,7 +92,7 @@ class TrainingResult:
     command: str
 
 
-def train(
+def run_training(
     step: Step,
     model: Path | str,
     data: Path,
@@ -140,17 +141,40 @@ def train(
     if done is not None and done["inputs"] == inputs:
         return _result(job, done, done["seconds"], reused=True)
 
-    _prepare_folder(job)
+    prepare_folder(job)
     say = say or (lambda text: None)
     say(f"by hand: {shlex.join(command_for(job))}")
     # The server of a judge that answers during training may use the other GPUs.
-    if not job.asks_judge and (warning := warn_idle_gpus(settings.processes, count_visible(os.environ))):
-        say(warning)
-    status = _run(job, on_metrics or (lambda line: None), say, stop)
+    if not job.asks_judge:
+        n_gpus = len(gpus())
+        if VISIBLE_GPUS in os.environ:
+            n_gpus = min(n_gpus, len(os.environ[VISIBLE_GPUS].split(",")))
+        if warning := warn_idle_gpus(settings.processes, n_gpus):
+            say(warning)
+    checkpoint = last_checkpoint(out)
+    rewind_metrics(out, checkpoint[1] if checkpoint else 0)
+    command = command_for(job)
+    with (out / LOG).open("a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(command)}\n")
+    files: dict[Path, OnLine] = {
+        out / METRICS: lambda line: on_metrics(json.loads(line)) if on_metrics else None,
+        out / WARNINGS: lambda line: say(json.loads(line)["text"]),
+    }
+    status = follow(command, out / LOG, job_environment(job), files, stop)
     done = read_done(out)
     if done is None:
-        raise TrainingError(_explain_failure(job, status))
+        raise TrainingError(explain_failure(job, status))
     return _result(job, done, time.monotonic() - started, reused=False)
+
+
+def warn_idle_gpus(processes: int, visible: int) -> str | None:
+    """A warning if some of the `visible` GPUs are idle, with the settings that use them."""
+    if visible <= processes:
+        return None
+    return (
+        f"{visible - processes} of {visible} GPUs are idle. To use them, set training.processes={visible}, and"
+        " training.distributed to ddp if the model fits on one of them, else to fsdp2."
+    )
 
 
 def _result(job: Job, done: dict[str, Any], seconds: float, reused: bool) -> TrainingResult:
@@ -167,7 +191,7 @@ def _result(job: Job, done: dict[str, Any], seconds: float, reused: bool) -> Tra
     )
 
 
-def _prepare_folder(job: Job) -> None:
+def prepare_folder(job: Job) -> None:
     """Keep the folder of a killed run with the same inputs; clear one with other inputs; refuse any other folder."""
     out = job.out
     if (out / CONFIG).is_file():
@@ -176,7 +200,13 @@ def _prepare_folder(job: Job) -> None:
         except TrainingError:  # another version may have written it
             inputs = None
         if inputs != job.inputs:
-            _clear(out)
+            # DONE is removed first: a kill in between then leaves a folder that is cleared again.
+            (out / DONE).unlink(missing_ok=True)
+            for path in out.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name not in (CONFIG, REFERENCE):  # one marks the folder as ours, the other has its own key
+                    path.unlink()
     elif out.is_dir() and any(out.iterdir()):
         raise TrainingError(
             f"training folder '{out}': holds files that no training step wrote. Move them, or name another folder."
@@ -185,17 +215,6 @@ def _prepare_folder(job: Job) -> None:
     for name in (DONE, FAILURE, WARNINGS):
         (out / name).unlink(missing_ok=True)
     job.write()
-
-
-def _clear(out: Path) -> None:
-    """Remove what a run with other inputs left."""
-    # DONE goes first: a kill in between then leaves a folder that is cleared again.
-    (out / DONE).unlink(missing_ok=True)
-    for path in out.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in (CONFIG, REFERENCE):  # the first marks the folder as ours, the second has its own key
-            path.unlink()
 
 
 def command_for(job: Job) -> list[str]:
@@ -213,20 +232,6 @@ def command_for(job: Job) -> list[str]:
         flags = ["--standalone", "--nproc-per-node", str(settings.processes)]
         return [sys.executable, "-P", "-m", "torch.distributed.run", *flags, *worker]
     return [sys.executable, "-P", *worker]
-
-
-def _run(job: Job, on_metrics: OnMetrics, say: Callable[[str], None], stop: threading.Event | None) -> int:
-    """Run the child until it ends; its exit status."""
-    checkpoint = last_checkpoint(job.out)
-    rewind_metrics(job.out, checkpoint[1] if checkpoint else 0)
-    command, log = command_for(job), job.out / LOG
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {shlex.join(command)}\n")
-    files: dict[Path, OnLine] = {
-        job.out / METRICS: lambda line: on_metrics(json.loads(line)),
-        job.out / WARNINGS: lambda line: say(json.loads(line)["text"]),
-    }
-    return follow(command, log, job_environment(job), files, stop)
 
 
 def job_environment(job: Job) -> dict[str, str]:
@@ -262,7 +267,7 @@ def training_environment(local: bool, processes: int = 1, keys: Iterable[str] = 
     return environment | ({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"} if local else {})
 
 
-def _explain_failure(job: Job, status: int) -> str:
+def explain_failure(job: Job, status: int) -> str:
     """Why the child failed and what to do: its own message if it left one."""
     failure = job.out / FAILURE
     if failure.is_file():

@@ -125,9 +125,22 @@ def save(trainer: Any, job: Job) -> None:
     for the config of a reward model, which is another kind of model. Every process calls this, as split weights are
     gathered from all of them; the first one writes.
     """
-    model = _gather(trainer, job) if is_split(trainer) else trainer.accelerator.unwrap_model(trainer.model)
+    is_split = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # no process has the whole weights
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_split else {}
     if not trainer.is_world_process_zero():
         return
+    if is_split:
+        unset_hf_deepspeed_config()  # or the model would be loaded in parts, with processes that wait for nothing more
+        model = load(job)
+        if job.settings.has_adapters:
+            model = get_peft_model(model, adapters(job.settings, job.step))
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        tied = tuple(getattr(model, "all_tied_weights_keys", {}))  # one of a tied pair is enough
+        if missing := [name for name in missing if not name.endswith(tied)] or unexpected:
+            raise TrainingError(f"training step '{job.step}': gathered weights do not fit the model: {missing}.")
+        model.tie_weights()
+    else:
+        model = trainer.accelerator.unwrap_model(trainer.model)
     if job.settings.has_adapters:
         if job.step != "reward":
             keep_adapter(model, job)
@@ -153,28 +166,6 @@ def write_model(model: Any, source: str, out: Path, own: tuple[str, ...] = ()) -
             shutil.copyfile(path, out / path.name)
 
 
-def is_split(trainer: Any) -> bool:
-    """Whether no process has the whole weights."""
-    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-
-
-def _gather(trainer: Any, job: Job) -> Any:
-    """In the first process, a new model with the weights that the processes have trained together; None in others."""
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    if not trainer.is_world_process_zero():
-        return None
-    unset_hf_deepspeed_config()  # or the model would be loaded in parts, with processes that wait for nothing more
-    model = load(job)
-    if job.settings.has_adapters:
-        model = get_peft_model(model, adapters(job.settings, job.step))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    tied = tuple(getattr(model, "all_tied_weights_keys", {}))  # one of a tied pair is enough
-    if missing := [name for name in missing if not name.endswith(tied)] or unexpected:
-        raise TrainingError(f"training step '{job.step}': gathered weights do not fit the model: {missing}.")
-    model.tie_weights()
-    return model
-
-
 def keep_adapter(model: Any, job: Job) -> None:
     """Write the adapters of `model`, a PEFT model trained for `job`, joined to those that its base was merged from."""
     config = model.peft_config["default"]
@@ -184,6 +175,7 @@ def keep_adapter(model: Any, job: Job) -> None:
         name: value.detach().float().cpu() * (scale if ".lora_B." in name else 1) for name, value in state.items()
     }
     rank, base, identity = config.r, job.model, model_identity(job.model)
+    # The adapter of every step belongs to the first model and not to the step before, so that one server has them all.
     if (first := find_adapter(job.model)) is not None:
         # A is (rank, in) and B is (out, rank): both grow along the rank.
         first_weights = load_file(first.folder / WEIGHTS)

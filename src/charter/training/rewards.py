@@ -53,39 +53,29 @@ def make_reward(job: Job, end_ids: set[int]) -> Callable[..., list[float | None]
             }
             for i in range(len(prompts))
         ]
-        found = _score_whole(rows, score, end_ids)
-        _tell(rows, found, log_metric)
-        return [None if isinstance(value, str) else value for value in found]
+        # Only answers that ended by themselves and are not empty are scored; for the others, the reason is noted.
+        values: list[float | str] = []
+        for row in rows:
+            ended = bool(row["answer_ids"]) and row["answer_ids"][-1] in end_ids
+            values.append("cut-off" if not ended else "" if row["answer"] else "empty")
+        whole = [i for i, reason in enumerate(values) if not reason]
+        for i, value in zip(whole, score([rows[i] for i in whole]), strict=True):
+            values[i] = value
+
+        missing = Counter(value for value in values if isinstance(value, str))
+        log_metric("rewards/missing", missing.total() / len(values))
+        if missing:
+            log.info("%d of %d answers have no reward: %s", missing.total(), len(values), dict(missing))
+        known = defaultdict[str, list[float]](list)
+        for row, value in zip(rows, values, strict=True):
+            if not isinstance(value, str):
+                known[row["row_id"]].append(round(value, 6))
+        # A group whose answers all have the same reward has no advantage, and teaches nothing.
+        if groups := [group for group in known.values() if len(group) > 1]:
+            log_metric("rewards/alike", sum(len(set(group)) == 1 for group in groups) / len(groups))
+        return [None if isinstance(value, str) else value for value in values]
 
     return reward
-
-
-def _tell(rows: Sequence[Row], found: Sequence[float | str], log_metric: Callable[[str, float], None]) -> None:
-    """Log which share of the answers has no reward, and to which share of the prompts all answers have the same."""
-    missing = Counter(value for value in found if isinstance(value, str))
-    log_metric("rewards/missing", missing.total() / len(found))
-    if missing:
-        log.info("%d of %d answers have no reward: %s", missing.total(), len(found), dict(missing))
-    known = defaultdict[str, list[float]](list)
-    for row, value in zip(rows, found, strict=True):
-        if not isinstance(value, str):
-            known[row["row_id"]].append(round(value, 6))
-    if groups := [values for values in known.values() if len(values) > 1]:
-        log_metric("rewards/alike", sum(len(set(values)) == 1 for values in groups) / len(groups))
-
-
-def _score_whole(rows: Sequence[Row], score: Score, end_ids: set[int]) -> list[float | str]:
-    """Have those answers scored that ended by themselves and say something."""
-    found: list[float | str] = [_fault(row, end_ids) for row in rows]
-    whole = [i for i, fault in enumerate(found) if not fault]
-    for i, value in zip(whole, score([rows[i] for i in whole]), strict=True):
-        found[i] = value
-    return found
-
-
-def _fault(row: Row, end_ids: set[int]) -> str:
-    ended = bool(row["answer_ids"]) and row["answer_ids"][-1] in end_ids
-    return "cut-off" if not ended else "" if row["answer"] else "empty"
 
 
 def by_judge(judge: RewardJudge) -> Score:

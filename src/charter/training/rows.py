@@ -6,7 +6,6 @@ once, in the same way for all steps, so that what TRL receives has been checked.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +59,7 @@ class UntrainableRow(Exception):
         self.reason, self.detail = reason, detail
 
 
-def read_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
+def read_training_table(data: Path, step: str, soft_labels: bool) -> pa.Table:
     """Read the columns a step trains on, from one Parquet file or a folder of shards in the order of their names.
 
     Raises:
@@ -88,10 +87,10 @@ def rows_to_train_on(data: Path, step: str, section: Optimisation) -> tuple[pa.T
     """The table for the settings of a step, and the pairs under its `min_p`, which are left out.
 
     Raises:
-        DataError: as for `read_table`; or all pairs are under `min_p`.
+        DataError: as for `read_training_table`; or all pairs are under `min_p`.
     """
     soft, least = bool(getattr(section, "soft_labels", False)), float(getattr(section, "min_p", 0.5))
-    table = read_table(data, step, soft or least > 0.5)
+    table = read_training_table(data, step, soft or least > 0.5)
     if least == 0.5:
         return table, []
     sure = pc.fill_null(pc.greater_equal(table["p_chosen"], least), False)
@@ -146,7 +145,7 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
     GRPO get ``prompt_ids``, and keep their columns.
 
     Args:
-        table: as `read_table` gives it.
+        table: as `read_training_table` gives it.
         tokenizer: a transformers tokenizer with a chat template.
         end_ids: the tokens that end a turn; a completion must hold exactly one of them.
         max_length: the most tokens a prompt and one completion may have together; of GRPO's, the prompt.
@@ -159,7 +158,8 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
         raise TrainingError(f"model '{model}': has no chat template. Add chat_template.jinja to its folder.")
     rows = Rows()
     encoder = _Encoder(tokenizer, end_ids, max_length)
-    for row in _one_by_one(table):
+    # Converted a thousand at a time: as Python objects rows take many times their memory.
+    for row in (row for batch in table.to_batches(max_chunksize=1024) for row in batch.to_pylist()):
         try:
             rows.kept.append(encoder.encode(row))
         except UntrainableRow as error:
@@ -175,17 +175,12 @@ def encode_rows(table: pa.Table, tokenizer: Any, end_ids: set[int], max_length: 
     return rows
 
 
-def _one_by_one(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows as dicts, converted a thousand at a time: as Python objects they take many times their memory."""
-    for batch in table.to_batches(max_chunksize=1024):
-        yield from batch.to_pylist()
-
-
 class _Encoder:
     def __init__(self, tokenizer: Any, end_ids: set[int], max_length: int) -> None:
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._max_length = max_length
+        # A token of white space only occurs in ordinary text.
         self._special = [token for token in tokenizer.all_special_tokens if token.strip()]
         self.altered: list[str] = []
         """How the last row's text differs from what its tokens say."""
@@ -217,55 +212,42 @@ class _Encoder:
         return pair
 
     def _encode(self, prompt: list[dict[str, str]], answers: list[str]) -> tuple[list[int], list[list[int]]]:
-        self._check_text([*(turn["content"] for turn in prompt), *answers])
+        for text in [*(turn["content"] for turn in prompt), *answers]:
+            for token in self._special:
+                if token in text:  # the tokenizer would read it as the real token: a forged turn
+                    raise UntrainableRow("special-token-in-text", f"the text holds {token!r}")
         if not prompt or not all(answer.strip() for answer in answers):
             raise UntrainableRow("empty", "an empty prompt or answer")
         render = self._tokenizer.apply_chat_template
         texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
         texts += [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
         opening, *whole = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        shared = min((_shared(opening, ids) for ids in whole), default=len(opening))
-        completions = [self._until_end(ids[shared:]) for ids in whole]
-        self.altered = [*self._compare(opening, shared, completions, answers)]
+        # The prompt is the tokens that all renderings begin with: a template may end a bare prompt differently.
+        columns = enumerate(zip(opening, *whole, strict=False))
+        shortest = min(map(len, (opening, *whole)))
+        shared = next((position for position, tokens in columns if len(set(tokens)) > 1), shortest)
+        completions = []
+        for ids in whole:
+            ends = [position for position, token in enumerate(ids) if position >= shared and token in self._end_ids]
+            if len(ends) != 1:
+                reason = "several-end-tokens" if ends else "no-end-token"
+                raise UntrainableRow(reason, f"{len(ends)} end-of-turn tokens in the completion, not 1")
+            # Without what a template writes after the end token, such as a line break.
+            completions.append(ids[shared : ends[0] + 1])
+        self.altered = []
+        if shared < len(opening):
+            suffix = self._decode(opening[shared:])
+            self.altered.append(
+                f"the prompt that asks for an answer ends with {suffix[:60]!r}, which is not there before an answer"
+            )
+        for ids, answer in zip(completions, answers, strict=True):
+            text = self._decode(ids[:-1])
+            if text.strip() != answer.strip():  # templates may trim an answer
+                self.altered.append(f"{answer[:60]!r} becomes {text[:60]!r}")
         longest = shared + max(map(len, completions), default=0)
         if longest > self._max_length:
             raise UntrainableRow("too-long", f"{longest} tokens, over max_length {self._max_length}")
         return opening[:shared], completions
 
-    def _compare(
-        self, opening: list[int], shared: int, completions: list[list[int]], answers: list[str]
-    ) -> Iterator[str]:
-        """What differs when tokens become text again; templates may trim an answer."""
-        if shared < len(opening):
-            beside = self._read(opening[shared:])
-            yield f"the prompt that asks for an answer ends with {beside[:60]!r}, which is not there before an answer"
-        for ids, answer in zip(completions, answers, strict=True):
-            text = self._read(ids[:-1])
-            if text.strip() != answer.strip():
-                yield f"{answer[:60]!r} becomes {text[:60]!r}"
-
-    def _read(self, ids: list[int]) -> str:
+    def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        """The completion with its end token, without what a template writes after it, such as a line break."""
-        ends = [position for position, token in enumerate(ids) if token in self._end_ids]
-        if len(ends) != 1:
-            reason = "several-end-tokens" if ends else "no-end-token"
-            raise UntrainableRow(reason, f"{len(ends)} end-of-turn tokens in the completion, not 1")
-        return ids[: ends[0] + 1]
-
-    def _check_text(self, texts: Iterable[str]) -> None:
-        """Refuse text that spells a special token: the tokenizer would take it for the real one, a forged turn."""
-        for text in texts:
-            for token in self._special:
-                if token in text:
-                    raise UntrainableRow("special-token-in-text", f"the text holds {token!r}")
-
-
-def _shared(one: list[int], other: list[int]) -> int:
-    """How many tokens two sequences begin with in common."""
-    for position, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return position
-    return min(len(one), len(other))

@@ -8,15 +8,15 @@ answer, which is the sum over its tokens: each token's part is how much training
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from charter.core.errors import CharterError, ModelError, TrainingError
 from charter.core.messages import Messages, transcript
@@ -38,6 +38,9 @@ from charter.training.token_rewards import (
 SHOWN = 300
 """Tokens of one answer that are kept for the page."""
 
+ROUNDING = {"torch.float32": 0.01, "torch.float16": 0.1, "torch.bfloat16": 0.5}
+"""By dtype, how far apart two tokens may be, in nats, so that two programs may choose differently by rounding."""
+
 _SIDES = ("chosen_ids", "rejected_ids")
 _DIGITS = 6
 
@@ -45,14 +48,14 @@ _DIGITS = 6
 def main(path: Path) -> int:
     """Measure a request, and write the report next to it."""
     try:
-        write_token_report(path.parent, measure(read_token_request(path)))
+        write_token_report(path.parent, build_token_report(read_token_request(path)))
     except CharterError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
 
-def measure(request: TokenRequest) -> TokenReport:
+def build_token_report(request: TokenRequest) -> TokenReport:
     """The report on a request; at most two models are in memory at the same time.
 
     Raises:
@@ -60,7 +63,7 @@ def measure(request: TokenRequest) -> TokenReport:
         TrainingError: no pair can be tokenised, or a model gives numbers that are not finite.
     """
     tokenizer = models.load_tokenizer(request.model)
-    model, reference = load(request.model), load(request.reference)
+    model, reference = load_for_inference(request.model), load_for_inference(request.reference)
     pairs, encoded = encode_pairs(request, tokenizer)
     rewards = [
         [token_rewards(model, reference, row["prompt_ids"], row[side], request.beta) for side in _SIDES]
@@ -74,7 +77,7 @@ def measure(request: TokenRequest) -> TokenReport:
     divergences = [diverge(model, reference, answers, request.names[1])]
     if request.identities[1] != request.identities[2]:
         del reference  # make room for the base
-        divergences.append(diverge(model, load(request.base), answers, request.names[2]))
+        divergences.append(diverge(model, load_for_inference(request.base), answers, request.names[2]))
     return TokenReport(
         key=request.key,
         model=request.names[0],
@@ -91,7 +94,7 @@ def measure(request: TokenRequest) -> TokenReport:
     )
 
 
-def load(model: str) -> Any:
+def load_for_inference(model: str) -> Any:
     """A model to run: in float32 on a CPU; on GPUs in its saved dtype, spread over several if it must be.
 
     Raises:
@@ -194,6 +197,45 @@ def attribute_pair(
     prompt = pair.prompt[0]["content"] if len(pair.prompt) == 1 else transcript(cast("Messages", pair.prompt))
     chosen, rejected = (attribute(tokenizer, row[side], values) for side, values in zip(_SIDES, rewards, strict=True))
     return PairRewards(how, prompt, chosen, rejected, pair.source, pair.kind, pair.p_chosen)
+
+
+class GreedyGaps(NamedTuple):
+    """How far answers are from a model's greedy ones.
+
+    Attributes:
+        gaps: for each answer, the most by which the model prefers another token to one in the answer, in nats; 0 means
+            that the answer is the model's own greedy answer.
+        other_prompts: prompts that the model's tokenizer and chat template turn into other tokens.
+        dtype: the dtype of the model, or of the base if an adapter was merged, as merging rounds to that.
+    """
+
+    gaps: list[float]
+    other_prompts: int
+    dtype: str
+
+
+def greedy_gaps(folder: str, base: str | None, answers: Sequence[Mapping[str, Any]]) -> GreedyGaps:
+    """Compare answers, each with its question, ``prompt_ids`` and ``answer_ids``, with a model's greedy ones.
+
+    Args:
+        folder: the model, or an adapter of `base`, which is not merged for this.
+        base: the model that an adapter belongs to.
+        answers: from a server.
+    """
+    model = models.attach_adapter(load_for_inference(base), Path(folder)) if base else load_for_inference(folder)
+    # An adapter may bring its own tokenizer.
+    own_tokenizer = base is None or any(Path(folder).glob("tokenizer*"))
+    tokenizer = models.load_tokenizer(folder if own_tokenizer else str(base))
+    other_prompts, gaps = 0, []
+    for answer in answers:
+        turns = [{"role": "user", "content": answer["question"]}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        other_prompts += answer["prompt_ids"] != tokenizer(text, add_special_tokens=False)["input_ids"]
+        # One forward pass over the answer, instead of decoding it again, also shows how near a tie was.
+        logps = log_probabilities(model, answer["prompt_ids"], answer["answer_ids"])
+        actual = logps.gather(1, torch.tensor(answer["answer_ids"], device=logps.device)[:, None])[:, 0]
+        gaps.append(float((logps.max(-1).values - actual).max()))
+    return GreedyGaps(gaps, other_prompts, str(AutoConfig.from_pretrained(base).dtype if base else model.dtype))
 
 
 if __name__ == "__main__":

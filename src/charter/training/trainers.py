@@ -3,25 +3,28 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from charter.config import Grpo
 from charter.core.errors import TrainingError
+from charter.core.files import write_text_atomic
 from charter.training import models
 from charter.training.job import CHECKPOINTS, REFERENCE, Job, Step, last_checkpoint, rewind_metrics
-from charter.training.lengths import AnswerLengths
 from charter.training.order import FollowEpoch, InOrder, PromptGroups, SimilarLengths
 from charter.training.rows import Rows
-from charter.training.tracking import KeepRunId, tracker_arguments
-from charter.training.watch import Watch
+from charter.training.watch import AnswerLengths, Watch
 
+MLFLOW_DATABASE = "mlflow.db"
+_MLFLOW_RUN = "mlflow-run"
 _RECOMPUTE_ABOVE = 1_000_000_000
 """Parameters from which activations are recomputed in the backward pass: a fifth slower, far less memory."""
 
@@ -41,7 +44,7 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
     watch = Watch(job, lines, lengths)
     watch.check_rows(rows)
     tracked = [KeepRunId(job.out)] if job.settings.tracker == "mlflow" else []
-    order = _order(job, [_length(row) for row in rows.kept])
+    order = order_rows(job, rows.kept)
     builders: dict[Step, Callable[..., Any]] = {
         "sft": _sft,
         "dpo": _dpo,
@@ -61,25 +64,30 @@ def build(job: Job, tokenizer: Any, rows: Rows, end_ids: set[int]) -> tuple[Any,
     return trainer, watch
 
 
-def _order(job: Job, lengths: list[int]) -> SimilarLengths | PromptGroups:
+def order_rows(job: Job, rows: list[dict[str, Any]]) -> SimilarLengths | PromptGroups:
+    """The order in which a step takes its tokenised rows.
+
+    Raises:
+        TrainingError: GRPO has fewer prompts than one optimiser step takes.
+    """
     section = job.optimisation
     batch = section.batch_size * job.settings.processes  # similar lengths in all processes: none waits long
-    if not isinstance(section, Grpo):
-        return SimilarLengths(lengths, batch, job.seed)
-    prompts = batch * section.gradient_accumulation // section.group
-    if prompts > len(lengths):
-        raise TrainingError(
-            f"training step 'grpo': a step takes {prompts} prompts, and there are {len(lengths)}."
-            " Lower training.grpo.batch_size, or raise prompts.n."
-        )
-    return PromptGroups(len(lengths), prompts, job.seed, section.group, section.gradient_accumulation)
-
-
-def _length(row: dict[str, Any]) -> int:
-    if "input_ids" in row:
-        return len(row["input_ids"])
-    answers = [len(row[name]) for name in ("chosen_ids", "rejected_ids") if name in row]
-    return len(row["prompt_ids"]) + max(answers, default=0)
+    if isinstance(section, Grpo):
+        prompts = batch * section.gradient_accumulation // section.group
+        if prompts > len(rows):
+            raise TrainingError(
+                f"training step 'grpo': a step takes {prompts} prompts, and there are {len(rows)}."
+                " Lower training.grpo.batch_size, or raise prompts.n."
+            )
+        return PromptGroups(len(rows), prompts, job.seed, section.group, section.gradient_accumulation)
+    # In a batch, both answers of a pair are padded to the longest one.
+    lengths = [
+        len(row["input_ids"])
+        if "input_ids" in row
+        else len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+        for row in rows
+    ]
+    return SimilarLengths(lengths, batch, job.seed)
 
 
 def _sft(job: Job, model: Any, **parts: Any) -> Any:
@@ -96,7 +104,7 @@ def _dpo(job: Job, model: Any, **parts: Any) -> Any:
     """The reference is `model` as loaded; if its log-probabilities are computed once, it is not kept in memory."""
     from trl.trainer.dpo_config import DPOConfig
 
-    from charter.training.soft_dpo import PairCollator, SoftDPOTrainer
+    from charter.training.preference import PairCollator, SoftDPOTrainer
 
     dpo = job.settings.dpo
     config = DPOConfig(
@@ -115,7 +123,7 @@ def _dpo(job: Job, model: Any, **parts: Any) -> Any:
 def _reward(job: Job, model: Any, **parts: Any) -> Any:
     from trl.trainer.reward_config import RewardConfig
 
-    from charter.training.soft_reward import SoftRewardTrainer, WholeCollator
+    from charter.training.preference import SoftRewardTrainer, WholeCollator
 
     collator = WholeCollator(pad_token_id=parts["processing_class"].pad_token_id)
     config = RewardConfig(**trainer_arguments(job, model), max_length=None)
@@ -128,12 +136,18 @@ def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
     Advantages are divided by the deviation over the whole step (arXiv 2508.08221), not over each group: if no
     answer is better than another, a judge's rewards still differ in the third digit, which would become the signal.
     """
+    from trl import import_utils
     from trl.trainer.grpo_config import GRPOConfig
 
     from charter.training.rewards import make_reward
 
-    with _without_vllm():
+    # TRL's GRPO trainer imports vLLM, which it does not use here, and warns about versions newer than it knows.
+    original = import_utils.is_vllm_available
+    import_utils.is_vllm_available = lambda min_version=None: False
+    try:
         from trl.trainer.grpo_trainer import GRPOTrainer
+    finally:
+        import_utils.is_vllm_available = original
 
     class OrderedGRPOTrainer(InOrder, GRPOTrainer):  # type: ignore[misc]  # trl is seen as Any
         pass
@@ -151,22 +165,21 @@ def _grpo(job: Job, model: Any, end_ids: set[int], **parts: Any) -> Any:
     return OrderedGRPOTrainer(model, reward_funcs=make_reward(job, end_ids), args=config, **parts)
 
 
-@contextmanager
-def _without_vllm() -> Iterator[None]:
-    """Keep TRL's GRPO trainer from importing vLLM, which it does not use here: it warns about newer versions."""
-    from trl import import_utils
-
-    original = import_utils.is_vllm_available
-    import_utils.is_vllm_available = lambda min_version=None: False
-    try:
-        yield
-    finally:
-        import_utils.is_vllm_available = original
-
-
 def trainer_arguments(job: Job, model: Any) -> dict[str, Any]:
     """TRL's arguments common to all steps. None truncates rows: those that are too long were left out before."""
-    cuda, section, zero_on_cpu = torch.cuda.is_available(), job.optimisation, _zero_on_cpu()
+    cuda, section = torch.cuda.is_available(), job.optimisation
+    # DeepSpeed and FSDP can split weights without a GPU, to try a configuration out.
+    zero_on_cpu = not cuda and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    fsdp_on_cpu = not cuda and os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    if zero_on_cpu:
+        import deepspeed.ops
+
+        # Otherwise it first compiles faster communication for processes of one machine: minutes, and needs a compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if fsdp_on_cpu:
+        # Accelerate splits only for its type MULTI_GPU, which means no more than several processes that communicate;
+        # without it, accelerate would silently train copies.
+        PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
     return {
         "output_dir": str(job.out / CHECKPOINTS),
         "seed": job.seed,
@@ -175,13 +188,12 @@ def trainer_arguments(job: Job, model: Any) -> dict[str, Any]:
         "per_device_train_batch_size": section.batch_size,
         "gradient_accumulation_steps": section.gradient_accumulation,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": min(
-            section.warmup_share, math.nextafter(1.0, 0.0)
-        ),  # TRL takes 1 and more as a number of steps
+        # TRL reads 1 and more as a number of steps.
+        "warmup_steps": min(section.warmup_share, math.nextafter(1.0, 0.0)),
         "bf16": cuda and torch.cuda.is_bf16_supported(),
         "use_cpu": not cuda and not zero_on_cpu,  # DeepSpeed has its own CPU mode
         "ddp_backend": "gloo" if zero_on_cpu else None,  # without it, accelerate treats each process as the only one
-        "accelerator_config": {"use_configured_state": _splits_on_cpu()},
+        "accelerator_config": {"use_configured_state": fsdp_on_cpu},
         "gradient_checkpointing": model.num_parameters() > _RECOMPUTE_ABOVE,
         "dataloader_pin_memory": cuda,
         "save_steps": section.save_steps,
@@ -193,24 +205,39 @@ def trainer_arguments(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def _zero_on_cpu() -> bool:
-    """Let DeepSpeed split weights without a GPU, to try a configuration out."""
-    if torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
-        return False
-    import deepspeed.ops
+def tracker_arguments(job: Job) -> dict[str, Any]:
+    """TRL's arguments for the tracker. Sets the tracker's environment variables that the user has not set."""
+    tracker, runs, name = job.settings.tracker, job.out.parent.parent, f"{job.out.parent.name}/{job.out.name}"
+    if tracker == "none":
+        return {"report_to": "none"}
+    if tracker == "tensorboard":
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs / "tensorboard" / name))
+    if tracker == "mlflow":
+        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{runs / MLFLOW_DATABASE}")
+        os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "charter")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if (job.out / _MLFLOW_RUN).is_file():
+            import mlflow
 
-    # Otherwise it first compiles faster communication for processes of one machine: minutes, and a compiler is needed.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return True
+            # The run that a killed training started is continued.
+            run = (job.out / _MLFLOW_RUN).read_text(encoding="utf-8")
+            try:
+                mlflow.MlflowClient().get_run(run)
+                os.environ["MLFLOW_RUN_ID"] = run
+            except mlflow.MlflowException:
+                pass  # it was deleted, or is in another database: a new run starts
+    return {"report_to": tracker, "run_name": name}
 
 
-def _splits_on_cpu() -> bool:
-    """Let FSDP split weights without a GPU, to try a configuration out; accelerate would silently train copies."""
-    if torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_FSDP") != "true":
-        return False
-    from accelerate import PartialState
-    from accelerate.utils import DistributedType
+class KeepRunId(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
+    """Keeps the id of the MLflow run, so that a training that is killed and continued stays one run."""
 
-    # Accelerate splits only for its type MULTI_GPU, which means no more than several processes that communicate.
-    PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
-    return True
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the id; the tracker's own callback comes before this one, and has started the run."""
+        import mlflow
+
+        if (run := mlflow.active_run()) is not None:  # only in the process that reports
+            write_text_atomic(self._out / _MLFLOW_RUN, run.info.run_id)

@@ -6,15 +6,75 @@ import math
 import time
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from charter.core.errors import TrainingError
 from charter.training import watchdogs
 from charter.training.job import METRICS, WARNINGS, Job, is_first_process
-from charter.training.lengths import AnswerLengths
 from charter.training.rows import Rows
 
 log = logging.getLogger("charter.training")
+
+_LENGTH_PROMPTS = 8
+_SHORTEST_LIMIT, _LONGEST_LIMIT = 16, 512
+"""Bounds of an answer's maximum length in tokens, which is twice the mean length of the chosen ones."""
+
+
+class AnswerLengths(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
+    """Mean length of the model's answers before, half-way through and after DPO: eight prompts, decoded greedily.
+
+    Decodes in the first process; `take` returns what was measured since the last call.
+
+    Args:
+        pairs: token ids as `charter.training.rows` gives them; the first eight are decoded.
+        end_ids: the tokens that end a turn.
+    """
+
+    def __init__(self, pairs: list[dict[str, Any]], end_ids: set[int]) -> None:
+        # Training metrics do not show it: their log-probabilities are of the data's answers, not of the model's.
+        self._prompts = [pair["prompt_ids"] for pair in pairs[:_LENGTH_PROMPTS]]
+        self._end_ids = sorted(end_ids)
+        tokens = sum(len(pair["chosen_ids"]) for pair in pairs[:_LENGTH_PROMPTS])
+        self._limit = min(max(2 * tokens // len(self._prompts), _SHORTEST_LIMIT), _LONGEST_LIMIT)
+        self._measured: dict[str, float] = {}
+
+    def take(self) -> dict[str, float]:
+        """``lengths/start`` or ``lengths/answer``: the mean in tokens, with the one that ends the turn."""
+        measured, self._measured = self._measured, {}
+        return measured
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Before the first step; a continued run has it in its metrics."""
+        if state.global_step == 0 and state.is_world_process_zero:
+            self._measured["lengths/start"] = self._mean_length(model)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Half-way and at the end."""
+        if state.global_step in (state.max_steps // 2, state.max_steps) and state.is_world_process_zero:
+            self._measured["lengths/answer"] = self._mean_length(model)
+
+    @torch.no_grad()
+    def _mean_length(self, model: Any) -> float:
+        model = getattr(model, "module", model)
+        was_training = model.training
+        model.eval()
+        longest = max(len(ids) for ids in self._prompts)
+        # Generation continues at the right end, so prompts are padded on the left.
+        pad = self._end_ids[0]
+        ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in self._prompts], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in self._prompts], device=model.device)
+        answers = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=self._limit,
+            do_sample=False,
+            eos_token_id=self._end_ids,
+            pad_token_id=pad,
+        )[:, longest:]
+        model.train(was_training)
+        ended = torch.isin(answers, torch.tensor(self._end_ids, device=answers.device)).cummax(dim=1).values
+        return float((~ended).sum(dim=1).add(1).clamp(max=self._limit).float().mean())
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as Any
@@ -75,10 +135,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
             line["logps/chosen_change"] = line["rewards/chosen"] / self._job.settings.dpo.beta
         line |= self._lengths.take() if self._lengths else {}
         self._lines.append(line)
+        is_infinite = {key: isinstance(value, float) and not math.isfinite(value) for key, value in line.items()}
         if state.is_world_process_zero:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({key: _json_value(value) for key, value in line.items()}) + "\n")
-        self._check_finite(line)
+                # JSON has no NaN and no infinity: they become null.
+                values = {key: None if is_infinite[key] else value for key, value in line.items()}
+                file.write(json.dumps(values) + "\n")
+        for name in ("loss", "grad_norm"):
+            # Stops whatever the settings say: the weights are lost.
+            if is_infinite.get(name):
+                step = self._job.step
+                raise TrainingError(
+                    f"training step '{step}': {name} became {line[name]} at optimiser step {line['step']}."
+                    f" Lower training.{step}.learning_rate, now {self._job.optimisation.learning_rate:g}."
+                )
         beta, rounded = self._job.settings.dpo.beta, bool(getattr(args, "bf16", False))
         self._warn("first-loss", watchdogs.detect_first_loss(self._lines, beta, rounded), hopeless=True)
         self._warn("no-difference", watchdogs.detect_no_difference(self._lines))
@@ -110,18 +180,3 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
         if is_first_process():
             with (self._job.out / WARNINGS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"watchdog": name, "text": text}) + "\n")
-
-    def _check_finite(self, line: dict[str, Any]) -> None:
-        """Stop at a loss or gradient that is not finite, whatever the settings: the weights are lost."""
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(line.get(name, 0.0)):
-                step = self._job.step
-                raise TrainingError(
-                    f"training step '{step}': {name} became {line[name]} at optimiser step {line['step']}."
-                    f" Lower training.{step}.learning_rate, now {self._job.optimisation.learning_rate:g}."
-                )
-
-
-def _json_value(value: Any) -> Any:
-    """The value, or None for NaN and infinity, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

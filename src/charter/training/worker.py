@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from charter.core.errors import CharterError, TrainingError
 from charter.core.files import write_text_atomic
 from charter.core.supervisor import die_with_parent
 from charter.data.schema import FAILURES
-from charter.training.devices import pin_first_gpu
 from charter.training.job import (
     CHECKPOINTS,
     DROPPED,
     FAILURE,
     LOG,
+    VISIBLE_GPUS,
     Job,
     is_first_process,
     last_checkpoint,
@@ -67,9 +68,18 @@ def main(config: Path) -> int:
     return 0
 
 
+def pin_first_gpu(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables to add to a process's environment so that it sees one GPU; empty if a launcher started it."""
+    # TRL refuses to train in one process that sees several GPUs: transformers would wrap the model in nn.DataParallel.
+    if "RANK" in environment:
+        return {}
+    return {VISIBLE_GPUS: environment.get(VISIBLE_GPUS, "0").split(",")[0].strip()}
+
+
 def run(job: Job) -> None:
     """Train, save, write DONE."""
     started = time.monotonic()
+    # Imported here, as torch must see only the GPUs that `main` left visible.
     from transformers import set_seed
 
     from charter.training import models, trainers
@@ -77,9 +87,26 @@ def run(job: Job) -> None:
     set_seed(job.seed)
     tokenizer = models.load_tokenizer(job.model)
     end_ids = models.end_tokens(job.model, tokenizer)
-    rows = _read_rows(job, tokenizer, end_ids)
+    rows = read_rows(job, tokenizer, end_ids)
     trainer, watch = trainers.build(job, tokenizer, rows, end_ids)
-    launched = _check_launch(job, trainer)
+
+    # Launchers have started one process, or whole copies, without a message: compare what runs with the settings.
+    accelerator, settings = trainer.accelerator, job.settings
+    processes = accelerator.num_processes
+    if processes != settings.processes:
+        raise TrainingError(
+            f"training.processes '{settings.processes}': {processes} process(es) came up."
+            " Give the same number in training.accelerate_config, or correct training.processes."
+        )
+    kind = "ddp" if processes > 1 else "none"
+    if trainer.is_fsdp_enabled:
+        kind = f"fsdp{accelerator.state.fsdp_plugin.fsdp_version}"
+    elif trainer.is_deepspeed_enabled:
+        kind = f"zero{accelerator.state.deepspeed_plugin.zero_stage}"
+    if settings.accelerate_config is None and processes > 1 and kind != settings.distributed:
+        raise TrainingError(f"training.distributed '{settings.distributed}': {kind} came up. Look into {LOG}.")
+    log.info("%d process(es) on %s, distributed: %s", processes, accelerator.device.type, kind)
+
     log.info("%d rows, %d left out %s", len(rows.kept), len(rows.dropped), rows.reasons or "")
     checkpoint = last_checkpoint(job.out)
     log.info("set up in %.1f s; training from step %d", time.monotonic() - started, checkpoint[1] if checkpoint else 0)
@@ -95,7 +122,8 @@ def run(job: Job) -> None:
             "seconds": round(seconds, 3),
             "first_loss": watch.first_loss,
             "warnings": watch.warnings,
-            **launched,
+            "processes": processes,
+            "distributed": kind,
             "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
         }
         write_done(job, summary)
@@ -104,7 +132,7 @@ def run(job: Job) -> None:
         log.info("%d steps in %.1f s; the model is %s", trainer.state.global_step, seconds, job.out)
 
 
-def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
+def read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
     """The rows to train on; those left out are written to ``dropped.parquet``."""
     section = job.optimisation
     table, left_out = rows_to_train_on(job.data, job.step, section)
@@ -117,25 +145,6 @@ def _read_rows(job: Job, tokenizer: Any, end_ids: set[int]) -> Rows:
         failures = [{**row._asdict(), "stage": job.step} for row in rows.dropped]
         pq.write_table(pa.Table.from_pylist(failures, schema=FAILURES), job.out / DROPPED)
     return rows
-
-
-def _check_launch(job: Job, trainer: Any) -> dict[str, Any]:
-    """What really runs, for DONE: launchers have started one process, or whole copies, without a message."""
-    accelerator, settings = trainer.accelerator, job.settings
-    if accelerator.num_processes != settings.processes:
-        raise TrainingError(
-            f"training.processes '{settings.processes}': {accelerator.num_processes} process(es) came up."
-            " Give the same number in training.accelerate_config, or correct training.processes."
-        )
-    kind = "ddp" if accelerator.num_processes > 1 else "none"
-    if trainer.is_fsdp_enabled:
-        kind = f"fsdp{accelerator.state.fsdp_plugin.fsdp_version}"
-    elif trainer.is_deepspeed_enabled:
-        kind = f"zero{accelerator.state.deepspeed_plugin.zero_stage}"
-    if settings.accelerate_config is None and settings.processes > 1 and kind != settings.distributed:
-        raise TrainingError(f"training.distributed '{settings.distributed}': {kind} came up. Look into {LOG}.")
-    log.info("%d process(es) on %s, distributed: %s", accelerator.num_processes, accelerator.device.type, kind)
-    return {"processes": accelerator.num_processes, "distributed": kind}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from charter.publishing.source import ExportSource, find_source, verdict_status
 from charter.runs.manifest import write_manifest
 from charter.runs.registry.promotion import promote
 from charter.training import models
-from charter.training.greedy import greedy_gaps
+from charter.training.token_worker import greedy_gaps
 from tests.support.judged_run import COUNTS, make_judged_run
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_build import stir

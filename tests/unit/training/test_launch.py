@@ -11,7 +11,7 @@ from charter.core.errors import DataError, ModelError, TrainingError
 from charter.inference import EngineSpec
 from charter.pipeline.judges.reward import RewardJudge
 from charter.training.job import Job, read_job
-from charter.training.launch import PRESETS, _explain_failure, _prepare_folder, command_for, job_environment, train
+from charter.training.launch import PRESETS, command_for, explain_failure, job_environment, prepare_folder, run_training
 from tests.support.training_data import write_sft
 
 
@@ -28,7 +28,7 @@ def test_a_folder_of_other_files_is_not_touched(tmp_path: Path, tiny: Path) -> N
     out.mkdir()
     (out / "chapter1.txt").write_text("mine")
     with pytest.raises(TrainingError, match="holds files that no training step wrote"):
-        train("sft", tiny, write_sft(tmp_path / "sft.parquet"), out, Training())
+        run_training("sft", tiny, write_sft(tmp_path / "sft.parquet"), out, Training())
     assert (out / "chapter1.txt").read_text() == "mine"
 
 
@@ -36,7 +36,7 @@ def test_a_folder_of_another_version_is_one_of_other_inputs(tmp_path: Path) -> N
     (tmp_path / "training.yaml").write_text("settings: {a_setting_of_later: 1}\ninputs: abc\n")
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     job = Job("sft", "m", Path("d"), tmp_path, Training(), 0, "abc")
-    _prepare_folder(job)
+    prepare_folder(job)
     assert read_job(tmp_path / "training.yaml") == job
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -45,22 +45,22 @@ def test_memory_that_ran_out_beside_the_judge_is_said_with_what_the_judge_takes(
     (tmp_path / "training.log").write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
     judge = RewardJudge(EngineSpec((), "judge", "sha256:j", "s"), Judge(), tmp_path, 3, None, False)
     job = Job("grpo", "m", Path("d"), tmp_path, Training(), 0, "", judge)
-    assert "max_length, or serving.memory_share, what the judge's server has" in _explain_failure(job, 1)
-    assert "serving" not in _explain_failure(replace(job, reward=Path("reward")), 1)
+    assert "max_length, or serving.memory_share, what the judge's server has" in explain_failure(job, 1)
+    assert "serving" not in explain_failure(replace(job, reward=Path("reward")), 1)
 
 
 def test_bad_inputs_are_refused_before_anything_starts(tmp_path: Path, tiny: Path) -> None:
     data = write_sft(tmp_path / "sft.parquet")
     with pytest.raises(ModelError, match="no such folder"):
-        train("sft", tmp_path / "none", data, tmp_path / "out", Training())
+        run_training("sft", tmp_path / "none", data, tmp_path / "out", Training())
     with pytest.raises(DataError, match="no such file"):
-        train("sft", tiny, tmp_path / "none.parquet", tmp_path / "out", Training())
+        run_training("sft", tiny, tmp_path / "none.parquet", tmp_path / "out", Training())
     with pytest.raises(DataError, match="lacks the column"):
-        train("dpo", tiny, data, tmp_path / "out", Training())
+        run_training("dpo", tiny, data, tmp_path / "out", Training())
     with pytest.raises(TrainingError, match=r"'grpo': no reward\. Give a judge, or the folder of a reward model"):
-        train("grpo", tiny, data, tmp_path / "out", Training())
+        run_training("grpo", tiny, data, tmp_path / "out", Training())
     with pytest.raises(ModelError, match="no such folder"):
-        train("grpo", tiny, data, tmp_path / "out", Training(), reward=tmp_path / "none")
+        run_training("grpo", tiny, data, tmp_path / "out", Training(), reward=tmp_path / "none")
     assert not (tmp_path / "out").exists()
 
 

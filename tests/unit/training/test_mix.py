@@ -13,7 +13,7 @@ from charter.training import models
 from charter.training.identity import hash_inputs
 from charter.training.job import Job
 from charter.training.rows import Rows, over_share
-from charter.training.worker import _read_rows
+from charter.training.worker import read_rows
 from tests.support.training_data import pairs, write_rows, write_sft
 
 
@@ -51,7 +51,7 @@ def test_what_is_over_the_share_is_not_trained_on_and_is_kept_with_its_reason(ti
     data, settings = write(tmp_path / "sft.parquet", 8, 40), Training.model_validate({"sft": {"helpful_share": 0.5}})
     tokenizer = models.load_tokenizer(str(tiny))
     job = Job("sft", str(tiny), data, tmp_path, settings, 0, "")
-    rows = _read_rows(job, tokenizer, models.end_tokens(str(tiny), tokenizer))
+    rows = read_rows(job, tokenizer, models.end_tokens(str(tiny), tokenizer))
     assert (len(rows.kept), rows.reasons) == (16, {"helpful-share": 32})
     assert pq.read_table(tmp_path / "dropped.parquet")["reason"].to_pylist() == ["helpful-share"] * 32
 
@@ -59,7 +59,7 @@ def test_what_is_over_the_share_is_not_trained_on_and_is_kept_with_its_reason(ti
 def kept(model: Path, data: Path, out: Path, **dpo: Any) -> Rows:
     tokenizer = models.load_tokenizer(str(model))
     job = Job("dpo", str(model), data, out, Training.model_validate({"dpo": dpo}), 0, "")
-    return _read_rows(job, tokenizer, models.end_tokens(str(model), tokenizer))
+    return read_rows(job, tokenizer, models.end_tokens(str(model), tokenizer))
 
 
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])

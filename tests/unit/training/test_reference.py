@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from charter.training.reference import Reference, read_reference, write_reference
+from charter.training.preference import Reference, read_reference, write_reference
 from tests.support.tiny_model import make_tiny_model
 from tests.support.training_build import build_random
 

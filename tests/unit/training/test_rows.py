@@ -7,7 +7,7 @@ import pytest
 
 from charter.core.errors import DataError, TrainingError
 from charter.training.models import load_tokenizer
-from charter.training.rows import encode_rows, read_table
+from charter.training.rows import encode_rows, read_training_table
 from tests.support.tiny_model import END
 from tests.support.training_data import PAIRS, RL_PROMPTS, SFT, pairs, write_pairs, write_sft
 
@@ -123,22 +123,22 @@ def test_shards_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     shards.mkdir()
     for name, start in (("b", 4), ("a", 0), ("c", 8)):
         pq.write_table(whole.slice(start, 4), shards / f"{name}.parquet")
-    assert read_table(shards, "sft", False) == read_table(tmp_path / "all.parquet", "sft", False)
+    assert read_training_table(shards, "sft", False) == read_training_table(tmp_path / "all.parquet", "sft", False)
 
 
 def test_missing_data_missing_columns_and_no_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        read_table(tmp_path / "none.parquet", "sft", False)
+        read_training_table(tmp_path / "none.parquet", "sft", False)
     with pytest.raises(DataError, match=r"a folder without \*.parquet"):
-        read_table(tmp_path, "sft", False)
+        read_training_table(tmp_path, "sft", False)
     sft = write_sft(tmp_path / "sft.parquet")
     with pytest.raises(DataError, match=r"lacks the column\(s\) chosen, rejected, p_chosen"):
-        read_table(sft, "dpo", True)
+        read_training_table(sft, "dpo", True)
     labelled = pq.read_table(write_pairs(tmp_path / "pairs.parquet"))
     pq.write_table(labelled.drop_columns("p_chosen"), tmp_path / "hard.parquet")
-    assert read_table(tmp_path / "hard.parquet", "dpo", False).num_rows == 24
+    assert read_training_table(tmp_path / "hard.parquet", "dpo", False).num_rows == 24
     with pytest.raises(DataError, match="soft_labels: false"):
-        read_table(tmp_path / "hard.parquet", "dpo", True)
+        read_training_table(tmp_path / "hard.parquet", "dpo", True)
     pq.write_table(labelled.slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(DataError, match="has no rows"):
-        read_table(tmp_path / "empty.parquet", "dpo", True)
+        read_training_table(tmp_path / "empty.parquet", "dpo", True)

@@ -11,11 +11,11 @@ from charter.training import models
 from charter.training.token_rewards import TokenAnswer, TokenPair, TokenRequest, select_pairs
 from charter.training.token_worker import (
     attribute,
+    build_token_report,
     diverge,
     encode_answers,
     encode_pairs,
-    load,
-    measure,
+    load_for_inference,
     token_divergence,
     token_rewards,
 )
@@ -58,7 +58,7 @@ def in_float64(model: Path, prompt: list[int], answer: list[int]) -> torch.Tenso
 def test_token_rewards_and_divergence_are_those_computed_in_float64(tiny: Path, other: Path) -> None:
     asked = request(other, tiny, tiny)
     _, rows = encode_pairs(asked, models.load_tokenizer(str(tiny)))
-    model, reference = load(str(other)), load(str(tiny))
+    model, reference = load_for_inference(str(other)), load_for_inference(str(tiny))
     for row in rows[:4]:
         prompt, answer = row["prompt_ids"], row["chosen_ids"]
         ours, theirs = in_float64(other, prompt, answer), in_float64(tiny, prompt, answer)
@@ -73,7 +73,7 @@ def test_the_tokens_of_a_pair_add_up_to_the_margin_that_dpo_trains_on(tiny: Path
     trainer, rows = build_random(tiny, tmp_path, 1, 1.0, sft_weight=0.0, beta=10.0)
     stir(trainer.model)
     loss = trainer.compute_loss(trainer.model, whole_batch(trainer)).item()  # -log sigmoid of the margin
-    row, reference = rows.kept[0], load(str(tiny))
+    row, reference = rows.kept[0], load_for_inference(str(tiny))
     chosen, rejected = (
         sum(token_rewards(trainer.model.eval(), reference, row["prompt_ids"], row[side], beta=10.0))
         for side in ("chosen_ids", "rejected_ids")
@@ -83,12 +83,12 @@ def test_the_tokens_of_a_pair_add_up_to_the_margin_that_dpo_trains_on(tiny: Path
 
 
 def test_a_model_does_not_diverge_from_itself(tiny: Path, other: Path) -> None:
-    model = load(str(tiny))
+    model = load_for_inference(str(tiny))
     answers = encode_answers(request(tiny, tiny, tiny), models.load_tokenizer(str(tiny)))
     assert len(answers) == 5
-    same = diverge(model, load(str(tiny)), answers, "sft")
+    same = diverge(model, load_for_inference(str(tiny)), answers, "sft")
     assert same is not None and (same.value, same.low, same.high, same.n) == (0.0, 0.0, 0.0, 5)
-    moved = diverge(model, load(str(other)), answers, "base")
+    moved = diverge(model, load_for_inference(str(other)), answers, "base")
     assert moved is not None and 0 < moved.low <= moved.value <= moved.high
     assert diverge(model, model, [], "sft") is None
 
@@ -125,7 +125,7 @@ def test_tokens_as_text_are_the_answer_and_lose_no_reward(tiny: Path, text: str)
 
 def test_a_look_shows_pairs_their_margins_and_how_far_the_model_moved(tiny: Path, other: Path, tmp_path: Path) -> None:
     base = make_tiny_model(tmp_path / "base", seed=2)
-    heat = measure(request(other, tiny, base))
+    heat = build_token_report(request(other, tiny, base))
     assert (heat.model, heat.reference, heat.scored, len(heat.pairs)) == ("dpo", "sft", 12, 8)
     margins = [pair.chosen.total - pair.rejected.total for pair in heat.pairs[:6]]
     assert margins[0] == max(margins) and margins[2] == min(margins)
@@ -133,4 +133,6 @@ def test_a_look_shows_pairs_their_margins_and_how_far_the_model_moved(tiny: Path
     shown = heat.pairs[0]
     assert "".join(shown.chosen.tokens).endswith(".<|end|>")  # the end of the turn has its part in the reward
     assert (shown.kind, shown.source, heat.pairs[-1].source) == ("theft", "training", "held-out")
-    assert [found.name for found in measure(request(other, tiny, tiny)).divergence] == ["sft"]  # the same model
+    assert [found.name for found in build_token_report(request(other, tiny, tiny)).divergence] == [
+        "sft"
+    ]  # the same model

@@ -8,7 +8,7 @@ import pytest
 
 from charter.config import Training
 from charter.training.job import Job
-from charter.training.tracking import KeepRunId, tracker_arguments
+from charter.training.trainers import KeepRunId, tracker_arguments
 
 
 @pytest.fixture(autouse=True)

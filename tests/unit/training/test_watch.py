@@ -29,7 +29,7 @@ def rewards(chosen: float, margin: float, accuracy: float = 0.5) -> dict[str, fl
 
 
 def test_each_step_is_one_line(tmp_path: Path) -> None:
-    it = watch(tmp_path, lines=[SEEN])
+    it = watch(tmp_path, seen=[SEEN])
     log(it, 2, num_tokens=50.0, **rewards(0.0, 0.0))
     log(it, 3, num_tokens=90.0, **rewards(-0.2, 0.1))
     log(it, 3, train_runtime=1.0)  # the summary at the end

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from charter.core.errors import TrainingError
-from charter.training.reference import Reference, write_reference
+from charter.training.preference import Reference, write_reference
 from charter.training.watch import Watch
 from tests.support.training_build import build
 from tests.support.training_data import pairs

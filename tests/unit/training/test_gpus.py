@@ -1,6 +1,7 @@
 import pytest
 
-from charter.training.devices import pin_first_gpu, warn_idle_gpus
+from charter.training.launch import warn_idle_gpus
+from charter.training.worker import pin_first_gpu
 
 
 @pytest.mark.parametrize(
