@@ -59,10 +59,10 @@ def vacuum_command(
     What is dropped will be asked again when it is wanted again. Runs may go on meanwhile; their writes wait.
     """
     from charter.inference.store.opening import open_database
-    from charter.inference.store.upkeep import choose, vacuum
+    from charter.inference.store.upkeep import choose_entries, vacuum
 
     with closing(open_database(store)) as database:
-        done = vacuum(database, choose(database, model, older_than), yes)
+        done = vacuum(database, choose_entries(database, model, older_than), yes)
     if as_json:
         _print_json(done._asdict())
         return
@@ -85,10 +85,10 @@ def export_command(
     """Write the completions as a table. Requests are not in it: a store knows them by their hash."""
     from charter.inference.store.exporting import export
     from charter.inference.store.opening import open_database
-    from charter.inference.store.upkeep import choose
+    from charter.inference.store.upkeep import choose_entries
 
     with closing(open_database(store)) as database:
-        made = export(database, out, choose(database, model) if model else None)
+        made = export(database, out, choose_entries(database, model) if model else None)
     for key in made.damaged:
         typer.echo(f"left out: entry {key} is damaged", err=True)
     if as_json:

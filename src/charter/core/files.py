@@ -99,7 +99,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, busy: CharterError | None = None) -> Iterator[None]:
+def file_lock(path: Path, busy: CharterError | None = None) -> Iterator[None]:
     """Hold the lock file `path`, made if missing. The system frees the lock when the process ends, however it ends.
 
     Args:

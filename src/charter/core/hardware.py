@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +13,13 @@ def gpus() -> tuple[str, ...]:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return ()
     for command in (["nvidia-smi", "-L"], ["rocm-smi", "--showproductname", "--csv"]):
-        if shutil.which(command[0]):
-            lines = _output(command).splitlines()
-            found = tuple(line.split(" (UUID")[0] for line in lines if line.startswith(("GPU ", "card")))
-            if found:
-                return found
+        try:
+            output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        except (OSError, subprocess.SubprocessError):  # not installed, or its driver does not answer
+            continue
+        lines = output.splitlines()
+        if names := tuple(line.split(" (UUID")[0] for line in lines if line.startswith(("GPU ", "card"))):
+            return names
     return ()
 
 
@@ -53,10 +54,3 @@ def memory_gib() -> tuple[float, float]:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         return total, total
     return values["MemTotal"], values.get("MemAvailable", values["MemFree"])
-
-
-def _output(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

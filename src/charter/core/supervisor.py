@@ -44,12 +44,20 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, note)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of the group come to this process, so that it can wait for them
-    _schedule_normally()
+    if sys.platform == "linux":
+        # The driver's thread runs as SCHED_BATCH, which children inherit. It makes a thread yield to others; a server
+        # or trainer is what the driver should yield to.
+        with contextlib.suppress(OSError):  # forbidden in some containers
+            if os.sched_getscheduler(0) == os.SCHED_BATCH:
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
     # The death signal covers the case that this process itself is killed; it has a single thread, so it is safe here.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
-    while child.poll() is None and not signals and os.getppid() == parent and not _closed(pipe):
-        pass
+    is_closed = False
+    while child.poll() is None and not signals and os.getppid() == parent and not is_closed:
+        with contextlib.suppress(InterruptedError):
+            readable, _, _ = select.select([pipe], [], [], _POLL_S)
+            is_closed = bool(readable) and os.read(pipe, 1) == b""
     status = child.poll()
     if status is not None:
         sys.stdout.write(f"{MARK}the process ended with status {status}\n")
@@ -64,25 +72,6 @@ def main(arguments: list[str]) -> int:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
-
-
-def _schedule_normally() -> None:
-    """Undo the scheduling policy that the driver's thread sets for itself, which children inherit through exec.
-
-    SCHED_BATCH makes a thread yield to others; a server or trainer is what it should yield to.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # forbidden in some containers
-            if os.sched_getscheduler(0) == os.SCHED_BATCH:
-                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _closed(pipe: int) -> bool:
-    """Wait a moment, and return whether the other end has been closed."""
-    with contextlib.suppress(InterruptedError):
-        readable, _, _ = select.select([pipe], [], [], _POLL_S)
-        return bool(readable) and os.read(pipe, 1) == b""
-    return False
 
 
 def _end_group() -> None:

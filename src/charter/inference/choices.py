@@ -30,12 +30,23 @@ def choice_probabilities(choices: Sequence[str], positions: Sequence[dict[str, A
     mass = dict.fromkeys(choices, 0.0)
     path, weight = "", 1.0
     for number, position in enumerate(positions, start=1):
-        taken, alternatives = str(position["token"]), _alternatives(position)
+        taken, alternatives = str(position["token"]), dict[str, float]()
+        for token in position.get("top_logprobs") or []:
+            # Tokenizers with byte fallback (Llama 2, Mistral, Gemma, Phi-3) have two tokens of one text, such as ``A``
+            # and ``<0x41>``, which servers list with equal texts: their probabilities add up.
+            text = str(token["token"])
+            alternatives[text] = alternatives.get(text, 0.0) + math.exp(float(token["logprob"]))
+        # A server that lists only the most probable tokens may leave out the one that was drawn.
+        alternatives.setdefault(taken, math.exp(float(position["logprob"])))
         for text, probability in alternatives.items():
             reached = _reached(choices, path + text)
             if len(reached) > 1 and (text != taken or number == len(positions)):
+                # The answer may go on to another choice. It ends here if it is the whole answer, or if one of the
+                # tokens in its place is that other choice.
                 others = [] if text == taken else [(path + other).strip(MARKUP) for other in alternatives]
-                reached = _ended(reached, (path + text).strip(MARKUP), others, text == taken)
+                word = (path + text).strip(MARKUP)
+                ended = text == taken or any(choice != word and choice in others for choice in reached)
+                reached = [word] if word in reached and ended else []
             if len(reached) == 1:
                 mass[reached[0]] += weight * probability
         weight *= math.exp(position["logprob"])
@@ -56,18 +67,14 @@ def _reached(choices: Sequence[str], path: str) -> list[str]:
     for begun in (path.lstrip(), path.lstrip(MARKUP)):  # a choice may begin with a mark itself, as (A) does
         if not begun:
             return list(choices)
-        if reached := [c for c in choices if c.startswith(begun) or _ends_word(begun, c)]:
+        # An unconstrained answer may go on in the same token, as ``A.`` does, but not as ``Because``.
+        if reached := [
+            choice
+            for choice in choices
+            if choice.startswith(begun) or (begun.startswith(choice) and not begun[len(choice)].isalnum())
+        ]:
             return reached
     return []
-
-
-def _ended(reached: Sequence[str], path: str, others: Sequence[str], whole: bool) -> list[str]:
-    """The choice that `path` is, where an answer may go on to another one, if it can be said to end there.
-
-    It can if the answer is `whole`, or if one of `others`, the tokens in its place, is that other choice.
-    """
-    longer = any(choice != path and choice in others for choice in reached)
-    return [path] if path in reached and (whole or longer) else []
 
 
 def positions_after(words: str, positions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -84,23 +91,3 @@ def positions_after(words: str, positions: Sequence[dict[str, Any]]) -> Sequence
             return positions[number:]
         length += len(token)
     return []
-
-
-def _ends_word(path: str, choice: str) -> bool:
-    """An unconstrained answer may go on in the same token, as ``A.`` does, but not as ``Because``."""
-    return path.startswith(choice) and not path[len(choice)].isalnum()
-
-
-def _alternatives(position: dict[str, Any]) -> dict[str, float]:
-    """Token text to probability, the token that was drawn among them.
-
-    Tokenizers with byte fallback (Llama 2, Mistral, Gemma, Phi-3) have two tokens of one text, such as ``A`` and
-    ``<0x41>``, which servers list with equal texts: their probabilities add up.
-    """
-    probabilities = dict[str, float]()
-    for token in position.get("top_logprobs") or []:
-        text = str(token["token"])
-        probabilities[text] = probabilities.get(text, 0.0) + math.exp(float(token["logprob"]))
-    # A server that lists only the most probable tokens may leave out the one that was drawn.
-    probabilities.setdefault(str(position["token"]), math.exp(float(position["logprob"])))
-    return probabilities

@@ -160,17 +160,32 @@ class Client:
         # All conversations may share a system prompt; the first user turn identifies one.
         affinity = next((m["content"] for m in messages if m["role"] == "user"), "")
         while True:
-            endpoint = self._choose_endpoint(affinity, attempts) or await self._wait_for_endpoint(affinity, attempts)
+            while (endpoint := self._choose_endpoint(affinity, attempts)) is None:
+                self._check_patience(attempts)
+                soonest = min(each.available_at for each in self._router.endpoints) - time.monotonic()
+                # The jitter keeps waiting calls from returning together.
+                await asyncio.sleep(min(max(soonest, 0.1), 1.0) * self._jitter.uniform(1.0, 1.5))
             endpoint.in_flight += 1
             try:
                 return await self._ask(endpoint, messages, sampling)
             except _Retry as retry:
-                self._record_failure(attempts, endpoint, retry)
+                # It counts against the request only if other calls were answered meanwhile.
+                if retry.reason in _OWN_FAULTS or self._router.last_answer_at > max(attempts.began, attempts.tried):
+                    attempts.faults.append(retry.reason)
+                attempts.failed.append(endpoint)
+                attempts.tried, attempts.last = time.monotonic(), retry
             finally:
                 endpoint.in_flight -= 1
             self._check_patience(attempts)
             self.retries += 1
-            await asyncio.sleep(self._pause_s(attempts))
+            assert attempts.last is not None
+            now = time.monotonic()
+            if attempts.last.reason != "bad-request" and not any(
+                each.is_healthy(now) and each not in attempts.failed for each in self._router.endpoints
+            ):  # else there is an endpoint left where this call has not failed: try it without a pause
+                # Exponential, with full jitter.
+                longest = min(0.25 * 2.0 ** min(len(attempts.failed), 6), 10.0)
+                await asyncio.sleep(self._jitter.uniform(0.1, longest))
 
     def _choose_endpoint(self, affinity: str, attempts: _Attempts) -> Endpoint | None:
         now = time.monotonic()
@@ -180,14 +195,6 @@ class Client:
             self._probes.add(task)
             task.add_done_callback(self._probes.discard)
         return self._router.choose(affinity, now, attempts.failed)
-
-    async def _wait_for_endpoint(self, affinity: str, attempts: _Attempts) -> Endpoint:
-        while True:
-            self._check_patience(attempts)
-            soonest = min(endpoint.available_at for endpoint in self._router.endpoints) - time.monotonic()
-            await asyncio.sleep(min(max(soonest, 0.1), 1.0) * self._jitter.uniform(1.0, 1.5))
-            if endpoint := self._choose_endpoint(affinity, attempts):
-                return endpoint
 
     async def _probe(self, endpoint: Endpoint) -> None:
         """Probe an unhealthy endpoint; `_ask` records the outcome."""
@@ -281,12 +288,6 @@ class Client:
             raise _retry_unconstrained(endpoint, detail)
         raise CompletionFailed("bad-request", f"status {status}: {detail}")
 
-    def _record_failure(self, attempts: _Attempts, endpoint: Endpoint, retry: _Retry) -> None:
-        if retry.reason in _OWN_FAULTS or self._router.last_answer_at > max(attempts.began, attempts.tried):
-            attempts.faults.append(retry.reason)
-        attempts.failed.append(endpoint)
-        attempts.tried, attempts.last = time.monotonic(), retry
-
     def _check_patience(self, attempts: _Attempts) -> None:
         """Raise if this request always fails, or if the endpoints have been down for too long."""
         self._may_wait()
@@ -306,16 +307,6 @@ class Client:
                 f"base_urls '{urls}': no answer for {waited:.0f} s ({problems}). Start the server again and run the "
                 "same command: finished calls are kept."
             )
-
-    def _pause_s(self, attempts: _Attempts) -> float:
-        """Exponential with full jitter; 0 if a healthy endpoint is left where this call has not failed."""
-        assert attempts.last is not None
-        now = time.monotonic()
-        if attempts.last.reason == "bad-request" or any(
-            endpoint.is_healthy(now) and endpoint not in attempts.failed for endpoint in self._router.endpoints
-        ):
-            return 0.0
-        return self._jitter.uniform(0.1, min(0.25 * 2.0 ** min(len(attempts.failed), 6), 10.0))
 
 
 class StoreOnlyClient:

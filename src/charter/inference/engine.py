@@ -135,22 +135,20 @@ class Engine:
             Stopped: the run reached its budget, or was interrupted.
         """
         sent = self._token_guard.escape(messages)
-        answer = await self._answer(sent, sampling, priority)
-        return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
-
-    async def _answer(self, messages: Messages, sampling: Sampling, priority: Priority) -> Completion:
-        key = request_key(self._identity, messages, sampling)
+        key = request_key(self._identity, sent, sampling)
         task = self._flying.get(key)
         if task is not None:
             self._from_store += 1
+        elif (value := await self._store.get(key)) is not None:
+            self._from_store += 1
+            answer = Completion.from_bytes(value)
         else:
-            value = await self._store.get(key)
-            if value is not None:
-                self._from_store += 1
-                return Completion.from_bytes(value)
-            task = self._flying.get(key) or self._launch(key, messages, sampling, priority)
-        # Shielded: when this caller is cancelled, others and the store must still get the answer.
-        return await asyncio.shield(task)
+            # Looked up again: another caller may have started the same call during the wait for the store.
+            task = self._flying.get(key) or self._launch(key, sent, sampling, priority)
+        if task is not None:
+            # Shielded: when this caller is cancelled, others and the store must still get the answer.
+            answer = await asyncio.shield(task)
+        return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
 
     def with_priority(self, priority: Priority) -> Ask:
         """`ask` with a fixed priority."""

@@ -91,7 +91,15 @@ class MetricsPoller:
     @contextlib.asynccontextmanager
     async def polling(self) -> AsyncIterator[None]:
         """Poll for the length of the block; several blocks at the same time poll no more often than one."""
-        task = asyncio.create_task(self._poll_forever()) if self._base_urls else None
+
+        async def poll_forever() -> None:
+            while True:
+                if (now := time.monotonic()) >= self._next_poll:
+                    self._next_poll = now + POLL_S
+                    await self._poll()
+                await asyncio.sleep(max(0.1, self._next_poll - time.monotonic()))
+
+        task = asyncio.create_task(poll_forever()) if self._base_urls else None
         try:
             yield
         finally:
@@ -99,13 +107,6 @@ class MetricsPoller:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-
-    async def _poll_forever(self) -> None:
-        while True:
-            if (now := time.monotonic()) >= self._next_poll:
-                self._next_poll = now + POLL_S
-                await self._poll()
-            await asyncio.sleep(max(0.1, self._next_poll - time.monotonic()))
 
     async def _poll(self) -> None:
         # A server that fails is left out without a message: the client that asks it reports what is wrong.

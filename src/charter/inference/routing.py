@@ -100,7 +100,9 @@ class Router:
             healthy = [e for e in healthy if failed.count(e) == fewest]
         if len(healthy) < 2:
             return healthy[0] if healthy else None
-        preferred = max(healthy, key=lambda e: _weight(affinity, e.url))
+        # Rendezvous hashing: when an endpoint leaves, only its own conversations move.
+        texts = {e.url: f"{e.url}\0{affinity}".encode("utf-8", "surrogatepass") for e in healthy}
+        preferred = max(healthy, key=lambda e: hashlib.blake2b(texts[e.url], digest_size=8).digest())
         idlest = min(healthy, key=lambda e: e.in_flight)
         return preferred if preferred.in_flight <= idlest.in_flight + self.slack else idlest
 
@@ -115,8 +117,3 @@ class Router:
         unhealthy = [e for e in self.endpoints if e.unhealthy]
         longest = _MAX_PROBE_INTERVAL_S if len(unhealthy) == len(self.endpoints) else math.inf
         return [e for e in unhealthy if not e.being_probed and min(e.next_probe_at, e.excluded_at + longest) <= now]
-
-
-def _weight(affinity: str, url: str) -> bytes:
-    """Rendezvous hashing: when an endpoint leaves, only its own conversations move."""
-    return hashlib.blake2b(f"{url}\0{affinity}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

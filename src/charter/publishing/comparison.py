@@ -87,7 +87,28 @@ def ask_greedily(server: Served, questions: Sequence[str]) -> list[GreedyAnswer]
     Raises:
         ServingError: the server does not return token ids.
     """
-    return [_ask(server.base_url, server.model_name, question) for question in questions]
+    answers = []
+    for question in questions:
+        body = {
+            "model": server.model_name,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 0.0,
+            "max_tokens": MAX_TOKENS,
+            "return_token_ids": True,  # text alone would hide that other tokens spell it
+        }
+        request = urllib.request.Request(
+            f"{server.base_url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with DIRECT.open(request, timeout=_TIMEOUT_S) as response:
+                answer: dict[str, Any] = json.load(response)
+            tokens = answer["choices"][0]["token_ids"]
+            answers.append(GreedyAnswer(question, answer["prompt_token_ids"], tokens))
+        except (OSError, ValueError, LookupError) as error:
+            raise ServingError(
+                f"server '{server.base_url}': returned no tokens for {question!r}: {error!r}. See its log."
+            ) from error
+    return answers
 
 
 def compare_with_source(source: ExportSource, answers: Sequence[GreedyAnswer]) -> ExportComparison:
@@ -114,22 +135,3 @@ def compare_with_source(source: ExportSource, answers: Sequence[GreedyAnswer]) -
             "anyway."
         )
     return comparison
-
-
-def _ask(url: str, name: str, question: str) -> GreedyAnswer:
-    body = {
-        "model": name,
-        "messages": [{"role": "user", "content": question}],
-        "temperature": 0.0,
-        "max_tokens": MAX_TOKENS,
-        "return_token_ids": True,
-    }
-    request = urllib.request.Request(
-        f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with DIRECT.open(request, timeout=_TIMEOUT_S) as response:
-            answer: dict[str, Any] = json.load(response)
-        return GreedyAnswer(question, answer["prompt_token_ids"], answer["choices"][0]["token_ids"])
-    except (OSError, ValueError, LookupError) as error:
-        raise ServingError(f"server '{url}': returned no tokens for {question!r}: {error!r}. See its log.") from error

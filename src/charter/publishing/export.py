@@ -60,11 +60,17 @@ def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]
         with atomic_folder(target) as unfinished:
             how = _write(source, unfinished, tell)
             comparison = _check(source, unfinished, target, tell) if check else None
-            exported = ExportedModel(source, status, comparison, how)
-            (unfinished / CARD).write_text(printable(_card(exported, out.name)), encoding="utf-8")
+            report = source.run / "report.json" if source.run else None
+            if report is not None and report.is_file():
+                data = ReportData.load(report)
+            else:
+                data = collect(source.run) if source.run else ReportData(out.name)
+            checked = str(comparison) if comparison else "nothing was compared (--no-check)."
+            card = model_card(data, Exported(source.name, how, checked, status.warning))
+            (unfinished / CARD).write_text(printable(card), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"out '{out}': cannot be written: {error}. Name another folder.") from error
-    return exported
+    return ExportedModel(source, status, comparison, how)
 
 
 def _write(source: ExportSource, folder: Path, tell: Callable[[str], None]) -> str:
@@ -112,14 +118,3 @@ def _check(source: ExportSource, folder: Path, target: Path, tell: Callable[[str
     # After a ServingError the log stays, as the message names it.
     log.unlink(missing_ok=True)
     return comparison
-
-
-def _card(exported: ExportedModel, name: str) -> str:
-    run = exported.source.run
-    report = run / "report.json" if run else None
-    if report is not None and report.is_file():
-        data = ReportData.load(report)
-    else:
-        data = collect(run) if run else ReportData(name)
-    checked = str(exported.comparison) if exported.comparison else "nothing was compared (--no-check)."
-    return model_card(data, Exported(exported.source.name, exported.how, checked, exported.status.warning))

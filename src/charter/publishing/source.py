@@ -44,7 +44,7 @@ class ExportSource:
 
 
 class VerdictStatus(NamedTuple):
-    """The verdict on a model; `none` if there is none, or it was formed on something else."""
+    """The verdict on a model; `none` if it has no verdict, or one that was formed on other files."""
 
     verdict: Literal["go", "no-go", "none"]
     reason: str
@@ -67,10 +67,24 @@ def find_source(path: Path) -> ExportSource:
     if not path.is_dir():
         raise ModelError(f"model '{path}': no such folder. Name a run, one of its models, or an adapter's folder.")
     if _is_run(path):
-        path = _evaluated_model(path)
-    run = path.parent if _is_run(path.parent) else None
+        # The model that the run's verdict is on.
+        run, name = path, str(_read(path / "gate.json").get("model") or "dpo")
+        path = run / name
+        if not (path / CONFIG).is_file():
+            others = sorted(str(config.parent) for config in run.glob(f"*/{CONFIG}"))
+            hint = f"Name one of its models: {', '.join(others)}." if others else "Name a run that trained one."
+            raise ModelError(f"run '{run}': has no model '{name}' in its folder. {hint}")
+    run_of_model = path.parent if _is_run(path.parent) else None
     if (path / ADAPTER).is_file():
-        return ExportSource(path, _base_of(path), run)
+        settings = _read(path / ADAPTER)
+        if (kind := settings.get("peft_type")) != "LORA":
+            raise ModelError(f"adapter '{path}': of type {kind}, which cannot be merged. Name a LoRA adapter.")
+        if not any(path.glob("adapter_model.safetensors")):
+            raise ModelError(f"adapter '{path}': has no adapter_model.safetensors. Name the folder that holds it.")
+        base = settings.get("base_model_name_or_path")
+        if not base:
+            raise ModelError(f"adapter '{path}': {ADAPTER} names no base model. Set base_model_name_or_path there.")
+        return ExportSource(path, str(check_model(base) or base), run_of_model)
     settings = _read(path / CONFIG)
     if not settings:
         raise ModelError(
@@ -84,7 +98,7 @@ def find_source(path: Path) -> ExportSource:
             f"model '{path}': has no weights as safetensors. Load it with transformers and save it with "
             "`save_pretrained`, then export that folder."
         )
-    return ExportSource(path, None, run)
+    return ExportSource(path, None, run_of_model)
 
 
 def verdict_status(source: ExportSource) -> VerdictStatus:
@@ -127,30 +141,6 @@ def check_name(source: ExportSource, status: VerdictStatus, out: Path) -> None:
 
 def _is_run(path: Path) -> bool:
     return (path / "config.yaml").is_file() and kept_constitution_path(path).is_file()
-
-
-def _evaluated_model(run: Path) -> Path:
-    """The model that a run's verdict is on."""
-    name = str(_read(run / "gate.json").get("model") or "dpo")
-    if (run / name / CONFIG).is_file():
-        return run / name
-    others = sorted(str(path.parent) for path in run.glob(f"*/{CONFIG}"))
-    hint = f"Name one of its models: {', '.join(others)}." if others else "Name a run that trained one."
-    raise ModelError(f"run '{run}': has no model '{name}' in its folder. {hint}")
-
-
-def _base_of(adapter: Path) -> str:
-    settings = _read(adapter / ADAPTER)
-    if settings.get("peft_type") != "LORA":
-        raise ModelError(
-            f"adapter '{adapter}': of type {settings.get('peft_type')}, which cannot be merged. Name a LoRA adapter."
-        )
-    if not any(adapter.glob("adapter_model.safetensors")):
-        raise ModelError(f"adapter '{adapter}': has no adapter_model.safetensors. Name the folder that holds it.")
-    base = settings.get("base_model_name_or_path")
-    if not base:
-        raise ModelError(f"adapter '{adapter}': {ADAPTER} names no base model. Set base_model_name_or_path there.")
-    return str(check_model(base) or base)
 
 
 def _is_within(path: Path, kind: str) -> bool:

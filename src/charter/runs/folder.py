@@ -63,7 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"dataset=outputs/{folder.name}, its copy here."
         )
     busy = ConfigError(f"run '{folder}': another process is using it. Wait for it, or change `name`.")
-    with files.locked(folder / ".lock", busy):
+    with files.file_lock(folder / ".lock", busy):
         yield
 
 

@@ -29,7 +29,7 @@ from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
 from charter.pipeline.rows import OnProgress
-from charter.runs.registry.record import AcceptedRun, Registry, read_registry
+from charter.runs.registry.record import AcceptedRun, RunRegistry, read_registry
 from charter.runs.sign_off import signed
 
 
@@ -154,7 +154,7 @@ def decide_and_save(config: Config, model: str | None = None) -> Verdict:
     return verdict
 
 
-def apply_gate(folder: Path, registry: Registry, model: str) -> Verdict:
+def apply_gate(folder: Path, registry: RunRegistry, model: str) -> Verdict:
     """What the gate says of an evaluated run, by its own config and beside the model that is accepted now."""
     evaluation = read_evaluation(folder)
     config, accepted = load_config(folder / "config.yaml"), registry.accepted

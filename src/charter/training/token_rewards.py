@@ -151,7 +151,7 @@ def write_token_report(folder: Path, report: TokenReport) -> None:
 
 
 def read_token_report(folder: Path) -> TokenReport | None:
-    """The report in `folder`; None if there is none."""
+    """The report in `folder`; None if it is missing or cannot be read."""
     try:
         return _REPORT.validate_json((folder / RESULT).read_bytes())
     except (OSError, ValueError):

@@ -98,7 +98,7 @@ def first_loss(lines: Sequence[Line]) -> float | None:
 def detect_leak(lines: Sequence[Line], pairs_per_step: int) -> str | None:
     """Every pair is ranked right from the first update on: chosen and rejected differ in something trivial.
 
-    A small set of pairs, such as the demo's, may be ranked right from the start, so many pairs are needed.
+    A small set of pairs, such as the demo's, may be ranked right from the start, so only a long series counts.
     """
     needed = math.ceil(_PERFECT_PAIRS / pairs_per_step)
     shares = (line.get("rewards/accuracies", line.get("accuracy")) for line in lines[: _WARMUP_STEPS + 1 + needed])

@@ -12,7 +12,7 @@ from charter.core.files import (
     atomic_folder,
     atomic_path,
     disk_full_as_data_error,
-    locked,
+    file_lock,
     read_json,
     write_json,
     write_text_atomic,
@@ -75,22 +75,22 @@ def test_a_folder_that_is_not_empty_is_not_replaced(tmp_path: Path) -> None:
 
 def test_a_lock_keeps_another_process_out_until_it_is_released(tmp_path: Path) -> None:
     path, spawn = tmp_path / "new" / ".lock", multiprocessing.get_context("spawn")
-    with locked(path), spawn.Pool(1) as pool:
+    with file_lock(path), spawn.Pool(1) as pool:
         assert pool.apply(_is_busy, (path,))
-    with locked(path, ConfigError("busy")):
+    with file_lock(path, ConfigError("busy")):
         pass
 
 
 def _is_busy(path: Path) -> bool:
     try:
-        with locked(path, ConfigError("busy")):
+        with file_lock(path, ConfigError("busy")):
             return False
     except ConfigError:
         return True
 
 
 def test_the_error_of_a_lock_names_its_file(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=str(tmp_path)), locked(tmp_path):
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)), file_lock(tmp_path):
         pass
 
 

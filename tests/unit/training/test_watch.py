@@ -179,6 +179,6 @@ def test_answers_of_another_length_are_said(tmp_path: Path, after: float, said: 
 
 
 def test_lines_from_before_a_kill_count(tmp_path: Path) -> None:
-    it = watch(tmp_path, lines=[{**SEEN, "lengths/start": 80.0}])
+    it = watch(tmp_path, seen=[{**SEEN, "lengths/start": 80.0}])
     log(it, 2, **rewards(0.0, 0.0), **{"lengths/answer": 200.0})
     assert "from 80 tokens to 200" in it.warnings[0]

@@ -34,7 +34,10 @@ def render(name: str, folder: Path | None = None, /, **variables: object) -> str
     """
     try:
         template = _environment(folder).get_template(f"{name}.md.j2")
-        return template.render({key: _quoted(value, template) for key, value in variables.items()}).strip()
+        tag = _tag(template)
+        if tag:  # a zero-width space, so that a tag in a value closes nothing
+            variables = {k: tag.sub(rf"\g<0>{BREAK}", v) if isinstance(v, str) else v for k, v in variables.items()}
+        return template.render(variables).strip()
     except TemplateNotFound as error:
         raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.") from error
     except UndefinedError as error:
@@ -53,11 +56,6 @@ def template_hash(name: str, folder: Path | None = None) -> str:
     if not files:
         raise ConfigError(f"template '{name}': no file {name}.md.j2 in {folder or FOLDER}.")
     return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16]
-
-
-def _quoted(value: object, template: Template) -> object:
-    tag = _tag(template)
-    return tag.sub(rf"\g<0>{BREAK}", value) if tag and isinstance(value, str) else value
 
 
 @lru_cache(maxsize=64)

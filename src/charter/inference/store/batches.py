@@ -48,7 +48,13 @@ class Batches(Generic[Item, Result]):
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch, last = self._drain(first)
+            batch, last = [first], False
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < _MAX_BATCH and not last:
+                    if (one := self._queue.get_nowait()) is None:  # `close` was called
+                        last = True
+                    else:
+                        batch.append(one)
             results: Sequence[Result] = ()
             failed: Exception | None = None
             try:
@@ -58,19 +64,6 @@ class Batches(Generic[Item, Result]):
             _settle(batch, results, failed)
             if last:
                 return
-
-    def _drain(self, first: _Waiting[Item, Result]) -> tuple[list[_Waiting[Item, Result]], bool]:
-        """All items that wait now, and whether `close` was called."""
-        batch = [first]
-        while len(batch) < _MAX_BATCH:
-            try:
-                one = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, False
-            if one is None:
-                return batch, True
-            batch.append(one)
-        return batch, False
 
 
 def _settle(batch: list[_Waiting[Item, Result]], results: Sequence[Result], failed: Exception | None) -> None:

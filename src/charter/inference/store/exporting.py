@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 """The requests themselves are not in a store, only their hashes."""
 
 
-class Exported(NamedTuple):
+class StoreExport(NamedTuple):
     """What an export wrote."""
 
     store: str
@@ -47,7 +47,7 @@ class Exported(NamedTuple):
     """Keys of entries that are omitted because their hash does not match."""
 
 
-def export(database: Database, out: Path, choice: Choice | None = None) -> Exported:
+def export(database: Database, out: Path, choice: Choice | None = None) -> StoreExport:
     """Write the entries, in order of key, to a .jsonl or .parquet file, atomically.
 
     Raises:
@@ -56,34 +56,31 @@ def export(database: Database, out: Path, choice: Choice | None = None) -> Expor
     if out.suffix not in SUFFIXES:
         raise StoreError(f"export '{out}': unknown format. Name a file that ends in .jsonl or .parquet.")
     damaged: list[str] = []
-    rows = _rows(database, choice, damaged)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for entry in sound_entries(database, choice, damaged):
+            completion = Completion.from_bytes(entry.value)
+            yield {
+                "key": entry.key.hex(),
+                "model_identity": entry.model,
+                "created": entry.created,
+                "text": completion.text,
+                "finish_reason": completion.finish_reason,
+                "prompt_tokens": completion.prompt_tokens,
+                "completion_tokens": completion.completion_tokens,
+                "choice_probs": list(completion.choice_probs),
+            }
+
     try:
-        count = write_rows(out, SCHEMA, rows) if out.suffix == ".parquet" else _write_lines(out, rows)
+        if out.suffix == ".parquet":
+            count = write_rows(out, SCHEMA, rows())
+        else:
+            count = 0
+            with atomic_path(out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+                for row in rows():
+                    row["created"] = row["created"] and row["created"].isoformat()
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
     except OSError as error:
         raise StoreError(f"export '{out}': {error}. Name a writable file, on a disk with free space.") from error
-    return Exported(database.name, str(out), count, tuple(damaged))
-
-
-def _rows(database: Database, choice: Choice | None, damaged: list[str]) -> Iterator[dict[str, Any]]:
-    for entry in sound_entries(database, choice, damaged):
-        completion = Completion.from_bytes(entry.value)
-        yield {
-            "key": entry.key.hex(),
-            "model_identity": entry.model,
-            "created": entry.created,
-            "text": completion.text,
-            "finish_reason": completion.finish_reason,
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.completion_tokens,
-            "choice_probs": list(completion.choice_probs),
-        }
-
-
-def _write_lines(out: Path, rows: Iterator[dict[str, Any]]) -> int:
-    count = 0
-    with atomic_path(out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        for row in rows:
-            row["created"] = row["created"] and row["created"].isoformat()
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-    return count
+    return StoreExport(database.name, str(out), count, tuple(damaged))

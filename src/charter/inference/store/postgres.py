@@ -77,7 +77,15 @@ class PostgresStore:
         except StoreError:
             self._reader.close()
             raise
-        self._gets: Batches[bytes, bytes | None] = Batches("charter-store-gets", self._find)
+
+        def find(keys: Sequence[bytes]) -> list[bytes | None]:
+            def ask(connection: Connection) -> dict[bytes, bytes]:
+                return dict(connection.execute(_GET, (list(keys),), binary=True).fetchall())
+
+            values = self._reader.run(ask)
+            return [values.get(key) for key in keys]
+
+        self._gets: Batches[bytes, bytes | None] = Batches("charter-store-gets", find)
         self._puts: Batches[Put, None] = Batches("charter-store-puts", self._commit)
 
     async def get(self, key: bytes) -> bytes | None:
@@ -123,13 +131,6 @@ class PostgresStore:
         if self._closed:
             raise StoreError(f"store '{display_address(self._url)}': already closed. Open it again with open_store.")
 
-    def _find(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        def ask(connection: Connection) -> dict[bytes, bytes]:
-            return dict(connection.execute(_GET, (list(keys),), binary=True).fetchall())
-
-        values = self._reader.run(ask)
-        return [values.get(key) for key in keys]
-
     def _commit(self, puts: Sequence[Put]) -> list[None]:
         # A statement may change a row only once. All hosts use one order, so that they cannot deadlock.
         rows = sorted({put.key: put for put in puts}.values())
@@ -151,7 +152,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection = connect(url)
+        self._connection = connect_postgres(url)
         if not has_tables(self._connection):
             self._connection.close()
             raise StoreError(
@@ -171,7 +172,7 @@ class PostgresDatabase:
                 cursor.itersize = _FETCH_ROWS
                 yield from cursor.execute(statement.replace("?", "%s"), values)
         except psycopg.Error as error:
-            raise store_error(self._url, error) from error
+            raise postgres_error(self._url, error) from error
 
     def change(self, statement: str, values: Iterable[Sequence[Any]]) -> int:
         """Run a statement for each of some values in one transaction; returns the number of rows changed."""
@@ -180,7 +181,7 @@ class PostgresDatabase:
                 cursor.executemany(statement.replace("?", "%s"), values)
                 return cursor.rowcount
         except psycopg.Error as error:
-            raise store_error(self._url, error) from error
+            raise postgres_error(self._url, error) from error
 
     def size(self) -> int:
         """Bytes on the server's disk, indexes included."""
@@ -192,14 +193,14 @@ class PostgresDatabase:
         try:
             self._connection.execute("VACUUM (FULL, ANALYZE) charter.completions")
         except psycopg.Error as error:
-            raise store_error(self._url, error) from error
+            raise postgres_error(self._url, error) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
 
-def connect(url: str) -> Connection:
+def connect_postgres(url: str) -> Connection:
     """A connection whose commits are durable.
 
     Raises:
@@ -217,20 +218,8 @@ def connect(url: str) -> Connection:
         if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
             connection.execute("SET synchronous_commit TO on")
     except psycopg.Error as error:
-        raise store_error(url, error) from error
+        raise postgres_error(url, error) from error
     return connection
-
-
-def _connect_in_time(url: str) -> Connection:
-    # When many tasks start together, connections of tasks that are ending make room for the first one here.
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            return connect(url)
-        except StoreError as error:
-            if not any(sign in str(error) for sign in _TOO_MANY_CONNECTIONS) or time.monotonic() > deadline:
-                raise
-        time.sleep(_RETRY_S)
 
 
 def has_tables(connection: Connection) -> bool:
@@ -255,7 +244,16 @@ class Link:
     def __init__(self, url: str) -> None:
         self._url = url
         self._until = math.inf
-        self._connection = _connect_in_time(url)
+        # When many tasks start together, connections of tasks that are ending make room for the first one here.
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._connection = connect_postgres(url)
+                break
+            except StoreError as error:
+                if not any(sign in str(error) for sign in _TOO_MANY_CONNECTIONS) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_S)
 
     def run(self, work: Callable[[Connection], Result]) -> Result:
         """Do some work, which may be done twice: after a lost connection it starts again.
@@ -267,11 +265,13 @@ class Link:
         while True:
             try:
                 if self._connection.closed:
-                    self._connection = connect(self._url)
+                    self._connection = connect_postgres(self._url)
                 return work(self._connection)
             except (psycopg.Error, StoreError) as error:
-                if not self._is_passing(error) or time.monotonic() > min(deadline, self._until):
-                    raise error if isinstance(error, StoreError) else store_error(self._url, error) from error
+                state = getattr(error, "sqlstate", None) or ""
+                is_passing = self._connection.closed or state.startswith(_PASSING)
+                if not is_passing or time.monotonic() > min(deadline, self._until):
+                    raise error if isinstance(error, StoreError) else postgres_error(self._url, error) from error
                 if not warned:
                     logger.warning(
                         "store '%s': the server is away; waiting for it to come back.", display_address(self._url)
@@ -287,12 +287,8 @@ class Link:
         """Close the connection."""
         self._connection.close()
 
-    def _is_passing(self, error: Exception) -> bool:
-        state = getattr(error, "sqlstate", None) or ""
-        return self._connection.closed or state.startswith(_PASSING)
 
-
-def store_error(url: str, error: psycopg.Error) -> StoreError:
+def postgres_error(url: str, error: psycopg.Error) -> StoreError:
     """An error of the server in one line, with what to do about it."""
     what = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, psycopg.errors.DiskFull):

@@ -65,7 +65,7 @@ class SqliteStore:
         try:
             row = self._reader.execute(_GET, (key,)).fetchone()
         except sqlite3.OperationalError as error:
-            raise store_error(self._path, error) from error
+            raise sqlite_error(self._path, error) from error
         except sqlite3.DatabaseError as error:  # a page of the file is damaged
             self._counts.record_damage(key, error)
             row = None
@@ -112,7 +112,7 @@ class SqliteStore:
                 self._writer.executemany(_NEW_MODEL, [(model,) for model in {put.model for put in puts} if model])
                 self._writer.executemany(_PUT, rows)
         except sqlite3.Error as error:
-            raise store_error(self._path, error) from error
+            raise sqlite_error(self._path, error) from error
         return [None] * len(puts)
 
 
@@ -137,7 +137,7 @@ class SqliteDatabase:
         try:
             yield from self._connection.execute(statement, values)
         except sqlite3.Error as error:
-            raise store_error(self._path, error) from error
+            raise sqlite_error(self._path, error) from error
 
     def change(self, statement: str, values: Iterable[Sequence[Any]]) -> int:
         """Run a statement for each of some values in one transaction; returns the number of rows changed."""
@@ -145,7 +145,7 @@ class SqliteDatabase:
             with transaction(self._connection):
                 return self._connection.executemany(statement, values).rowcount
         except sqlite3.Error as error:
-            raise store_error(self._path, error) from error
+            raise sqlite_error(self._path, error) from error
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -157,7 +157,7 @@ class SqliteDatabase:
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise store_error(self._path, error) from error
+            raise sqlite_error(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -174,16 +174,42 @@ def open_file(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise store_error(path, error) from error
+        raise sqlite_error(path, error) from error
     try:
-        _refuse_others(connection, path)
-        _enter_wal(connection)
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "completions" not in tables:
+            raise StoreError(f"store '{path}': it is a database of another program. Name another file: 'store: PATH'.")
+        version = _version(connection)
+        if version > FORMAT:
+            raise StoreError(
+                f"store '{path}': a later version of Charter wrote it (format {version}, this one knows {FORMAT}). "
+                "Upgrade Charter, or name another file: 'store: PATH'."
+            )
+        # SQLite does not wait by itself here when another process is switching to WAL too.
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        _bring_up_to_date(connection)
+        if _version(connection) < FORMAT:  # read again: another process may have upgraded it meanwhile
+            with transaction(connection):
+                columns = {row[1] for row in connection.execute("PRAGMA table_info(completions)")}
+                if not columns:
+                    connection.execute(_COMPLETIONS)
+                elif "created" not in columns:
+                    connection.execute("ALTER TABLE completions ADD COLUMN model INTEGER")
+                    connection.execute("ALTER TABLE completions ADD COLUMN created INTEGER")
+                connection.execute(_MODELS)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
     except sqlite3.Error as error:
         connection.close()
-        raise store_error(path, error) from error
+        raise sqlite_error(path, error) from error
     except StoreError:
         connection.close()
         raise
@@ -209,14 +235,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def store_error(path: Path, error: Exception) -> StoreError:
+def sqlite_error(path: Path, error: Exception) -> StoreError:
     """An error of the file, with what to do about it."""
     text = str(error).lower()
+    # SQLite says "full", or "I/O error" where a limit on file sizes or the log's index met the end of the disk.
+    is_full = getattr(error, "errno", None) in FULL or "full" in text or "disk i/o" in text
+    if not is_full:
+        with contextlib.suppress(OSError):
+            is_full = shutil.disk_usage(path.parent).free < 2**16
     if "not a database" in text or "malformed" in text:
         fix = "Move the file away (its completions will be asked again), or name another: 'store: PATH'."
     elif "locked" in text:
         fix = "Another process uses it. Wait for it, or name another file: 'store: PATH'."
-    elif _no_room(path, error):
+    elif is_full:
         fix = (
             "Free some space on its disk and run the same command again (all stored answers are kept), "
             "or move the file: 'store: PATH'."
@@ -226,52 +257,5 @@ def store_error(path: Path, error: Exception) -> StoreError:
     return StoreError(f"store '{path}': {error}. {fix}")
 
 
-def _no_room(path: Path, error: Exception) -> bool:
-    # SQLite says "full", or "I/O error" where a limit on file sizes or the log's index met the end of the disk.
-    if getattr(error, "errno", None) in FULL or any(sign in str(error).lower() for sign in ("full", "disk i/o")):
-        return True
-    with contextlib.suppress(OSError):
-        return shutil.disk_usage(path.parent).free < 2**16
-    return False
-
-
-def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and "completions" not in tables:
-        raise StoreError(f"store '{path}': it is a database of another program. Name another file: 'store: PATH'.")
-    if (version := _version(connection)) > FORMAT:
-        raise StoreError(
-            f"store '{path}': a later version of Charter wrote it (format {version}, this one knows {FORMAT}). "
-            "Upgrade Charter, or name another file: 'store: PATH'."
-        )
-
-
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    if _version(connection) == FORMAT:
-        return
-    with transaction(connection):
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(completions)")}
-        if not columns:
-            connection.execute(_COMPLETIONS)
-        elif "created" not in columns:
-            connection.execute("ALTER TABLE completions ADD COLUMN model INTEGER")
-            connection.execute("ALTER TABLE completions ADD COLUMN created INTEGER")
-        connection.execute(_MODELS)
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
-
-
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    # SQLite does not wait by itself here when another process is switching to WAL too.
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.02)

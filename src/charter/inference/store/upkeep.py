@@ -101,7 +101,7 @@ def holdings(database: Database) -> Holdings:
     return Holdings(database.name, sum(one.entries for one in models), database.size(), models)
 
 
-def choose(database: Database, model: str | None = None, older_than_days: float | None = None) -> Choice:
+def choose_entries(database: Database, model: str | None = None, older_than_days: float | None = None) -> Choice:
     """The entries of a model (its identity or a prefix of it) that are older than some days.
 
     Raises:
@@ -112,8 +112,18 @@ def choose(database: Database, model: str | None = None, older_than_days: float 
     if model == UNKNOWN:
         conditions.append("model IS NULL")
     elif model is not None:
+        known = list(database.rows("SELECT identity, id FROM models ORDER BY identity"))
+        # A whole identity goes first: it may be the beginning of another one.
+        matches = [row for row in known if row[0] == model] or [row for row in known if row[0].startswith(model)]
+        if len(matches) != 1:
+            names = ", ".join(row[0] for row in (matches or known)) or "none"
+            problem = "several models have that prefix" if matches else "not in this store"
+            raise StoreError(
+                f"--model '{model}': {problem}: {names}. Name one of them, or '{UNKNOWN}'; 'charter store stats' "
+                "prints all."
+            )
         conditions.append("model = ?")
-        values.append(_model_id(database, model))
+        values.append(int(matches[0][1]))
     if older_than_days is not None:
         conditions.append("created < ?")
         values.append(int(time.time() - older_than_days * _DAY_S))
@@ -122,7 +132,18 @@ def choose(database: Database, model: str | None = None, older_than_days: float 
 
 def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
     """Delete damaged entries and the chosen ones, and return their space to the disk; only count unless `for_real`."""
-    entries, chosen, corrupted = _examine(database, choice)
+    entries = chosen = 0
+    corrupted: list[tuple[bytes, bytes]] = []
+    statement = f"SELECT key, value, {choice.condition} FROM completions"
+    for key, stored, is_chosen in database.rows(statement, choice.values):
+        entries += 1
+        if is_chosen:
+            chosen += 1
+            continue
+        try:
+            unpack(key, stored)
+        except ValueError:
+            corrupted.append((key, stored))
     before = database.size()
     after: int | None = None
     if for_real:
@@ -149,40 +170,6 @@ SELECT key, value, identity, created FROM completions LEFT JOIN models ON models
             damaged.append(key.hex())
             continue
         yield Entry(key, value, identity or UNKNOWN, _when(created))
-
-
-def _examine(database: Database, choice: Choice) -> tuple[int, int, list[tuple[bytes, bytes]]]:
-    """The numbers of all and of chosen entries, and the keys and values of damaged ones."""
-    entries = chosen = 0
-    corrupted: list[tuple[bytes, bytes]] = []
-    statement = f"SELECT key, value, {choice.condition} FROM completions"
-    for key, stored, is_chosen in database.rows(statement, choice.values):
-        entries += 1
-        if is_chosen:
-            chosen += 1
-        elif _is_damaged(key, stored):
-            corrupted.append((key, stored))
-    return entries, chosen, corrupted
-
-
-def _is_damaged(key: bytes, stored: bytes) -> bool:
-    try:
-        unpack(key, stored)
-    except ValueError:
-        return True
-    return False
-
-
-def _model_id(database: Database, model: str) -> int:
-    known = list(database.rows("SELECT identity, id FROM models ORDER BY identity"))
-    matches = [row for row in known if row[0] == model] or [row for row in known if row[0].startswith(model)]
-    if len(matches) == 1:
-        return int(matches[0][1])
-    names = ", ".join(row[0] for row in (matches or known)) or "none"
-    problem = "several models have that prefix" if matches else "not in this store"
-    raise StoreError(
-        f"--model '{model}': {problem}: {names}. Name one of them, or '{UNKNOWN}'; 'charter store stats' prints all."
-    )
 
 
 def _when(seconds: int | None) -> datetime | None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from charter.core.errors import RegistryError
 from charter.core.files import atomic_folder, sync
-from charter.evaluation.gate import Verdict
 from charter.inference.identity import identity_files, model_identity
 from charter.runs.folder import locked
-from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, Registry, add_event, changing
+from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, RunRegistry, add_event, changing
 from charter.runs.registry.seal import VerifiedRun, hash_files, verify_run
 from charter.runs.verdict import apply_gate
 
@@ -24,7 +23,7 @@ CARDS = ("MODEL_CARD.md", "DATASET_CARD.md")
 def promote(run: Path, by: str, force: bool = False, reason: str = "") -> AcceptedRun:
     """Accept the run in folder `run`: copy it under a unique name and add it to the registry.
 
-    Its verdict is formed again, against the model that is accepted at this moment.
+    Its verdict is formed again: the model that it must not fall behind may have changed since it was formed.
 
     Args:
         run: its folder, or the copy of one that was accepted before.
@@ -45,14 +44,29 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
         # Another model may have been accepted since the run's verdict, and this one must not fall behind it.
         verdict = apply_gate(run, registry, verified.model)
         if verdict.verdict != "go" and not force:
-            raise RegistryError(_refusal(run, verdict))
-        entry = _entry(verified, verdict)
+            reasons = "".join(f"\n  {check.name}: {check.reason}" for check in verdict.checks if not check.passed)
+            raise RegistryError(
+                f"run '{run}': {verdict.outcome}, so it is not accepted. "
+                f"{f'{verdict.reason} {verdict.sign_off}'.strip()}{reasons}\n"
+                "Fix it and rerun, or override: --force --reason 'why'."
+            )
+        constitution = verified.manifest["constitution"]
+        entry = AcceptedRun(
+            id=verified.id,
+            run=verified.manifest["run"],
+            model=verified.model,
+            identity=verified.manifest["models"][verified.model],
+            folder=f"{ACCEPTED if verdict.verdict == 'go' else FORCED}/{verified.id}",
+            constitution=f"{constitution['name']} {constitution['version']}",
+            verdict=verdict.verdict,
+            verdict_reason=verdict.reason,
+        )
         _copy(run, registry.folder(entry), verified)
         add_event(registry, Event(action="promote", at=_now(), by=by, reason=reason.strip(), run=entry))
         return entry
 
 
-def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
+def rollback(outputs: Path, by: str, reason: str = "") -> RunRegistry:
     """Roll back the accepted run; the one before it is current again.
 
     That succeeds even if the earlier copy is damaged, which `integrity_problem` reports: a bad model must be removable.
@@ -69,7 +83,7 @@ def rollback(outputs: Path, by: str, reason: str = "") -> Registry:
         return add_event(registry, event)
 
 
-def integrity_problem(registry: Registry) -> str:
+def integrity_problem(registry: RunRegistry) -> str:
     """What is wrong with the copy of the current run: it is gone, or has other weights; empty if nothing is."""
     current = registry.accepted
     if current is None or _is_model(registry.folder(current) / current.model, current.identity):
@@ -90,40 +104,21 @@ def folder_of_runs(run: Path) -> Path:
 
 
 def user_name() -> str:
-    """The user's name on this system; ``unknown`` if there is none."""
+    """The user's name on this system; ``unknown`` if it has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container without a user database
         return "unknown"
 
 
-def _entry(verified: VerifiedRun, verdict: Verdict) -> AcceptedRun:
-    constitution = verified.manifest["constitution"]
-    return AcceptedRun(
-        id=verified.id,
-        run=verified.manifest["run"],
-        model=verified.model,
-        identity=verified.manifest["models"][verified.model],
-        folder=f"{ACCEPTED if verdict.verdict == 'go' else FORCED}/{verified.id}",
-        constitution=f"{constitution['name']} {constitution['version']}",
-        verdict=verdict.verdict,
-        verdict_reason=verdict.reason,
-    )
-
-
-def _refusal(run: Path, verdict: Verdict) -> str:
-    reasons = "".join(f"\n  {check.name}: {check.reason}" for check in verdict.checks if not check.passed)
-    reason = f"{verdict.reason} {verdict.sign_off}".strip()
-    return (
-        f"run '{run}': {verdict.outcome}, so it is not accepted. {reason}{reasons}\n"
-        "Fix it and rerun, or override: --force --reason 'why'."
-    )
-
-
 def _copy(run: Path, to: Path, verified: VerifiedRun) -> None:
     """Copy what was evaluated, atomically and durably; an existing copy stays if it has the same content."""
     if to.is_dir():
-        if changed := _changed(to, verified):
+        recorded, current = verified.manifest["files"], hash_files(to)
+        changed = sorted(name for name in recorded.keys() | current.keys() if recorded.get(name) != current.get(name))
+        if not _is_model(to / verified.model, verified.manifest["models"][verified.model]):
+            changed.append(verified.model)
+        if changed:
             raise RegistryError(
                 f"run '{run}': its copy already exists, '{to}', and differs from what was evaluated: "
                 f"{', '.join(changed)}. Move that folder away, then promote the run again."
@@ -145,14 +140,6 @@ def _copy(run: Path, to: Path, verified: VerifiedRun) -> None:
                 "promote it again."
             )
     sync(to.parent.parent)  # the first promotion made to.parent
-
-
-def _changed(copy: Path, verified: VerifiedRun) -> list[str]:
-    """The files of a copy that differ from what was evaluated, read again; the model by its name in the run."""
-    recorded, current = verified.manifest["files"], hash_files(copy)
-    changed = sorted(n for n in recorded.keys() | current.keys() if recorded.get(n) != current.get(n))
-    same = _is_model(copy / verified.model, verified.manifest["models"][verified.model])
-    return changed if same else [*changed, verified.model]
 
 
 def _is_model(folder: Path, identity: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charter.core.errors import RegistryError
-from charter.core.files import locked, write_text_atomic
+from charter.core.files import file_lock, write_text_atomic
 
 FILE = "accepted.json"
 ACCEPTED, FORCED = "accepted", "forced"
@@ -63,7 +63,7 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True)
-class Registry:
+class RunRegistry:
     """The history of accepted runs in `outputs`, the folder of the runs."""
 
     outputs: Path
@@ -87,7 +87,7 @@ class Registry:
         return self.outputs / run.folder
 
 
-def read_registry(outputs: Path) -> Registry:
+def read_registry(outputs: Path) -> RunRegistry:
     """The registry of a folder of runs; empty if nothing was ever accepted.
 
     Raises:
@@ -96,14 +96,14 @@ def read_registry(outputs: Path) -> Registry:
     path = outputs / FILE
     try:
         text = path.read_text(encoding="utf-8")
-        return Registry(outputs, _File.model_validate_json(text).history)
+        return RunRegistry(outputs, _File.model_validate_json(text).history)
     except FileNotFoundError:
-        return Registry(outputs)
+        return RunRegistry(outputs)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise RegistryError(f"registry '{path}': cannot be read: {error}. Restore it from a backup.") from error
 
 
-def accepted_model(registry: Registry, run: AcceptedRun) -> Path:
+def accepted_model(registry: RunRegistry, run: AcceptedRun) -> Path:
     """The folder of an accepted run's model.
 
     Raises:
@@ -119,13 +119,13 @@ def accepted_model(registry: Registry, run: AcceptedRun) -> Path:
 
 
 @contextlib.contextmanager
-def changing(outputs: Path) -> Iterator[Registry]:
+def changing(outputs: Path) -> Iterator[RunRegistry]:
     """The registry under its lock, to add events: other writers wait until the block ends."""
-    with locked(outputs / f".{FILE}.lock"):
+    with file_lock(outputs / f".{FILE}.lock"):
         yield read_registry(outputs)
 
 
-def add_event(registry: Registry, event: Event) -> Registry:
+def add_event(registry: RunRegistry, event: Event) -> RunRegistry:
     """Write the registry with one more event, durable when this returns; only within `changing`."""
     after = replace(registry, history=(*registry.history, event))
     content = _File(accepted=after.accepted, history=after.history).model_dump_json(indent=1)

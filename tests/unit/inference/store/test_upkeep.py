@@ -15,7 +15,7 @@ from charter.core.errors import StoreError
 from charter.inference.store.exporting import export
 from charter.inference.store.opening import open_database
 from charter.inference.store.protocol import Database
-from charter.inference.store.upkeep import UNKNOWN, choose, holdings, vacuum
+from charter.inference.store.upkeep import UNKNOWN, choose_entries, holdings, vacuum
 from tests.support.store_entries import completion, damage, fill, key, meddle
 
 DAY = 86_400
@@ -54,14 +54,14 @@ def test_an_empty_store_holds_nothing(url: str) -> None:
     with closing(open_database(url)) as database:
         held = holdings(database)
         assert (held.entries, held.models, held.bytes_per_entry, held.oldest) == (0, (), 0.0, None)
-        assert vacuum(database, choose(database), for_real=True).entries == 0
+        assert vacuum(database, choose_entries(database), for_real=True).entries == 0
 
 
 def test_a_dry_run_counts_and_changes_nothing(filled: str, database: Database) -> None:
     damage(filled, 3)
     damage(filled, 35)
     for _ in range(2):
-        done = vacuum(database, choose(database, model="hub:"), for_real=False)
+        done = vacuum(database, choose_entries(database, model="hub:"), for_real=False)
         assert done[1:] == (60, 1, 20, database.size(), None)  # the other damaged one is among the chosen
     assert holdings(database).entries == 60
 
@@ -71,7 +71,7 @@ def test_damaged_entries_are_dropped_and_the_room_given_back(filled: str, databa
     mass = "model = (SELECT id FROM models WHERE identity = ?)"
     assert meddle(filled, f"DELETE FROM completions WHERE {mass}", "sha256:m") == 5000
     damage(filled, 3)
-    done = vacuum(database, choose(database), for_real=True)
+    done = vacuum(database, choose_entries(database), for_real=True)
     assert (done.corrupted, done.chosen) == (1, 0)
     assert done.bytes_after is not None and done.bytes_after < done.bytes_before / 2
     left = {row[0] for row in database.rows("SELECT key FROM completions")}
@@ -79,8 +79,8 @@ def test_damaged_entries_are_dropped_and_the_room_given_back(filled: str, databa
 
 
 def test_a_model_is_dropped_by_the_beginning_of_its_name(database: Database) -> None:
-    assert vacuum(database, choose(database, model="sha256:o"), for_real=True).chosen == 30
-    assert vacuum(database, choose(database, model=UNKNOWN), for_real=True).chosen == 10
+    assert vacuum(database, choose_entries(database, model="sha256:o"), for_real=True).chosen == 30
+    assert vacuum(database, choose_entries(database, model=UNKNOWN), for_real=True).chosen == 10
     assert [one.model for one in holdings(database).models] == ["hub:org/two@abc"]
 
 
@@ -88,9 +88,9 @@ def test_what_is_old_is_dropped(filled: str, database: Database) -> None:
     for days, i in ((40, 0), (20, 1), (40, 31)):
         meddle(filled, "UPDATE completions SET created = ? WHERE key = ?", int(time.time()) - days * DAY, key(i))
     meddle(filled, "UPDATE completions SET created = NULL WHERE key = ?", key(55))  # as kept by an earlier version
-    assert vacuum(database, choose(database, older_than_days=30), for_real=False).chosen == 2
-    assert vacuum(database, choose(database, "sha256:one", older_than_days=30), for_real=True).chosen == 1
-    assert vacuum(database, choose(database, older_than_days=10), for_real=True).chosen == 2
+    assert vacuum(database, choose_entries(database, older_than_days=30), for_real=False).chosen == 2
+    assert vacuum(database, choose_entries(database, "sha256:one", older_than_days=30), for_real=True).chosen == 1
+    assert vacuum(database, choose_entries(database, older_than_days=10), for_real=True).chosen == 2
     assert holdings(database).entries == 57
 
 
@@ -103,7 +103,7 @@ def test_what_is_old_is_dropped(filled: str, database: Database) -> None:
 )
 def test_a_model_that_is_not_there_is_refused(database: Database, model: str, problem: str) -> None:
     with pytest.raises(StoreError, match=f"--model '{model}': {problem}.*charter store stats"):
-        choose(database, model=model)
+        choose_entries(database, model=model)
 
 
 def test_everything_whole_is_exported(filled: str, database: Database, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_everything_whole_is_exported(filled: str, database: Database, tmp_path:
 
 
 def test_an_export_of_one_model(database: Database, tmp_path: Path) -> None:
-    assert export(database, tmp_path / "two.jsonl", choose(database, model="hub:")).entries == 20
+    assert export(database, tmp_path / "two.jsonl", choose_entries(database, model="hub:")).entries == 20
     assert {row["model_identity"] for row in _lines(tmp_path / "two.jsonl")} == {"hub:org/two@abc"}
 
 
