@@ -131,9 +131,13 @@ def test_likelihood_that_holds_is_not_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("margins", "rates", "said"),
     [
-        ([0.0], [0.0], "margin of 0.0000, after 1 optimiser step(s), 0 of which had a learning rate above 0"),
-        ([0.0, 0.0, 0.001, 0.002], [0.0, 1e-9, 1e-9, 0.0], "margin of 0.0015, after 4 optimiser step(s), 2 of which"),
-        ([0.0, 0.1, -0.3, -0.4], [1e-5] * 4, "margin of -0.3500, after 4 optimiser step(s), 4 of which"),
+        ([0.0], [0.0], "rejected answers is 0.0000, after 1 optimiser step(s), 0 of which had a learning rate above 0"),
+        (
+            [0.0, 0.0, 0.001, 0.002],
+            [0.0, 1e-9, 1e-9, 0.0],
+            "rejected answers is 0.0015, after 4 optimiser step(s), 2 of which",
+        ),
+        ([0.0, 0.1, -0.3, -0.4], [1e-5] * 4, "rejected answers is -0.3500, after 4 optimiser step(s), 4 of which"),
         ([0.0, 0.0, 0.01, 0.02], [1e-5] * 4, ""),
     ],
     ids=["one-step", "tiny-steps", "the-wrong-way", "learnt"],
