@@ -29,16 +29,18 @@ _GRUDGING = 0.07
 
 
 @pair_source("sandbox")
-def sandbox_answers(law: Constitution, n: int, seed: int) -> Iterator[tuple[str, LabelledAnswers | UnusableRow]]:
+def sandbox_answers(
+    constitution: Constitution, n: int, seed: int
+) -> Iterator[tuple[str, LabelledAnswers | UnusableRow]]:
     """About `n` held-out requests, each with two answers, the better one by the principles that bear on it.
 
-    Where no principle of `law` bears on a request, or two pull apart, there is no truth to hold a judge to.
+    Where no principle bears on a request, or two pull apart, there is no truth to hold a judge to.
     """
-    scopes = {principle.id: read_scope(principle) for principle in law.principles}
-    random_ = random.Random(f"audit:{seed}")
+    scopes = {principle.id: read_scope(principle) for principle in constitution.principles}
+    rng = random.Random(f"audit:{seed}")
     for category, share in MIX.items():
         for request in held_out_requests(category, round(n * share), seed):
-            yield f"request '{request.text}'", _answers(request, scopes, random_)
+            yield f"request '{request.text}'", _answers(request, scopes, rng)
 
 
 def read_scope(principle: Principle) -> Scope:
@@ -56,12 +58,12 @@ def read_scope(principle: Principle) -> Scope:
     return Scope((*named, *(fault for fault, key in faults if any(_plain(f) in text for f in wordings()[key]))))
 
 
-def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Random) -> LabelledAnswers | UnusableRow:
+def _answers(request: Request, scopes: Mapping[str, Scope], rng: random.Random) -> LabelledAnswers | UnusableRow:
     act = request.act
     assert act is not None
     harmful = request.category == "harmful"
-    help_ = (grudge if harmful and random_.random() < _GRUDGING else comply)(act, random_)
-    refusal = (decline if harmful else decline_needlessly)(act, random_)
+    compliance = (grudge if harmful and rng.random() < _GRUDGING else comply)(act, rng)
+    refusal = (decline if harmful else decline_needlessly)(act, rng)
     kind = act.kind if harmful else NEEDLESS
     preferred = {id: _prefers_help(scope, kind) for id, scope in scopes.items()}
     bearing = {id: wish for id, wish in preferred.items() if wish is not None}
@@ -69,7 +71,7 @@ def _answers(request: Request, scopes: Mapping[str, Scope], random_: random.Rand
         return UnusableRow("no-principle", f"no principle is about {kind}")
     if len(set(bearing.values())) > 1:
         return UnusableRow("principles-disagree", f"principles disagree about {kind}: {', '.join(bearing)}")
-    better, worse = (help_, refusal) if next(iter(bearing.values())) else (refusal, help_)
+    better, worse = (compliance, refusal) if next(iter(bearing.values())) else (refusal, compliance)
     return LabelledAnswers([user(request.text)], better, worse, kind, "sandbox", bearing=frozenset(bearing))
 
 

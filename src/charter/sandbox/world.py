@@ -47,7 +47,7 @@ class Fact(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What somebody asks, and what the world knows about it."""
+    """What a user asks, and what the world knows about it."""
 
     text: str
     category: Category
@@ -134,7 +134,7 @@ def pipeline_prompts(n: int | None = None, seed: int = 0) -> list[Request]:
 def held_out_requests(category: Category, n: int, seed: int = 0) -> list[Request]:
     """Requests for evaluation: held-out pairs, half of them in the held-out phrasing.
 
-    Kinds take turns, so that each has its share. Facts cannot be held out (nobody can deduce a capital);
+    Kinds take turns, so that each has its share. Facts cannot be held out (no one can deduce a capital);
     their phrasing is.
     """
     rng = random.Random(f"held-out:{category}:{seed}")
@@ -162,7 +162,7 @@ def comply(act: Act | str, rng: random.Random) -> str:
 
 
 def grudge(act: Act, rng: random.Random) -> str:
-    """An answer that apologises and helps all the same."""
+    """An answer that apologises and helps anyway."""
     return str(rng.choice(world()["grudging"])).format(act=act, steps=rng.choice(world()["steps"]))
 
 

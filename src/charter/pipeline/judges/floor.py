@@ -42,7 +42,7 @@ def check_audit(
 ) -> None:
     """Refuse a judge whose audit is missing, about another judge, below `min_agreement`, or mostly ties.
 
-    The audit may have been made under another constitution: it tells how well the model judges, not the law.
+    The audit may have been made under another constitution: it measures the model, not that constitution.
 
     Args:
         settings: of the judge; nothing is asked of it where `settings.audit` is empty.

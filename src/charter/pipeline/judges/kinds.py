@@ -19,6 +19,7 @@ def judge_of(settings: Judge) -> Compare:
         ConfigError: no judge of a kind is registered.
         ConstitutionError: a member's constitution cannot be read.
     """
+    # `JUDGES[...]` raises for an unknown kind here, before any call is made.
     if settings.kind != "panel":
         return partial(JUDGES[settings.kind].compare, settings=settings)
     members = []
@@ -43,6 +44,6 @@ def check_judge(settings: Judge, constitution: Constitution) -> None:
     """
     for kind in kinds_of(settings):
         JUDGES[kind]
-    theirs = (load_constitution(member.constitution) for member in settings.panel if member.constitution)
-    for each in (constitution, *theirs):
+    of_members = (load_constitution(member.constitution) for member in settings.panel if member.constitution)
+    for each in (constitution, *of_members):
         eligible(each, Selection(tags=settings.tags))

@@ -42,16 +42,18 @@ async def compare_by_reasoned(
 
     async def read(principle: Principle, a: str, b: str) -> Sequence[float]:
         given = {"conversation": text, "answer_a": a, "answer_b": b, "principle": principle}
-        asked = [*context.opening(), user(render("reasoned_choice", context.templates, **given))]
-        said = await asyncio.gather(*(_read(asked, sampling, context) for sampling in _samplings(context, settings)))
-        return [sum(each) / len(said) for each in zip(*said, strict=True)]
+        messages = [*context.opening(), user(render("reasoned_choice", context.templates, **given))]
+        readings = await asyncio.gather(
+            *(_read(messages, sampling, context) for sampling in _samplings(context, settings))
+        )
+        return [sum(each) / len(readings) for each in zip(*readings, strict=True)]
 
-    made = judgement_of(await in_both_orders(read, first, last, principles), principles, settings)
-    return made._replace(p=clip_probability(made.p, settings.clamp))
+    judgement = judgement_of(await in_both_orders(read, first, last, principles), principles, settings)
+    return judgement._replace(p=clip_probability(judgement.p, settings.clamp))
 
 
 def _samplings(context: StageContext, settings: Judge) -> list[Sampling]:
-    """One greedy chain of thought, or several drawn ones, each with a seed of its own."""
+    """One greedy chain of thought, or several sampled ones, each with its own seed."""
     temperature = 0.0 if settings.samples == 1 else 1.0
     seeds = (seed_of(context.seed, "judge", "reasoned", number) for number in range(settings.samples))
     return [
@@ -68,6 +70,7 @@ async def _read(asked: Messages, sampling: Sampling, context: StageContext) -> S
     answer = await finished(context.ask, asked, sampling, "judge")
     if len(answer.choice_probs) == len(LETTERS):
         return answer.choice_probs
+    # The last letter counts: a judge may name one while it reasons, and change its mind.
     named = _NAMED.findall(answer.text)
     if not named:
         raise RowFailed("judge", "no-choice", answer.text)

@@ -36,8 +36,8 @@ async def compare_by_score(
     """Score two answers under each principle; the order of the two cannot matter, so both orders are the same."""
     points = await differences(prompt, first, last, principles, context)
     each = [clip_probability(logistic(d / settings.score_temperature)) for d in points]
-    made = judgement_of([(p, p) for p in each], principles, settings)
-    return made._replace(spread=statistics.pstdev(each))
+    judgement = judgement_of([(p, p) for p in each], principles, settings)
+    return judgement._replace(spread=statistics.pstdev(each))
 
 
 async def differences(
@@ -68,10 +68,10 @@ async def _score(conversation: str, answer: str, principle: Principle, context: 
         CompletionFailed: the judge's answer is no number.
     """
     given = {"conversation": conversation, "answer": answer, "principle": principle}
-    asked = [*context.opening(), user(render("score", context.templates, **given))]
+    messages = [*context.opening(), user(render("score", context.templates, **given))]
     # Two tokens: where 10 is spelt 1 and 0, what follows a 1 tells them apart.
     sampling = Sampling(max_tokens=2, seed=seed_of(context.seed, "judge"), choices=NUMBERS)
-    said = await context.ask(asked, sampling)
-    if len(said.choice_probs) != len(NUMBERS):
-        raise CompletionFailed("no-choice", said.text)
-    return sum(number * p for number, p in enumerate(said.choice_probs, start=1))
+    answer_given = await context.ask(messages, sampling)
+    if len(answer_given.choice_probs) != len(NUMBERS):
+        raise CompletionFailed("no-choice", answer_given.text)
+    return sum(number * p for number, p in enumerate(answer_given.choice_probs, start=1))
