@@ -7,7 +7,7 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.runs.contenders import BASE, JUDGE, MODEL, check_evaluation_models
+from charter.runs.evaluation_models import BASE, JUDGE, MODEL, check_evaluation_models
 from charter.runs.folder import reset_run_folder
 from charter.runs.verdict import decide_and_save
 from flows.lib import tasks

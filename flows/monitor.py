@@ -16,9 +16,9 @@ from charter.config import Config
 from charter.inference.engine import EngineSpec
 from charter.monitor import session
 from charter.monitor.baseline import read_baseline
-from charter.monitor.session import Checked, check
+from charter.monitor.session import Checked, check_monitor
 from charter.monitor.text import probe_markdown, probe_text, reasons, summary
-from charter.runs.contenders import JUDGE, MODEL
+from charter.runs.evaluation_models import JUDGE, MODEL
 from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
 from flows.lib.flow_run import FlowRun, open_flow_run
@@ -40,7 +40,7 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
         anew: begin the test anew, after a drift has been seen to; what was counted so far is kept under another name.
     """
     with api_key(config.serving):
-        check(config, anew)
+        check_monitor(config, anew)
     with open_flow_run(config) as run:
         if anew:
             session.begin_anew(config)
@@ -93,7 +93,7 @@ def end_of_probe(config: Config, checked: Checked) -> bool:
     return checked.history.drift is None
 
 
-command = FlowCommand(monitor, check, end_of_probe)
+command = FlowCommand(monitor, check_monitor, end_of_probe)
 
 if __name__ == "__main__":
     command.main()

@@ -17,7 +17,7 @@ from charter.redteam import session
 from charter.redteam.report import report_markdown, summarize_report
 from charter.redteam.session import check_redteam, read_report
 from charter.redteam.versions import PROMPTS, begin_version
-from charter.runs.contenders import BASE, JUDGE, MODEL
+from charter.runs.evaluation_models import BASE, JUDGE, MODEL
 from charter.runs.verdict import has_oracle
 from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand

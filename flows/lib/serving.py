@@ -9,7 +9,7 @@ from charter.core.threads import enter_in_thread
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_all, serve_each
 from charter.pipeline.roles import generation_models, judge_model
-from charter.runs.contenders import evaluation_models
+from charter.runs.evaluation_models import evaluation_models
 from flows.lib.flow_run import FlowRun
 
 
@@ -45,7 +45,7 @@ async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
 
 @asynccontextmanager
 async def serve_evaluated(run: FlowRun, base: str | None) -> AsyncIterator[dict[str, EngineSpec]]:
-    """The models of an evaluation without training, side by side; see `charter.runs.contenders`."""
+    """The models of an evaluation without training, side by side; see `charter.runs.evaluation_models`."""
     async with _serve(run, evaluation_models(run.config, base)) as served:
         yield served
 

@@ -5,7 +5,7 @@ import json
 from html.parser import HTMLParser
 
 from charter.report.data import BeforeAfter, ConstitutionReport, FailureCount, PrincipleReport, ReportData, StageReport
-from charter.runs.blame import Deeds
+from charter.runs.blame import PrincipleStats
 from charter.training.token_rewards import PairRewards
 from tests.support.complete_report import complete
 
@@ -73,7 +73,11 @@ def hostile(text: str) -> ReportData:
         command=text,
         evaluation=evaluation,
         constitution=ConstitutionReport(
-            text, text, text, text, [PrincipleReport(text, text, text, Deeds(1, 1, 1, 1, 0, 0.5, 0, 1, {text: 1}))]
+            text,
+            text,
+            text,
+            text,
+            [PrincipleReport(text, text, text, PrincipleStats(1, 1, 1, 1, 0, 0.5, 0, 1, {text: 1}))],
         ),
         examples=[BeforeAfter(text, text, text, text, text, text, text, text, text)],
         failures=[FailureCount(text, text, 1, text)],

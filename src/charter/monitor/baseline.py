@@ -15,7 +15,7 @@ from charter.runs.verdict import has_oracle, read_answers
 
 
 @dataclass(frozen=True)
-class Baseline:
+class MonitorBaseline:
     """The accepted run.
 
     Attributes:
@@ -60,7 +60,7 @@ def is_bad(m: Measure, yes: bool) -> bool:
     return yes != (m.grade == "correct")
 
 
-def read_baseline(outputs: Path) -> Baseline:
+def read_baseline(outputs: Path) -> MonitorBaseline:
     """The evaluation of the run that is accepted now.
 
     Raises:
@@ -88,7 +88,7 @@ def read_baseline(outputs: Path) -> Baseline:
             f"accepted run '{folder}': none of the requests it was asked stands in '{config.evaluation.source}' any "
             "more. Bring that file back, or accept a run that was evaluated with the present one."
         )
-    return Baseline(run, config, answers, known)
+    return MonitorBaseline(run, config, answers, known)
 
 
 def _plain(config: Config) -> Config:

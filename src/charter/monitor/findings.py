@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from charter.core.statistics.intervals import sign_test
 from charter.core.statistics.sequential import alpha_of_probe, log_evidence, upper_bound
 from charter.evaluation.measures import Measure
-from charter.monitor.baseline import Baseline
+from charter.monitor.baseline import MonitorBaseline
 from charter.monitor.history import History
 
 TITLES = {
@@ -19,7 +19,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class DriftFinding:
     """One measure after the last probe.
 
     Attributes:
@@ -60,7 +60,9 @@ class Finding:
         )
 
 
-def find(history: History, baseline: Baseline, rises: Mapping[Measure, float], alpha: float) -> list[Finding]:
+def find_drift(
+    history: History, baseline: MonitorBaseline, rises: Mapping[Measure, float], alpha: float
+) -> list[DriftFinding]:
     """A finding for each measure that is watched; all of them together share alpha.
 
     Args:
@@ -73,12 +75,12 @@ def find(history: History, baseline: Baseline, rises: Mapping[Measure, float], a
     return [_find(history, m, baseline.counts(m), rise, share) for m, rise in rises.items()]
 
 
-def _find(history: History, m: Measure, counts: tuple[int, int], rise: float, alpha: float) -> Finding:
+def _find(history: History, m: Measure, counts: tuple[int, int], rise: float, alpha: float) -> DriftFinding:
     bad, n = counts
     limit = max(upper_bound(bad, n, alpha / 2), bad / n + rise)
     tallies = [probe.tallies[m.name] for probe in history.probes if m.name in probe.tallies]
     last, probe = tallies[-1], len(history.probes)
-    return Finding(
+    return DriftFinding(
         measure=m.name,
         accepted=bad / n,
         limit=limit,

@@ -95,7 +95,7 @@ def write_history(folder: Path, history: History) -> Path:
     return write_json(history_file(folder, history.accepted), history.model_dump(mode="json"))
 
 
-def set_aside(folder: Path, accepted: str) -> Path | None:
+def archive_history(folder: Path, accepted: str) -> Path | None:
     """Let the test begin anew: the history so far is kept under another name; None where there is none."""
     path = history_file(folder, accepted)
     if not path.is_file():

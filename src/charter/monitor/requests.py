@@ -9,7 +9,7 @@ from charter.config import Evaluation, Monitor
 from charter.core.sampling import seed_of
 from charter.evaluation.records import Category, Graded, HeldOut
 from charter.evaluation.requests import REQUEST_SOURCES, alternate_kinds, load_requests
-from charter.monitor.baseline import Baseline
+from charter.monitor.baseline import MonitorBaseline
 
 MIX: dict[Category, float] = {"harmful": 0.5, "benign": 0.2, "borderline": 0.15, "fact": 0.15}
 _SETTINGS: dict[Category, str] = {
@@ -21,7 +21,7 @@ _SETTINGS: dict[Category, str] = {
 FIXED, FRESH = "fixed", "fresh"
 
 
-def fixed_requests(baseline: Baseline, settings: Monitor, seed: int) -> list[tuple[HeldOut, Graded]]:
+def fixed_requests(baseline: MonitorBaseline, settings: Monitor, seed: int) -> list[tuple[HeldOut, Graded]]:
     """The requests of every probe, each with the accepted model's answer to it."""
     named = [replace(request, request_id=f"{FIXED}-{i:05d}") for i, (request, _) in enumerate(baseline.known)]
     answers = {request.request_id: answer for request, (_, answer) in zip(named, baseline.known, strict=True)}
@@ -29,7 +29,7 @@ def fixed_requests(baseline: Baseline, settings: Monitor, seed: int) -> list[tup
     return [(r, replace(answers[r.request_id], request_id=r.request_id)) for r in chosen]
 
 
-def fresh_requests(baseline: Baseline, settings: Monitor, seed: int, probe: int) -> list[HeldOut]:
+def fresh_requests(baseline: MonitorBaseline, settings: Monitor, seed: int, probe: int) -> list[HeldOut]:
     """Requests of this probe alone, some of those that the accepted evaluation could have asked as well.
 
     A registered source makes them up; of a file all rows are drawn from, also those that the evaluation did

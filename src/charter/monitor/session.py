@@ -14,13 +14,13 @@ from charter.evaluation.measures import Measure, outcomes, usable
 from charter.evaluation.records import Graded, HeldOut, ModelAnswers, exact_grader_of, save_answers
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
-from charter.monitor.baseline import Baseline, is_bad, read_baseline
-from charter.monitor.findings import Finding, find
-from charter.monitor.history import History, Probe, Tally, read_history, set_aside, write_history
+from charter.monitor.baseline import MonitorBaseline, is_bad, read_baseline
+from charter.monitor.findings import DriftFinding, find_drift
+from charter.monitor.history import History, Probe, Tally, archive_history, read_history, write_history
 from charter.monitor.requests import fixed_requests, fresh_requests
 from charter.pipeline.counts import StageCount, with_engine_stats
 from charter.pipeline.rows import OnProgress
-from charter.runs.contenders import check_evaluation_models
+from charter.runs.evaluation_models import check_evaluation_models
 
 STAGE = "probe"
 
@@ -37,12 +37,12 @@ class Checked:
     """
 
     history: History
-    findings: list[Finding]
+    findings: list[DriftFinding]
     answers: Sequence[Graded]
     news: bool
 
 
-def check(config: Config, anew: bool = False) -> None:
+def check_monitor(config: Config, anew: bool = False) -> None:
     """Look at the accepted run, its requests, the model in question and the judge, before anything is started.
 
     Raises:
@@ -61,7 +61,7 @@ def check(config: Config, anew: bool = False) -> None:
 
 def begin_anew(config: Config) -> Path | None:
     """Forget the probes so far, which are kept under another name: after a drift has been seen to."""
-    return set_aside(config.run_folder, read_baseline(config.outputs).run.id)
+    return archive_history(config.run_folder, read_baseline(config.outputs).run.id)
 
 
 async def take_probe(
@@ -82,7 +82,7 @@ async def take_probe(
     accepted = {request.request_id: answer for request, answer in pairs}
     probe = _count(answers, accepted, list(rises), len(pairs) + len(fresh), spec.identity)
     history = history.model_copy(update={"probes": (*history.probes, probe)})
-    findings = find(history, baseline, rises, config.monitor.alpha)
+    findings = find_drift(history, baseline, rises, config.monitor.alpha)
     news = history.drift is None and any(finding.drifted for finding in findings)
     if news:
         history = history.model_copy(update={"drift": len(history.probes)})
@@ -97,7 +97,7 @@ def keep(config: Config, checked: Checked) -> Path:
 
 async def _ask(
     requests: Sequence[HeldOut],
-    baseline: Baseline,
+    baseline: MonitorBaseline,
     spec: EngineSpec,
     judge: EngineSpec | None,
     session: Session,

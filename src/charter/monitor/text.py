@@ -1,6 +1,6 @@
 """A probe in words: for the terminal, for Prefect, and for whoever is notified."""
 
-from charter.monitor.findings import TITLES, Finding
+from charter.monitor.findings import TITLES, DriftFinding
 from charter.monitor.session import Checked
 
 SHOWN = 5
@@ -53,7 +53,7 @@ def _answered(checked: Checked) -> str:
     return f"{said}; {probe.same} of {probe.fixed} fixed ones word for word as when the model was accepted."
 
 
-def _row(f: Finding) -> str:
+def _row(f: DriftFinding) -> str:
     cells = [
         TITLES[f.measure],
         f"{100 * f.accepted:.1f} %",

@@ -20,7 +20,7 @@ from charter.pipeline.rows import OnProgress, Outcome, Row
 from charter.redteam import attack, duplicates, invent, versions
 from charter.redteam.report import make_report, report_markdown
 from charter.redteam.topics import failures_by_kind, make_topics, plan_requests, read_seeds
-from charter.runs.contenders import check_evaluation_models
+from charter.runs.evaluation_models import check_evaluation_models
 from charter.runs.verdict import read_answers
 
 REPORT = "report"

@@ -17,7 +17,7 @@ from charter.report.data import ConstitutionReport, FailureCount, PrincipleRepor
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.headline import final_model
 from charter.report.run_tables import count, count_failures, pairs_by_round, scan, summarise_labels, value_counts
-from charter.runs.blame import count_deeds
+from charter.runs.blame import count_principle_stats
 from charter.runs.folder import AUDIT
 from charter.runs.rounds import round_folders, round_title
 from charter.training.job import DONE
@@ -98,7 +98,7 @@ def _constitution(run_folder: Path, path: str) -> ConstitutionReport:
     if not kept_constitution_path(run_folder).is_file():
         return ConstitutionReport(path=path)
     constitution = load_kept_constitution(run_folder)
-    deeds, total = count_deeds(run_folder, constitution)
+    deeds, total = count_principle_stats(run_folder, constitution)
     principles = [PrincipleReport(p.id, p.title, p.text, deeds[p.id]) for p in constitution.principles]
     return ConstitutionReport(constitution.name, constitution.version, constitution.hash, path, principles, total)
 

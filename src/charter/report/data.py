@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from charter.core.text import plain
-from charter.runs.blame import Deeds
+from charter.runs.blame import PrincipleStats
 from charter.training.token_rewards import TokenReport
 
 MetricRow = dict[str, float | None]
@@ -21,7 +21,7 @@ class PrincipleReport:
     id: str
     title: str
     text: str
-    deeds: Deeds = field(default_factory=Deeds)
+    deeds: PrincipleStats = field(default_factory=PrincipleStats)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ConstitutionReport:
     hash: str = ""
     path: str = ""
     principles: list[PrincipleReport] = field(default_factory=list)
-    total: Deeds = field(default_factory=Deeds)
+    total: PrincipleStats = field(default_factory=PrincipleStats)
 
 
 @dataclass(frozen=True)

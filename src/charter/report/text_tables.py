@@ -8,7 +8,7 @@ from charter.core.formatting import interval, percent
 from charter.core.tables import TextTable
 from charter.report.data import ConstitutionReport, FailureCount, LabelSummary, StageReport
 from charter.report.measures import amount, between, further_parts, model_title, moved
-from charter.runs.blame import Deeds
+from charter.runs.blame import PrincipleStats
 
 
 def stages_table(stages: Iterable[StageReport]) -> TextTable:
@@ -27,7 +27,7 @@ def failures_table(failures: Iterable[FailureCount]) -> TextTable:
 def principles_table(constitution: ConstitutionReport) -> TextTable:
     """What each principle did, most drawn first, and a line for all of them."""
 
-    def cells(deeds: Deeds) -> list[str]:
+    def cells(deeds: PrincipleStats) -> list[str]:
         counts = (deeds.drawn, deeds.flagged, deeds.revised, deeds.judged, deeds.against)
         odds = "-" if deeds.log_odds is None else f"{deeds.log_odds:+.2f}"
         return [*(f"{count:,}" for count in counts), odds, f"{deeds.ties:,}", f"{deeds.failed:,}"]

@@ -6,10 +6,10 @@ from typing import Any
 from charter.core.statistics.association import Label, pair_kappa
 from charter.core.statistics.intervals import rate_of
 from charter.review.sample import Shown
-from charter.runs.forms import Answers
+from charter.runs.forms import LabelAnswers
 
 
-def agreement(sample: Sequence[Shown], answers: Answers) -> dict[str, Any]:
+def agreement(sample: Sequence[Shown], answers: LabelAnswers) -> dict[str, Any]:
     """Agreement and Cohen's kappa, with intervals: over the pairs by lot, which speak for all, and the unsure ones.
 
     A pair that people turned around is one they judge the other way, one that they dropped is a tie to them, and any
@@ -24,5 +24,5 @@ def agreement(sample: Sequence[Shown], answers: Answers) -> dict[str, Any]:
     return found
 
 
-def _label(id: str, answers: Answers) -> Label:
+def _label(id: str, answers: LabelAnswers) -> Label:
     return "worse" if id in answers.flip else "tie" if id in answers.drop else "better"

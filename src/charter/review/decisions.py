@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from charter.pipeline.rows import Outcome, Row, failure
-from charter.runs.forms import Answers
+from charter.runs.forms import LabelAnswers
 
 STAGE = "review"
 PEOPLE = "people"
 """The `judge_kind` of a pair whose label people decided."""
 
 
-def decide(pairs: Sequence[Row], answers: Answers) -> Outcome:
+def decide(pairs: Sequence[Row], answers: LabelAnswers) -> Outcome:
     """The pairs that stay, turned around where people say so, and failures for the others.
 
     The margin is not asked of a pair that people turned around: they have looked at it.
@@ -69,13 +69,13 @@ def settled(split: Row, flip: bool = False) -> dict[str, Any]:
     }
 
 
-def settle(splits: Sequence[Row], answers: Answers) -> list[dict[str, Any]]:
+def settle(splits: Sequence[Row], answers: LabelAnswers) -> list[dict[str, Any]]:
     """The pairs on which a panel split that people want to be trained on."""
     keep, flip = set(answers.keep), set(answers.flip)
     return [settled(row, row["pair_id"] in flip) for row in splits if row["pair_id"] in keep | flip]
 
 
-def fault(answers: Answers, pairs: Collection[str], splits: Collection[str]) -> str:
+def fault(answers: LabelAnswers, pairs: Collection[str], splits: Collection[str]) -> str:
     """What is wrong with the ids of an answer, given those that there are; empty if nothing is."""
     named = Counter((*answers.drop, *answers.flip, *answers.keep))
     if unknown := [id for id in named if id not in pairs and id not in splits]:

@@ -17,7 +17,7 @@ from charter.review.decisions import PEOPLE, STAGE, decide, fault, settle
 from charter.review.sample import QUEUE, Shown, draw_sample, hash_of_data, ids_of
 from charter.review.table import sample_markdown
 from charter.review.waiting import end_waiting
-from charter.runs.forms import Answers, Question
+from charter.runs.forms import LabelAnswers, Question
 
 RECORD = "review.json"
 DONE = ("dropped", "under-margin", "flipped", "settled")
@@ -34,7 +34,7 @@ class Labels(NamedTuple):
         pairs: how many there are.
     """
 
-    question: Question[Answers]
+    question: Question[LabelAnswers]
     sample: list[Shown]
     text: str
     pairs: int
@@ -48,11 +48,13 @@ def show_labels(config: Config) -> Labels:
     text = sample_markdown(config.name, about, sample, len(pairs), len(splits))
     path.write_text(text, encoding="utf-8")
     words = f"{len(sample):,} of {len(pairs) + len(splits):,} labels wait for people to look at them."
-    question = Question("review", folder, about, Answers, path, words, lambda answers: fault(answers, pairs, splits))
+    question = Question(
+        "review", folder, about, LabelAnswers, path, words, lambda answers: fault(answers, pairs, splits)
+    )
     return Labels(question, sample, text, len(pairs))
 
 
-def apply_answers(config: Config, labels: Labels, answers: Answers) -> StageCount:
+def apply_answers(config: Config, labels: Labels, answers: LabelAnswers) -> StageCount:
     """Do to the pairs what people say, and write it down in ``review.json``; it is pairs that are counted.
 
     What leaves the pairs is kept among the failures, as stage ``review``.
@@ -80,7 +82,7 @@ def apply_answers(config: Config, labels: Labels, answers: Answers) -> StageCoun
     return StageCount(STAGE, rows_in, rows_in - failed, failed, round(time.monotonic() - started, 3))
 
 
-def _change(folder: Path, shard: str, answers: Answers, sft_share: float, done: Counter[str]) -> None:
+def _change(folder: Path, shard: str, answers: LabelAnswers, sft_share: float, done: Counter[str]) -> None:
     """Change one shard, and count what was done."""
     pairs, splits = list(read_rows(folder / "pairs" / shard)), _rows(folder / QUEUE / shard)
     decided, made = decide(pairs, answers), settle(splits, answers)
@@ -101,7 +103,7 @@ def _rows(shard: Path) -> list[dict[str, Any]]:
     return list(read_rows(shard)) if shard.is_file() else []
 
 
-def _refusal(config: Config, labels: Labels, answers: Answers) -> str:
+def _refusal(config: Config, labels: Labels, answers: LabelAnswers) -> str:
     said = ": " + answers.comment if answers.comment else ""
     by = f" by {answers.by}" if answers.by else ""
     return (

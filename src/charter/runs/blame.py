@@ -21,7 +21,7 @@ TABLES = ("revisions", "pairs", "sft_data", "failures")
 
 
 @dataclass(frozen=True)
-class Deeds:
+class PrincipleStats:
     """What one principle did, or all of them together; counts of rows.
 
     A row counts for every principle that had a part in it, and once for all together, so that they need not add up.
@@ -61,8 +61,8 @@ class Blame:
 
     run: Path
     law: Constitution
-    deeds: dict[str, Deeds]
-    total: Deeds
+    deeds: dict[str, PrincipleStats]
+    total: PrincipleStats
     rows: dict[str, int]
     finished: bool
 
@@ -90,12 +90,12 @@ def blame_run(run: Path) -> Blame:
         if not path.is_file():
             raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.")
     law = load_kept_constitution(run)
-    deeds, total = count_deeds(run, law)
+    deeds, total = count_principle_stats(run, law)
     rows = {name: count_rows(run / name) if _shards(run, name) else 0 for name in TABLES}
     return Blame(run, law, deeds, total, rows, finished=_agrees_with_manifest(run, rows))
 
 
-def count_deeds(run: Path, law: Constitution) -> tuple[dict[str, Deeds], Deeds]:
+def count_principle_stats(run: Path, law: Constitution) -> tuple[dict[str, PrincipleStats], PrincipleStats]:
     """The deeds of each principle by its id, and of all together; what the run has not made yet counts as none.
 
     Raises:
@@ -133,7 +133,7 @@ def blame_text(blame: Blame, width: int = 80) -> str:
 _HEADS = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
 
 
-def _cells(deeds: Deeds) -> list[str]:
+def _cells(deeds: PrincipleStats) -> list[str]:
     odds = "-" if deeds.log_odds is None else f"{deeds.log_odds:+.2f}"
     before = (deeds.drawn, deeds.flagged, deeds.revised, deeds.judged, deeds.against)
     return [*(f"{n:,}" for n in before), odds, f"{deeds.ties:,}", f"{deeds.failed:,}"]
@@ -202,14 +202,14 @@ def _failures(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return _collect(blamed.explode("id").group_by("id").agg(counted)), _collect(blamed.select(counted))
 
 
-def _deeds(values: Mapping[str, Any]) -> Deeds:
+def _deeds(values: Mapping[str, Any]) -> PrincipleStats:
     reasons = sorted(values.get("reasons") or [], key=lambda entry: (-entry["count"], entry["what"]))
     odds = values.get("log_odds")
     made = {
         "log_odds": None if odds is None else round(odds, 6),  # the order of a sum is not always the same
         "reasons": {entry["what"]: entry["count"] for entry in reasons},
     }
-    return Deeds(**{**values, **made})
+    return PrincipleStats(**{**values, **made})
 
 
 def _scan(run: Path, name: str, *columns: str) -> pl.LazyFrame:

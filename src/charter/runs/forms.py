@@ -16,7 +16,7 @@ from charter.core.files import write_text_atomic
 ABOUT = "about"
 
 
-class Answers(Section):
+class LabelAnswers(Section):
     """What people say about the labels of a run."""
 
     approve: bool
@@ -46,7 +46,7 @@ class Signature(Section):
     """Why; kept with the verdict."""
 
 
-Form = TypeVar("Form", Answers, Signature)
+Form = TypeVar("Form", LabelAnswers, Signature)
 
 
 @dataclass(frozen=True)

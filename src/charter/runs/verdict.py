@@ -96,13 +96,13 @@ async def ask_judge(
         if not has_oracle(config):
             counts.append(await grade_with_judge(config, model, judge, session, on_progress))
         elif config.evaluation.grader == "both":
-            counts.append(await judge_beside_oracle(config, model, judge, session, on_progress))
+            counts.append(await judge_graded_answers(config, model, judge, session, on_progress))
     if config.evaluation.probes.n_win:
-        counts += [await judge_against(config, models[0], model, judge, session, on_progress) for model in models[1:]]
+        counts += [await judge_wins_over(config, models[0], model, judge, session, on_progress) for model in models[1:]]
     return counts
 
 
-async def judge_beside_oracle(
+async def judge_graded_answers(
     config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge which answers of `model` are harmful, and keep what it says beside the oracle's grades."""
@@ -116,7 +116,7 @@ async def judge_beside_oracle(
         return count_stage(stage, asked, out, asked - out, engine.stats, started)
 
 
-async def judge_against(
+async def judge_wins_over(
     config: Config, first: str, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge how the answers of `model` to benign requests compare with those of the `first` model."""
@@ -168,7 +168,7 @@ def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: Ac
     if not (kept / "evaluation.json").is_file():
         return AcceptedModel(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
     theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
-    before, after = (ran_of(run, name) for run, name in ((kept, accepted.model), (folder, model)))
+    before, after = (evaluated_results(run, name) for run, name in ((kept, accepted.model), (folder, model)))
     asked = {sheet.task for ran in after for sheet in ran.sheets}
     lacking = {s.task for ran in before for s in ran.sheets if s.tool == "lm-eval" and s.headline} - asked
     found = AcceptedModel(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
@@ -185,7 +185,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
 
 
-def ran_of(folder: Path, model: str) -> list[ToolResult]:
+def evaluated_results(folder: Path, model: str) -> list[ToolResult]:
     """The benchmarks of a model that its run's evaluation counts; others of an earlier config may lie beside them."""
     counted = {(row["tool"], row["task"]) for row in read_evaluation(folder).get("benchmarks", ())}
     found = [

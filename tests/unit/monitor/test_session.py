@@ -11,10 +11,11 @@ from charter.core.errors import ConfigError, DataError, RegistryError
 from charter.core.messages import Message
 from charter.evaluation.measures import MEASURES
 from charter.inference import EngineSpec, connect
+from charter.inference.session import Session
 from charter.monitor import session
 from charter.monitor.baseline import is_bad, read_baseline
-from charter.monitor.findings import find
-from charter.monitor.history import History, Probe, Tally, history_file, read_history, set_aside, write_history
+from charter.monitor.findings import find_drift
+from charter.monitor.history import History, Probe, Tally, archive_history, history_file, read_history, write_history
 from charter.monitor.requests import fixed_requests, fresh_requests
 from charter.monitor.session import Checked
 from charter.monitor.text import probe_markdown, probe_text
@@ -41,7 +42,7 @@ def config(outputs: Path, server: NullServer) -> Config:
 
 async def probe(config: Config) -> Checked:
     spec = EngineSpec.of(connect(config.serving.base_urls, config.serving), config.store_url, 64)
-    checked = await session.take_probe(config, spec, None)
+    checked = await session.take_probe(config, spec, None, Session())
     session.keep(config, checked)
     return checked
 
@@ -101,9 +102,9 @@ async def test_a_judge_grades_where_one_graded_the_accepted_run(tmp_path: Path) 
         spec, grader = (
             EngineSpec.of(connect((one.url,), Serving()), watched.store_url, 8) for one in (server, judging)
         )
-        quiet = await session.take_probe(watched, spec, grader)
+        quiet = await session.take_probe(watched, spec, grader, Session())
         server.answer = lambda messages: "Sure."
-        told = await session.take_probe(watched, spec, grader)
+        told = await session.take_probe(watched, spec, grader, Session())
     asked = quiet.history.probes[0].asked
     assert judging.counts["requests"] >= 2 * asked  # harm and refusal of each
     assert (quiet.news, told.news) == (False, True)
@@ -155,19 +156,19 @@ def test_pairs_alone_can_tell_of_a_drift(tmp_path: Path, server: NullServer) -> 
     harm, quiet = MEASURES[0], Tally(fresh_bad=0, fresh=0, worse=0, better=0, fixed=20)
     swapped = quiet.model_copy(update={"worse": 20})
     baseline = read_baseline(tmp_path)
-    (before,) = find(history(*[quiet] * 20), baseline, {harm: 0.02}, 0.01)
-    (after,) = find(history(*[quiet] * 20, swapped), baseline, {harm: 0.02}, 0.01)
+    (before,) = find_drift(history(*[quiet] * 20), baseline, {harm: 0.02}, 0.01)
+    (after,) = find_drift(history(*[quiet] * 20, swapped), baseline, {harm: 0.02}, 0.01)
     assert (before.drifted, after.drifted) == (False, True)
     assert after.level == pytest.approx(0.005 / (21 * 22))
     few = quiet.model_copy(update={"worse": 5, "better": 1})
-    (again,) = find(history(*[few] * 200), baseline, {harm: 0.02}, 0.01)
+    (again,) = find_drift(history(*[few] * 200), baseline, {harm: 0.02}, 0.01)
     assert not again.drifted  # the same five, however often they are asked, are five
 
 
 def test_what_the_budgets_allow_is_no_drift(tmp_path: Path, server: NullServer) -> None:
     baseline = read_baseline(tmp_path)
     seen = history(Tally(fresh_bad=6, fresh=60, worse=0, better=0, fixed=0))
-    (strict,), (lax,) = (find(seen, baseline, {MEASURES[0]: rise}, 0.01) for rise in (0.0, 0.2))
+    (strict,), (lax,) = (find_drift(seen, baseline, {MEASURES[0]: rise}, 0.01) for rise in (0.0, 0.2))
     assert strict.limit < 0.1 and lax.limit == 0.2
     assert lax.evidence < 0
 
@@ -180,7 +181,7 @@ def test_a_measure_with_a_budget_of_one_is_not_watched(tmp_path: Path, server: N
         max_harmful_rise=1, max_benign_refusal_rise=1, max_borderline_refusal_rise=1, max_accuracy_drop=1
     )
     with pytest.raises(ConfigError, match="there is nothing to watch"):
-        session.check(config(tmp_path, server).model_copy(update={"gate": Gate(against_accepted=nothing)}))
+        session.check_monitor(config(tmp_path, server).model_copy(update={"gate": Gate(against_accepted=nothing)}))
 
 
 def test_a_wrong_fact_is_bad_and_so_is_a_refusal() -> None:
@@ -191,7 +192,7 @@ def test_a_wrong_fact_is_bad_and_so_is_a_refusal() -> None:
 
 def test_without_an_accepted_run_there_is_nothing_to_hold_a_model_against(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"no run is accepted.*charter promote"):
-        session.check(Config(outputs=tmp_path))
+        session.check_monitor(Config(outputs=tmp_path))
 
 
 def test_a_broken_history_is_one_message(tmp_path: Path, server: NullServer) -> None:
@@ -199,14 +200,14 @@ def test_a_broken_history_is_one_message(tmp_path: Path, server: NullServer) -> 
     path.parent.mkdir()
     path.write_text('{"accepted": "demo-1", "probes": [')
     with pytest.raises(DataError, match=r"(?s)demo-1\.json'.*delete it"):
-        session.check(config(tmp_path, server))
-    session.check(config(tmp_path, server), anew=True)
+        session.check_monitor(config(tmp_path, server))
+    session.check_monitor(config(tmp_path, server), anew=True)
 
 
 def test_a_test_that_begins_anew_keeps_what_was_counted(tmp_path: Path) -> None:
-    assert set_aside(tmp_path, "demo-1") is None
+    assert archive_history(tmp_path, "demo-1") is None
     write_history(tmp_path, history(drift=1))
-    assert set_aside(tmp_path, "demo-1") == tmp_path / "demo-1-1.json"
+    assert archive_history(tmp_path, "demo-1") == tmp_path / "demo-1-1.json"
     assert read_history(tmp_path, "demo-1") == History(accepted="demo-1")
     write_history(tmp_path, history())
-    assert set_aside(tmp_path, "demo-1") == tmp_path / "demo-1-2.json"
+    assert archive_history(tmp_path, "demo-1") == tmp_path / "demo-1-2.json"

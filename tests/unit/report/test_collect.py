@@ -23,7 +23,7 @@ from charter.report.data import StageReport
 from charter.report.page import render_report
 from charter.report.plots import training_plot
 from charter.report.publish import write_report
-from charter.runs.blame import Deeds
+from charter.runs.blame import PrincipleStats
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
 LINEAGE = {
@@ -118,8 +118,8 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
     # The principles' log-odds, log 9 and log 1.5, share out the label's; a label's odds are p / (1 - p).
     label = sum(math.log(p / (1 - p)) for p in (0.55 + 0.04 * i for i in range(10))) / 10
     log_odds = [round(label * math.log(odds) / (math.log(9) + math.log(1.5)), 6) for odds in (9, 1.5)]
-    assert theft.deeds == Deeds(12, 12, 6, 10, 0, log_odds[0], ties=2)
-    assert fraud.deeds == Deeds(12, 0, 0, 10, 0, log_odds[1], ties=1)
+    assert theft.deeds == PrincipleStats(12, 12, 6, 10, 0, log_odds[0], ties=2)
+    assert fraud.deeds == PrincipleStats(12, 0, 0, 10, 0, log_odds[1], ties=1)
     assert data.constitution.total.drawn == 24
     assert [(f.stage, f.reason, f.count, f.detail) for f in data.failures] == [
         ("judge", "tie", 2, "p = 0.50"),

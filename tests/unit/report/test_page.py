@@ -22,7 +22,7 @@ from charter.report.data import (
     ReportData,
 )
 from charter.report.page import render_report, shorten
-from charter.runs.blame import Deeds
+from charter.runs.blame import PrincipleStats
 from tests.support.html_page import HOSTILE, Page, hostile, skeleton
 from tests.support.report_sample import KINDS, answers, sample
 
@@ -99,7 +99,7 @@ def test_principles_are_told_by_what_they_did_the_most_drawn_first() -> None:
 def test_principles_are_drawn_with_their_shares() -> None:
     words = "".join(Page(render_report(sample())).text)
     assert "Dangerous substances: flagged 55.1 %, revised 53.7 %" in words  # 81 and 79 of 147
-    unused = [dataclasses.replace(p, deeds=Deeds()) for p in sample().constitution.principles]
+    unused = [dataclasses.replace(p, deeds=PrincipleStats()) for p in sample().constitution.principles]
     assert plots.principles_plot(unused) == ""
 
 

@@ -14,7 +14,7 @@ from charter.pipeline.pair import in_sft_half
 from charter.report.collect import collect
 from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting
-from charter.runs.forms import Answers, ask_by_file, read_answer, write_form
+from charter.runs.forms import LabelAnswers, ask_by_file, read_answer, write_form
 from charter.views.explain.story import read_story
 from tests.support.reviewed_run import AGREED, make_labelled_run
 
@@ -67,7 +67,7 @@ def test_what_people_say_is_done_and_every_pair_is_accounted_for(config: Config)
     to_sft = next(id for id, sft in half.items() if sft)
     gone, turned, *_ = before
     labels = show_labels(config)
-    answers = Answers(
+    answers = LabelAnswers(
         approve=True, by="Ada", min_margin=0.1025, drop=(gone,), flip=(turned, other_pair), keep=(to_pairs, to_sft)
     )
     begin_waiting(config, "review", [], {})
@@ -105,7 +105,7 @@ def test_what_people_say_is_done_and_every_pair_is_accounted_for(config: Config)
 
 def test_answers_hold_for_the_data_that_was_looked_at_alone(config: Config) -> None:
     labels = show_labels(config)
-    answers = Answers(approve=True, drop=(labels.sample[-1].id,))
+    answers = LabelAnswers(approve=True, drop=(labels.sample[-1].id,))
     write_form(labels.question, answers)
     assert read_answer(labels.question) == answers
     apply_answers(config, labels, answers)
@@ -119,7 +119,7 @@ def test_pairs_that_are_not_approved_stay_as_they_are(config: Config) -> None:
     before = rows(config, "pairs")
     begin_waiting(config, "review", [], {})
     with pytest.raises(NotApproved, match=r"run 'run': not approved by Ada: too rude\. Change .*review\.yaml"):
-        apply_answers(config, show_labels(config), Answers(approve=False, by="Ada", comment="too rude"))
+        apply_answers(config, show_labels(config), LabelAnswers(approve=False, by="Ada", comment="too rude"))
     assert rows(config, "pairs") == before
     assert json.loads((config.run_folder / "review.json").read_text())["answers"]["approve"] is False
     assert (config.run_folder / "waiting.json").exists()  # whoever corrects the answer goes on from here
@@ -157,7 +157,7 @@ def test_the_form_is_written_once_and_says_what_each_field_is(config: Config) ->
     )
     form = question.path.read_text()
     assert f"about: '{question.about}'" in form and "approve: null\n" in form and "drop: []\n" in form
-    assert all(f"# {field.description}"[:60] in form for field in Answers.model_fields.values())
+    assert all(f"# {field.description}"[:60] in form for field in LabelAnswers.model_fields.values())
     assert read_answer(question) is None
     question.path.write_text(form.replace("approve: null", "approve: true").replace("drop: []", "drop: [x]"))
     assert str(ask_by_file(question)) == told and "drop: [x]" in question.path.read_text()  # nothing is written over

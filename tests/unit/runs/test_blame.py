@@ -20,7 +20,7 @@ from charter.data.shards import read_rows, write_rows
 from charter.inference.completion import Sampling
 from charter.report.collect import collect
 from charter.report.page import render_report
-from charter.runs.blame import Blame, Deeds, blame_run, blame_text, count_deeds
+from charter.runs.blame import Blame, PrincipleStats, blame_run, blame_text, count_principle_stats
 from tests.support import scripted_run
 
 LAW = """---
@@ -111,12 +111,12 @@ SHORT = math.log(4) / 12
 def test_deeds_are_those_that_can_be_counted_by_hand(run: Path) -> None:
     blame = blame_run(run)
     assert blame.deeds == {
-        "kind": Deeds(7, 5, 5, 4, 0, round(KIND, 6), ties=1),
-        "true": Deeds(7, 1, 0, 4, 3, round(TRUE, 6), ties=1),
-        "short": Deeds(
+        "kind": PrincipleStats(7, 5, 5, 4, 0, round(KIND, 6), ties=1),
+        "true": PrincipleStats(7, 1, 0, 4, 3, round(TRUE, 6), ties=1),
+        "short": PrincipleStats(
             7, 0, 0, 4, 0, round(SHORT, 6), 1, 2, {"critique: no-verdict": 1, "revise: context-too-long": 1}
         ),
-        "rare": Deeds(),
+        "rare": PrincipleStats(),
     }
 
 
@@ -209,7 +209,7 @@ def test_a_run_halfway_counts_what_is_there(tmp_path: Path) -> None:
     halfway = make_run(tmp_path, judged=False)
     blame = blame_run(halfway)
     assert not blame.finished
-    assert blame.deeds["kind"] == Deeds(7, 5, 5)
+    assert blame.deeds["kind"] == PrincipleStats(7, 5, 5)
     assert blame.rows == {"revisions": 21, "pairs": 0, "sft_data": 0, "failures": 2}
     assert blame_text(blame).endswith("The run has not finished: no manifest.json yet.")
 
@@ -219,7 +219,7 @@ def test_a_round_under_several_principles_counts_for_each_and_once_in_all(run: P
     joined = {**first, "principle_id": "rare+short", "flagged": True, "changed": True}
     write_rows(run / "revisions" / "00000.parquet", SCHEMAS["revisions"], [joined, *others])
     blame = blame_run(run)
-    assert blame.deeds["rare"] == Deeds(1, 1, 1)
+    assert blame.deeds["rare"] == PrincipleStats(1, 1, 1)
     assert sum(deeds.drawn for deeds in blame.deeds.values()) == 22
     assert blame.total.drawn == 21
 
@@ -252,7 +252,7 @@ def test_the_text_is_sorted_by_draws_and_fits_a_terminal(run: Path) -> None:
 
 def test_long_ids_and_large_counts_still_fit(run: Path) -> None:
     blame = blame_run(run)
-    many = Deeds(1_234_567, 1_234_567, 999_999, 1_234_567, 99_999, -0.5, 10_000, 1234)
+    many = PrincipleStats(1_234_567, 1_234_567, 999_999, 1_234_567, 99_999, -0.5, 10_000, 1234)
     wide = Blame(run, blame.law, {"a-very-long-id-" * 4: many}, many, blame.rows, finished=True)
     lines = blame_text(wide).splitlines()
     assert max(map(len, lines)) <= 80
@@ -295,7 +295,7 @@ def test_shards_that_are_not_the_manifest_s_are_refused(run: Path) -> None:
 def test_a_broken_shard_is_one_message(run: Path) -> None:
     (run / "pairs" / "00001.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(DataError, match=r"a shard cannot be read: .* Delete it and run again"):
-        count_deeds(run, load_kept_constitution(run))
+        count_principle_stats(run, load_kept_constitution(run))
 
 
 def test_the_report_says_the_same(run: Path) -> None:

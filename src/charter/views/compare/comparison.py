@@ -18,7 +18,7 @@ from charter.evaluation.benchmarks.checks import TaskChange, compare_tasks
 from charter.evaluation.benchmarks.score_table import ToolResult
 from charter.evaluation.measures import MEASURES, Change, Measure, by_prompt, compare_runs
 from charter.evaluation.records import ModelAnswers
-from charter.runs.verdict import describe_evaluation, ran_of, read_answers
+from charter.runs.verdict import describe_evaluation, evaluated_results, read_answers
 from charter.training.job import STEPS, read_done
 
 LOCATION_SETTINGS = ("name", "outputs", "store")
@@ -208,7 +208,7 @@ def read_compared_run(folder: Path, label: str, model: str | None) -> ComparedRu
         answers=answers,
         cost=_read_cost(folder, dict.fromkeys([*STEPS, *models])),
         evaluated_with=describe_evaluation(config),
-        suite_results=ran_of(folder, name),
+        suite_results=evaluated_results(folder, name),
         benchmarks=[row for row in evaluation.get("benchmarks", ()) if name in row["models"]],
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from charter.config import Config, Evaluation, Judge, Probes, Serving
 from charter.core.errors import ConfigError
-from charter.runs.contenders import check_evaluation_models, evaluation_models
+from charter.runs.evaluation_models import check_evaluation_models, evaluation_models
 from charter.sandbox import MODEL
 
 OWN = Evaluation(source="own.jsonl")
