@@ -72,6 +72,7 @@ async def test_a_dataset_on_s3_is_the_one_on_disk(
             "DATASET_CARD.md",
             "MODEL_CARD.md",
             "config.yaml",
+            "constitution",
             "constitution.json",
             "manifest.json",
             "report.html",
@@ -113,7 +114,7 @@ async def test_what_cannot_work_on_s3_is_refused_at_once(
         check_config(config("s3://none/runs", model_server.url))
     with pytest.raises(ConfigError, match=r"review.labels 'true': .*outputs are at 's3://charter/refused'"):
         check_config(config(f"s3://{BUCKET}/refused", model_server.url, review=True))
-    with pytest.raises(ConfigError, match=r"only the flow dataset .* flows.train with dataset=outputs/run"):
+    with pytest.raises(ConfigError, match=r"only `charter dataset` .* dataset=outputs/run"):
         await align(config(f"s3://{BUCKET}/refused", model_server.url))
     assert model_server.counts["requests"] == 0
     assert objects(s3, "refused/") == {}

@@ -165,7 +165,7 @@ def test_ctrl_c_finishes_the_calls_in_flight(start: Start, slow_server: NullServ
     assert time.monotonic() - began < 10, said
     assert flow.process.returncode == 130, said
     assert "Traceback" not in said
-    assert "Stopped by Ctrl-C after" in said and "The same command again goes on" in said
+    assert "Stopped by Ctrl-C after" in said and "Run the same command again to continue" in said
     assert slow_server.counts["requests"] == slow_server.counts["answered"] == entries(tmp_path)
 
     asked = slow_server.counts["requests"]
