@@ -32,7 +32,7 @@ from null_run import config_of, null_server, spec_of
 from charter.config import Config
 from charter.core.messages import user
 from charter.inference import EngineSpec, Sampling, open_engine
-from charter.runs.dataset import make_dataset
+from charter.runs.dataset import make_tables
 
 WANTED_MS, WANTED_TIMES = 0.6, 1.8
 IN_FLIGHT = 128
@@ -80,7 +80,7 @@ async def ask(spec: EngineSpec, calls: int) -> int:
 
 async def run(spec: EngineSpec, config: Config) -> int:
     """A whole run."""
-    return sum(count.calls for count in await make_dataset(config, {"base": spec}))
+    return sum(count.calls for count in await make_tables(config, {"base": spec}))
 
 
 def child(what: str, url: str, folder: Path, n: int, profile: bool) -> None:

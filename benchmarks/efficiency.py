@@ -42,7 +42,7 @@ from charter.inference.session import Session
 from charter.inference.special_tokens import SpecialTokenGuard
 from charter.pipeline.context import RunContext
 from charter.pipeline.sequence import run_in_memory
-from charter.runs.dataset import make_dataset
+from charter.runs.dataset import make_tables
 from charter.views.recorder import CallRecorder
 
 WANTED = 0.95
@@ -68,7 +68,7 @@ class Speed(NamedTuple):
 async def whole_run(config: Config, spec: EngineSpec) -> Speed:
     """A run, from prompts to Parquet."""
     began = time.monotonic()
-    counts = await make_dataset(config, {"base": spec})
+    counts = await make_tables(config, {"base": spec})
     seconds = time.monotonic() - began
     return Speed(sum(count.calls for count in counts), sum(count.completion_tokens for count in counts), seconds)
 

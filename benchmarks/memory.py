@@ -22,8 +22,8 @@ from typing import Any
 from null_run import config_of, null_server, spec_of
 
 from charter.pipeline.counts import total
-from charter.pipeline.shards import make_dataset
 from charter.report.publish import report_run
+from charter.runs.dataset import make_tables
 from charter.runs.folder import start_run
 from charter.runs.manifest import write_manifest
 
@@ -43,7 +43,7 @@ def whole_run(folder: Path, url: str, n: int) -> dict[str, Any]:
     spec, began = spec_of(config), time.monotonic()
     start_run(config)  # as the run does again: its part of the memory shows alone
     peaks["prompts"] = peak_mb()
-    counts = asyncio.run(make_dataset(config, {"base": spec}))
+    counts = asyncio.run(make_tables(config, {"base": spec}))
     peaks["dataset"] = peak_mb()
     identities = {"base": spec.identity}
     report_run(config, total(counts), identities, made="", again="dataset")

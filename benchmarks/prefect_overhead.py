@@ -24,8 +24,8 @@ from charter.config import Config, load_config
 from charter.core.errors import CharterError
 from charter.inference import EngineSpec, Served
 from charter.pipeline.counts import total
-from charter.pipeline.shards import make_dataset
 from charter.report.publish import report_run
+from charter.runs.dataset import make_tables
 from charter.runs.manifest import write_manifest
 from charter.runs.preflight import check_config
 from flows.dataset import dataset
@@ -38,7 +38,7 @@ async def without_prefect(config: Config, served: Served) -> None:
     """All that the flow does of use to anybody."""
     check_config(config)
     spec = EngineSpec.of(served, config.store_url, config.generation.concurrency)
-    counts = await make_dataset(config, {"base": spec})
+    counts = await make_tables(config, {"base": spec})
     identities = {"base": spec.identity}
     report_run(config, total(counts), identities, time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "dataset")
     write_manifest(config.run_folder, counts, identities)

@@ -17,7 +17,7 @@ from charter.config import Serving, load_config
 from charter.inference import EngineSpec, Served, serve
 from charter.inference.endpoints import DIRECT
 from charter.pipeline.roles import model_folder
-from charter.pipeline.shards import make_dataset
+from charter.runs.dataset import make_tables
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def warm_up(served: Served) -> None:
     with tempfile.TemporaryDirectory() as folder:
         changes = {"prompts.n": 100, "seed": 1, "constitution": str(LAW), "outputs": folder}
         config = load_config(ROOT / "configs" / "demo.yaml", changes)
-        asyncio.run(make_dataset(config, {"base": EngineSpec.of(served, config.store_url)}))
+        asyncio.run(make_tables(config, {"base": EngineSpec.of(served, config.store_url)}))
 
 
 class EngineTime(NamedTuple):

@@ -15,11 +15,10 @@ from charter.runs.verdict import decide_and_save
 from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
 from flows.lib.flow_run import open_flow_run
-from flows.lib.reinforcement import train_preference
 from flows.lib.review import conclude, review
-from flows.lib.rounds import align_again
 from flows.lib.serving import serve_generation_models, serve_trained
-from flows.lib.tasks import answer_all, grade_and_measure, make_dataset, report_tokens, train_step
+from flows.lib.tasks import ask_models, grade_and_measure, make_data
+from flows.lib.training import align_again, report_tokens, train_preference, train_step
 
 
 @flow(name="align", flow_run_name="align-{config.name}")
@@ -36,8 +35,8 @@ async def align(config: Config) -> Verdict:
             counts, models = reviewed
         else:
             async with serve_generation_models(run) as models:
-                counts = await make_dataset(run, models, start_run(config, prompts))
-                counts += await answer_all(run, {"base": models["base"]})
+                counts = await make_data(run, models, start_run(config, prompts))
+                counts += await ask_models(run, {"base": models["base"]})
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
 
         # Train on the revisions, then on the pairs.
@@ -45,7 +44,7 @@ async def align(config: Config) -> Verdict:
         last = await train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
 
         async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
-            counts += await answer_all(run, trained)
+            counts += await ask_models(run, trained)
 
         again = await align_again(run, last.model)  # later rounds, if training.rounds asks for them
         counts, trained = counts + again.counts, trained | again.models

@@ -9,8 +9,7 @@ from prefect import flow
 
 from charter.config import Config
 from charter.review.waiting import waiting
-from charter.runs.folder import start_run
-from charter.runs.mirror import local_mirror
+from charter.runs.folder import local_mirror, start_run
 from charter.runs.preflight import check_config
 from flows.lib.api_keys import api_key
 from flows.lib.artifacts import finish
@@ -18,7 +17,7 @@ from flows.lib.command import FlowCommand
 from flows.lib.flow_run import open_flow_run
 from flows.lib.review import review
 from flows.lib.serving import serve_generation_models
-from flows.lib.tasks import make_dataset
+from flows.lib.tasks import make_data
 
 
 @flow(name="dataset", flow_run_name="dataset-{config.name}")
@@ -31,7 +30,7 @@ async def dataset(config: Config) -> None:
             counts, models = reviewed
         else:
             async with serve_generation_models(run) as models:
-                counts = await make_dataset(run, models, start_run(config, prompts))
+                counts = await make_data(run, models, start_run(config, prompts))
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
         with local_mirror(config) as here:  # a copy, if `outputs` are on S3
             await finish(replace(run, config=here), counts, models, again="dataset")

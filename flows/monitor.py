@@ -1,4 +1,4 @@
-"""Probe a served model, and tell of it when it is no longer what was accepted. Meant to run every hour.
+"""Probe a served model, and raise an alarm when it is no longer what was accepted. Meant to run every hour.
 
 charter monitor configs/demo.yaml name=monitor serving.base_urls='[http://127.0.0.1:8000/v1]'
 """
@@ -31,13 +31,13 @@ DRIFT = "charter.monitor.drift"
 async def monitor(config: Config, anew: bool = False) -> Checked:
     """One probe of a served model: some tens of requests, and an event when it has drifted from what was accepted.
 
-    It is held against the run that `charter promote` accepted last, asked and graded as in that run's evaluation. Where
-    a judge graded then, `judge.model` or `judge.base_urls` must name the same one. The model is what answers at
-    `serving.base_urls`, or else the config's `model`; the accepted run stands in `outputs`.
+    It is compared with the run that `charter promote` accepted last, and asked and graded as in that run's evaluation.
+    If a judge graded it, `judge.model` or `judge.base_urls` must name the same one. The model is what answers at
+    `serving.base_urls`, or else the config's `model`; the accepted run is in `outputs`.
 
     Args:
-        config: where the model answers, and the monitor's name: a folder of its own, for what probes counted.
-        anew: begin the test anew, after a drift has been seen to; what was counted so far is kept under another name.
+        config: where the model answers, and the monitor's name, which is also the folder of its counts.
+        anew: start the test again, after a drift was fixed; the counts so far are kept under another name.
     """
     with api_key(config.serving):
         check_monitor(config, anew)
@@ -47,29 +47,29 @@ async def monitor(config: Config, anew: bool = False) -> Checked:
         async with serve_evaluated(
             replace(run, config=read_baseline(config.outputs).asked_like(config)), None
         ) as served:
-            checked = await probe(run, served[MODEL], served.get(JUDGE))
-        await publish(run, probe_markdown(checked), summary(checked))
+            checked = await probe_task(run, served[MODEL], served.get(JUDGE))
+        await publish_probe(run, probe_markdown(checked), summary(checked))
         if checked.news:
-            emit_event(**drift_event(config, checked))  # before it is kept: told twice is better than never
+            emit_event(**drift_event(config, checked))  # before it is kept: an alarm twice is better than none
         session.keep(config, checked)
         return checked
 
 
 @task(task_run_name="probe", cache_policy=NO_CACHE, persist_result=False)
-async def probe(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> Checked:
+async def probe_task(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> Checked:
     """Ask, grade, count and test."""
     return await session.take_probe(run.config, model, judge, run.session, run.progress.report)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish(run: FlowRun, page: str, line: str) -> None:
-    """Publish what the probe says, as a page and in a line."""
+async def publish_probe(run: FlowRun, page: str, line: str) -> None:
+    """Publish the result of the probe, as a page and in a line."""
     await run.progress.publish(acreate_markdown_artifact, page, key="monitor", description=line)
     run.progress.say(line)
 
 
 def drift_event(config: Config, checked: Checked) -> dict[str, Any]:
-    """What an automation may notify of; `flows/cockpit/drift.yaml` is one."""
+    """The event that an automation may send on; `flows/cockpit/drift.yaml` is one."""
     history = checked.history
     return {
         "event": DRIFT,
@@ -88,7 +88,7 @@ def drift_event(config: Config, checked: Checked) -> dict[str, Any]:
 
 
 def end_of_probe(config: Config, checked: Checked) -> bool:
-    """Print what the probe says; whether there is no drift."""
+    """Print the result of the probe. Returns whether there is no drift."""
     sys.stdout.write(f"\n{probe_text(checked)}\n")
     return checked.history.drift is None
 

@@ -30,11 +30,11 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
     """Topics, principles and failures in; new requests on which the model fails, as a version of a prompt set, out.
 
     A version holds all that was found under the same name, and can be `prompts.source` of a run. The section `redteam`
-    says what is invented, and in which styles it is put to the model. `base` is sandbox, a model folder, a hub id, or
+    says what is invented, and in which styles it is sent to the model. `base` is sandbox, a model folder, a hub id, or
     the address of a server; an aligned model may decline to invent harmful requests.
 
     Args:
-        config: the model in question, as for `evaluate`, and the set's name: a folder of its own.
+        config: the model in question, as for `evaluate`, and the set's name, which is also its folder's.
         base: who invents, and grades where neither the oracle nor a judge does; the model itself when empty.
         run: an evaluated run, such as outputs/demo, whose failures are shown as examples.
     """
@@ -45,32 +45,32 @@ async def redteam(config: Config, base: str | None = None, run: Path | None = No
         async with serve_evaluated(flow_run, base) as served:
             model, inventor = served[MODEL], served.get(BASE, served[MODEL])
             judge = None if has_oracle(config) else served.get(JUDGE, served.get(BASE))
-            counts = await invent(flow_run, run, inventor)
-            counts += await attack(flow_run, model, judge)
+            counts = await invent_task(flow_run, run, inventor)
+            counts += await attack_task(flow_run, model, judge)
         models = {
             "model": model.identity,
             "inventor": inventor.identity,
             "judge": judge.identity if judge else "oracle",
         }
         version = session.publish_version(config, counts, run, models)
-        await publish(flow_run, version)
+        await publish_report(flow_run, version)
         return version
 
 
 @task(task_run_name="invent", cache_policy=NO_CACHE, persist_result=False)
-async def invent(flow_run: FlowRun, run: Path | None, inventor: EngineSpec) -> list[StageCount]:
+async def invent_task(flow_run: FlowRun, run: Path | None, inventor: EngineSpec) -> list[StageCount]:
     """Requests that were not there before."""
     return await session.invent_requests(flow_run.config, run, inventor, flow_run.session, flow_run.progress.report)
 
 
 @task(task_run_name="attack", cache_policy=NO_CACHE, persist_result=False)
-async def attack(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> list[StageCount]:
+async def attack_task(run: FlowRun, model: EngineSpec, judge: EngineSpec | None) -> list[StageCount]:
     """Every request in every style, answered and graded."""
     return await session.attack_model(run.config, model, judge, run.session, run.progress.report)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish(run: FlowRun, version: Path) -> None:
+async def publish_report(run: FlowRun, version: Path) -> None:
     """Publish what was found."""
     report = read_report(version)
     text = f"{report_markdown(report)}\nThe set: `{(version / PROMPTS).resolve()}`\n"

@@ -1,4 +1,4 @@
-"""Train on a dataset that there is already, and say whether the models are good enough.
+"""Train on a finished dataset, and decide whether the models are good enough.
 
 charter train configs/demo.yaml dataset=outputs/data name=second
 """
@@ -15,21 +15,21 @@ from charter.runs.verdict import decide_and_save
 from flows.lib.api_keys import api_key
 from flows.lib.command import FlowCommand
 from flows.lib.flow_run import open_flow_run
-from flows.lib.reinforcement import train_preference
 from flows.lib.review import conclude
 from flows.lib.serving import serve_base, serve_trained
-from flows.lib.tasks import answer_all, grade_and_measure, report_tokens, train_step
+from flows.lib.tasks import ask_models, grade_and_measure
+from flows.lib.training import report_tokens, train_preference, train_step
 
 
 @flow(name="train", flow_run_name="train-{config.name}")
 async def train(config: Config, dataset: Path) -> Verdict:
     """A finished dataset in; two trained models, their evaluation and a verdict out.
 
-    What made the data (constitution, prompts, generation, pairs, judge, its review by people) is as it was for the
-    dataset, whatever the config says of it.
+    The settings that made the data (constitution, prompts, generation, pairs, judge, review) are the dataset's, not the
+    config's.
 
     Args:
-        config: the model, training, evaluation and gate of this run, and its name: a folder of its own.
+        config: the model, training, evaluation and gate of this run, and its name, which is also its folder's.
         dataset: the folder of a finished run that made data, such as outputs/dataset.
     """
     with api_key(config.serving):
@@ -38,15 +38,18 @@ async def train(config: Config, dataset: Path) -> Verdict:
     with open_flow_run(config) as run:
         take_dataset(config, dataset)
 
+        # The base model answers the held-out requests; then its server ends, and the GPU is free to train.
         async with serve_base(run) as base:
-            counts = await answer_all(run, {"base": base})
+            counts = await ask_models(run, {"base": base})
 
+        # Train on the revisions, then on the pairs.
         sft = await train_step(run, "sft", model_folder(config.model))
-        last = await train_preference(run, sft.model)
+        last = await train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
 
         async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:
-            counts += await answer_all(run, trained)
+            counts += await ask_models(run, trained)
 
+        # Compare the models, and decide.
         counts += await grade_and_measure(run, ["base", *trained])
         await report_tokens(run, last.model)
         verdict = decide_and_save(config)

@@ -1,6 +1,7 @@
-"""The end of a run or an audit: report, manifest, and what people see of it in the Prefect UI and on the terminal."""
+"""The end of a run: report, manifest, and what Prefect's UI shows of it, as artifacts and as assets."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any
 
 from prefect import task
 from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.assets import Asset, AssetProperties, materialize
 from prefect.cache_policies import NO_CACHE
 
 from charter.core.text import inline
 from charter.evaluation.gate import Verdict
 from charter.inference.engine import EngineSpec
 from charter.pipeline.counts import StageCount, total
-from charter.report.audit_text import audit_markdown
 from charter.report.data import ReportData
 from charter.report.headline import headline_markdown
 from charter.report.markdown import (
@@ -28,9 +29,22 @@ from charter.report.plots import training_plot
 from charter.report.publish import report_run
 from charter.report.svg import to_picture
 from charter.runs.manifest import write_manifest
-from flows.lib.assets import record_assets
-from flows.lib.curves import KEY as CURVES
+from charter.training.job import CONFIG, read_done, read_job
 from flows.lib.flow_run import FlowRun
+
+CURVES = "training-curves"
+"""The key of the image of training curves; it is updated while a step trains."""
+
+TABLES = {
+    "responses": (None, "First answers to the prompts"),
+    "revisions": ("responses", "Critiques and revisions"),
+    "sft_data": ("revisions", "Rows of supervised fine-tuning"),
+    "pairs": ("revisions", "Pairs with soft labels"),
+    "rl_prompts": ("responses", "Prompts of reinforcement learning"),
+}
+"""The tables that are recorded as assets: what each was made of, and what it is."""
+
+EVALUATION = "evaluation.json"
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -41,12 +55,12 @@ async def finish(
     verdict: Verdict | None = None,
     again: str = "align",
 ) -> None:
-    """Write report, cards and, last of all, the manifest, and publish them. `again` is as for `report_run`."""
+    """Write the report, the cards and finally the manifest, and publish them. `again` is as for `report_run`."""
     config, stages = run.config, total(counts)
     folder = config.run_folder
     identities = {name: spec.folder_identity for name, spec in models.items()}
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    page = report_run(config, stages, identities, made, again)
+    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    page = report_run(config, stages, identities, created, again)
     write_manifest(folder, counts, identities)
     await _publish(run, ReportData.load(folder / "report.json"))
     await run.progress.publish(
@@ -89,10 +103,51 @@ async def _publish(run: FlowRun, data: ReportData) -> None:
         await run.progress.publish(acreate_image_artifact, to_picture(curves), key=CURVES, description=about)
 
 
-@task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
-async def publish_audit(run: FlowRun, path: Path) -> None:
-    """Publish the audit in ``audit.json``."""
-    page, record = path.with_name("audit.html"), json.loads(path.read_text(encoding="utf-8"))
-    text = f"{audit_markdown(record)}\nWith plots: `{page.resolve()}`\n"
-    await run.progress.publish(acreate_markdown_artifact, text, key="judge-audit")
-    run.progress.say(f"audit: {page}")
+def record_assets(folder: Path) -> None:
+    """Record a finished run's tables, models and measures as Prefect's assets.
+
+    Each has its rows or its hash, and what it was made of. Models have the names they are evaluated under.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name, (origin, words) in TABLES.items():
+        if any((folder / name).glob("*.parquet")):
+            _record(folder / name, [folder / origin] if origin else [], words, _metadata(name, manifest))
+    models = {name: folder / name for name in manifest["models"] if read_done(folder / name)}
+    for name, path in models.items():
+        _record(path, [read_job(path / CONFIG).data], f"The model {name}", _metadata(name, manifest))
+    if (folder / EVALUATION).is_file():
+        words = "What was measured of every model"
+        _record(folder / EVALUATION, list(models.values()), words, _metadata(EVALUATION, manifest))
+
+
+def _record(path: Path, sources: Sequence[Path], words: str, metadata: dict[str, Any]) -> None:
+    properties = AssetProperties(name=f"{path.parent.name}: {path.name}", description=words)
+    asset = Asset(key=_asset_key(path), properties=properties)
+    deps: list[str | Asset] = [_asset_key(source) for source in sources if source.exists()]
+
+    # Prefect records an asset when a task that materializes it ends.
+    @materialize(
+        asset, asset_deps=deps, task_run_name=f"asset-{path.name}", cache_policy=NO_CACHE, persist_result=False
+    )
+    def record() -> None:
+        asset.add_metadata(metadata)
+
+    record()
+
+
+def _metadata(name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    values = {
+        "run": manifest["run"],
+        "finished": manifest["finished"],
+        "constitution": manifest["constitution"],
+        "rows": manifest["rows"].get(name),
+        "identity": manifest["models"].get(name),
+        "sha256": manifest["files"].get(name),
+    }
+    return {key: value for key, value in values.items() if value is not None or key == "constitution"}
+
+
+def _asset_key(path: Path) -> str:
+    """The address of a file or folder; characters that Prefect refuses are replaced, and a long one keeps its end."""
+    place = re.sub(r"%[0-9A-F]{2}|[^\w/.:@+~-]", "_", path.resolve().as_uri().removeprefix("file://"))
+    return f"file://{place[-400:]}"

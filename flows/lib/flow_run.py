@@ -11,7 +11,7 @@ from charter.config import Config
 from charter.core.errors import CharterError, Stopped
 from charter.core.files import disk_full_as_data_error
 from charter.inference.session import Session, interruptible
-from charter.runs.folder import locked
+from charter.runs.folder import lock_run_folder
 from flows.lib.api_keys import api_key
 from flows.lib.progress import RunProgress
 from flows.lib.temporary_server import end_server
@@ -49,7 +49,7 @@ def open_flow_run(config: Config, folder: Path | None = None) -> Iterator[FlowRu
         logger.addFilter(_without_known_tracebacks)
     session, progress = Session(config.budget), RunProgress()
     with (
-        locked(folder or config.run_folder),
+        lock_run_folder(folder or config.run_folder),
         disk_full_as_data_error(),
         api_key(config.serving),
         interruptible(session, end_server),

@@ -186,7 +186,7 @@ class RunProgress:
 
 
 class ArtifactPublisher:
-    """Publishes progress artifacts from a thread of its own, so that Prefect's server never delays a call.
+    """Publishes progress artifacts from a separate thread, so that Prefect's server never delays a call.
 
     Only the latest update of each stage is kept: while the server does not answer, older ones are dropped, and the UI
     catches up when it answers again.

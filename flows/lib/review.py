@@ -1,4 +1,4 @@
-"""People in the loop: a run is suspended while they are asked, and goes on with what they say.
+"""People in the loop: a run is suspended until they answer, and then continues with their answer.
 
 Only a run of a deployment can be suspended: its process ends, and a worker starts it again from the top when the form
 is filled in. Any other run ends with a message, and goes on when it is started again after a file is filled in.
@@ -34,7 +34,7 @@ async def review(run: FlowRun, counts: Sequence[StageCount], models: Mapping[str
         models: those that it asked.
 
     Raises:
-        ReviewPending: the run cannot be suspended, and nobody has answered yet.
+        ReviewPending: the run cannot be suspended, and no one has answered yet.
         NotApproved: the run may not train on these pairs.
         DataError: the answer has a fault.
     """
@@ -65,7 +65,7 @@ async def conclude(
 ) -> Verdict:
     """Finish the run with its verdict; where only a signature is missing for a go, ask people for it.
 
-    Until somebody does, the run's folder says no-go, so that nothing needs to be done when nobody ever does.
+    Until someone signs, the run's folder says no-go, so that nothing needs to be done if no one ever signs.
 
     Args:
         run: the flow run.
@@ -75,7 +75,7 @@ async def conclude(
         again: makes the run once more, as for `charter.report.publish.report_run`.
 
     Raises:
-        ReviewPending: the run cannot be suspended, and nobody has signed yet.
+        ReviewPending: the run cannot be suspended, and no one has signed yet.
         DataError: the signature has a fault.
     """
     config = run.config
@@ -90,7 +90,7 @@ async def conclude(
 
 
 async def _ask(config: Config, question: Question[Form]) -> Form:
-    """The answer in the run's folder; where there is none, the one that people give while the run is suspended."""
+    """The answer in the run's folder; if there is none yet, the one that people give while the run is suspended."""
     if (answer := read_answer(question)) is not None:
         return answer
     context = FlowRunContext.get()
@@ -106,7 +106,7 @@ async def _ask(config: Config, question: Question[Form]) -> Form:
 
 
 async def _suspend(question: Question[Form], key: str, fault: str, config: Config) -> Form:
-    """Suspend the run until the form is filled in; at once what it was filled in with, when the run goes on."""
+    """Suspend the run until the form is filled in; when the run continues, return the form without suspending again."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     run = context.flow_run

@@ -24,20 +24,20 @@ async def serve_base(run: FlowRun) -> AsyncIterator[EngineSpec]:
 async def serve_generation_models(
     run: FlowRun, current_model: Path | None = None
 ) -> AsyncIterator[dict[str, EngineSpec]]:
-    """The models that make the data: `base`, and `judge` where that is another one, side by side.
+    """The models that make the data: `base`, and `judge` if that is another one, concurrently.
 
     In a later round also the model of the round before, as `current`, which answers the prompts.
     """
-    places = generation_models(run.config)
-    if current_model:
-        own = run.config.serving.model_copy(update={"base_urls": (), "model_name": None})
-        places["current"] = (str(current_model), own)
-    async with _serve(run, places) as served:
+    models = generation_models(run.config)
+    if current_model:  # never behind `serving.base_urls`, where the base answers
+        serving = run.config.serving.model_copy(update={"base_urls": (), "model_name": None})
+        models["current"] = (str(current_model), serving)
+    async with _serve(run, models) as served:
         yield served
 
 
 @asynccontextmanager
-async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
+async def serve_reward_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
     """The judge, next to a model that trains: on the same GPU it takes half of `serving.memory_share`."""
     async with _serve(run, {"judge": judge_model(run.config)}, side_by_side=2) as served:
         yield served["judge"]
@@ -45,18 +45,16 @@ async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
 
 @asynccontextmanager
 async def serve_evaluated(run: FlowRun, base: str | None) -> AsyncIterator[dict[str, EngineSpec]]:
-    """The models of an evaluation without training, side by side; see `charter.runs.evaluation_models`."""
+    """The models of an evaluation without training, concurrently; see `charter.runs.evaluation_models`."""
     async with _serve(run, evaluation_models(run.config, base)) as served:
         yield served
 
 
 @asynccontextmanager
 async def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> AsyncIterator[dict[str, EngineSpec]]:
-    """Trained models, side by side, on servers started here.
-
-    The base server has ended before training starts, so that one GPU is enough. It is stopped and not put to sleep:
-    vLLM sleeps only behind endpoints meant for its development, and would keep the weights in RAM.
-    """
+    """Trained models, concurrently, on servers started here."""
+    # The base server ended before training, so that one GPU is enough. It is stopped, not put to sleep: vLLM's sleep
+    # needs endpoints meant for its development, and would keep the weights in RAM.
     config = run.config
     settings = config.serving.model_copy(update={"base_urls": (), "model_name": None})
     logs, say = config.work_folder / "logs", run.progress.say
@@ -67,13 +65,13 @@ async def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> AsyncIterat
 
 @asynccontextmanager
 async def _serve(
-    run: FlowRun, places: Mapping[str, tuple[str, Serving]], side_by_side: int = 1
+    run: FlowRun, models: Mapping[str, tuple[str, Serving]], side_by_side: int = 1
 ) -> AsyncIterator[dict[str, EngineSpec]]:
     """Models, each on the servers named for it or on vLLM started here."""
     config = run.config
     logs, say = config.work_folder / "logs", run.progress.say
     async with enter_in_thread(
-        lambda stop: serve_each(places, config.serving, logs, say, side_by_side, stop)
+        lambda stop: serve_each(models, config.serving, logs, say, side_by_side, stop)
     ) as served:
         where = config.store_url, config.generation.concurrency
         yield {name: EngineSpec.of(one, *where) for name, one in served.items()}

@@ -1,7 +1,7 @@
 """Prefect's temporary server, which it starts where no other is named: kept out of reach of the terminal's Ctrl-C.
 
-A terminal sends Ctrl-C to every process in the foreground. The server would end at once, and a run that finishes its
-calls in flight would wait in vain to tell it so.
+A terminal sends Ctrl-C to every process in the foreground. The server would end immediately, and a run that
+finishes its calls in flight would wait for it in vain.
 """
 
 import os
@@ -46,6 +46,6 @@ def start_server() -> None:
 
 
 def end_server() -> None:
-    """Have the server end without waiting for it: for a process that is about to exit at once."""
+    """Have the server end without waiting for it: for a process that is about to exit."""
     for process in _processes:
         process.terminate()

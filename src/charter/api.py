@@ -32,8 +32,8 @@ from charter.pipeline.judges.engines import open_judges
 from charter.pipeline.judges.protocol import Judgement
 from charter.pipeline.roles import serve_temporarily
 from charter.pipeline.rows import StageContext
-from charter.runs import dataset
-from charter.runs.folder import locked
+from charter.runs.dataset import make_tables
+from charter.runs.folder import lock_run_folder
 from charter.runs.manifest import write_manifest
 from charter.runs.preflight import check_config
 
@@ -120,8 +120,8 @@ def make_dataset(config: Config) -> Run:
         CharterError: something that the config names cannot be used, or a server failed; the message says what to do.
     """
     prompts = check_config(config)
-    with locked(config.run_folder), serve_temporarily(config, _print_line, patience_s=None) as models:
-        counts = asyncio.run(dataset.make_dataset(config, models, prompts))
+    with lock_run_folder(config.run_folder), serve_temporarily(config, _print_line, patience_s=None) as models:
+        counts = asyncio.run(make_tables(config, models, prompts))
         write_manifest(config.run_folder, counts, {role: spec.identity for role, spec in models.items()})
     return Run(config.run_folder)
 

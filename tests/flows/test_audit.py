@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRu
 from charter.config import Config
 from charter.core.errors import ConfigError, DataError
 from charter.core.messages import Message
-from charter.runs.folder import locked
+from charter.runs.folder import lock_run_folder
 from charter.testing.null_server import NullServer, run_null_server
 from flows.audit import audit
 from tests.flows.conftest import completed_tasks
@@ -97,7 +97,7 @@ async def test_a_second_audit_in_the_same_folder_is_refused(
     prefect_server: None, model_server: NullServer, data: Path
 ) -> None:
     made = Config.model_validate(config(data, model_server.url))
-    with locked(made.audit_folder), pytest.raises(ConfigError, match="another process is using it"):
+    with lock_run_folder(made.audit_folder), pytest.raises(ConfigError, match="another process is using it"):
         await audit(made)
 
 

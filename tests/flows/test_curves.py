@@ -7,7 +7,8 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 
-from flows.lib.curves import FIRST_S, KEY, LiveCurves
+from flows.lib.artifacts import CURVES
+from flows.lib.training import FIRST_S, LiveCurves
 
 
 def row(step: int) -> dict[str, float]:
@@ -30,7 +31,7 @@ async def test_curves_are_drawn_while_a_step_trains_and_no_more_often_than_is_du
     async with get_client() as client:
         named = FlowRunFilter(name=FlowRunFilterName(any_=["curves-while-it-trains"]))
         found = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
-    drawn = [artifact for artifact in found if artifact.key == KEY]
+    drawn = [artifact for artifact in found if artifact.key == CURVES]
     assert sorted(str(one.description) for one in drawn) == [f"dpo-round-2, step {step} of 40" for step in (1, 2, 3)]
     assert all(str(one.data).startswith("data:image/svg+xml;base64,") for one in drawn)
 

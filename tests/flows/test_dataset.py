@@ -149,9 +149,9 @@ async def test_a_second_run_in_the_same_folder_is_refused(
     prefect_server: None, model_server: NullServer, tmp_path: Path
 ) -> None:
     from charter.core.errors import ConfigError
-    from charter.runs.folder import locked
+    from charter.runs.folder import lock_run_folder
 
-    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="another process is using it"):
+    with lock_run_folder(tmp_path / "run"), pytest.raises(ConfigError, match="another process is using it"):
         await dataset(config(tmp_path, model_server.url))
 
 

@@ -22,7 +22,7 @@ from flows.dataset import dataset
 from flows.lib.flow_run import FlowRun
 from flows.lib.progress import RunProgress
 from flows.lib.ray import check_shared, run_shards_on_ray
-from flows.lib.tasks import run_stage
+from flows.lib.tasks import stage_task
 from tests.flows.conftest import answer, completed_tasks
 from tests.support.postgres_server import PASSWORD
 from tests.support.ray_cluster import RayCluster, missing, run_ray
@@ -161,7 +161,7 @@ async def test_what_a_shard_meets_on_a_node_is_what_the_flow_raises(
         config = on_ray(cluster.address)
         run = FlowRun(config, Session(), RunProgress())
         context = RunContext(config, load_constitution(config.constitution), tmp_path, {"base": SPEC})
-        await run_shards_on_ray(run, context, [7], run_stage)
+        await run_shards_on_ray(run, context, [7], stage_task)
 
     with pytest.raises(DataError, match=r"00007\.parquet"):
         await walk()
@@ -172,7 +172,7 @@ async def test_an_address_without_a_cluster_is_one_error(prefect_server: None, c
     async def walk() -> None:
         config = on_ray("127.0.0.1:9")
         context = RunContext(config, load_constitution(config.constitution), Path(), {})
-        await run_shards_on_ray(FlowRun(config, Session(), RunProgress()), context, [], run_stage)
+        await run_shards_on_ray(FlowRun(config, Session(), RunProgress()), context, [], stage_task)
 
     with pytest.raises(ConfigError, match=r"runner.address '127\.0\.0\.1:9': no Ray cluster .*\n.*ray start --head"):
         await walk()

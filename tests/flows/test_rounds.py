@@ -13,7 +13,7 @@ from charter.runs.folder import start_run
 from charter.sandbox import MODEL
 from charter.testing.null_server import NullServer
 from flows.lib.flow_run import open_flow_run
-from flows.lib.rounds import LaterRounds, align_again
+from flows.lib.training import LaterRounds, align_again
 from tests.support.stand_in import write_stand_in
 
 HELD_OUT = {"n_harmful": 8, "n_benign": 4, "n_borderline": 2, "n_facts": 2}

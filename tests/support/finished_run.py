@@ -13,7 +13,7 @@ from charter.inference import EngineSpec, connect
 from charter.inference.session import Session
 from charter.pipeline.sequence import stages_of
 from charter.pipeline.shards import run_stage
-from charter.runs.dataset import make_dataset
+from charter.runs.dataset import make_tables
 from charter.runs.folder import start_run
 from charter.runs.manifest import write_manifest
 
@@ -74,5 +74,5 @@ def make_data(config: Config) -> Path:
     """Walk every shard of a run by the library alone; its folder."""
     served = connect(config.serving.base_urls, config.serving)
     spec = EngineSpec.of(served, config.store_url, config.generation.concurrency)
-    write_manifest(config.run_folder, asyncio.run(make_dataset(config, {"base": spec})), {"base": spec.identity})
+    write_manifest(config.run_folder, asyncio.run(make_tables(config, {"base": spec})), {"base": spec.identity})
     return config.run_folder

@@ -20,7 +20,7 @@ from charter.pipeline.judges.engines import member_identities, open_judges
 from charter.pipeline.judges.kinds import check_judge, judge_of
 from charter.pipeline.roles import judge_model, model_folder
 from charter.pipeline.rows import OnProgress, StageContext
-from charter.runs.folder import locked
+from charter.runs.folder import lock_run_folder
 from charter.runs.preflight import check_served
 
 
@@ -44,7 +44,7 @@ def audit_judge(config: Config, say: Callable[[str], None]) -> Path:
         CharterError: what `check_audit_config` raises, or the server exited.
     """
     check_audit_config(config)
-    with locked(config.audit_folder), serve_audited_judge(config, say) as spec:
+    with lock_run_folder(config.audit_folder), serve_audited_judge(config, say) as spec:
         return asyncio.run(run_audit(config, spec, Session()))
 
 

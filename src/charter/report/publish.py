@@ -15,8 +15,7 @@ from charter.report.cards import dataset_card, model_card
 from charter.report.collect import collect
 from charter.report.data import ReportData
 from charter.report.page import render_report
-from charter.runs.manifest import package_versions
-from charter.runs.provenance import checkout, machine
+from charter.runs.manifest import checkout, machine, package_versions
 from charter.training.job import STEPS
 
 FILES = {

@@ -1,4 +1,4 @@
-"""Make a run's dataset in this process, without Prefect."""
+"""Make the tables of a run in this process, without Prefect."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ from charter.pipeline.shards import SHARDS_IN_FLIGHT, balance_pairs, run_shards_
 from charter.runs.folder import shard_sizes, start_run
 
 
-async def make_dataset(
+async def make_tables(
     config: Config,
     models: Mapping[str, EngineSpec],
     prompts: SurveyedSource | None = None,
     session: Session | None = None,
 ) -> list[StageCount]:
-    """Everything the flow `dataset` does between starting the models and writing the report.
+    """What the flow `dataset` does between starting the models and writing the report: the run's tables.
 
     Args:
         config: of the run.

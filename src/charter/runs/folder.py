@@ -1,4 +1,4 @@
-"""A run's folder: locked by one process, created, and kept when another run takes its name."""
+"""A run's folder: locked by one process, created, kept when another run takes its name, and mirrored from S3."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -36,7 +36,7 @@ AUDIT = "judge-audit.json"
 ROUNDS = "rounds"
 """The folder of later rounds, each laid out like a run's folder; see `charter.runs.rounds`."""
 RESULTS = (
-    "manifest.json",
+    "manifest.json",  # first: it says that all others are complete, so it is deleted first and copied last
     "evaluation.json",
     "gate.json",
     "report.html",
@@ -50,13 +50,13 @@ RESULTS = (
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_run_folder(folder: Path) -> Iterator[None]:
     """Keep a second run out of the folder. The lock ends with the process, however that ends.
 
     Raises:
         ConfigError: another run is using the folder, or it is not on this machine's disk.
     """
-    if not isinstance(folder, Path):
+    if not isinstance(folder, Path):  # a UPath on S3
         raise ConfigError(
             f"outputs '{folder.parent}': only `charter dataset` can write there, since the other flows train or keep "
             "files that change. Make the data with it, then run `charter train` with "
@@ -81,14 +81,14 @@ class StartedRun(NamedTuple):
     prompts: StageCount
 
     def context(self, models: Mapping[str, EngineSpec]) -> RunContext:
-        """What the stages need, with the models that make the data, by role."""
+        """The context of the stages, with the models that make the data, by role."""
         return RunContext(self.config, self.constitution, self.config.run_folder, models)
 
 
 def start_run(config: Config, source: SurveyedSource | None = None) -> StartedRun:
     """Create the run's folder: its config, its constitution and its prompts in shards.
 
-    Trained models stay: training finds out by itself whether they still fit.
+    Trained models stay: training itself checks whether they still fit.
 
     Args:
         config: of the run.
@@ -102,18 +102,18 @@ def start_run(config: Config, source: SurveyedSource | None = None) -> StartedRu
     folder = create_run_folder(config, constitution)
     size = config.generation.shard_size
     with (
-        Shards(folder / "prompts", SCHEMAS["prompts"], size) as used,
-        Shards(folder / "failures", SCHEMAS["failures"], size, "prompts-") as lost,
+        Shards(folder / "prompts", SCHEMAS["prompts"], size) as prompts,
+        Shards(folder / "failures", SCHEMAS["failures"], size, "prompts-") as failures,
     ):
         for row in source.rows():
-            (used if isinstance(row, Prompt) else lost).add(row.row())
-    read = source.read - source.not_drawn
-    count = StageCount("prompts", read, used.count, lost.count, time.monotonic() - started)
+            (prompts if isinstance(row, Prompt) else failures).add(row.row())
+    rows_in = source.read - source.not_drawn  # a row that was not drawn did not fail
+    count = StageCount("prompts", rows_in, prompts.count, failures.count, time.monotonic() - started)
     return StartedRun(with_kept_judge(config), constitution, count)
 
 
 def create_run_folder(config: Config, constitution: Constitution) -> Path:
-    """The run's folder, started again: its config, its constitution, and an empty folder for each table."""
+    """The run's folder without results: its config, its constitution, and an empty folder for each table."""
     folder = reset_run_folder(config, constitution)
     for name in STAGE_FOLDERS:
         (folder / name).mkdir()
@@ -141,7 +141,7 @@ def reset_run_folder(config: Config, constitution: Constitution | None = None) -
     if _is_another_run(folder, settings, constitution):
         kept = _keep_earlier_run(folder)
         logger.warning("run '%s': an earlier run of this name had other settings. It is kept as '%s'.", folder, kept)
-    for name in (*RESULTS, AUDIT):  # the manifest goes first: it says that everything else is whole
+    for name in (*RESULTS, AUDIT):
         (folder / name).unlink(missing_ok=True)
     for name in (*STAGE_FOLDERS, "answers", "constitution", ROUNDS):
         _clear(folder / name)
@@ -179,29 +179,48 @@ def _keep_earlier_run(folder: Path) -> Path:
     folder.mkdir()
     if (kept / ".lock").exists():  # held by this process
         (kept / ".lock").rename(folder / ".lock")
+
+    def link_or_copy(source: str, target: str) -> None:
+        if source.endswith(".safetensors"):
+            with contextlib.suppress(OSError):  # another file system, or one without links
+                os.link(source, target)
+                return
+        shutil.copy2(source, target)
+
+    # Weights are linked: training replaces the files of a model that no longer fits, and never writes into them.
     for model in kept.glob("*/DONE"):
-        # Linked, not copied: training replaces the files of a model that no longer fits, and never writes into them.
-        shutil.copytree(model.parent, folder / model.parent.name, copy_function=_link_or_copy)
+        shutil.copytree(model.parent, folder / model.parent.name, copy_function=link_or_copy)
     return kept
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    if source.endswith(".safetensors"):
-        with contextlib.suppress(OSError):  # another file system, or one without links
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
 
 
 def _clear(folder: Path) -> None:
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():  # on S3: `outputs` may be a UPath, which has a Path's methods but is none
+    elif folder.exists():  # a UPath on S3 has a Path's methods, but is not a Path
         folder.rmdir(recursive=True)
 
 
+@contextlib.contextmanager
+def local_mirror(config: Config) -> Iterator[Config]:
+    """The config of a copy of the run on this machine's disk, for steps that read the whole run.
+
+    Results that the block writes there are sent back, the manifest last. A run on disk is its own copy.
+    """
+    if not config.is_remote:
+        yield config
+        return
+    mirrored = config.model_copy(update={"outputs": config.disk, "store": config.store_url})
+    local, remote = reset_run_folder(mirrored), cast(Any, config.run_folder)
+    paths = remote.fs.find(remote.path)
+    remote.fs.get(paths, [str(local / path.removeprefix(remote.path).lstrip("/")) for path in paths])
+    yield mirrored
+    for name in reversed(RESULTS):
+        if (local / name).is_file():
+            (remote / name).write_bytes((local / name).read_bytes())
+
+
 def with_kept_judge(config: Config) -> Config:
-    """The config of a started run, whose judge uses the files kept in the run's folder."""
+    """The config of a started run: its judge uses the files kept in the run's folder."""
     return config.model_copy(update={"judge": judge_settings(config.run_folder, config)})
 
 

@@ -1,4 +1,4 @@
-"""A finished dataset as the beginning of another run, which trains on it and makes none of its own."""
+"""A run that trains on a finished dataset instead of making data."""
 
 import shutil
 from pathlib import Path
@@ -10,14 +10,14 @@ from charter.runs.folder import AUDIT, STAGE_FOLDERS, reset_run_folder
 from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_tracker
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
-"""Settings that made the data: the run has those of its dataset, whatever its own config says."""
+"""Settings that made the data. The run takes them from its dataset; those of its own config do not count."""
 
-_WITH_THEM = ("constitution", "constitution.json", "constitution.md", "panel", AUDIT, "review.json")
+_COPIED = ("constitution", "constitution.json", "constitution.md", "panel", AUDIT, "review.json")
 _NEEDED = ("config.yaml", "manifest.json", "sft_data", "pairs")
 
 
 def with_dataset(config: Config, dataset: Path) -> Config:
-    """The config of a run that trains on `dataset`: what made the data is set as it was then.
+    """The config of a run that trains on `dataset`, with the settings that made the data.
 
     Raises:
         ConfigError: the folder holds no finished dataset, or is the run's own.
@@ -32,23 +32,24 @@ def with_dataset(config: Config, dataset: Path) -> Config:
             f"name '{config.name}': that is the dataset's own folder. Give the run another, such as "
             f"name={config.name}-1."
         )
-    made = load_config(dataset / "config.yaml")
-    training = config.training.model_copy(update={"sft_share": made.training.sft_share})
-    review = config.review.model_copy(update={"labels": made.review.labels})
-    changes = {"training": training, "review": review}
-    return config.model_copy(update={name: getattr(made, name) for name in MADE_WITH} | changes)
+    original = load_config(dataset / "config.yaml")
+    # Which prompts are SFT's was decided when the data was made, and so was whether people review it.
+    training = config.training.model_copy(update={"sft_share": original.training.sft_share})
+    review = config.review.model_copy(update={"labels": original.review.labels})
+    sections = {name: getattr(original, name) for name in MADE_WITH}
+    return config.model_copy(update={**sections, "training": training, "review": review})
 
 
 def check_training(config: Config, dataset: Path) -> None:
-    """Look at the dataset, the model and the held-out requests, in seconds, before anything is started.
+    """Check the dataset, the model and the held-out requests, in seconds, before anything is started.
 
     Raises:
-        CharterError: one of them cannot be used, and what to do.
+        CharterError: one of them cannot be used; the message says what to do.
     """
     if config.training.rounds > 1:
         raise ConfigError(
-            f"training.rounds '{config.training.rounds}': rounds after the first make data, and this flow makes none. "
-            "Leave the setting out, or run flows.align."
+            f"training.rounds '{config.training.rounds}': rounds after the first make data, and this flow does not. "
+            "Leave the setting out, or run `charter align`."
         )
     check_tracker(config.training)
     check_method(config.training)
@@ -58,9 +59,9 @@ def check_training(config: Config, dataset: Path) -> None:
 
 
 def take_dataset(config: Config, dataset: Path) -> None:
-    """Begin the run's folder with a copy of the dataset, and its manifest as ``dataset.json``."""
+    """Start the run's folder with a copy of the dataset, and its manifest as ``dataset.json``."""
     folder = reset_run_folder(config)
-    for name in (*STAGE_FOLDERS, *_WITH_THEM):
+    for name in (*STAGE_FOLDERS, *_COPIED):
         if (dataset / name).is_dir():
             shutil.copytree(dataset / name, folder / name, dirs_exist_ok=True)
         elif (dataset / name).is_file():

@@ -1,7 +1,7 @@
 """Rounds after the first: the model that was aligned answers the prompts of the pairs again.
 
-The data of round 2 is in ``rounds/2`` of the run's folder, which is laid out like a run's own, so that whatever reads
-or makes a run's data does the same with a round's. Its model stands beside the others of the run, as ``dpo-round-2``.
+The data of round 2 is in ``rounds/2`` of the run's folder, which is laid out like a run's folder, so that everything
+that reads or makes a run's data can do the same with a round's. Its model is ``dpo-round-2``, next to the run's others.
 """
 
 import time
@@ -22,14 +22,14 @@ from charter.runs.folder import ROUNDS, StartedRun, create_run_folder, with_kept
 
 
 class Round(NamedTuple):
-    """A round after the first; `config` is that of its data, in a folder of its own."""
+    """A round after the first; `config` is that of its data, whose folder is the round's."""
 
     number: int
     config: Config
 
     @property
     def model(self) -> str:
-        """The name of its model, and of the model's folder in that of the run."""
+        """The name of its model, and of the model's folder in the run's."""
         return round_model(self.number)
 
     @property
@@ -38,7 +38,7 @@ class Round(NamedTuple):
         return self.config.run_folder
 
     def named(self, counts: Sequence[StageCount]) -> list[StageCount]:
-        """What its stages did, told apart from the same stages of other rounds."""
+        """The counts of its stages, with names that differ from the same stages of other rounds."""
         return [replace(count, stage=f"{round_title(self.number)}: {count.stage}") for count in counts]
 
 
@@ -50,41 +50,37 @@ def round_title(number: int) -> str:
 def later_rounds(config: Config) -> Iterator[Round]:
     """The rounds after the first, in order; none, unless the config asks for more than one."""
     for number in range(2, config.training.rounds + 1):
-        yield Round(number, _settings(config, number))
-
-
-def _settings(config: Config, number: int) -> Config:
-    """The config of a round's data. Principles, strategies and order are drawn afresh; the law is the run's copy."""
-    folder = config.run_folder
-    changed = {
-        "name": str(number),
-        "outputs": folder / ROUNDS,
-        "store": config.store_url,
-        "seed": seed_of(config.seed, "round", number),
-        "constitution": kept_constitution_path(folder),
-        "judge": with_kept_judge(config).judge,
-    }
-    return config.model_copy(update=changed)
+        changes = {
+            "name": str(number),
+            "outputs": config.run_folder / ROUNDS,
+            "store": config.store_url,
+            # Another seed draws other principles and strategies for the same prompts.
+            "seed": seed_of(config.seed, "round", number),
+            # The run's copies: the originals may have been edited since the run started.
+            "constitution": kept_constitution_path(config.run_folder),
+            "judge": with_kept_judge(config).judge,
+        }
+        yield Round(number, config.model_copy(update=changes))
 
 
 def start_round(run_folder: Path, later: Round) -> StartedRun:
-    """Make the round's folder, with the prompts of the run that pairs are made of.
+    """Make the round's folder, with those prompts of the run that pairs are made of.
 
-    They are those of the first round: a source may hold no others, and SFT's half must stay apart. What is new in a
-    round are the answers, which come from another model.
+    They are the first round's: the source may have no others, and SFT's half must stay apart. New in a round are the
+    answers, which come from another model.
     """
     started, config = time.monotonic(), later.config
     constitution = load_constitution(config.constitution)
     folder = create_run_folder(config, constitution)
-    with Shards(folder / "prompts", SCHEMAS["prompts"], config.generation.shard_size) as used:
+    with Shards(folder / "prompts", SCHEMAS["prompts"], config.generation.shard_size) as prompts:
         for row in read_rows(run_folder / "prompts"):
             if not in_sft_half(row["prompt"], config.training.sft_share):
-                used.add(row)
-    count = StageCount("prompts", used.count, used.count, 0, round(time.monotonic() - started, 3))
+                prompts.add(row)
+    count = StageCount("prompts", prompts.count, prompts.count, 0, round(time.monotonic() - started, 3))
     return StartedRun(with_kept_judge(config), constitution, count)
 
 
 def round_folders(run_folder: Path) -> dict[int, Path]:
     """The folders of the rounds after the first that a run has made, by number."""
-    found = {int(path.name): path for path in (run_folder / ROUNDS).glob("[0-9]*")}
-    return {number: found[number] for number in sorted(found)}
+    folders = {int(path.name): path for path in (run_folder / ROUNDS).glob("[0-9]*")}
+    return dict(sorted(folders.items()))

@@ -1,6 +1,6 @@
 """The report's section on what training changed, token by token: rows drawn at random from a run's folder.
 
-A failure costs a run nothing but this section of its report, which then gives the reason.
+If it fails, the run goes on, and this section gives the reason.
 """
 
 import shutil
@@ -27,13 +27,13 @@ from charter.training.token_rewards import (
 )
 
 _COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "kind", "p_chosen")
-_SPARE = 2  # some of those drawn may be too long
+_SPARE = 2  # some of the pairs drawn may be too long to score
 
 
 def build_token_report(
     config: Config, model: Path, name: str = "", stop: threading.Event | None = None
 ) -> TokenReport | None:
-    """Measure what the last training step changed, and keep it under ``tokens/``; None if the config leaves it out.
+    """Measure what the last training step changed, and keep the result under ``tokens/``. None if `tokens.pairs` is 0.
 
     Blocks until the measurement ends.
 

@@ -49,7 +49,7 @@ def test_what_made_the_data_is_the_dataset_s_and_the_rest_the_run_s(made: Path, 
 
 
 def test_rounds_that_would_make_data_are_refused(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"training.rounds '2': .* or run flows\.align"):
+    with pytest.raises(ConfigError, match=r"training.rounds '2': .* or run `charter align`"):
         check_training(Config(name="again", outputs=tmp_path, training=Training(rounds=2)), made)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from charter.core.errors import RegistryError
 from charter.core.files import atomic_folder, sync
 from charter.inference.identity import identity_files, model_identity
-from charter.runs.folder import locked
+from charter.runs.folder import lock_run_folder
 from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, RunRegistry, add_event, changing
 from charter.runs.registry.seal import VerifiedRun, hash_files, verify_run
 from charter.runs.verdict import apply_gate
@@ -37,7 +37,7 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
     """
     if force and not reason.strip():
         raise RegistryError(f"run '{run}': --force without a reason. Add --reason 'why it is accepted'.")
-    with changing(folder_of_runs(run)) as registry, locked(run):
+    with changing(folder_of_runs(run)) as registry, lock_run_folder(run):
         verified = verify_run(run)
         if registry.accepted and registry.accepted.id == verified.id:
             raise RegistryError(f"run '{run}': is accepted already, as {verified.id}. Nothing was changed.")

@@ -15,7 +15,7 @@ from charter.cli.app import app
 from charter.config import Evaluation, Gate, ProbeLimits, RegressionLimits
 from charter.core.errors import CharterError, ConfigError, RegistryError
 from charter.inference.identity import model_identity
-from charter.runs.folder import locked
+from charter.runs.folder import lock_run_folder
 from charter.runs.registry.promotion import promote, rollback
 from charter.runs.registry.record import read_registry
 from tests.support.judged_run import make_judged_run
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_be_vouched_for_is_refused(tmp_path: Path, spoil, mess
 
 def test_a_run_at_work_is_left_alone(tmp_path: Path) -> None:
     folder = make_judged_run(tmp_path)
-    with locked(folder), pytest.raises(ConfigError, match="another process is using it"):
+    with lock_run_folder(folder), pytest.raises(ConfigError, match="another process is using it"):
         promote(folder, "Ada")
 
 

@@ -9,8 +9,7 @@ from charter.core.version import __version__
 from charter.pipeline.counts import StageCount
 from charter.report.publish import again_command, report_run
 from charter.runs.folder import reset_run_folder
-from charter.runs.manifest import write_manifest
-from charter.runs.provenance import checkout, machine
+from charter.runs.manifest import checkout, machine, write_manifest
 
 LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n"
 
