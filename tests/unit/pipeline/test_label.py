@@ -145,7 +145,7 @@ SHARES = st.sampled_from([0.0, 0.5, 1.0])
 @settings(deadline=None, max_examples=25)
 @given(
     shares=st.fixed_dictionaries(dict.fromkeys(Strategies().shares, SHARES)).filter(
-        lambda d: any(share for name, share in d.items() if name != "on_policy")
+        lambda d: any(share for name, share in d.items() if name != "on-policy")
     ),
     n=st.integers(2, 5),
     salt=st.integers(0, 9),
