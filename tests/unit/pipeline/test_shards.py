@@ -187,7 +187,7 @@ async def test_a_run_whose_servers_are_all_killed_waits_and_goes_on(
         await asyncio.sleep(down_s)
         assert not making.done()
         assert "waiting for it to come back" in caplog.text and "answers again" not in caplog.text
-        servers = begin(0.1)  # so that one of them does not finish the run before the other one is up
+        servers = begin(0.3)  # so that one of them does not finish the run before the other one is up
         await making
         assert all(f"{url} answers again" in caplog.text for url in urls)
         assert all([(await server_metrics(url)).requests > 1 for url in urls])
