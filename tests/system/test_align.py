@@ -15,11 +15,11 @@ from tests.system.conftest import RunFlow, without_privacy
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 FILES = (
-    *("config.yaml", "constitution.md", "evaluation.json", "gate.json", "report.html", "manifest.json"),
+    *("config.yaml", "constitution.json", "evaluation.json", "gate.json", "report.html", "manifest.json"),
     *("MODEL_CARD.md", "DATASET_CARD.md", "sft/config.json", "dpo/config.json"),
     *("sft/metrics.jsonl", "dpo/metrics.jsonl"),
 )
-FOLDERS = ("responses", "revisions", "pairs", "failures", "sft_data", "logs")
+FOLDERS = ("responses", "revisions", "pairs", "failures", "sft_data", "logs", "constitution")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from charter.evaluation.benchmarks.asking import ask_suites, read_sheets
 from charter.evaluation.benchmarks.inspection import check_suites, read_prompts
 from charter.inference import EngineSpec, Served, open_engine
 from charter.inference.completion import Sampling
+from charter.inference.session import Session
 from charter.pipeline.refusal.classifier import classify_refusal
 from charter.sandbox.oracle import is_right
 from charter.sandbox.world import held_out_requests
@@ -61,7 +62,7 @@ async def test_their_numbers_are_ours(sandbox_server: Served, shared_data: Path,
     }
     config = Config.model_validate({"outputs": str(tmp_path), "evaluation": evaluation})
     spec = EngineSpec.of(sandbox_server, str(tmp_path / "store.sqlite"))
-    counts = await ask_suites(config, "base", spec, print)
+    counts = await ask_suites(config, "base", spec, Session(), print)
     assert [(c.stage, c.rows_in, c.failed) for c in counts] == [
         ("xstest base", 4 * EACH, 0),
         ("harness base", FACTS, 0),
