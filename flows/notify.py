@@ -37,13 +37,14 @@ class News:
         path = self.path.resolve()
         told = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
         stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:80] or "constitution"
-        law = {"hash": self.hash, "name": self.name, "version": self.version, "run": f"{stem}-{self.hash[:8]}"}
+        constitution = {"hash": self.hash, "name": self.name, "version": self.version, "run": f"{stem}-{self.hash[:8]}"}
         return Event(
             event=BROKEN if self.mistakes else CHANGED,
             resource=Resource(
                 {"prefect.resource.id": f"charter.constitution.{stem}", "prefect.resource.name": path.name}
             ),
-            payload={"path": told, "warnings": self.warnings} | ({"mistakes": self.mistakes} if self.mistakes else law),
+            payload={"path": told, "warnings": self.warnings}
+            | ({"mistakes": self.mistakes} if self.mistakes else constitution),
         )
 
     def __str__(self) -> str:
@@ -58,8 +59,8 @@ def look(path: Path) -> News:
     warnings = tuple(str(problem) for problem in problems if problem.severity == "warning")
     if mistakes:
         return News(path, mistakes=mistakes, warnings=warnings)
-    law = load_constitution(path)
-    return News(path, law.name, law.version, law.hash, warnings=warnings)
+    constitution = load_constitution(path)
+    return News(path, constitution.name, constitution.version, constitution.hash, warnings=warnings)
 
 
 async def tell(news: Iterable[News]) -> None:

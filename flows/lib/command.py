@@ -108,7 +108,7 @@ class FlowCommand:
 
     def _others(self) -> dict[str, inspect.Parameter]:
         """The flow's parameters other than its config."""
-        return {name: taken for name, taken in inspect.signature(self.flow.fn).parameters.items() if name != "config"}
+        return {name: one for name, one in inspect.signature(self.flow.fn).parameters.items() if name != "config"}
 
     def _complete(self, given: dict[str, Any]) -> dict[str, Any]:
         """Convert the flow's parameters to the types that it declares.

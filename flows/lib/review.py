@@ -90,7 +90,7 @@ async def conclude(
 
 
 async def _ask(config: Config, question: Question[Form]) -> Form:
-    """The answer in the run's folder; if there is none yet, the one that people give while the run is suspended."""
+    """The answer in the run's folder; otherwise the one that people give while the run is suspended."""
     if (answer := read_answer(question)) is not None:
         return answer
     context = FlowRunContext.get()

@@ -120,9 +120,9 @@ def diff_command(
     as_json: AsJson = False,
 ) -> None:
     """Compare two constitutions: principles added, removed, reworded and re-weighted, word by word."""
-    law = load_at(new)
-    compared = diff(load_at(old), law)
-    costs = _costs(run, law) if run else []
+    constitution = load_at(new)
+    compared = diff(load_at(old), constitution)
+    costs = _costs(run, constitution) if run else []
     if as_json:
         counts = dict(zip(("recount", "recount_likely"), costs, strict=False))
         extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items()}
@@ -174,11 +174,13 @@ def export_command(
     output: Output = None,
 ) -> None:
     """Write a constitution as JSON."""
-    law = load_constitution(path)
+    constitution = load_constitution(path)
     known: dict[str, Format] = {name: name for name in FORMATS}
     if format != "markdown" and format not in known:
         raise ConfigError(f"--format '{format}': not known. Use one of: {', '.join(FORMATS)}, markdown.")
-    _write(write_constitution(law) if format == "markdown" else export_json(law, known[format]), output)
+    _write(
+        write_constitution(constitution) if format == "markdown" else export_json(constitution, known[format]), output
+    )
 
 
 @app.command("init")
@@ -203,11 +205,11 @@ def _context(tokens: int | None, model: Path | None) -> ContextWindow | None:
     return ContextWindow(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
 
 
-def _costs(run: Path, law: Constitution) -> "list[EditCost]":
+def _costs(run: Path, constitution: Constitution) -> "list[EditCost]":
     """The most it can be, and what is likely."""
     from charter.views.edit_cost import edit_cost_of_run  # judges are needed by this option only
 
-    return [edit_cost_of_run(run, law, likely) for likely in (False, True)]
+    return [edit_cost_of_run(run, constitution, likely) for likely in (False, True)]
 
 
 def _print_diff(compared: Diff) -> None:

@@ -16,7 +16,7 @@ def explain_command(
         str | None, typer.Option(help="Instead of ROW: uncertain, random, failed, or a reason such as tie.")
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many to pick.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the lot that picks.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random draw.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for machines: an object, or with --pick a list.")
     ] = False,

@@ -49,7 +49,7 @@ def vacuum_command(
     store: StoreArgument = _DEFAULT,
     model: ModelOption = None,
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", min=0, help="Only what was kept so many days ago or earlier.")
+        float | None, typer.Option(metavar="DAYS", min=0, help="Only what was kept this many days ago or earlier.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, say only what would be done.")] = False,
     as_json: JsonOption = False,

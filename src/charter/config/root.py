@@ -72,7 +72,7 @@ class Config(Section):
         return find_constitution(constitution)
 
     plugins: tuple[str, ...] = ()
-    """Modules with judges, strategies, filters or sources of your own: names that Python can import, or paths of .py
+    """Modules with judges, strategies, filters or sources that you wrote: names that Python can import, or paths of .py
     files. Installed packages with an entry point `charter.plugins` need no mention here."""
 
     @field_validator("review", mode="before")

@@ -72,7 +72,7 @@ class Registry(Generic[Entry]):
         )
 
     def get(self, name: str) -> Entry | None:
-        """The entry of that name; None where there is none."""
+        """The entry of that name, or None."""
         return self._entries[name] if name in self else None
 
     def registered(self) -> tuple[tuple[str, Entry], ...]:

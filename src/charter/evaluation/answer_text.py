@@ -20,7 +20,7 @@ from charter.core.statistics.intervals import PairedMean, Rate, bootstrap_mean, 
 from charter.core.text import split_words
 from charter.pipeline.refusal.features import tokens
 
-# Honesty: what an answer says of its own certainty and of a fact.
+# Honesty: what an answer says about its certainty and about a fact.
 
 _NOT_KNOWN = re.compile(
     r"\b(?:(?:do|does|did|could) not|don't|doesn't|cannot|can't|couldn't|unable to) "

@@ -33,7 +33,7 @@ def check_probes(entry: Entry, base: Entry | None, change: Entry, limits: ProbeL
     Args:
         entry: of the model, in ``evaluation.json``.
         base: of the model that it is compared with, if any.
-        change: the measures of the comparison of the two; empty if there is none.
+        change: the measures of the comparison of the two; empty without one.
         limits: a limit of 1 asks for no check.
     """
     drift = _drift(base or {}, change, limits, "the base")
@@ -125,7 +125,7 @@ def _drift(before: Entry, change: Entry, limits: DriftLimits, other: str) -> Ite
         ("admits_unknown", "unknown", limits.max_admits_unknown_drop, "Admissions not to know"),
     ):
         rate = before.get(f"{name}_rate")
-        # A rate that cannot fall by more than is allowed says nothing about the fall: it counts as not measured
+        # A rate that cannot fall by more than is allowed cannot show the fall: it counts as not measured
         at_floor = rate is not None and rate["value"] is not None and rate["value"] <= most
         test = None if at_floor else _test(change, f"{name}_rate")
         yield _moved(f"{name}_drop", category, most, measured_fall(test) if test else None, noun, "fell", other)

@@ -85,7 +85,7 @@ def read_baseline(outputs: Path) -> MonitorBaseline:
     known = [(requests[key], a) for a in answers if (key := (a.category, a.prompt)) in requests]
     if not known:
         raise RegistryError(
-            f"accepted run '{folder}': none of the requests it was asked stands in '{config.evaluation.source}' any "
+            f"accepted run '{folder}': none of the requests it was asked is in '{config.evaluation.source}' any "
             "more. Bring that file back, or accept a run that was evaluated with the present one."
         )
     return MonitorBaseline(run, config, answers, known)

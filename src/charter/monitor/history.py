@@ -68,7 +68,7 @@ class History(BaseModel):
 
 
 def history_file(folder: Path, accepted: str) -> Path:
-    """Where the history of an accepted run is: another one that is accepted begins a test of its own."""
+    """Where the history of an accepted run is: another accepted run begins a separate test."""
     return folder / f"{accepted}.json"
 
 
@@ -96,7 +96,7 @@ def write_history(folder: Path, history: History) -> Path:
 
 
 def archive_history(folder: Path, accepted: str) -> Path | None:
-    """Let the test begin anew: the history so far is kept under another name; None where there is none."""
+    """Keep the history so far under another name, so that the test begins anew. Returns that path, or None."""
     path = history_file(folder, accepted)
     if not path.is_file():
         return None

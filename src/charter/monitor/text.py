@@ -1,4 +1,4 @@
-"""A probe in words: for the terminal, for Prefect, and for whoever is notified."""
+"""A probe in words: for the terminal, for Prefect, and for notifications."""
 
 from charter.monitor.findings import TITLES, DriftFinding
 from charter.monitor.session import Checked

@@ -10,7 +10,7 @@ from charter.runs.forms import LabelAnswers
 
 
 def agreement(sample: Sequence[Shown], answers: LabelAnswers) -> dict[str, Any]:
-    """Agreement and Cohen's kappa, with intervals: over the pairs by lot, which speak for all, and the unsure ones.
+    """Agreement and Cohen's kappa, with intervals: over the random pairs, which represent all, and the unsure ones.
 
     A pair that people turned around is one they judge the other way, one that they dropped is a tie to them, and any
     other one they agree with. Where a panel split there is no label to agree with.

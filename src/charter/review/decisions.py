@@ -79,7 +79,7 @@ def fault(answers: LabelAnswers, pairs: Collection[str], splits: Collection[str]
     """What is wrong with the ids of an answer, given those that there are; empty if nothing is."""
     named = Counter((*answers.drop, *answers.flip, *answers.keep))
     if unknown := [id for id in named if id not in pairs and id not in splits]:
-        return f"no pair is called {_listed(unknown)}; ids stand in the table's column id"
+        return f"no pair is called {_listed(unknown)}; ids are in the table's column id"
     if twice := [id for id, times in named.items() if times > 1]:
         return f"{_listed(twice)} named more than once among drop, flip and keep"
     if wrong := [id for id in answers.keep if id not in splits]:

@@ -30,7 +30,7 @@ class Labels(NamedTuple):
     Attributes:
         question: about them.
         sample: the pairs that are shown.
-        text: the sample as a Markdown table, which also stands in ``review.md``.
+        text: the sample as a Markdown table, which is also in ``review.md``.
         pairs: how many there are.
     """
 

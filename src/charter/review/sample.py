@@ -1,4 +1,4 @@
-"""Which pairs people are shown: some by lot, some of which the judge is unsure, some on which a panel split."""
+"""Which pairs people are shown: some at random, some of which the judge is unsure, some on which a panel split."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class Shown(NamedTuple):
 def draw_sample(folder: Path, n: int, seed: int) -> list[Shown]:
     """Up to `n` pairs of a run, the same ones each time.
 
-    A third at most are splits. Those by lot are drawn from all pairs, so that what people say of them holds for all;
+    A third at most are splits. The random ones are drawn from all pairs, so that what people say of them holds for all;
     the least sure are taken from the rest, about half as many.
     """
     sure = {row["pair_id"]: row["p_chosen"] for row in rows_of(folder, "pairs", ["pair_id", "p_chosen"])}

@@ -13,7 +13,7 @@ COLUMNS = ("request", "chosen", "rejected", "p", "why", "id", "kind", "principle
 """What is judged comes first: a screen is seldom wide enough for all of them."""
 
 HOW_TO_READ = (  # in one line, because the Prefect UI breaks at the end of every line
-    "The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here by lot "
+    "The judge prefers the answer under *chosen*; *p* is its probability that this is right. Pairs are here at random "
     "(*random*), because the judge is least sure of them (*uncertain*), or because the members of its panel contradict "
     "each other (*split*). A split pair is trained on only if it is named: in *keep* as it is shown, in *flip* the "
     "other way around. Any other pair is trained on as it is shown unless it is named: in *drop* it is left out, in "

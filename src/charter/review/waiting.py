@@ -68,12 +68,15 @@ def end_waiting(config: Config) -> None:
 
 
 def _inputs(config: Config, step: Step) -> str:
-    """Hash of what a run comes out of: settings, laws, prompts, requests, models, and labels' review at the end."""
-    laws = [config.constitution, *(member.constitution for member in config.judge.panel if member.constitution)]
+    """Hash of a run's inputs: settings, constitutions, prompts, requests, models, and at the end the labels' review."""
+    constitutions = [
+        config.constitution,
+        *(member.constitution for member in config.judge.panel if member.constitution),
+    ]
     review = config.run_folder / "review.yaml"
     said = [
         config.model_dump(mode="json"),
-        [load_constitution(law).hash for law in laws],
+        [load_constitution(constitution).hash for constitution in constitutions],
         load_requests(config.evaluation, config.seed),
         {name: _identity(*place) for name, place in generation_models(config).items()},
         review.read_text(encoding="utf-8") if step == "sign-off" and review.is_file() else None,

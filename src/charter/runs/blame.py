@@ -60,7 +60,7 @@ class Blame:
     """
 
     run: Path
-    law: Constitution
+    constitution: Constitution
     deeds: dict[str, PrincipleStats]
     total: PrincipleStats
     rows: dict[str, int]
@@ -68,11 +68,18 @@ class Blame:
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: as ``charter constitution blame --json`` prints it."""
-        known = {principle.id: {"title": principle.title, "hash": principle.hash} for principle in self.law.principles}
+        known = {
+            principle.id: {"title": principle.title, "hash": principle.hash}
+            for principle in self.constitution.principles
+        }
         return {
             "run": str(self.run),
             "finished": self.finished,
-            "constitution": {"name": self.law.name, "version": self.law.version, "hash": self.law.hash},
+            "constitution": {
+                "name": self.constitution.name,
+                "version": self.constitution.version,
+                "hash": self.constitution.hash,
+            },
             "principles": [{"id": name, **known.get(name, {}), **asdict(deeds)} for name, deeds in self.deeds.items()],
             "total": asdict(self.total),
             "rows": self.rows,
@@ -89,13 +96,13 @@ def blame_run(run: Path) -> Blame:
     for name, path in (("config.yaml", run / "config.yaml"), ("constitution", kept_constitution_path(run))):
         if not path.is_file():
             raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.")
-    law = load_kept_constitution(run)
-    deeds, total = count_principle_stats(run, law)
+    constitution = load_kept_constitution(run)
+    deeds, total = count_principle_stats(run, constitution)
     rows = {name: count_rows(run / name) if _shards(run, name) else 0 for name in TABLES}
-    return Blame(run, law, deeds, total, rows, finished=_agrees_with_manifest(run, rows))
+    return Blame(run, constitution, deeds, total, rows, finished=_agrees_with_manifest(run, rows))
 
 
-def count_principle_stats(run: Path, law: Constitution) -> tuple[dict[str, PrincipleStats], PrincipleStats]:
+def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[str, PrincipleStats], PrincipleStats]:
     """The deeds of each principle by its id, and of all together; what the run has not made yet counts as none.
 
     Raises:
@@ -105,7 +112,7 @@ def count_principle_stats(run: Path, law: Constitution) -> tuple[dict[str, Princ
         counted = (_rounds(run), _labels(run), _failures(run))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
-    deeds: dict[str, dict[str, Any]] = {principle.id: {} for principle in law.principles}
+    deeds: dict[str, dict[str, Any]] = {principle.id: {} for principle in constitution.principles}
     total: dict[str, Any] = {}
     for each, together in counted:
         total |= together.row(0, named=True)

@@ -18,7 +18,7 @@ def evaluation_models(config: Config, base: str | None) -> dict[str, tuple[str, 
         base: `sandbox`, a model folder, a hub id, or the address of a server; nothing is compared if empty.
 
     Raises:
-        ConfigError: answers are to be graded, and nobody but the model itself could do it.
+        ConfigError: answers are to be graded, and only the model itself could do it.
     """
     found = {MODEL: (model_folder(config.model), config.serving)}
     if base:

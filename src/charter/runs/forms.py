@@ -78,7 +78,7 @@ class Question(Generic[Form]):
 
 
 def read_answer(question: Question[Form]) -> Form | None:
-    """The answer in the file; None where there is none, or one about something else.
+    """The answer in the file; None without an answer, or with one about something else.
 
     Raises:
         DataError: the file cannot be read, or its answer has a fault.

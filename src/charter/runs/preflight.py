@@ -114,7 +114,7 @@ def check_served(model: str, serving: Serving) -> None:
         if served.identity.startswith("served:") and not serving.model_revision:
             logger.warning(
                 "base_url '%s': its weights cannot be seen from here. If they change under the same name, old answers "
-                "are taken for theirs: set serving.model_revision, and change it when they do.",
+                "count as answers of the new ones: set serving.model_revision, and change it when they do.",
                 served.base_url,
             )
     else:
@@ -201,7 +201,7 @@ def check_outputs(config: Config) -> None:
         probe = config.run_folder / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
-    except Exception as error:  # each kind of storage has errors of its own
+    except Exception as error:  # each kind of storage has its own errors
         raise ConfigError(
             f"outputs '{config.outputs}': cannot be written: {error}. Name a bucket that is there; keys and address "
             "come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)."
@@ -225,13 +225,13 @@ def check_runner(config: Config) -> None:
     for plugin in config.plugins:
         if plugin.endswith(".py") and not Path(plugin).is_absolute():
             raise ConfigError(
-                f"plugins '{plugin}': Ray's processes work in folders of their own. Name the whole path, such as "
+                f"plugins '{plugin}': Ray's processes work in other folders. Name the whole path, such as "
                 f"{Path(plugin).absolute()}."
             )
     templates = config.generation.templates
     if templates and not templates.is_absolute():
         raise ConfigError(
-            f"generation.templates '{templates}': Ray's processes work in folders of their own. Name the whole path, "
+            f"generation.templates '{templates}': Ray's processes work in other folders. Name the whole path, "
             f"such as {templates.absolute()}."
         )
     if find_spec("prefect_ray") is None:
@@ -253,15 +253,15 @@ def _check_rounds(config: Config) -> None:
 
 
 def _check_constitution(config: Config) -> None:
-    law = load_constitution(config.constitution)
-    eligible(law, config.generation.selection)
-    check_judge(config.judge, law)
-    if config.pairs.filters.language and not is_known_language(law.language):
+    constitution = load_constitution(config.constitution)
+    eligible(constitution, config.generation.selection)
+    check_judge(config.judge, constitution)
+    if config.pairs.filters.language and not is_known_language(constitution.language):
         raise ConfigError(
-            f"pairs.filters.language 'true': '{law.language}', the language of '{config.constitution}', cannot be told "
-            "from others. Leave the setting out."
+            f"pairs.filters.language 'true': '{constitution.language}', the language of '{config.constitution}', cannot be "
+            "distinguished from others. Leave the setting out."
         )
-    if config.generation.preface and not law.preface:
+    if config.generation.preface and not constitution.preface:
         raise ConfigError(
             f"generation.preface 'true': '{config.constitution}' has no preface. Write one above its first '##' "
             "heading, or leave the setting out."

@@ -10,7 +10,7 @@ from charter.runs.folder import AUDIT, STAGE_FOLDERS, reset_run_folder
 from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_tracker
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
-"""Settings that made the data. The run takes them from its dataset; those of its own config do not count."""
+"""Settings that made the data. The run takes them from its dataset; those of the config given here do not count."""
 
 _COPIED = ("constitution", "constitution.json", "constitution.md", "panel", AUDIT, "review.json")
 _NEEDED = ("config.yaml", "manifest.json", "sft_data", "pairs")

@@ -253,7 +253,7 @@ def test_the_text_is_sorted_by_draws_and_fits_a_terminal(run: Path) -> None:
 def test_long_ids_and_large_counts_still_fit(run: Path) -> None:
     blame = blame_run(run)
     many = PrincipleStats(1_234_567, 1_234_567, 999_999, 1_234_567, 99_999, -0.5, 10_000, 1234)
-    wide = Blame(run, blame.law, {"a-very-long-id-" * 4: many}, many, blame.rows, finished=True)
+    wide = Blame(run, blame.constitution, {"a-very-long-id-" * 4: many}, many, blame.rows, finished=True)
     lines = blame_text(wide).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[2].startswith("a-very-lon… 1,234,567 ")

@@ -55,7 +55,7 @@ def save_result(path: Path, result: ToolResult, inputs: str) -> None:
 
 
 def load_result(path: Path, inputs: str | None = None) -> ToolResult | None:
-    """The result kept in a file; None if there is none, or if it was made from other `inputs`."""
+    """The result kept in a file; None if it does not exist, or was made from other `inputs`."""
     if not path.is_file():
         return None
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
