@@ -258,8 +258,8 @@ def _check_constitution(config: Config) -> None:
     check_judge(config.judge, constitution)
     if config.pairs.filters.language and not is_known_language(constitution.language):
         raise ConfigError(
-            f"pairs.filters.language 'true': '{constitution.language}', the language of '{config.constitution}', cannot "
-            "be distinguished from others. Leave the setting out."
+            f"pairs.filters.language 'true': '{constitution.language}', the language of '{config.constitution}', "
+            "cannot be distinguished from others. Leave the setting out."
         )
     if config.generation.preface and not constitution.preface:
         raise ConfigError(
