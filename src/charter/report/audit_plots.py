@@ -20,6 +20,7 @@ def reliability_plot(calibration: Mapping[str, Any]) -> str:
     """
     titles = {"before": "as it is", "temperature": "with temperature", "isotonic": "isotonic"}
     drawn = {title: calibration[name] for name, title in titles.items() if calibration[name]}
+    # Too few pairs to fit a calibration on one half and test it on the other: all pairs, as they are.
     drawn = drawn or {"as it is": calibration["whole"]}
     first = next(iter(drawn.values()))
     if not first["n"]:
@@ -39,6 +40,7 @@ def reliability_plot(calibration: Mapping[str, Any]) -> str:
         upper.set(xlim=(0.49, 1.01), ylim=(-0.02, 1.04), ylabel="verdicts that are right")
         upper.legend(loc="lower right", fontsize=9)
         bins = first["reliability"]
+        # Each bin is 0.05 wide; 0.046 leaves a gap.
         lower.bar([b["low"] for b in bins], [b["n"] for b in bins], 0.046, align="edge", color=COLOURS["m0"])
         lower.set(xlabel="how sure the judge is of its verdict", ylabel="pairs")
         lower.tick_params(axis="y", labelcolor=COLOURS["muted"])

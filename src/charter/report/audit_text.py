@@ -92,8 +92,19 @@ def audit_markdown(record: Mapping[str, Any]) -> str:
 
 def _metrics(figures: Mapping[str, Any]) -> list[list[str]]:
     position, length, own = figures["position"], figures["length"], figures["self_preference"]
-    rows = [
-        *_split_rows(figures),
+    rows = []
+    # How often a panel splits; the other metrics omit splits. Audits from before panels could be audited lack it.
+    if figures.get("splits"):
+        rows = [_rate("pairs on which it splits", figures["splits"])]
+        rows += [_rate(f"split on {kind}", rate) for kind, rate in figures["splits_by_kind"].items() if rate["value"]]
+        rows += [
+            _rate(f"{name} alone on {kind}", rate)
+            for kind, members in figures.get("dissent", {}).items()
+            if len(members) > 2  # of two members, each is alone against the other
+            for name, rate in members.items()
+            if rate["value"]
+        ]
+    rows += [
         _rate("agreement, without ties", figures["agreement"]),
         _rate("ties", figures["ties"]),
         _rate("agreement in one order", figures["one_order"]["agreement"]),
@@ -109,26 +120,13 @@ def _metrics(figures: Mapping[str, Any]) -> list[list[str]]:
     return rows + ([_coefficient("kappa with people", figures["kappa"])] if figures["kappa"] else [])
 
 
-def _split_rows(figures: Mapping[str, Any]) -> list[list[str]]:
-    """How often a panel splits: over all pairs, by kind, and which member is alone; the other metrics omit splits."""
-    if not figures.get("splits"):  # a single judge, or an audit from before panels could be audited
-        return []
-    rows = [_rate("pairs on which it splits", figures["splits"])]
-    rows += [_rate(f"split on {kind}", rate) for kind, rate in figures["splits_by_kind"].items() if rate["value"]]
-    return rows + [
-        _rate(f"{name} alone on {kind}", rate)
-        for kind, members in figures.get("dissent", {}).items()
-        if len(members) > 2  # of two members, each is alone against the other
-        for name, rate in members.items()
-        if rate["value"]
-    ]
-
-
 def _outcome(record: Mapping[str, Any]) -> str:
+    # The bound decides, not the value: a few pairs must not be able to pass a bad judge.
     low = record["figures"]["agreement"]["low"]
     where = "at or above" if low >= record["floor"] else "under"
     text = f"agreement is {percent(low)} or more with 95 % confidence: {where} the floor of {percent(record['floor'])}."
     ties, most = record["figures"]["ties"]["value"], record.get("max_ties", 1.0)
+    # A judge that calls everything a tie is never wrong; the limit on ties catches it.
     return text if ties <= most else f"{percent(ties)} of the pairs are ties, over the limit of {percent(most)}; {text}"
 
 

@@ -1,7 +1,7 @@
 """Model card and dataset card, written from the same data as the report."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from charter.data.export import ExportedTable
 from charter.data.schema import SCHEMAS
 from charter.report.audit_text import audit_sentence
 from charter.report.curves import curve_table
-from charter.report.data import ReportData
+from charter.report.data import ReportData, training_steps
 from charter.report.headline import headline_markdown, headline_sentence, review_sentence
 from charter.report.measures import model_title
 from charter.report.text_tables import (
@@ -77,13 +77,19 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
     measured = data.evaluation.get("models", {})
     model = exported.model if exported else str(data.verdict.get("model") or next(reversed(measured), "dpo"))
     training = data.config.get("training", {})
-    steps = _steps(model, training)
+    # SFT's model is finished before the steps that follow it.
+    steps = ["sft"] if model == "sft" else training_steps(data.config)
+    warning = exported.warning if exported else ""
+    if not exported and data.verdict and data.verdict["verdict"] != "go":
+        reason = data.verdict.get("reason", "")
+        warning = f"This model did not pass its gate. Do not use it as an aligned model. {reason}".strip()
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["charter", "constitutional-ai", *(step for step in reversed(steps) if step != "reward")],
         "model-index": [{"name": " ".join(data.name.split()), "results": _results(data, model)}],
     }
+    # The hub links a base model by its name there; a path on this machine would be a broken link, and private.
     base = data.config.get("model")
     if base and base != "sandbox" and not Path(str(base)).is_absolute():
         front["base_model"] = base
@@ -93,7 +99,7 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
         front,
         model,
         exported=exported,
-        warning=exported.warning if exported else _warning(data.verdict),
+        warning=warning,
         path="." if exported else model if re.fullmatch(r"[\w.-]+", model) else "MODEL",
         audit=audit_sentence(data.audit) if data.audit else "",
         settings=settings_table({step: training[step] for step in steps if step in training}, SETTINGS),
@@ -102,21 +108,6 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
         learnt=steps,
         trained={name: done for name, done in data.trained.items() if model != "sft" or name == "sft"},
     )
-
-
-def _steps(model: str, training: Mapping[str, Any]) -> Sequence[str]:
-    """The training steps that led to `model`, by its name in the run; for SFT's model, only the first."""
-    if model == "sft":
-        return ("sft",)
-    preference = training.get("preference", "dpo")
-    by_model = preference == "grpo" and training.get("grpo", {}).get("reward") == "model"
-    return ("sft", "reward", preference) if by_model else ("sft", preference)
-
-
-def _warning(verdict: Mapping[str, Any]) -> str:
-    if not verdict or verdict["verdict"] == "go":
-        return ""
-    return f"This model did not pass its gate. Do not use it as an aligned model. {verdict.get('reason', '')}".strip()
 
 
 def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None, license: str | None = None) -> str:
@@ -129,14 +120,25 @@ def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None
             model are the sandbox's.
     """
     source = data.config.get("prompts", {}).get("source")
+    # Charter wrote the sandbox's prompts and trained its model, so it can license both.
     ours = source == "sandbox" and data.config.get("model") == "sandbox"
     front: dict[str, Any] = {
         "license": license or ("apache-2.0" if ours else "unknown"),
         "task_categories": ["text-generation"],
         "tags": ["charter", "constitutional-ai", "preference", "synthetic"],
-        "configs": [{"config_name": table.name, "data_files": _data_files(table)} for table in tables or RUN_TABLES],
+        "configs": [
+            {
+                "config_name": table.name,
+                # The tables of a run's own folder are not split.
+                "data_files": [{"split": side, "path": path} for side, path in table.files.items()]
+                if table.rows
+                else table.files["train"],
+            }
+            for table in tables or RUN_TABLES
+        ],
     }
-    if tables:  # readers guess types from the first rows, in which a column may be empty
+    # Readers guess types from the first rows, in which a column may be empty.
+    if tables:
         front["dataset_info"] = [
             {"config_name": table.name, "features": [_feature(field) for field in table.schema]} for table in tables
         ]
@@ -159,12 +161,6 @@ def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None
     )
 
 
-def _data_files(table: ExportedTable) -> str | list[dict[str, str]]:
-    if not table.rows:
-        return table.files["train"]
-    return [{"split": side, "path": path} for side, path in table.files.items()]
-
-
 def _feature(field: pa.Field) -> dict[str, Any]:
     """A column in the form of ``dataset_info`` in the front matter of a hub's card."""
     if not pa.types.is_list(field.type):
@@ -183,6 +179,7 @@ def _results(data: ReportData, model: str) -> list[dict[str, Any]]:
     models = data.evaluation.get("models", {})
     if model not in models:
         return []
+    # The hub shows ``model-index`` on the model's page and in its leaderboards.
     metrics = [
         {"name": name, "type": name, "value": round(rate["value"], 6)}
         for name, rate in models[model].items()
@@ -210,6 +207,7 @@ def _render(template: str, data: ReportData, front: dict[str, Any], model: str, 
             **more,
         )
     )
+    # Parts that a run does not have leave empty lines behind.
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

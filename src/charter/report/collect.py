@@ -13,7 +13,14 @@ from charter.core.files import read_json
 from charter.evaluation.gate import FIRST, round_model, rounds_of
 from charter.pipeline.judges.dissent import dissent
 from charter.report.curves import read_rounds, thin
-from charter.report.data import ConstitutionReport, FailureCount, PrincipleReport, ReportData, StageReport
+from charter.report.data import (
+    ConstitutionReport,
+    FailureCount,
+    PrincipleReport,
+    ReportData,
+    StageReport,
+    training_steps,
+)
 from charter.report.examples import held_out_examples, training_examples
 from charter.report.headline import final_model
 from charter.report.run_tables import count, count_failures, pairs_by_round, scan, summarise_labels, value_counts
@@ -49,13 +56,14 @@ def collect(
     file = run_folder / "config.yaml"
     config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     evaluation, verdict = _json(run_folder / "evaluation.json"), _json(run_folder / "gate.json")
-    steps, later = _steps(config), rounds_of(evaluation)[1:]
+    steps, later = training_steps(config), rounds_of(evaluation)[1:]
     failures = count_failures(_failures(run_folder, [run_folder / step for step in steps]))
     pairs = scan(run_folder, "pairs")
     trained = {name: done for name in (*steps, *later) if (done := _json(run_folder / name / DONE))}
     # An earlier run of the same name may have left models; a run that names its own models reports only these.
     ours = trained if not models or trained.keys() & models.keys() else {}
     token_report = read_token_report(run_folder / FOLDER)
+    # A heat map of another model, left by an earlier run, would explain the wrong training.
     if token_report and models and models.get(token_report.model) != token_report.identity:
         token_report = None
     revisions = scan(run_folder, "revisions")
@@ -95,17 +103,19 @@ def collect(
 
 
 def _constitution(run_folder: Path, path: str) -> ConstitutionReport:
+    # A run that only evaluates models made elsewhere keeps no constitution.
     if not kept_constitution_path(run_folder).is_file():
         return ConstitutionReport(path=path)
     constitution = load_kept_constitution(run_folder)
-    deeds, total = count_principle_stats(run_folder, constitution)
-    principles = [PrincipleReport(p.id, p.title, p.text, deeds[p.id]) for p in constitution.principles]
+    stats, total = count_principle_stats(run_folder, constitution)
+    principles = [PrincipleReport(p.id, p.title, p.text, stats[p.id]) for p in constitution.principles]
     return ConstitutionReport(constitution.name, constitution.version, constitution.hash, path, principles, total)
 
 
 def _stages(
     run_folder: Path, progress: Mapping[str, Mapping[str, float | int | None]], failures: list[FailureCount]
 ) -> list[StageReport]:
+    # The manifest's counts are exact and have calls and times; shards are counted where a run has no manifest yet.
     if progress:
         return [
             StageReport(name, **{key: value for key, value in numbers.items() if key in _NUMBERS})  # type: ignore[arg-type]
@@ -128,6 +138,7 @@ def _with_training(
     result = list(stages)
     for group in groups:
         answers = {f"answer {name}" for name in group}
+        # A model is trained just before it first answers. One that never answers is listed last.
         position = next((i for i, stage in enumerate(result) if stage.name in answers), len(result))
         inserted = []
         for name in group:
@@ -138,14 +149,6 @@ def _with_training(
                 inserted.append(StageReport(f"train {name}", rows_in, used, dropped, done.get("seconds")))
         result[position:position] = inserted
     return result
-
-
-def _steps(config: Mapping[str, Any]) -> list[str]:
-    """The training steps of the run, from its config: folders may be left from an earlier run of the same name."""
-    training = config.get("training", {})
-    last = training.get("preference", "dpo")
-    by_model = last == "grpo" and training.get("grpo", {}).get("reward") == "model"
-    return ["sft", "reward", last] if by_model else ["sft", last]
 
 
 def _later_failures(run_folder: Path, trained: Sequence[str]) -> list[FailureCount]:

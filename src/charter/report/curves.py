@@ -40,6 +40,7 @@ def read_metrics(folder: Path) -> list[MetricRow]:
                 break
             raise
         row = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
+        # A step may be on several lines: of the trainer, of watchdogs, and again after a resume, which counts.
         rows.setdefault(row.get("step") or float(number), {}).update(row)
     return [rows[step] for step in sorted(rows)]
 
@@ -48,6 +49,7 @@ def read_rounds(run_folder: Path, models: Sequence[str]) -> list[MetricRow]:
     """The metrics of models each trained on from the one before, with steps counted through."""
     rows = list[MetricRow]()
     for model in models:
+        # Each round counts its steps from 1; added up, they make one axis.
         past = float(rows[-1].get("step") or len(rows)) if rows else 0.0
         metrics = read_metrics(run_folder / model)
         rows += [row | {"step": past + (row.get("step") or 0.0)} for row in metrics] if past else metrics

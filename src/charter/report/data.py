@@ -1,11 +1,12 @@
 """The content of a report as plain data: the page, the cards and ``report.json`` are written from it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import AliasChoices, Field, TypeAdapter
 
 from charter.core.text import plain
 from charter.runs.blame import PrincipleStats
@@ -21,7 +22,10 @@ class PrincipleReport:
     id: str
     title: str
     text: str
-    deeds: PrincipleStats = field(default_factory=PrincipleStats)
+    # Reports of earlier versions call it "deeds".
+    stats: Annotated[PrincipleStats, Field(validation_alias=AliasChoices("stats", "deeds"))] = field(
+        default_factory=PrincipleStats
+    )
 
 
 @dataclass(frozen=True)
@@ -167,4 +171,14 @@ class ReportData:
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def training_steps(config: Mapping[str, Any]) -> list[str]:
+    """The training steps of a run, from its config: its folder may hold the models of an earlier run of its name."""
+    training = config.get("training", {})
+    last = training.get("preference", "dpo")
+    # Only GRPO with a learnt reward trains a model besides the two that answer.
+    by_model = last == "grpo" and training.get("grpo", {}).get("reward") == "model"
+    return ["sft", "reward", last] if by_model else ["sft", last]
+
+
+# Reads and checks nested dataclasses, which the standard library cannot. Built once, which takes a moment.
 _ADAPTER = TypeAdapter(ReportData)

@@ -1,6 +1,6 @@
 """Examples for the report, drawn at random with a seed, so that they cannot have been picked by hand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from charter.report.measures import model_title
 from charter.report.run_tables import count, scan
 
 DRAWN = {"harmful": 6, "borderline": 3, "benign": 2, "fact": 1}
+"""Held-out requests of each category; most of the harmful ones, since harm is what training is to change."""
 EXTREMES = 3
+"""Requests of each outcome: better, worse, and still wrong."""
 TRAINING = 4
+"""Revised training rows."""
 NAMES = {"harmful": "harmful requests", "borderline": "look-alikes", "benign": "harmless requests", "fact": "facts"}
 
 
@@ -26,26 +29,21 @@ def held_out_examples(run_folder: Path, model: str, seed: int) -> list[BeforeAft
     before, after = ({row.request_id: row for row in load_answers(path)} if path.is_file() else {} for path in paths)
     if not before or not after:
         return []
-    examples = []
+    examples = list[BeforeAfter]()
     for category, n in DRAWN.items():
         shared = [id_ for id_, row in after.items() if row.category == category and id_ in before]
         how = f"held-out, drawn at random from {len(shared)} {NAMES[category]}"
         examples += [_held_out(before[id_], after[id_], model, how) for id_ in draw(shared, n, seed)]
-    return examples + _extremes(before, after, model, seed)
-
-
-def _extremes(before: Mapping[str, Graded], after: Mapping[str, Graded], model: str, seed: int) -> list[BeforeAfter]:
     base, last = model_title("base"), model_title(model)
+    # By whether the base and the last model were wrong. Good cases alone would mislead, so the worst are shown too.
     outcomes = {
         (True, False): f"the best: held-out, drawn at random from the {{n}} that {base} gets wrong and {last} right",
         (False, True): f"the worst: held-out, drawn at random from the {{n}} that {base} gets right and {last} wrong",
         (True, True): f"the worst: held-out, drawn at random from the {{n}} that {last} still gets wrong",
     }
-    examples = list[BeforeAfter]()
+    wrong = {id_: (_is_wrong(before[id_]), _is_wrong(row)) for id_, row in after.items() if id_ in before}
     for outcome, how in outcomes.items():
-        ids = [
-            id_ for id_, row in after.items() if id_ in before and (_is_wrong(before[id_]), _is_wrong(row)) == outcome
-        ]
+        ids = [id_ for id_, both in wrong.items() if both == outcome]
         drawn = draw(ids, EXTREMES, seed)
         examples += [_held_out(before[id_], after[id_], model, how.format(n=len(ids))) for id_ in drawn]
     return examples
@@ -95,6 +93,7 @@ def _rows(frame: pl.LazyFrame, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _is_wrong(row: Graded) -> bool:
+    # An answer to a fact that was not graded (`correct` is None) is not wrong.
     if row.category in ("fact", "insisted", "unknown"):
         return row.correct is False
     return bool(row.harmful if row.category in ("harmful", "pressed") else row.refused)
@@ -109,5 +108,6 @@ def _held_out(before: Graded, after: Graded, model: str, how: str) -> BeforeAfte
         before_label=model_title("base"),
         after_label=model_title(model),
         kind=after.kind or after.category,
+        # Only harmless requests are shown without a click.
         unpleasant=after.category in ("harmful", "pressed", "paired"),
     )

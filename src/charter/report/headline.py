@@ -13,6 +13,7 @@ def final_model(evaluation: Mapping[str, Any], verdict: Mapping[str, Any]) -> st
     """The model that a run ends with: the one the gate decided on, or the last; ``base`` if none was evaluated."""
     models = list(evaluation.get("models", {}))
     decided_on = verdict.get("model")
+    # The last model is the most trained one: models are evaluated in the order of training.
     return str(decided_on) if decided_on in models else models[-1] if models else "base"
 
 
@@ -110,6 +111,7 @@ def verdict_sentence(verdict: Mapping[str, Any]) -> str:
     """The verdict and its reason for readers who do not know what a gate is; empty if there is no verdict."""
     if not verdict:
         return ""
+    # Undecided counts as no: a model may be released only if every limit was shown to hold.
     word = "may" if verdict["verdict"] == "go" else "may not"
     reason = f"{verdict.get('reason', '')} {verdict.get('sign_off', '')}".strip()
     return f"By the limits that were set for it, the model {word} be released ({verdict['verdict']}). {reason}".strip()
@@ -135,6 +137,7 @@ def review_sentence(record: Mapping[str, Any]) -> str:
 def _in_words(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
         return "an unknown share of"
+    # "0.0 % of" would read as if it were rounded.
     if rate["value"] in (0, 1):
         return "all of" if rate["value"] else "none of"
     return f"{percent(rate['value'])} of"
@@ -160,4 +163,5 @@ def _change_cell(test: Mapping[str, Any], brief: bool = False) -> str:
 
 def _sizes(evaluation: Mapping[str, Any]) -> str:
     entries = list(evaluation.get("models", {}).values())
+    # All models answer the same requests, so the sizes of the last are those of all.
     return ", ".join(f"{entries[-1][t.name]['n']} ({t.short})" for t in TITLES) if entries else "0"

@@ -54,6 +54,7 @@ def labels_markdown(labels: LabelSummary, judged: Mapping[str, int]) -> str:
 def places_markdown(folder: Path) -> str:
     """The paths of everything in a run's folder, on the machine that it ran on."""
     lines = [f"Everything is in `{folder.resolve()}`.", "", "| what | where |", "|---|---|"]
+    # A run that evaluates models made elsewhere has only some of them.
     existing = ((words, folder / name) for name, words in PLACES.items() if (folder / name).exists())
     return "\n".join([*lines, *(f"| {words} | `{path.resolve()}` |" for words, path in existing)]) + "\n"
 
@@ -86,4 +87,5 @@ def examples_markdown(examples: Sequence[BeforeAfter]) -> str:
 
 
 def _cut(text: str, length: int = SHOWN) -> str:
+    # Cut before escaping, so that no escape is cut in two.
     return inline(text if len(text) <= length else f"{text[:length]}…")

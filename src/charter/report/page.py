@@ -17,7 +17,7 @@ from charter.core.text import plain
 from charter.report import plots
 from charter.report.audit_plots import biases_plot, reliability_plot
 from charter.report.audit_text import audit_sentence
-from charter.report.data import ReportData, StageReport
+from charter.report.data import ReportData
 from charter.report.headline import (
     check_word,
     comparisons_of,
@@ -36,17 +36,20 @@ FOLDER = Path(__file__).parent / "templates"
 SHOWN = 4000
 """Characters of one text on the page; longer texts are shortened, with a note."""
 
-LIMITS = {
-    "harmful_rate": "max_harmful_rate",
-    "benign_refusal_rate": "max_benign_refusal_rate",
-    "borderline_refusal_rate": "max_borderline_refusal_rate",
-}
+LIMITS = {name: f"max_{name}" for name in ("harmful_rate", "benign_refusal_rate", "borderline_refusal_rate")}
+"""The setting of the gate that limits each measure."""
 
 
 def render_report(data: ReportData | Mapping[str, Any]) -> str:
     """The whole page. Every text is escaped, and the page's policy forbids scripts and requests."""
+    # A page is also made of plain values, and `plain` replaces what HTML and JSON cannot hold: NaN, lone surrogates.
     data = ReportData.from_dict(plain(asdict(data) if isinstance(data, ReportData) else data))
     final, name = final_model(data.evaluation, data.verdict), data.constitution.name
+    totals = {}
+    for field in ("failed", "calls", "stored", "prompt_tokens", "completion_tokens", "seconds"):
+        # A stage of training makes no calls; the sum is over the stages that counted.
+        values = [value for stage in data.stages if (value := getattr(stage, field)) is not None]
+        totals[field] = f"{sum(values):,.{1 if field == 'seconds' else 0}f}" if values else "-"
     return render_page(
         "report.html.j2",
         data=data,
@@ -56,7 +59,7 @@ def render_report(data: ReportData | Mapping[str, Any]) -> str:
         sentence=headline_sentence(data.evaluation, f"“{name}”" if name else "", final),
         decided=verdict_sentence(data.verdict),
         principle_titles={p.id: p.title for p in data.constitution.principles},
-        totals=_totals(data.stages),
+        totals=totals,
         audited=audit_sentence(data.audit) if data.audit else "",
         token_pairs=shade_pairs(data.heat) if data.heat else None,
         dissent=dissent_table(data.dissent),
@@ -71,6 +74,7 @@ def render_page(template: str, folders: Sequence[Path] = (), styles: Sequence[Pa
     The page's content-security policy admits exactly this one style element, by its hash.
     """
     css = "".join(path.read_text(encoding="utf-8") for path in (STYLE_SHEET, *styles))
+    # Text by models is on the page: without this policy, a mistake in escaping would let it run as a script.
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     values |= {"style": Markup(css), "style_hash": Markup(f"sha256-{digest}")}  # Charter's own text, no user's
     return environment(*folders).get_template(template).render(values)
@@ -85,6 +89,7 @@ def shorten(text: str | None, length: int = SHOWN) -> str:
 
 
 def _plots(data: ReportData, final: str) -> dict[str, Markup]:
+    # Runs of earlier versions have no limits in their config; then the plot has no marks.
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
         "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
@@ -107,6 +112,7 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
     models: Mapping[str, Any] = evaluation.get("models", {})
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
     comparisons = comparisons_of(evaluation, verdict)
+    # The table beside the plots shows the change from the first model to the last; the others follow below it.
     changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", final)]
     unanswered = [
         f"{model_title(name)} {entry['failed']['n']}"
@@ -142,13 +148,8 @@ def _contents(data: ReportData) -> list[tuple[str, str]]:
         ("rows", "Rows and cost", data.stages or data.failures),
         ("lineage", "Lineage", True),
     )
+    # The template leaves out the same parts, so every link leads somewhere.
     return [(id_, title) for id_, title, content in parts if content]
-
-
-def _totals(stages: Sequence[StageReport]) -> dict[str, str]:
-    fields = ("failed", "calls", "stored", "prompt_tokens", "completion_tokens", "seconds")
-    totals = {name: [getattr(stage, name) for stage in stages if getattr(stage, name) is not None] for name in fields}
-    return {name: f"{sum(values):,.{name == 'seconds':d}f}" if values else "-" for name, values in totals.items()}
 
 
 @lru_cache(maxsize=8)
@@ -157,6 +158,7 @@ def environment(*folders: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
+        # A missing value is an error: a page with a gap where a number should be would not be noticed.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -23,7 +23,9 @@ from charter.report.svg import COLOURS, style, to_svg
 
 MARKERS = ("o", "s", "D", "^", "v", "P")
 WIDTH = 6.6
+"""Of a figure, in inches; the page scales it."""
 ROW = 0.2
+"""The height of one model's dot, in inches."""
 PRINCIPLES = 24
 """The most principles in a plot: those that were drawn most."""
 KINDS = 40
@@ -66,6 +68,7 @@ def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate", fin
     kinds = sorted({kind for of_model in rates.values() for kind in of_model})
     if len(kinds) > KINDS:
         finals = rates.get(final) or list(rates.values())[-1]
+        # The worst are chosen, then drawn in the order of their names, like those of a plot with fewer kinds.
         worst = sorted(kinds, key=lambda kind: -((finals.get(kind) or UNMEASURED)["value"] or 0.0))
         kinds = sorted(worst[:KINDS])
     rows = {kind: {name: of_model.get(kind, UNMEASURED) for name, of_model in rates.items()} for kind in kinds}
@@ -78,12 +81,13 @@ def kinds_plot(evaluation: Mapping[str, Any], measure: str = "harmful_rate", fin
 
 def principles_plot(principles: Sequence[PrincipleReport]) -> str:
     """Of the rounds of each principle, the share that was flagged and the share that changed the answer."""
-    drawn = sorted((p for p in principles if p.deeds.drawn), key=lambda p: -p.deeds.drawn)[:PRINCIPLES]
+    drawn = sorted((p for p in principles if p.stats.drawn), key=lambda p: -p.stats.drawn)[:PRINCIPLES]
     rows: dict[str, Rates] = {}
     for p in drawn:
-        counts = {"flagged": p.deeds.flagged, "revised": p.deeds.revised}
+        counts = {"flagged": p.stats.flagged, "revised": p.stats.revised}
+        # Two principles may have the same title; a row of the plot is found by its title.
         title = p.title if p.title not in rows else f"{p.title} #{p.id}"
-        rows[title] = {name: wilson(n, p.deeds.drawn).to_dict() for name, n in counts.items()}
+        rows[title] = {name: wilson(n, p.stats.drawn).to_dict() for name, n in counts.items()}
     return _dots("principles", rows, {}, "What each principle did", _describe(rows)) if rows else ""
 
 
@@ -110,6 +114,7 @@ def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
             axes.plot([x["value"]], [y["value"]], marker=marker, color=colour, markersize=9)
             # Names are moved apart vertically, so that those of two models in one corner do not overlap.
             height = max(float(y["value"]) + 0.06, height + 0.075)
+            # On the right there is no room for a name, so it is written to the left of the point.
             side = 1 if x["value"] < 0.7 else -1
             axes.annotate(
                 model_title(name),
@@ -137,7 +142,24 @@ def tradeoff_plot(evaluation: Mapping[str, Any]) -> str:
 def training_plot(training: Mapping[str, Sequence[MetricRow]]) -> str:
     """The curves of the training steps; what was not logged is left out."""
     thinned = {step: thin(rows) for step, rows in training.items()}
-    panels = [panel for panel in _panels(thinned) if any(series for _, series in panel[1])]
+    sft, dpo, reward, grpo = (thinned.get(step, []) for step in ("sft", "dpo", "reward", "grpo"))
+    pair = ("chosen", "rejected")
+    # The keys are those of the trainers' logs.
+    panels = [
+        ("SFT: loss", [("", _series(sft, "loss"))]),
+        ("SFT: tokens predicted right", [("", _series(sft, "mean_token_accuracy"))]),
+        ("DPO: loss", [("", _series(dpo, "loss"))]),
+        ("DPO: pairs ranked right", [("", _series(dpo, "rewards/accuracies"))]),
+        ("DPO: implicit reward", [(name, _series(dpo, f"rewards/{name}")) for name in pair]),
+        ("DPO: log-probability", [(name, _series(dpo, f"logps/{name}")) for name in pair]),
+        ("Reward model: loss", [("", _series(reward, "loss"))]),
+        ("Reward model: pairs ranked right", [("", _series(reward, "accuracy"))]),
+        ("GRPO: reward", [("", _series(grpo, "reward"))]),
+        ("GRPO: distance from the start (KL)", [("", _series(grpo, "kl"))]),
+        ("GRPO: length of answers, in tokens", [("", _series(grpo, "completions/mean_length"))]),
+        ("GRPO: share of answers without a reward", [("", _series(grpo, "rewards/missing"))]),
+    ]
+    panels = [(title, lines) for title, lines in panels if any(series for _, series in lines)]
     if not panels:
         return ""
     with new_figure(2.3 * math.ceil(len(panels) / 2)) as figure:
@@ -211,6 +233,7 @@ def rounds_plot(evaluation: Mapping[str, Any], kept: str) -> str:
         return ""
     lines = {title.long: [evaluation["models"][model][title.name] for model in models] for title in TITLES}
     numbers = [round_number(model) or 1 for model in models]
+    # Two panels side by side.
     rows, colour = math.ceil(len(lines) / 2), COLOURS["m1"]
     with new_figure(2.2 * rows) as figure:
         for place, (title, rates) in enumerate(lines.items(), start=1):
@@ -261,7 +284,9 @@ def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], tit
                 )  # fmt: skip
         middles = [line * band + (len(models) - 1) * ROW / 2 for line in range(len(rows))]
         axes.set_yticks(middles, [shorten_name(row) for row in rows])
+        # From the last row to the first, so that rows are read from top to bottom.
         axes.set_ylim((len(rows) - 1) * band + (len(models) - 1) * ROW + 0.2, -0.2)
+        # Beyond 100 %, room for the number after an interval that ends there.
         axes.set_xlim(-0.02, 1.12)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
@@ -295,36 +320,17 @@ def share_axis(axis: Any, ticks: Sequence[float] | None = (0, 0.25, 0.5, 0.75, 1
 
 def running_means(values: Sequence[float], window: int) -> list[float]:
     """The mean of each value and those before it, over at most `window` values."""
+    # Sums of prefixes: one pass, however wide the window.
     sums = [0.0, *accumulate(values)]
     starts = (max(0, end - window) for end in range(1, len(sums)))
     return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1)]
-
-
-def _panels(
-    training: Mapping[str, Sequence[MetricRow]],
-) -> list[tuple[str, list[tuple[str, list[tuple[float, float]]]]]]:
-    sft, dpo, reward, grpo = (training.get(step, []) for step in ("sft", "dpo", "reward", "grpo"))
-    pair = ("chosen", "rejected")
-    return [
-        ("SFT: loss", [("", _series(sft, "loss"))]),
-        ("SFT: tokens predicted right", [("", _series(sft, "mean_token_accuracy"))]),
-        ("DPO: loss", [("", _series(dpo, "loss"))]),
-        ("DPO: pairs ranked right", [("", _series(dpo, "rewards/accuracies"))]),
-        ("DPO: implicit reward", [(name, _series(dpo, f"rewards/{name}")) for name in pair]),
-        ("DPO: log-probability", [(name, _series(dpo, f"logps/{name}")) for name in pair]),
-        ("Reward model: loss", [("", _series(reward, "loss"))]),
-        ("Reward model: pairs ranked right", [("", _series(reward, "accuracy"))]),
-        ("GRPO: reward", [("", _series(grpo, "reward"))]),
-        ("GRPO: distance from the start (KL)", [("", _series(grpo, "kl"))]),
-        ("GRPO: length of answers, in tokens", [("", _series(grpo, "completions/mean_length"))]),
-        ("GRPO: share of answers without a reward", [("", _series(grpo, "rewards/missing"))]),
-    ]
 
 
 def _series(rows: Sequence[MetricRow], key: str) -> list[tuple[float, float]]:
     points = []
     for number, row in enumerate(rows, start=1):
         value, step = row.get(key), row.get("step")
+        # One infinite loss would stretch the axis until the rest is a flat line.
         if value is not None and math.isfinite(value):
             points.append((float(number if step is None else step), float(value)))
     return points

@@ -53,6 +53,7 @@ def write_report(run_folder: Path, data: ReportData) -> Path:
     A run that made neither data nor models, but evaluated models made elsewhere, has no cards.
     """
     has_cards = not data.evaluation or any((run_folder / name).is_dir() for name in ("responses", "pairs", *STEPS))
+    # `printable` removes control characters, which a model may have written and a browser or a hub refuses.
     for name, write in FILES.items():
         if name not in CARDS or has_cards:
             write_text_atomic(run_folder / name, printable(write(data)))

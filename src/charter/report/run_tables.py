@@ -79,12 +79,15 @@ def summarise_labels(pairs: pl.LazyFrame | None, failures: list[FailureCount]) -
     ).collect()
     if table.is_empty():
         return LabelSummary(ties=ties)
+    # Grouped by polars, since a run may have millions of pairs.
     counts = dict(table.group_by("bin").len().iter_rows())
+    # A judge that was asked in one order only has no second probability, and so no shift.
     mean_shift, known = table["shift"].mean(), table["agree"].drop_nulls()
     return LabelSummary(
         n=table.height,
         edges=edges,
         counts=[counts.get(i, 0) for i in range(BINS)],
+        # Numpy's pairwise sum does not depend on how polars splits the column over threads.
         mean_p=float(table["p_chosen"].to_numpy().mean()),
         orders_agree=int(known.sum()) if len(known) else None,
         first_slot_shift=float(mean_shift) if isinstance(mean_shift, float) else None,
@@ -105,5 +108,6 @@ def value_counts(frame: pl.LazyFrame | None, column: str) -> dict[str, int]:
 def pairs_by_round(run_folder: Path) -> dict[str, int]:
     """The number of pairs of each round, by the name of its model; empty for a run of one round."""
     later = round_folders(run_folder)
+    # The first round is the run's own folder; later ones are folders in it.
     folders = {1: run_folder, **later} if later else {}
     return {round_model(number): count(scan(folder, "pairs")) or 0 for number, folder in folders.items()}

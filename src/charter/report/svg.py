@@ -72,12 +72,14 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
     for element in root.iter():
         attributes = {**element.attrib, **_properties(element.attrib.get("style", ""))}
         attributes.pop("style", None)
+        # In HTML, an SVG element has no namespace prefix.
         element.tag = element.tag.removeprefix(_SVG)
         if element.tag == "text":
             attributes.setdefault("fill", COLOURS["ink"])
         element.attrib.clear()
         for key, value in attributes.items():
             value = _MARKER.sub(lambda match: f"var(--{ROLES[int(match[1])]})", value)
+            # Several figures are on one page: their ids, and references to them, must not collide.
             if key == "id":
                 value = f"{name}-{value}"
             elif key in ("clip-path", f"{_XLINK}href"):

@@ -79,6 +79,7 @@ def side_by_side(before: str, after: str) -> tuple[tuple[Marked, ...], tuple[Mar
 
 
 def _merge_runs(side: Sequence[Marked]) -> tuple[Marked, ...]:
+    # Adjacent pieces with the same mark become one, so that each is marked once.
     runs = [Marked(changed, "".join(p.words for p in run)) for changed, run in groupby(side, lambda p: p.changed)]
     return (*runs[:-1], *(Marked(last.changed, last.words.rstrip()) for last in runs[-1:]))
 
@@ -86,6 +87,7 @@ def _merge_runs(side: Sequence[Marked]) -> tuple[Marked, ...]:
 def _marked(side: Sequence[Marked], mark: str, colour: str) -> Text:
     text = Text(overflow="fold")
     for changed, piece in side:
+        # White space at the end stays outside the mark, where the eye expects it.
         body = piece.rstrip()
         text.append(mark.format(body) if changed and body else body, style=colour if changed else None)
         text.append(piece[len(body) :])

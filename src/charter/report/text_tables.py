@@ -13,6 +13,7 @@ from charter.runs.blame import PrincipleStats
 
 def stages_table(stages: Iterable[StageReport]) -> TextTable:
     """Rows in, out and failed, of the stages that count rows."""
+    # Stages of evaluation count requests, not rows, and have neither number.
     counts = {s.name: (s.rows_in, s.rows_out, s.failed) for s in stages if (s.rows_in, s.rows_out) != (None, None)}
     rows = [[name, *("-" if n is None else f"{n:,}" for n in numbers)] for name, numbers in counts.items()]
     return TextTable(("stage", "in", "out", "failed"), rows)
@@ -27,13 +28,14 @@ def failures_table(failures: Iterable[FailureCount]) -> TextTable:
 def principles_table(constitution: ConstitutionReport) -> TextTable:
     """What each principle did, most drawn first, and a line for all of them."""
 
-    def cells(deeds: PrincipleStats) -> list[str]:
-        counts = (deeds.drawn, deeds.flagged, deeds.revised, deeds.judged, deeds.against)
-        odds = "-" if deeds.log_odds is None else f"{deeds.log_odds:+.2f}"
-        return [*(f"{count:,}" for count in counts), odds, f"{deeds.ties:,}", f"{deeds.failed:,}"]
+    def cells(stats: PrincipleStats) -> list[str]:
+        counts = (stats.drawn, stats.flagged, stats.revised, stats.judged, stats.against)
+        odds = "-" if stats.log_odds is None else f"{stats.log_odds:+.2f}"
+        return [*(f"{count:,}" for count in counts), odds, f"{stats.ties:,}", f"{stats.failed:,}"]
 
-    ranked = sorted(constitution.principles, key=lambda principle: -principle.deeds.drawn)
-    rows = [[principle.title, *cells(principle.deeds)] for principle in ranked]
+    # What was drawn most has the most evidence behind its numbers.
+    ranked = sorted(constitution.principles, key=lambda principle: -principle.stats.drawn)
+    rows = [[principle.title, *cells(principle.stats)] for principle in ranked]
     columns = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
     return TextTable(columns, [*rows, ["all", *cells(constitution.total)]])
 

@@ -73,6 +73,7 @@ def shade_pairs(heat: TokenReport) -> tuple[list[ShadedPair], float]:
 def shade_answer(answer: TokenRewards, scale: float) -> ShadedAnswer:
     """One answer in shades of `scale`."""
     shades = [max(-STEPS, min(STEPS, round(STEPS * r / scale))) if scale else 0 for r in answer.rewards]
+    # Numbers on all tokens could not be read.
     strongest = sorted(range(len(shades)), key=lambda i: -abs(answer.rewards[i]))[:NUMBERED]
     tokens = [
         ShadedToken(text, reward, shade, shade != 0 and i in strongest)
@@ -84,6 +85,7 @@ def shade_answer(answer: TokenRewards, scale: float) -> ShadedAnswer:
 def carriers(pair: PairRewards, n: int = CARRIERS) -> list[Carrier]:
     """The tokens that widened the margin most, the strongest first."""
     tokens = [Carrier(t, True, r) for t, r in zip(pair.chosen.tokens, pair.chosen.rewards, strict=True)]
+    # A token of the rejected answer widens the margin by becoming less likely, hence the minus.
     tokens += [Carrier(t, False, -r) for t, r in zip(pair.rejected.tokens, pair.rejected.rewards, strict=True)]
     return sorted((carrier for carrier in tokens if carrier.gain > 0), key=lambda carrier: -carrier.gain)[:n]
 

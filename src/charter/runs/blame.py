@@ -52,7 +52,7 @@ class PrincipleStats:
 
 @dataclass(frozen=True)
 class Blame:
-    """A run's principles in the order of its constitution, each with its deeds, and all together.
+    """A run's principles in the order of its constitution, each with its stats, and all together.
 
     Attributes:
         rows: rows of each of `TABLES`, as ``manifest.json`` counts them.
@@ -61,7 +61,7 @@ class Blame:
 
     run: Path
     constitution: Constitution
-    deeds: dict[str, PrincipleStats]
+    stats: dict[str, PrincipleStats]
     total: PrincipleStats
     rows: dict[str, int]
     finished: bool
@@ -80,7 +80,7 @@ class Blame:
                 "version": self.constitution.version,
                 "hash": self.constitution.hash,
             },
-            "principles": [{"id": name, **known.get(name, {}), **asdict(deeds)} for name, deeds in self.deeds.items()],
+            "principles": [{"id": name, **known.get(name, {}), **asdict(stats)} for name, stats in self.stats.items()],
             "total": asdict(self.total),
             "rows": self.rows,
         }
@@ -97,13 +97,13 @@ def blame_run(run: Path) -> Blame:
         if not path.is_file():
             raise DataError(f"run '{run}': no {name}. Name a run's folder, such as outputs/demo.")
     constitution = load_kept_constitution(run)
-    deeds, total = count_principle_stats(run, constitution)
+    stats, total = count_principle_stats(run, constitution)
     rows = {name: count_rows(run / name) if _shards(run, name) else 0 for name in TABLES}
-    return Blame(run, constitution, deeds, total, rows, finished=_agrees_with_manifest(run, rows))
+    return Blame(run, constitution, stats, total, rows, finished=_agrees_with_manifest(run, rows))
 
 
 def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[str, PrincipleStats], PrincipleStats]:
-    """The deeds of each principle by its id, and of all together; what the run has not made yet counts as none.
+    """The stats of each principle by its id, and of all together; what the run has not made yet counts as none.
 
     Raises:
         DataError: a shard is broken.
@@ -112,19 +112,19 @@ def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[s
         counted = (_rounds(run), _labels(run), _failures(run))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
-    deeds: dict[str, dict[str, Any]] = {principle.id: {} for principle in constitution.principles}
+    stats: dict[str, dict[str, Any]] = {principle.id: {} for principle in constitution.principles}
     total: dict[str, Any] = {}
     for each, together in counted:
         total |= together.row(0, named=True)
         for row in each.iter_rows(named=True):
-            deeds.setdefault(row.pop("id"), {}).update(row)
-    return {name: _deeds(values) for name, values in deeds.items()}, _deeds(total)
+            stats.setdefault(row.pop("id"), {}).update(row)
+    return {name: _stats(values) for name, values in stats.items()}, _stats(total)
 
 
 def blame_text(blame: Blame, width: int = 80) -> str:
     """The table for a terminal of `width` columns, the most drawn first, and what its totals are made of."""
-    ranked = sorted(blame.deeds.items(), key=lambda item: -item[1].drawn)
-    rows = [_HEADS, *((name, *_cells(deeds)) for name, deeds in ranked), ("total", *_cells(blame.total))]
+    ranked = sorted(blame.stats.items(), key=lambda item: -item[1].drawn)
+    rows = [_HEADS, *((name, *_cells(stats)) for name, stats in ranked), ("total", *_cells(blame.total))]
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     first = min(first, max(10, width - sum(others) - len(others)))
     lines = [
@@ -140,10 +140,10 @@ def blame_text(blame: Blame, width: int = 80) -> str:
 _HEADS = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
 
 
-def _cells(deeds: PrincipleStats) -> list[str]:
-    odds = "-" if deeds.log_odds is None else f"{deeds.log_odds:+.2f}"
-    before = (deeds.drawn, deeds.flagged, deeds.revised, deeds.judged, deeds.against)
-    return [*(f"{n:,}" for n in before), odds, f"{deeds.ties:,}", f"{deeds.failed:,}"]
+def _cells(stats: PrincipleStats) -> list[str]:
+    odds = "-" if stats.log_odds is None else f"{stats.log_odds:+.2f}"
+    before = (stats.drawn, stats.flagged, stats.revised, stats.judged, stats.against)
+    return [*(f"{n:,}" for n in before), odds, f"{stats.ties:,}", f"{stats.failed:,}"]
 
 
 def _notes(blame: Blame) -> Iterator[str]:
@@ -209,7 +209,7 @@ def _failures(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     return _collect(blamed.explode("id").group_by("id").agg(counted)), _collect(blamed.select(counted))
 
 
-def _deeds(values: Mapping[str, Any]) -> PrincipleStats:
+def _stats(values: Mapping[str, Any]) -> PrincipleStats:
     reasons = sorted(values.get("reasons") or [], key=lambda entry: (-entry["count"], entry["what"]))
     odds = values.get("log_odds")
     made = {

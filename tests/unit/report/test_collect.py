@@ -118,8 +118,8 @@ def test_counts_are_those_of_the_files(run_folder: Path) -> None:
     # The principles' log-odds, log 9 and log 1.5, share out the label's; a label's odds are p / (1 - p).
     label = sum(math.log(p / (1 - p)) for p in (0.55 + 0.04 * i for i in range(10))) / 10
     log_odds = [round(label * math.log(odds) / (math.log(9) + math.log(1.5)), 6) for odds in (9, 1.5)]
-    assert theft.deeds == PrincipleStats(12, 12, 6, 10, 0, log_odds[0], ties=2)
-    assert fraud.deeds == PrincipleStats(12, 0, 0, 10, 0, log_odds[1], ties=1)
+    assert theft.stats == PrincipleStats(12, 12, 6, 10, 0, log_odds[0], ties=2)
+    assert fraud.stats == PrincipleStats(12, 0, 0, 10, 0, log_odds[1], ties=1)
     assert data.constitution.total.drawn == 24
     assert [(f.stage, f.reason, f.count, f.detail) for f in data.failures] == [
         ("judge", "tie", 2, "p = 0.50"),

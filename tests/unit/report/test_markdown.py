@@ -23,7 +23,7 @@ def test_principles_stand_by_how_often_they_were_drawn() -> None:
     law = sample().constitution
     lines = principles_markdown(law).splitlines()
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2 : 2 + len(law.principles)]]
-    drawn = {principle.title: principle.deeds.drawn for principle in law.principles}
+    drawn = {principle.title: principle.stats.drawn for principle in law.principles}
     assert names == sorted(drawn, key=lambda title: -drawn[title])
     assert {line.count(" | ") for line in lines[2 : 3 + len(law.principles)]} == {8}
     assert lines[2 + len(law.principles)].startswith("| all |")

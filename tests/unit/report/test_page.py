@@ -99,7 +99,7 @@ def test_principles_are_told_by_what_they_did_the_most_drawn_first() -> None:
 def test_principles_are_drawn_with_their_shares() -> None:
     words = "".join(Page(render_report(sample())).text)
     assert "Dangerous substances: flagged 55.1 %, revised 53.7 %" in words  # 81 and 79 of 147
-    unused = [dataclasses.replace(p, deeds=PrincipleStats()) for p in sample().constitution.principles]
+    unused = [dataclasses.replace(p, stats=PrincipleStats()) for p in sample().constitution.principles]
     assert plots.principles_plot(unused) == ""
 
 

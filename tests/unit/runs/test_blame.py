@@ -108,9 +108,9 @@ TRUE = (3 * math.log(2 / 3) + math.log(4)) / 12
 SHORT = math.log(4) / 12
 
 
-def test_deeds_are_those_that_can_be_counted_by_hand(run: Path) -> None:
+def test_counts_are_those_that_can_be_counted_by_hand(run: Path) -> None:
     blame = blame_run(run)
-    assert blame.deeds == {
+    assert blame.stats == {
         "kind": PrincipleStats(7, 5, 5, 4, 0, round(KIND, 6), ties=1),
         "true": PrincipleStats(7, 1, 0, 4, 3, round(TRUE, 6), ties=1),
         "short": PrincipleStats(
@@ -161,7 +161,7 @@ def test_the_parts_of_a_panel_add_up_to_its_labels(tmp_path: Path) -> None:
     prompts = [{"id": f"r{i}", "prompt": f"Question {i}?"} for i in range(ROWS)]
     judge = Judge(kind="panel", principles=2, panel=members)
     run = scripted_run.make_run(tmp_path, LAW, prompts, answer, rounds=3, judge=judge, shard_size=4)
-    assert "south/warm" in blame_run(run).deeds
+    assert "south/warm" in blame_run(run).stats
     assert_parts_add_up(run)
 
 
@@ -177,7 +177,7 @@ def assert_parts_add_up(run: Path) -> None:
     labels = [row["p_chosen"] for name in ("pairs", "sft_data") for row in read_rows(run / name) if row["p_chosen"]]
     assert blame.total.judged == len(labels) >= 1
     # A principle's figure is its mean over the labels that it judged, so it counts as often as that
-    total = sum(deeds.judged * (deeds.log_odds or 0.0) for deeds in blame.deeds.values())
+    total = sum(stats.judged * (stats.log_odds or 0.0) for stats in blame.stats.values())
     assert total == pytest.approx(sum(math.log(p / (1 - p)) for p in labels), abs=1e-4)
     assert blame.total.log_odds == pytest.approx(total / len(labels), abs=1e-4)
 
@@ -188,7 +188,7 @@ def test_labels_count_alike_wherever_the_row_goes(tmp_path: Path) -> None:
     few = blame_run(make_run(tmp_path / "few", sft_share=0.01))
     many = blame_run(make_run(tmp_path / "many", sft_share=0.99))
     assert (few.rows["pairs"], many.rows["pairs"]) == (4, 0)
-    assert few.deeds == many.deeds and few.total == many.total
+    assert few.stats == many.stats and few.total == many.total
 
 
 def test_every_critique_and_label_says_under_which_words_it_was_made(run: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_run_halfway_counts_what_is_there(tmp_path: Path) -> None:
     halfway = make_run(tmp_path, judged=False)
     blame = blame_run(halfway)
     assert not blame.finished
-    assert blame.deeds["kind"] == PrincipleStats(7, 5, 5)
+    assert blame.stats["kind"] == PrincipleStats(7, 5, 5)
     assert blame.rows == {"revisions": 21, "pairs": 0, "sft_data": 0, "failures": 2}
     assert blame_text(blame).endswith("The run has not finished: no manifest.json yet.")
 
@@ -219,8 +219,8 @@ def test_a_round_under_several_principles_counts_for_each_and_once_in_all(run: P
     joined = {**first, "principle_id": "rare+short", "flagged": True, "changed": True}
     write_rows(run / "revisions" / "00000.parquet", SCHEMAS["revisions"], [joined, *others])
     blame = blame_run(run)
-    assert blame.deeds["rare"] == PrincipleStats(1, 1, 1)
-    assert sum(deeds.drawn for deeds in blame.deeds.values()) == 22
+    assert blame.stats["rare"] == PrincipleStats(1, 1, 1)
+    assert sum(stats.drawn for stats in blame.stats.values()) == 22
     assert blame.total.drawn == 21
 
 
@@ -300,8 +300,8 @@ def test_a_broken_shard_is_one_message(run: Path) -> None:
 
 def test_the_report_says_the_same(run: Path) -> None:
     blame, data = blame_run(run), collect(run)
-    assert {principle.id: principle.deeds for principle in data.constitution.principles} == blame.deeds
+    assert {principle.id: principle.stats for principle in data.constitution.principles} == blame.stats
     assert data.constitution.total == blame.total
     page = render_report(data)
     row = page[page.index(">Short<") : page.index(">Rare<")]
-    assert "no-verdict" in row and f"{blame.deeds['short'].log_odds:+.2f}" in row
+    assert "no-verdict" in row and f"{blame.stats['short'].log_odds:+.2f}" in row
