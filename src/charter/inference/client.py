@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from charter.core.errors import CompletionFailed, ServingError
 from charter.core.messages import Messages, user
 from charter.core.processes import pid_file
 from charter.inference import fast_json
+from charter.inference.answers import Answer, read_answer
 from charter.inference.choices import choice_probabilities, leads_to, positions_after
 from charter.inference.completion import Completion, Sampling, well_formed
 from charter.inference.endpoints import http_problem
@@ -42,6 +43,7 @@ _TOO_LONG = (
     "context_length_exceeded",
     "longer than the maximum model length",
 )
+_FILTERED = (b"content_filter", b"content management policy", b"content policy", b"content_policy")
 _UNKNOWN_ARGUMENT = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
 _NO_CONSTRAINTS = ("structured_outputs", *_UNKNOWN_ARGUMENT)
 _NO_CONTINUATION = ("continue_final_message", "add_generation_prompt", *_UNKNOWN_ARGUMENT)
@@ -152,7 +154,7 @@ class Client:
 
         Raises:
             CompletionFailed: this request will never succeed (``context-too-long``, ``bad-request``,
-                ``malformed-answer``, ``no-choice``), or it failed repeatedly while others were answered
+                ``malformed-answer``, ``no-choice``, ``content-filter``, ``refused``), or it failed repeatedly while others were answered
                 (``timeout``, ``endpoint-error``, ``unreachable``, ``busy``).
             ServingError: no endpoint has answered any call for `patience_s`, or all of them reject the key.
         """
@@ -235,11 +237,16 @@ class Client:
         if status != 200:
             self._raise_if_refused(endpoint, status, raw, request)
         try:
-            completion = _read_answer(raw, sampling)
+            answer = read_answer(raw, messages, sampling)
+            endpoint.note_answer(answer)
+            completion = _read_completion(answer, sampling)
         except CompletionFailed as failed:
+            self._router.last_answer_at = time.monotonic()
             if "structured_outputs" in request and not leads_to(sampling.choices, failed.detail):
                 raise _retry_unconstrained(endpoint, failed.detail) from failed
             raise
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
         self._router.last_answer_at = time.monotonic()
         return completion
 
@@ -276,6 +283,8 @@ class Client:
         lowered = detail.lower()
         if any(sign in lowered for sign in _TOO_LONG):
             raise CompletionFailed("context-too-long", detail)
+        if any(sign in raw.lower() for sign in _FILTERED):
+            raise CompletionFailed("content-filter", detail)
         if "continue_final_message" in request and any(sign in lowered for sign in _NO_CONTINUATION):
             if endpoint.continues:
                 logger.warning(
@@ -367,29 +376,27 @@ def chat_request(
     return request
 
 
-def _read_answer(raw: bytes, sampling: Sampling) -> Completion:
-    try:
-        answer = fast_json.loads(raw)
-        choice, usage = answer["choices"][0], answer["usage"]
-        text = well_formed(str(choice["message"]["content"] or ""))
-        reason = str(choice["finish_reason"])
-        tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        positions = (choice.get("logprobs") or {}).get("content") or []
-        if not sampling.choices:
-            return Completion(text, reason, *tokens)
-        if sampling.choice_marker:
-            positions = positions_after(sampling.choice_marker, positions)
-        probabilities = choice_probabilities(sampling.choices, positions)
-        if sampling.choice_marker:
-            return Completion(text, reason, *tokens, choice_probs=probabilities or ())
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
+def _read_completion(answer: Answer, sampling: Sampling) -> Completion:
+    """The answer as a completion, with the probabilities of its choices.
+
+    Raises:
+        CompletionFailed: it is none of them (``no-choice``).
+    """
+    completion = answer.completion()
+    if not sampling.choices:
+        return completion
+    positions = answer.positions
+    if sampling.choice_marker:
+        probabilities = choice_probabilities(sampling.choices, positions_after(sampling.choice_marker, positions))
+        return replace(completion, choice_probs=probabilities or ())
+    probabilities = choice_probabilities(sampling.choices, positions)
     if probabilities is None:
-        raise CompletionFailed("no-choice", str(text))
+        raise CompletionFailed("no-choice", answer.text)
+    text = answer.text
     if text not in sampling.choices:
         text = sampling.choices[probabilities.index(max(probabilities))]
     # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
-    return Completion(text, "stop", *tokens, choice_probs=probabilities)
+    return replace(completion, text=text, finish_reason="stop", choice_probs=probabilities)
 
 
 def _error_text(raw: bytes) -> str:

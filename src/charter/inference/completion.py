@@ -8,6 +8,17 @@ from typing import Any
 
 from charter.core.messages import Messages
 from charter.inference import fast_json
+from charter.inference.thoughts import split_thoughts
+
+
+_ENDED = frozenset({
+    "", "none", "null", "stop", "stopped", "stop_sequence", "stop_token", "stop_string", "eos", "eos_token", "eos_found",
+    "end_turn", "end", "ended", "complete", "completed", "finished", "done",
+})  # fmt: skip
+_CUT_OFF = frozenset({
+    "length", "max_length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens",
+    "max_tokens_reached", "token_limit", "limit", "model_length", "context_length", "model_context_window_exceeded",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,14 @@ class Completion:
     """In the order of `Sampling.choices`, summing to one; taken at temperature 1 whatever the sampling's."""
     stored: bool = False
     """Read from the store instead of asked. Not part of the stored value."""
+    thinking: str = ""
+    """What the model thought before it answered, kept for those who inspect the store; no stage reads it."""
 
     def to_bytes(self) -> bytes:
-        """The stored form: JSON without `stored`."""
+        """The stored form: JSON without `stored`, and without `thinking` if there is none."""
         values = {name: value for name, value in vars(self).items() if name != "stored"}  # faster than asdict
+        if not self.thinking:
+            del values["thinking"]
         return fast_json.dumps(values)
 
     @classmethod
@@ -62,8 +77,22 @@ class Completion:
         """Read what `to_bytes` wrote; marked as stored."""
         values: dict[str, Any] = fast_json.loads(value)
         values["choice_probs"] = tuple(values["choice_probs"])
-        values["text"] = well_formed(values["text"])  # earlier versions stored text as it came
+        # Earlier versions stored text as it came.
+        text, thinking = split_thoughts(well_formed(values["text"]))
+        values |= {"text": text, "thinking": values.get("thinking") or thinking}
+        if values["finish_reason"] not in ("stop", "length"):  # likewise
+            values["finish_reason"] = known_finish_reason(plain_finish_reason(values["finish_reason"]))
         return cls(**values, stored=True)
+
+
+def plain_finish_reason(value: Any) -> str:
+    """A server's reason in plain form: ``FinishReason.MAX_TOKENS`` becomes ``max_tokens``; empty if there is none."""
+    return "" if value is None else str(value).rpartition(".")[2].strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def known_finish_reason(reason: str) -> str:
+    """``stop`` or ``length`` for the names that servers give them; another reason as it is."""
+    return "stop" if reason in _ENDED else "length" if reason in _CUT_OFF else reason
 
 
 def well_formed(text: str) -> str:

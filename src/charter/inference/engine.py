@@ -129,7 +129,8 @@ class Engine:
             priority: among calls that wait for a free place, the lowest goes first.
 
         Raises:
-            CompletionFailed: the request will never succeed; a row's failure.
+            CompletionFailed: the request will never succeed; a row's failure. ``only-thoughts``: the model thought, and
+                did not answer.
             ServingError: the endpoints are gone for good.
             StoreError: the answer cannot be kept.
             Stopped: the run reached its budget, or was interrupted.
@@ -148,6 +149,9 @@ class Engine:
         if task is not None:
             # Shielded: when this caller is cancelled, others and the store must still get the answer.
             answer = await asyncio.shield(task)
+        if answer.thinking and not answer.text.strip():
+            advice = ", at max_tokens. Allow more of them" if answer.finish_reason == "length" else ""
+            raise CompletionFailed("only-thoughts", f"no answer followed{advice}: {answer.thinking}")
         return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
 
     def with_priority(self, priority: Priority) -> Ask:

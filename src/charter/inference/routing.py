@@ -1,9 +1,14 @@
 """Which of several servers to ask next: a healthy one, not busy, with the conversation's beginning in its cache."""
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from charter.inference.answers import Answer
+
+logger = logging.getLogger(__name__)
 
 _ERRORS_IN_A_ROW = 3
 """Errors without an answer between them that make an endpoint unhealthy; a single one may be the request's fault."""
@@ -43,6 +48,27 @@ class Endpoint:
     """Whether it supports `structured_outputs`."""
     continues: bool = True
     """Whether it supports `continue_final_message`."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    """What is peculiar to its answers, by topic; each was logged once."""
+
+    def note(self, topic: str, text: str) -> None:
+        """Log what is peculiar to this server, once for each topic."""
+        if topic not in self.notes:
+            self.notes[topic] = text
+            logger.warning("%s: %s", self.url, text)
+
+    def note_answer(self, answer: Answer) -> None:
+        """Log what an answer shows about its server."""
+        if not answer.is_counted:
+            self.note("usage", "does not count tokens; they are estimated, at four characters each")
+        if not answer.has_known_reason:
+            self.note(
+                f"finish_reason {answer.reason}",
+                f"ends answers for the unknown finish_reason {answer.reason!r}; they count as complete",
+            )
+        if answer.thinking:
+            self.note("thinks", "the model thinks before it answers; thoughts are stored, and not part of the answer")
 
     def is_healthy(self, now: float) -> bool:
         """Whether it may get calls."""

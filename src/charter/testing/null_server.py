@@ -81,6 +81,10 @@ class NullServer:
     """Arguments that are refused, such as `structured_outputs`."""
     ignored: tuple[str, ...] = ()
     """Arguments that are accepted and change nothing."""
+    refuse: Callable[[dict[str, Any]], str | None] | None = None
+    """Given a request's body, returns the text of the error with which it is refused, or None."""
+    rewrite: Callable[[dict[str, Any]], None] | None = None
+    """Changes an answer's body before it is sent, into that of another server."""
     api_key: str | None = None
     """Asked for as a bearer token when set."""
     takes_adapters: bool = False
@@ -180,14 +184,17 @@ class NullServer:
         if fault == "slow":
             await asyncio.sleep(self.misbehaviour.slow_s)
         answer = self._completion(body, digest)
+        usage = answer["usage"]
+        if self.rewrite:
+            self.rewrite(answer)
         text = json.dumps(answer)
         if fault == "malformed":
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
         if fault == "truncated":
             return await _break_off(request, text.encode())
         self.counts["answered"] += 1
-        self.counts["prompt_tokens"] += answer["usage"]["prompt_tokens"]
-        self.counts["tokens"] += answer["usage"]["completion_tokens"]
+        self.counts["prompt_tokens"] += usage["prompt_tokens"]
+        self.counts["tokens"] += usage["completion_tokens"]
         return web.Response(text=text, content_type="application/json")
 
     def _retry_after(self) -> dict[str, str] | None:
@@ -202,8 +209,10 @@ class NullServer:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         if refused := next((name for name in self.unknown if name in body), None):
             return _error(400, f"Unrecognized request argument supplied: {refused}")
+        if self.refuse and (problem := self.refuse(body)):
+            return _error(400, problem)
         words = _words(body["messages"])
-        if words + body["max_tokens"] > self.max_model_len:
+        if words + _token_limit(body) > self.max_model_len:
             return _error(
                 400,
                 f"This model's maximum context length is {self.max_model_len} tokens. However, your prompt contains "
@@ -228,6 +237,7 @@ class NullServer:
         return None
 
     def _completion(self, body: dict[str, Any], digest: str) -> dict[str, Any]:
+        limit = _token_limit(body)
         written = None if self.answer is None else self.answer(body["messages"])
         choices = (body.get("structured_outputs") or {}).get("choice") or []
         logprobs: dict[str, Any] | None
@@ -235,15 +245,19 @@ class NullServer:
             text, logprobs = _choose(choices, written, digest)
             words, reason = [text], "stop"
         else:
-            words = (written if written is not None else _drawn(digest, body["max_tokens"])).split(" ")
-            reason = "length" if len(words) > body["max_tokens"] else "stop"
-            words = words[: body["max_tokens"]]
+            words = (written if written is not None else _drawn(digest, limit)).split(" ")
+            reason = "length" if len(words) > limit else "stop"
+            words = words[:limit]
             text, logprobs = " ".join(words), _certain(words) if body.get("logprobs") else None
         read, said = _words(body["messages"]), len(words)
         used = {"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said}
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
         return {"id": digest, "object": "chat.completion", "model": self.model_name, "choices": [choice], "usage": used}
+
+
+def _token_limit(body: dict[str, Any]) -> int:
+    return int(body.get("max_tokens") or body.get("max_completion_tokens") or 4096)
 
 
 def _words(messages: Sequence[Message]) -> int:

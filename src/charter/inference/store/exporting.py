@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         _column("prompt_tokens", pa.int32(), "tokens of the request"),
         _column("completion_tokens", pa.int32(), "tokens of the answer"),
         _column("choice_probs", pa.list_(pa.float64()), "probabilities of the choices that were offered, if any"),
+        _column("thinking", pa.string(), "what the model thought before it answered; empty if nothing"),
     ],
     metadata={"charter.schema": "completions", "charter.schema_version": "1"},
 )
@@ -69,6 +70,7 @@ def export(database: Database, out: Path, choice: Choice | None = None) -> Store
                 "prompt_tokens": completion.prompt_tokens,
                 "completion_tokens": completion.completion_tokens,
                 "choice_probs": list(completion.choice_probs),
+                "thinking": completion.thinking,
             }
 
     try:
