@@ -23,7 +23,9 @@ _FILTERED = frozenset({
     "spii", "guardrail_intervened", "moderation", "flagged", "sensitive",
 })  # fmt: skip
 _REFUSED = frozenset({"refusal", "refused"})
-_BROKEN_OFF = frozenset({"abort", "aborted", "error", "cancelled", "canceled", "timeout", "insufficient_system_resource"})
+_BROKEN_OFF = frozenset(
+    {"abort", "aborted", "error", "cancelled", "canceled", "timeout", "insufficient_system_resource"}
+)
 _THOUGHT_PARTS = frozenset({"thinking", "reasoning", "thought", "reasoning_content", "redacted_thinking"})
 
 

@@ -10,10 +10,9 @@ from charter.core.messages import Messages
 from charter.inference import fast_json
 from charter.inference.thoughts import split_thoughts
 
-
 _ENDED = frozenset({
-    "", "none", "null", "stop", "stopped", "stop_sequence", "stop_token", "stop_string", "eos", "eos_token", "eos_found",
-    "end_turn", "end", "ended", "complete", "completed", "finished", "done",
+    "", "none", "null", "stop", "stopped", "stop_sequence", "stop_token", "stop_string", "eos", "eos_token",
+    "eos_found", "end_turn", "end", "ended", "complete", "completed", "finished", "done",
 })  # fmt: skip
 _CUT_OFF = frozenset({
     "length", "max_length", "max_tokens", "max_new_tokens", "max_output_tokens", "max_completion_tokens",

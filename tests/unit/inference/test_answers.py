@@ -16,10 +16,10 @@ from charter.testing.null_server import NullServer, run_null_server
 Rewrite = Callable[[dict[str, Any]], None]
 
 
-async def ask(rewrite: Rewrite, sampling: Sampling = Sampling(50), answer: str = "It is Paris.") -> Completion:
-    with run_null_server(NullServer(answer=lambda messages: answer, rewrite=rewrite)) as server:
+async def ask(rewrite: Rewrite, max_tokens: int = 50) -> Completion:
+    with run_null_server(NullServer(answer=lambda messages: "It is Paris.", rewrite=rewrite)) as server:
         async with Client([server.url], "null") as client:
-            return await client.complete([user("What is the capital?")], sampling)
+            return await client.complete([user("What is the capital?")], Sampling(max_tokens))
 
 
 def with_message(**fields: Any) -> Rewrite:
@@ -53,7 +53,7 @@ async def test_an_answer_that_was_cut_off(reason: str) -> None:
 
 
 async def test_without_a_reason_an_answer_that_used_all_tokens_was_cut_off() -> None:
-    assert (await ask(with_choice(finish_reason=None), Sampling(3))).finish_reason == "length"
+    assert (await ask(with_choice(finish_reason=None), max_tokens=3)).finish_reason == "length"
 
 
 async def test_an_unknown_reason_is_shown(caplog: pytest.LogCaptureFixture) -> None:

@@ -46,9 +46,7 @@ def test_any_number_of_blocks_closed_or_not(text: str, answer: str, thinking: st
 
 @pytest.mark.parametrize("end", ["", "<|return|>"])
 def test_the_channels_of_gpt_oss(end: str) -> None:
-    text = (
-        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Paris." + end
-    )
+    text = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Paris." + end
     answer, thinking = split_thoughts(text)
     assert answer == "Paris."
     assert "Hm." in thinking
