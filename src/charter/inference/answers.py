@@ -73,7 +73,7 @@ def read_answer(raw: bytes, messages: Messages, sampling: Sampling) -> Answer:
         raise ValueError(f"an error in an answer with status 200: {body['error']}")
     choice = body["choices"][0]
     message = choice["message"] if "message" in choice else {"content": choice["text"]}
-    content, thoughts, refusal = _read_parts(message["content"] if "content" in message else None)
+    content, thoughts, refusal = _read_parts(message.get("content"))
     text, in_tags = split_thoughts(content)
     fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
     in_field = next((each for each in fields if each), None)

@@ -154,8 +154,8 @@ class Client:
 
         Raises:
             CompletionFailed: this request will never succeed (``context-too-long``, ``bad-request``,
-                ``malformed-answer``, ``no-choice``, ``content-filter``, ``refused``), or it failed repeatedly while others were answered
-                (``timeout``, ``endpoint-error``, ``unreachable``, ``busy``).
+                ``malformed-answer``, ``no-choice``, ``content-filter``, ``refused``), or it failed repeatedly while
+                others were answered (``timeout``, ``endpoint-error``, ``unreachable``, ``busy``).
             ServingError: no endpoint has answered any call for `patience_s`, or all of them reject the key.
         """
         attempts = _Attempts(began=time.monotonic())
