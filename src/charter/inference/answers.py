@@ -89,11 +89,9 @@ def read_answer(raw: bytes, messages: Messages, sampling: Sampling) -> Answer:
     if "content" not in message and not thinking and not reason:
         raise KeyError("content")
     usage = body.get("usage") or {}
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    is_counted = all(isinstance(count, int | float) for count in counts)
-    if is_counted:
-        read, written = int(counts[0]), int(counts[1])
-    else:
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    is_counted = isinstance(read, int) and isinstance(written, int)
+    if not is_counted:
         read = _estimate(sum(len(each["content"]) for each in messages))
         written = _estimate(len(content) + len(thinking))
     if not reason and is_counted and written >= sampling.max_tokens:
