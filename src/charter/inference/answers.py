@@ -88,12 +88,10 @@ def read_answer(raw: bytes, messages: Messages, sampling: Sampling) -> Answer:
         raise ValueError(f"the server broke the answer off: finish_reason {reason!r}")
     if "content" not in message and not thinking and not reason:
         raise KeyError("content")
-    usage = body.get("usage") or {}
-    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    is_counted = isinstance(read, int) and isinstance(written, int)
-    if not is_counted:
-        read = _estimate(sum(len(each["content"]) for each in messages))
-        written = _estimate(len(content) + len(thinking))
+    usage: dict[str, Any] = body.get("usage") or {}
+    is_counted = isinstance(usage.get("prompt_tokens"), int) and isinstance(usage.get("completion_tokens"), int)
+    read = usage["prompt_tokens"] if is_counted else _estimate(sum(len(each["content"]) for each in messages))
+    written = usage["completion_tokens"] if is_counted else _estimate(len(content) + len(thinking))
     if not reason and is_counted and written >= sampling.max_tokens:
         reason = "length"  # a server that gives no reason, and used all tokens that it had
     reason = known_finish_reason(reason)
