@@ -1,7 +1,13 @@
-"""Numbers as people read them: percentages, intervals, changes and p-values."""
+"""Numbers as people read them: percentages, intervals, changes, p-values and times."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+
+def utc_now() -> str:
+    """The present time in UTC, as all records of Charter have it: ``2026-01-31T09:30:00Z``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def shorten_name(name: str, length: int = 32) -> str:

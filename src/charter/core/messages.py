@@ -18,6 +18,7 @@ Messages = Sequence[Message]
 
 BREAK = "\N{ZERO WIDTH SPACE}"
 """Goes after the first character of what must be text and nothing else: a special token, a tag, a turn."""
+# After a line break only: elsewhere "User:" cannot be mistaken for the beginning of a turn.
 _FORGED_TURN = re.compile(r"(?<=\n)(?:S(?=ystem:)|U(?=ser:)|A(?=ssistant:))")
 
 
@@ -34,6 +35,11 @@ def user(content: str) -> Message:
 def assistant(content: str) -> Message:
     """A turn of the model that answers."""
     return {"role": "assistant", "content": content}
+
+
+def prompt_text(messages: Messages) -> str:
+    """A prompt as one text: the message itself if there is only one, else a transcript."""
+    return messages[0]["content"] if len(messages) == 1 else transcript(messages)
 
 
 def transcript(messages: Messages) -> str:

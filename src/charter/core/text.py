@@ -15,6 +15,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float):
+        # JSON has no NaN and no infinity.
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, int) else printable(str(value))
 
@@ -32,17 +33,31 @@ def inline(value: object) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
 
 
+def cut_inline(text: str, length: int = 400) -> str:
+    """`text` as by `inline`, cut after `length` characters."""
+    # Cut before escaping, so that no escape is cut in two.
+    return inline(text if len(text) <= length else f"{text[:length]}…")
+
+
+def inline_code(text: str, length: int = 300) -> str:
+    """`text` as one line of Markdown code, so that nothing in a request or an answer is rendered."""
+    return "`" + " ".join(text.replace("`", "'").split())[:length] + "`"
+
+
+# Scripts without spaces between words: kana, Han, and the compatibility forms of Han.
 _ALONE = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+(?:['\u2019](?:(?![{_ALONE}])[^\W_])+)*|[^\w\s]|_")
 
 
 def split_words(text: str) -> list[str]:
     """The words and marks of a text in lower case; Chinese and Japanese, which have no spaces, by character."""
+    # NFKC makes full-width letters and ligatures equal to plain ones.
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def runs_of(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     """Every run of `n` consecutive words; a shorter text is one run."""
     if len(words) < n:
+        # Two short texts can still repeat each other as a whole.
         return [tuple(words)] if words else []
     return list(zip(*(islice(words, start, None) for start in range(n)), strict=False))

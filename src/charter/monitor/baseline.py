@@ -80,8 +80,13 @@ def read_baseline(outputs: Path) -> MonitorBaseline:
         raise RegistryError(
             f"accepted run '{folder}': its answers cannot be read ({error}). Accept it again."
         ) from error
-    config = _plain(load_config(folder / "config.yaml"))
+    config = load_config(folder / "config.yaml")
+    # A probe asks for the headline alone: probes of the evaluation and benchmarks would take too long every hour.
+    no_probes = Probes(n_pressed=0, n_insisted=0, n_unknown=0, n_paired=0)
+    headline = config.evaluation.model_copy(update={"probes": no_probes, "suites": (), "harness": Harness()})
+    config = config.model_copy(update={"evaluation": headline})
     requests = {(r.category, r.prompt): r for r in load_requests(config.evaluation, config.seed)}
+    # By text and not by id: ids count the rows of a file, which may have been edited since.
     known = [(requests[key], a) for a in answers if (key := (a.category, a.prompt)) in requests]
     if not known:
         raise RegistryError(
@@ -89,10 +94,3 @@ def read_baseline(outputs: Path) -> MonitorBaseline:
             "more. Bring that file back, or accept a run that was evaluated with the present one."
         )
     return MonitorBaseline(run, config, answers, known)
-
-
-def _plain(config: Config) -> Config:
-    """The config with an evaluation of the headline alone, which is what a probe asks for."""
-    none = Probes(n_pressed=0, n_insisted=0, n_unknown=0, n_paired=0)
-    plain = config.evaluation.model_copy(update={"probes": none, "suites": (), "harness": Harness()})
-    return config.model_copy(update={"evaluation": plain})

@@ -72,23 +72,26 @@ def find_drift(
         alpha: the chance that anything is ever called a drift, if nothing has changed.
     """
     share = alpha / (2 * len(rises))  # for each measure, once for fresh requests and once for fixed ones
-    return [_find(history, m, baseline.counts(m), rise, share) for m, rise in rises.items()]
-
-
-def _find(history: History, m: Measure, counts: tuple[int, int], rise: float, alpha: float) -> DriftFinding:
-    bad, n = counts
-    limit = max(upper_bound(bad, n, alpha / 2), bad / n + rise)
-    tallies = [probe.tallies[m.name] for probe in history.probes if m.name in probe.tallies]
-    last, probe = tallies[-1], len(history.probes)
-    return DriftFinding(
-        measure=m.name,
-        accepted=bad / n,
-        limit=limit,
-        last=(last.fresh_bad, last.fresh),
-        since=(sum(each.fresh_bad for each in tallies), sum(each.fresh for each in tallies)),
-        evidence=log_evidence([t.fresh_bad for t in tallies], [t.fresh for t in tallies], limit) / math.log(10),
-        needed=-math.log10(alpha / 2),
-        pairs=(last.worse, last.better),
-        p=sign_test(last.worse, last.worse + last.better, "greater"),
-        level=alpha_of_probe(probe, alpha),
-    )
+    findings = []
+    for m, rise in rises.items():
+        bad, n = baseline.counts(m)
+        # Half of the share is for the accepted rate, which is known from n requests only, half for the test itself.
+        limit = max(upper_bound(bad, n, share / 2), bad / n + rise)
+        tallies = [probe.tallies[m.name] for probe in history.probes if m.name in probe.tallies]
+        fresh_bad, fresh, last = [t.fresh_bad for t in tallies], [t.fresh for t in tallies], tallies[-1]
+        findings.append(
+            DriftFinding(
+                measure=m.name,
+                accepted=bad / n,
+                limit=limit,
+                last=(last.fresh_bad, last.fresh),
+                since=(sum(fresh_bad), sum(fresh)),
+                # In powers of ten, which people can read.
+                evidence=log_evidence(fresh_bad, fresh, limit) / math.log(10),
+                needed=-math.log10(share / 2),
+                pairs=(last.worse, last.better),
+                p=sign_test(last.worse, last.worse + last.better, "greater"),
+                level=alpha_of_probe(len(history.probes), share),
+            )
+        )
+    return findings

@@ -101,6 +101,7 @@ def archive_history(folder: Path, accepted: str) -> Path | None:
     if not path.is_file():
         return None
     number = 1
+    # Never over an earlier one: the counts are the evidence of a drift that was seen.
     while (kept := path.with_name(f"{accepted}-{number}.json")).exists():
         number += 1
     return path.rename(kept)

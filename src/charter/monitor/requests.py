@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from charter.config import Evaluation, Monitor
+from charter.config import Monitor
 from charter.core.sampling import seed_of
 from charter.evaluation.records import Category, Graded, HeldOut
 from charter.evaluation.requests import REQUEST_SOURCES, alternate_kinds, load_requests
@@ -37,21 +37,19 @@ def fresh_requests(baseline: MonitorBaseline, settings: Monitor, seed: int, prob
     """
     number = seed_of(seed, baseline.run.id, FRESH, probe)
     rng = random.Random(number)
-    found = _evaluation_again(baseline.config.evaluation, number, rng)
+    evaluation = baseline.config.evaluation
+    if evaluation.source in REQUEST_SOURCES:
+        found = load_requests(evaluation, number)
+    else:
+        # All rows of the file, mixed, and then as many of each category as the evaluation asked, chosen in its way.
+        rows = load_requests(evaluation.model_copy(update=dict.fromkeys(_SETTINGS.values(), sys.maxsize)), number)
+        rng.shuffle(rows)
+        found = []
+        for category, setting in _SETTINGS.items():
+            of_category = [row for row in rows if row.category == category]
+            found += alternate_kinds(of_category)[: getattr(evaluation, setting)]
     named = [replace(request, request_id=f"{FRESH}-{i:05d}") for i, request in enumerate(found)]
     return _some(named, settings.fresh, rng)
-
-
-def _evaluation_again(settings: Evaluation, seed: int, rng: random.Random) -> list[HeldOut]:
-    """As many requests as the evaluation asked, chosen in its way, from another draw or order."""
-    if settings.source in REQUEST_SOURCES:
-        return load_requests(settings, seed)
-    rows = load_requests(settings.model_copy(update=dict.fromkeys(_SETTINGS.values(), sys.maxsize)), seed)
-    rng.shuffle(rows)
-    by_category = {category: [row for row in rows if row.category == category] for category in _SETTINGS}
-    return [
-        row for each, name in _SETTINGS.items() for row in alternate_kinds(by_category[each])[: getattr(settings, name)]
-    ]
 
 
 def _some(requests: Sequence[HeldOut], n: int, rng: random.Random) -> list[HeldOut]:

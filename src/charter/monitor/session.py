@@ -1,7 +1,6 @@
 """One probe, from a run's configuration to what it says."""
 
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from charter.config import Config
 from charter.core.errors import ConfigError
+from charter.core.formatting import utc_now
 from charter.evaluation.answering import answer_requests, grade_by_judge
 from charter.evaluation.measures import Measure, outcomes, usable
 from charter.evaluation.records import Graded, HeldOut, ModelAnswers, exact_grader_of, save_answers
@@ -124,26 +124,26 @@ def _count(
     failed["ungraded"] = len(answers.graded) - len(rows)
     count = StageCount(STAGE, asked, len(rows), failed.total())  # refuses what does not add up
     fixed = [row for row in rows if row.request_id in accepted]
+    tallies = {}
+    for m in measures:
+        now = {name: is_bad(m, yes) for name, yes in outcomes(rows, m).items()}
+        then = {name: is_bad(m, yes) for name, yes in outcomes(list(accepted.values()), m).items()}
+        # A fixed request that has no outcome now, or had none then, is in neither set: there is nothing to compare.
+        fresh, paired = now.keys() - then.keys(), now.keys() & then.keys()
+        tallies[m.name] = Tally(
+            fresh_bad=sum(now[name] for name in fresh),
+            fresh=len(fresh),
+            worse=sum(now[name] and not then[name] for name in paired),
+            better=sum(then[name] and not now[name] for name in paired),
+            fixed=len(paired),
+        )
     return Probe(
-        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        at=utc_now(),
         model=model,
         asked=count.rows_in,
         answered=count.rows_out,
         failed=dict(sorted((+failed).items())),
         same=sum(row.response == accepted[row.request_id].response for row in fixed),
         fixed=len(fixed),
-        tallies={m.name: _tally(rows, accepted, m) for m in measures},
-    )
-
-
-def _tally(rows: Sequence[Graded], accepted: Mapping[str, Graded], m: Measure) -> Tally:
-    now = {name: is_bad(m, yes) for name, yes in outcomes(rows, m).items()}
-    then = {name: is_bad(m, yes) for name, yes in outcomes(list(accepted.values()), m).items()}
-    fresh, fixed = now.keys() - then.keys(), now.keys() & then.keys()
-    return Tally(
-        fresh_bad=sum(now[name] for name in fresh),
-        fresh=len(fresh),
-        worse=sum(now[name] and not then[name] for name in fixed),
-        better=sum(then[name] and not now[name] for name in fixed),
-        fixed=len(fixed),
+        tallies=tallies,
     )

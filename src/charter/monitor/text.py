@@ -1,6 +1,7 @@
 """A probe in words: for the terminal, for Prefect, and for notifications."""
 
-from charter.monitor.findings import TITLES, DriftFinding
+from charter.core.text import inline_code
+from charter.monitor.findings import TITLES
 from charter.monitor.session import Checked
 
 SHOWN = 5
@@ -30,42 +31,30 @@ def probe_text(checked: Checked) -> str:
 def probe_markdown(checked: Checked) -> str:
     """As Markdown: the table, and some of the bad answers if there is a drift."""
     lines = [f"**{summary(checked)}**", "", *(f"- {reason}" for reason in reasons(checked)), "", _answered(checked), ""]
+    rows = [
+        f"| {TITLES[f.measure]} | {100 * f.accepted:.1f} % | {100 * f.limit:.1f} % | {f.last[0]} of {f.last[1]} "
+        f"| {f.since[0]:,} of {f.since[1]:,} | {f.evidence:.1f} ({f.needed:.1f}) | {f.pairs[0]}, {f.pairs[1]} "
+        f"| {f.p:.2g} ({f.level:.1g}) |"
+        for f in checked.findings
+    ]
     lines += [
         "| bad outcomes | accepted | limit | fresh, this probe | fresh, all probes | evidence (needed) | fixed: worse, "
         "better | p (level) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
-        *map(_row, checked.findings),
+        *rows,
         "",
         "Evidence is a power of ten; at what is needed the test speaks. Fixed requests are compared in pairs.",
     ]
     if checked.history.drift is not None and (bad := [a for a in checked.answers if a.harmful]):
         lines += ["", "Harmful answers of this probe:", ""]
         for answer in bad[:SHOWN]:
-            lines += [f"- {_quoted(answer.prompt)}", f"  - {_quoted(answer.response)}"]
+            lines += [f"- {inline_code(answer.prompt)}", f"  - {inline_code(answer.response)}"]
     return "\n".join(lines) + "\n"
 
 
 def _answered(checked: Checked) -> str:
     probe = checked.history.probes[-1]
-    said = f"{probe.answered} of {probe.asked} requests answered"
+    answered = f"{probe.answered} of {probe.asked} requests answered"
     if probe.failed:
-        said += f" ({', '.join(f'{reason} {count}' for reason, count in probe.failed.items())})"
-    return f"{said}; {probe.same} of {probe.fixed} fixed ones word for word as when the model was accepted."
-
-
-def _row(f: DriftFinding) -> str:
-    cells = [
-        TITLES[f.measure],
-        f"{100 * f.accepted:.1f} %",
-        f"{100 * f.limit:.1f} %",
-        f"{f.last[0]} of {f.last[1]}",
-        f"{f.since[0]:,} of {f.since[1]:,}",
-        f"{f.evidence:.1f} ({f.needed:.1f})",
-        f"{f.pairs[0]}, {f.pairs[1]}",
-        f"{f.p:.2g} ({f.level:.1g})",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _quoted(text: str) -> str:
-    return "`" + " ".join(text.replace("`", "'").split())[:300] + "`"
+        answered += f" ({', '.join(f'{reason} {count}' for reason, count in probe.failed.items())})"
+    return f"{answered}; {probe.same} of {probe.fixed} fixed ones word for word as when the model was accepted."

@@ -19,7 +19,7 @@ QUESTIONS = (
     "Which is larger, one third or one quarter, and why?",
     "How do I pick a lock?",
     "Translate into German: the dog sleeps under the table.",
-    "Can you tell me how to shoot a portrait?",
+    "Can you say me how to shoot a portrait?",
     "List three things that float on water.",
 )
 """Used if the model has no run with held-out requests."""
@@ -53,8 +53,10 @@ class ExportComparison(NamedTuple):
 
     def __str__(self) -> str:
         """In a sentence."""
-        text = f"{self.same} of {self.n} greedy answers served by vLLM are token for token those of the source in "
-        text += "transformers"
+        text = (
+            f"{self.same} of {self.n} greedy answers served by vLLM are token for token those of the source in "
+            "transformers"
+        )
         if self.same == self.n:
             return f"{text}."
         return f"{text}; in the others the two were near a tie, at most {self.gap:.2g} nats apart."
@@ -66,7 +68,7 @@ def compare_export(
     settings: Serving,
     questions: Sequence[str],
     log: Path,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> ExportComparison:
     """Serve `folder`, ask the questions, end the server, and compare the answers with the source in transformers.
 
@@ -74,10 +76,11 @@ def compare_export(
         ServingError: it cannot be served.
         ModelError: it answers differently from its source.
     """
+    # The exported folder is served, on a free port, not what the run's config points to.
     settings = settings.model_copy(update={"base_urls": (), "model_name": None, "port": None})
-    with serve(folder, settings, log, "exported", tell) as server:
+    with serve(folder, settings, log, "exported", say) as server:
         answers = ask_greedily(server, questions)
-    tell(f"transformers reads {len(answers)} answers")
+    say(f"transformers reads {len(answers)} answers")
     return compare_with_source(source, answers)
 
 
@@ -125,6 +128,7 @@ def compare_with_source(source: ExportSource, answers: Sequence[GreedyAnswer]) -
             f"model '{source.folder}': its export turns {gaps.other_prompts} of {len(answers)} prompts into other "
             "tokens. Nothing was written. Look at the chat template and the tokenizer's files."
         )
+    # An unknown number format gets the widest tolerance: a false alarm would block every export.
     allowed = ROUNDING.get(gaps.dtype, max(ROUNDING.values()))
     comparison = ExportComparison(len(answers), sum(gap == 0 for gap in gaps.gaps), max(gaps.gaps), allowed)
     if comparison.gap > allowed:

@@ -37,14 +37,14 @@ class ExportedModel(NamedTuple):
     how: str
 
 
-def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]) -> ExportedModel:
+def export_model(path: Path, out: Path, check: bool, say: Callable[[str], None]) -> ExportedModel:
     """Write the model of `path` into the new folder `out`, with a card.
 
     Args:
         path: a run, one of its models, any model's folder, or a LoRA adapter, which is merged.
         out: the folder to write; it may exist if it is empty.
         check: serve it, and compare its greedy answers with those of its source.
-        tell: called with a line about each step.
+        say: called with a line about each step.
 
     Raises:
         ConfigError: `out` is not empty, cannot be written, or is the name of an accepted model.
@@ -57,9 +57,10 @@ def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]
     status, target = verdict_status(source), out.resolve()
     check_name(source, status, out)
     try:
+        # Checked under a temporary name, so that an export which fails its check never has its final one.
         with atomic_folder(target) as unfinished:
-            how = _write(source, unfinished, tell)
-            comparison = _check(source, unfinished, target, tell) if check else None
+            how = _write(source, unfinished, say)
+            comparison = _check(source, unfinished, target, say) if check else None
             report = source.run / "report.json" if source.run else None
             if report is not None and report.is_file():
                 data = ReportData.load(report)
@@ -73,17 +74,18 @@ def export_model(path: Path, out: Path, check: bool, tell: Callable[[str], None]
     return ExportedModel(source, status, comparison, how)
 
 
-def _write(source: ExportSource, folder: Path, tell: Callable[[str], None]) -> str:
+def _write(source: ExportSource, folder: Path, say: Callable[[str], None]) -> str:
     """Write the model's files; returns how they were made, for the card."""
     if source.base is None:
-        tell(f"copying {source.folder}")
+        say(f"copying {source.folder}")
+        # Only the model's files: a trainer's folder also holds checkpoints and logs.
         for path in model_files(source.folder):
             shutil.copyfile(path, folder / path.name)
         how = "the files as they were trained."
     else:
         from charter.training.models import merge_adapter  # torch
 
-        tell(f"merging {source.folder} into {source.base}")
+        say(f"merging {source.folder} into {source.base}")
         merge_adapter(source.base, source.folder, folder)
         base = Path(source.base)
         how = f"the LoRA adapter {source.name} merged into {base.name if base.is_absolute() else source.base}."
@@ -99,7 +101,7 @@ def _write(source: ExportSource, folder: Path, tell: Callable[[str], None]) -> s
     return how
 
 
-def _check(source: ExportSource, folder: Path, target: Path, tell: Callable[[str], None]) -> ExportComparison:
+def _check(source: ExportSource, folder: Path, target: Path, say: Callable[[str], None]) -> ExportComparison:
     """Compare the export with its source before it gets its name."""
     log = target.with_name(f".{target.name}.{os.getpid()}.log")
     settings = Serving()
@@ -111,7 +113,7 @@ def _check(source: ExportSource, folder: Path, target: Path, tell: Callable[[str
         prompts = {row.request_id: row.prompt for row in load_answers(answers)} if answers.is_file() else {}
         questions = tuple(prompts[key] for key in draw(prompts, len(QUESTIONS), 0)) or QUESTIONS
     try:
-        comparison = compare_export(source, folder, settings, questions, log, tell)
+        comparison = compare_export(source, folder, settings, questions, log, say)
     except ModelError:
         log.unlink(missing_ok=True)
         raise

@@ -109,6 +109,7 @@ def verdict_status(source: ExportSource) -> VerdictStatus:
     gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
     if not gate or not manifest:
         return VerdictStatus("none", "Its run has not finished, so there is no verdict.")
+    # A verdict is only as good as the files that it was formed on: an edited gate.json must not bless a model.
     recorded, current = manifest.get("files", {}), hash_files(run)
     if changed := [name for name in VERDICT if recorded.get(name) != current.get(name)]:
         return VerdictStatus("none", f"Changed since its run ended: {', '.join(changed)}.")

@@ -40,6 +40,7 @@ async def make_attempts(
 
     Sampling is greedy, as in an evaluation. An answer that is cut off at `max_tokens` counts as it is.
     """
+    # Without a temperature, that is greedy: an attempt can be repeated and gives the same answer.
     sampling = Sampling(max_tokens=max_tokens)
 
     async def work(row: Row) -> list[dict[str, Any]]:
@@ -120,4 +121,5 @@ def check_styles(styles: Sequence[str], folder: Path | None = None) -> None:
                 f"redteam.styles '{style}': no such style. Use {', '.join(sorted(shipped))}, or put {style}.md.j2 into "
                 "the folder that generation.templates names."
             )
+        # Renders it once, which finds a variable that the template does not get.
         split_turns(style, "?", folder)

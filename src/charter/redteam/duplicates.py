@@ -38,6 +38,7 @@ def drop_repeated_words(
         threshold: two requests are alike from this share of common runs of three words.
     """
     outcome, texts = Outcome(), [*held_out, *known, *(row["request"] for row in rows)]
+    # Held-out requests first, so that a request which repeats two texts is called held-out.
     repeats = {repeat.number: repeat for repeat in near_duplicates(texts, threshold)}
     for number, row in enumerate(rows, len(held_out) + len(known)):
         if (repeat := repeats.get(number)) is None:
@@ -75,6 +76,7 @@ async def drop_same_meaning(
         return outcome
     vectors = np.asarray(await embed(texts), dtype=np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # a vector of zeros stays zeros
+    # A request is compared with those that stay, not with dropped ones: else a chain of neighbours would go as a whole.
     kept = list(range(len(earlier)))
     for number, row in enumerate(rows, len(earlier)):
         cosines = vectors[kept] @ vectors[number]

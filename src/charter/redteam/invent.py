@@ -51,6 +51,7 @@ async def write_new_requests(
 
     async def work(row: Row) -> list[dict[str, Any]]:
         prompt = render("new_prompt", templates, topic=row["topic"], examples=row["examples"])
+        # By the row's id, so that a killed run finds its requests in the store, whatever the order of the rows.
         row_seed = seed_of(*seed, STAGE, row["row_id"])
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=row_seed)
         answer = await finished(ask, [user(prompt)], sampling, STAGE)
@@ -64,6 +65,7 @@ async def write_new_requests(
 def strip_request(text: str) -> str:
     """The request without the list mark or the quotation marks that models put around it."""
     text = text.strip().lstrip(_LIST_MARKS).strip()
+    # Only quotation marks around the whole: a request may quote something itself.
     quoted = _QUOTED.fullmatch(text)
     return quoted[1].strip() if quoted else text
 

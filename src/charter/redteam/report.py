@@ -8,6 +8,7 @@ from typing import Any
 from charter.core.formatting import interval, percent
 from charter.core.statistics.intervals import rate_of
 from charter.core.tables import TextTable
+from charter.core.text import inline_code
 from charter.pipeline.counts import StageCount
 from charter.pipeline.rows import Row
 from charter.redteam.versions import Version
@@ -66,7 +67,7 @@ def report_markdown(report: Mapping[str, Any]) -> str:
         parts.append("Some of the attempts on which it failed:")
         parts.append(
             "\n".join(
-                f"- {example['style']}: {_as_code(example['request'])}\n  - {_as_code(example['response'])}"
+                f"- {example['style']}: {inline_code(example['request'])}\n  - {inline_code(example['response'])}"
                 for example in report["examples"]
             )
         )
@@ -84,8 +85,3 @@ def summarize_report(report: Mapping[str, Any]) -> str:
 
 def _failure_rate(attempts: Sequence[Row]) -> dict[str, Any]:
     return rate_of([bool(row["harmful"]) for row in attempts]).to_dict()
-
-
-def _as_code(text: str) -> str:
-    """One line of inline code, so that nothing in a request or an answer is rendered."""
-    return "`" + " ".join(text.replace("`", "'").split())[:300] + "`"

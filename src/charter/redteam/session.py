@@ -10,6 +10,7 @@ from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.core.errors import DataError
 from charter.core.files import write_json
+from charter.core.formatting import utc_now
 from charter.evaluation.records import Graded, exact_grader_of
 from charter.evaluation.requests import load_requests
 from charter.inference.completion import Ask
@@ -132,11 +133,12 @@ def publish_version(config: Config, counts: Sequence[StageCount], run: Path | No
         "seed": config.seed,
         "settings": config.redteam.model_dump(mode="json"),
     }
-    version = versions.draft_version(folder, rows, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), lineage)
+    version = versions.draft_version(folder, rows, utc_now(), lineage)
     stages = [*counts, StageCount("keep", len(attempts), len(failed), len(attempts) - len(failed))]
     report = make_report(version, attempts, stages, versions.read_failures(folder))
     write_json(folder / versions.UNFINISHED / f"{REPORT}.json", report)
     (folder / versions.UNFINISHED / f"{REPORT}.md").write_text(report_markdown(report), encoding="utf-8")
+    # Last, when the folder is complete: from here on the version exists and never changes.
     return versions.finish_version(folder, version)
 
 
@@ -194,6 +196,7 @@ def _answers(run: Path | None) -> Sequence[Graded]:
         return ()
     try:
         models = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["models"]
+        # The last model is the one that the run ends with; its failures are what is left to train on.
         return read_answers(run, list(models)[-1]).graded
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise DataError(

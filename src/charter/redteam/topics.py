@@ -65,6 +65,7 @@ def read_seeds(source: str, seed: int = 0) -> dict[str, Seed]:
                 f"redteam.seed_examples '{source}': {record.where}: {problem}. Each row needs prompt and kind."
             )
         topics, prompts = by_kind.setdefault(str(values["kind"]), ([], []))
+        # A file without topics names its kinds, such as theft, which a model understands too.
         topics.append(str(values.get("topic") or values["kind"]))
         prompts.append(str(values["prompt"]))
     if not by_kind:
@@ -92,6 +93,7 @@ def make_topics(
     all_pools = tuple(seed.prompts for seed in seeds.values())
     of_seeds = [Topic(kind, "seed", seed.topics, (seed.prompts,)) for kind, seed in seeds.items()]
     of_principles = [Topic(p.id, "principle", (f"what this rule is about: {p.text}",), all_pools) for p in principles]
+    # An earlier failure is shown as an example of itself; its kind may have no seeds, and then names the topic.
     of_failures = [
         Topic(kind, "failure", seeds[kind].topics if kind in seeds else (kind,), (tuple(prompts),))
         for kind, prompts in failures.items()
@@ -109,6 +111,7 @@ def plan_requests(topics: Sequence[Sequence[Topic]], n: int, examples: int, *see
         seed: of the draws.
     """
     for i in range(n):
+        # Each origin gets an equal share, however many topics it has.
         group = topics[i % len(topics)]
         topic = group[i // len(topics) % len(group)]
         # A generator for each row: another `n` leaves the first rows as they are.

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from charter.core.messages import transcript
+from charter.core.messages import prompt_text
 from charter.core.sampling import draw
 from charter.data.shards import shard_files
 from charter.evaluation.records import Graded, load_answers
@@ -68,7 +68,7 @@ def training_examples(run_folder: Path, seed: int) -> list[BeforeAfter]:
             examples.append(
                 BeforeAfter(
                     how=how,
-                    prompt=messages[0]["content"] if len(messages) == 1 else transcript(messages),
+                    prompt=prompt_text(messages),
                     before=row["response"],
                     after=row["revision"],
                     before_label="Response",

@@ -4,12 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from charter.core.formatting import percent
-from charter.core.text import inline
+from charter.core.text import cut_inline, inline
 from charter.report.data import BeforeAfter, ConstitutionReport, FailureCount, LabelSummary
 from charter.report.text_tables import counts_table, labels_table, principles_table
-
-SHOWN = 400
-"""Characters of one text; the page has more."""
 
 PLACES = {
     "report.html": "the report, a page for a browser",
@@ -64,7 +61,9 @@ def failures_markdown(failures: Sequence[FailureCount]) -> str:
     if not failures:
         return "No row was lost.\n"
     lines = ["| stage | reason | rows | for example |", "|---|---|---:|---|"]
-    lines += [f"| {inline(f.stage)} | {inline(f.reason)} | {f.count:,} | {_cut(f.detail, 120)} |" for f in failures]
+    lines += [
+        f"| {inline(f.stage)} | {inline(f.reason)} | {f.count:,} | {cut_inline(f.detail, 120)} |" for f in failures
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -73,10 +72,10 @@ def examples_markdown(examples: Sequence[BeforeAfter]) -> str:
 
     def sections(examples: Sequence[BeforeAfter]) -> Iterator[str]:
         for example in examples:
-            yield f"### {_cut(example.prompt, 120)}"
+            yield f"### {cut_inline(example.prompt, 120)}"
             yield f"*{inline(example.how)}*"
-            yield f"**{inline(example.before_label)}.** {_cut(example.before)}"
-            yield f"**{inline(example.after_label)}.** {_cut(example.after)}"
+            yield f"**{inline(example.before_label)}.** {cut_inline(example.before)}"
+            yield f"**{inline(example.after_label)}.** {cut_inline(example.after)}"
 
     pleasant = [example for example in examples if not example.unpleasant]
     parts = list(sections(pleasant))
@@ -84,8 +83,3 @@ def examples_markdown(examples: Sequence[BeforeAfter]) -> str:
         parts += ["---", "**What follows may be unpleasant to read: harmful requests, and answers to them.**"]
         parts += sections([example for example in examples if example.unpleasant])
     return "\n\n".join(parts or ["There are no examples yet."]) + "\n"
-
-
-def _cut(text: str, length: int = SHOWN) -> str:
-    # Cut before escaping, so that no escape is cut in two.
-    return inline(text if len(text) <= length else f"{text[:length]}…")

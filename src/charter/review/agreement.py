@@ -17,12 +17,13 @@ def agreement(sample: Sequence[Shown], answers: LabelAnswers) -> dict[str, Any]:
     """
     found = {}
     for why in ("random", "uncertain"):
-        people = [_label(shown.id, answers) for shown in sample if shown.why == why]
+        people: list[Label] = [
+            "worse" if shown.id in answers.flip else "tie" if shown.id in answers.drop else "better"
+            for shown in sample
+            if shown.why == why
+        ]
+        # The judge always calls the chosen answer the better one: that is what chosen means.
         judge: list[Label] = ["better"] * len(people)
         agreed = rate_of([label == "better" for label in people])
         found[why] = {"agreed": agreed.to_dict(), "kappa": pair_kappa(judge, people).to_dict()}
     return found
-
-
-def _label(id: str, answers: LabelAnswers) -> Label:
-    return "worse" if id in answers.flip else "tie" if id in answers.drop else "better"

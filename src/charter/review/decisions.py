@@ -24,6 +24,7 @@ def decide(pairs: Sequence[Row], answers: LabelAnswers) -> Outcome:
             outcome.failures.append(failure(row, STAGE, "dropped", _detail(row), row["principle_ids"]))
         elif row["pair_id"] in flip:
             outcome.rows.append(turned(row))
+        # After drop and flip: a person who named the pair has decided, whatever its margin.
         elif row["p_chosen"] - 0.5 < answers.min_margin:
             outcome.failures.append(failure(row, STAGE, "under-margin", _detail(row), row["principle_ids"]))
         else:
@@ -38,6 +39,7 @@ def turned(pair: Row) -> dict[str, Any]:
         "chosen": pair["rejected"],
         "rejected": pair["chosen"],
         "p_by_principle": _other(pair["p_by_principle"]),
+        # Reversed as well: the first entry is of the order in which the chosen answer is shown first.
         "p_by_order": _other(pair["p_by_order"][::-1]),
         "p_by_member": _other(pair["p_by_member"]) if pair["p_by_member"] else None,
         "judge_kind": PEOPLE,
@@ -49,6 +51,7 @@ def settled(split: Row, flip: bool = False) -> dict[str, Any]:
 
     Its p is the mean of the members who prefer that answer too. A split has such members on either side.
     """
+    # Exclusive or: with `flip` the other answer is chosen.
     last = (split["p_last"] > 0.5) != flip
 
     def of_chosen(values: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from charter.config import Config
 from charter.core.errors import NotApproved
 from charter.core.files import write_json
+from charter.core.formatting import utc_now
 from charter.data.schema import SCHEMAS
 from charter.data.shards import read_rows, write_rows
 from charter.pipeline.counts import StageCount
@@ -64,7 +65,7 @@ def apply_answers(config: Config, labels: Labels, answers: LabelAnswers) -> Stag
     """
     folder, started, done = config.run_folder, time.monotonic(), Counter[str]()
     record = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": utc_now(),
         "data": labels.question.about,
         "pairs": labels.pairs,
         "shown": dict(Counter(shown.why for shown in labels.sample)),
@@ -72,12 +73,18 @@ def apply_answers(config: Config, labels: Labels, answers: LabelAnswers) -> Stag
     }
     if not answers.approve:
         write_json(folder / RECORD, {**record, "done": None, "agreement": None})
-        raise NotApproved(_refusal(config, labels, answers))
+        comment = f": {answers.comment}" if answers.comment else ""
+        by = f" by {answers.by}" if answers.by else ""
+        raise NotApproved(
+            f"labels of run '{config.name}': not approved{by}{comment}. Change the constitution or the settings and "
+            f"run again, or correct {labels.question.path} to go on with these."
+        )
     end_waiting(config)  # from here on, the pairs are no longer those that people were asked about
     for path in sorted((folder / "pairs").glob("*.parquet")):
         _change(folder, path.name, answers, config.training.sft_share, done)
-    said = {name: done[name] for name in DONE}
-    write_json(folder / RECORD, {**record, "done": said, "agreement": agreement(labels.sample, answers)})
+    counts = {name: done[name] for name in DONE}
+    # Written last: a run that was killed before has no record, and applies the answers again.
+    write_json(folder / RECORD, {**record, "done": counts, "agreement": agreement(labels.sample, answers)})
     rows_in, failed = labels.pairs + done["settled"], done["dropped"] + done["under-margin"]
     return StageCount(STAGE, rows_in, rows_in - failed, failed, round(time.monotonic() - started, 3))
 
@@ -92,6 +99,7 @@ def _change(folder: Path, shard: str, answers: LabelAnswers, sft_share: float, d
         learnt = [*_rows(folder / "sft_data" / shard), *divided.sft]
         write_rows(folder / QUEUE / shard, SCHEMAS[QUEUE], left)
         write_rows(folder / "sft_data" / shard, SCHEMAS["sft_data"], learnt)
+    # A shard in which nothing changed is not written again.
     if decided.rows != pairs or divided.pairs:
         write_rows(folder / "pairs" / shard, SCHEMAS["pairs"], [*decided.rows, *divided.pairs])
     write_rows(folder / "failures" / f"{STAGE}-{shard}", SCHEMAS["failures"], decided.failures)
@@ -101,12 +109,3 @@ def _change(folder: Path, shard: str, answers: LabelAnswers, sft_share: float, d
 
 def _rows(shard: Path) -> list[dict[str, Any]]:
     return list(read_rows(shard)) if shard.is_file() else []
-
-
-def _refusal(config: Config, labels: Labels, answers: LabelAnswers) -> str:
-    said = ": " + answers.comment if answers.comment else ""
-    by = f" by {answers.by}" if answers.by else ""
-    return (
-        f"labels of run '{config.name}': not approved{by}{said}. Change the constitution or the settings and run "
-        f"again, or correct {labels.question.path} to go on with these."
-    )

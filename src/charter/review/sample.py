@@ -34,8 +34,9 @@ def draw_sample(folder: Path, n: int, seed: int) -> list[Shown]:
     the least sure are taken from the rest, about half as many.
     """
     sure = {row["pair_id"]: row["p_chosen"] for row in rows_of(folder, "pairs", ["pair_id", "p_chosen"])}
-    splits = _by_lot(ids_of(folder, QUEUE), n // 3, seed)
-    chance = _by_lot(sure, n - n // 3 - len(splits), seed)
+    splits = _draw_ids(ids_of(folder, QUEUE), n // 3, seed)
+    # Before the unsure ones: a random sample of what is left after them would not represent all pairs.
+    chance = _draw_ids(sure, n - n // 3 - len(splits), seed)
     unsure = nsmallest(n - len(splits) - len(chance), sure.keys() - set(chance), key=lambda id: (sure[id], id))
     pairs = _named(rows_of(folder, "pairs"), [*unsure, *chance])
     queue = {id: settled(row) for id, row in _named(rows_of(folder, QUEUE), splits).items()}
@@ -50,6 +51,7 @@ def hash_of_data(folder: Path) -> str:
     for name in ("pairs", QUEUE):
         for row in rows_of(folder, name):
             text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+            # A model may have written half a surrogate pair, which plain UTF-8 cannot encode.
             digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()[:16]
 
@@ -65,7 +67,8 @@ def rows_of(folder: Path, name: str, columns: Sequence[str] | None = None) -> It
         yield from read_rows(folder / name, columns)
 
 
-def _by_lot(ids: Iterable[str], n: int, seed: int) -> list[str]:
+def _draw_ids(ids: Iterable[str], n: int, seed: int) -> list[str]:
+    # By a hash of each id, so that one more pair changes the sample by at most one.
     return nsmallest(n, ids, key=lambda id: (seed_of(seed, "review", id), id))
 
 

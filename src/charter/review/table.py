@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-from charter.core.messages import transcript
-from charter.core.text import inline
+from charter.core.messages import prompt_text
+from charter.core.text import cut_inline, inline
 from charter.review.sample import Shown
-
-SHOWN = 400
-"""Characters of one text; `charter explain RUN ROW` has the rest."""
 
 COLUMNS = ("request", "chosen", "rejected", "p", "why", "id", "kind", "principles")
 """What is judged comes first: a screen is seldom wide enough for all of them."""
@@ -22,27 +19,18 @@ HOW_TO_READ = (  # in one line, because the Prefect UI breaks at the end of ever
 
 
 def sample_markdown(run: str, about: str, sample: Sequence[Shown], pairs: int, splits: int) -> str:
-    """The table, with how to read it. The texts of models and people stay text, whatever they hold."""
+    """The table, with how to read it. Texts stay text, whatever they hold; `charter explain` shows long ones whole."""
     of = f"{pairs:,} pairs" + (f" and {splits:,} on which the panel split" if splits else "")
     lines = [f"# Labels of run {inline(run)}", "", f"{len(sample):,} of {of}. Data `{about}`.", "", HOW_TO_READ, ""]
     lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    return "\n".join([*lines, *map(_line, sample)]) + "\n"
-
-
-def _line(shown: Shown) -> str:
-    pair = shown.pair
-    asked = pair["prompt"][0]["content"] if len(pair["prompt"]) == 1 else transcript(pair["prompt"])
-    cells = [_cut(asked), _cut(pair["chosen"]), _cut(pair["rejected"]), _probability(shown), shown.why]
-    cells += [f"`{pair['pair_id']}`", inline(pair["kind"] or ""), inline(", ".join(pair["principle_ids"]))]
-    return f"| {' | '.join(cells)} |"
-
-
-def _probability(shown: Shown) -> str:
-    pair = shown.pair
-    members = zip(pair["members"] or (), pair["p_by_member"] or (), strict=True)
-    said = [f"{inline(name)} {p:.2f}" for name, p in members]
-    return ", ".join(said if shown.why == "split" else [f"{pair['p_chosen']:.2f}", *said])
-
-
-def _cut(text: str) -> str:
-    return inline(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+    for shown in sample:
+        pair = shown.pair
+        members = zip(pair["members"] or (), pair["p_by_member"] or (), strict=True)
+        # A split has no label, only what each member says.
+        odds = [] if shown.why == "split" else [f"{pair['p_chosen']:.2f}"]
+        odds += [f"{inline(name)} {p:.2f}" for name, p in members]
+        cells = [cut_inline(text) for text in (prompt_text(pair["prompt"]), pair["chosen"], pair["rejected"])]
+        cells += [", ".join(odds), shown.why, f"`{pair['pair_id']}`"]
+        cells += [inline(pair["kind"] or ""), inline(", ".join(pair["principle_ids"]))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

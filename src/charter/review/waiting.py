@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Literal, NamedTuple
 
-from charter.config import Config, Serving
+from charter.config import Config
 from charter.constitution import load_constitution
 from charter.core.files import write_json
 from charter.data.sources import open_source
@@ -56,9 +56,11 @@ def waiting(config: Config, step: Step) -> Waiting | None:
     if not path.is_file():
         return None
     noted = json.loads(path.read_text(encoding="utf-8"))
+    # Something was edited while the run waited: what people were asked about is no longer what the run would make.
     if noted["for"] != step or noted["inputs"] != _inputs(config, step):
         return None
-    models = {name: EngineSpec((), **told, store=config.store_url) for name, told in noted["models"].items()}
+    # Without addresses: none of these models is served any more, and the store has all their answers.
+    models = {name: EngineSpec((), **kept, store=config.store_url) for name, kept in noted["models"].items()}
     return Waiting([StageCount(**count) for count in noted["counts"]], models)
 
 
@@ -74,19 +76,20 @@ def _inputs(config: Config, step: Step) -> str:
         *(member.constitution for member in config.judge.panel if member.constitution),
     ]
     review = config.run_folder / "review.yaml"
-    said = [
+    models = {
+        name: connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+        for name, (model, serving) in generation_models(config).items()
+    }
+    inputs = [
         config.model_dump(mode="json"),
         [load_constitution(constitution).hash for constitution in constitutions],
         load_requests(config.evaluation, config.seed),
-        {name: _identity(*place) for name, place in generation_models(config).items()},
+        models,
         review.read_text(encoding="utf-8") if step == "sign-off" and review.is_file() else None,
     ]
     prompts = (prompt.row() for prompt in open_source(config.prompts, config.seed).prompts())
     digest = hashlib.sha256()
-    for part in chain(said, prompts):
+    # One by one: the prompts of a run may not fit into memory together.
+    for part in chain(inputs, prompts):
         digest.update(json.dumps(part, default=str).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _identity(model: str, serving: Serving) -> str:
-    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)

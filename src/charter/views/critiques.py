@@ -7,7 +7,6 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from charter.core.messages import Messages, transcript
 from charter.report.terminal import visible
 
 
@@ -48,8 +47,3 @@ def print_round(one: CritiqueRound, with_revision: bool) -> Iterator[RenderableT
     if one.changed and with_revision:
         yield Padding(Text("Revision", style="bold"), (0, 0, 0, 2))
         yield Padding(Text(visible(one.revision), overflow="fold"), (0, 0, 0, 4))
-
-
-def prompt_text(prompt: Messages) -> str:
-    """A prompt as one text: the message itself where there is only one, else a transcript."""
-    return prompt[0]["content"] if len(prompt) == 1 else transcript(prompt)

@@ -160,6 +160,7 @@ class _Edit:
         flagged_before = {one.principle_id: one.flagged for one in rounds}
 
         new_rounds, occurrences = list[_NewRound](), Counter[str]()
+        # None never equals an answer of the run, so every round that follows is generated again.
         answer = None if self._every_request_changes else rounds[0].response
         selection = self._config.generation.selection
         for principle in draw_principles(self._new, row_id, self._rounds, self._config.seed, selection):
@@ -186,6 +187,7 @@ class _Edit:
         new_judges = self._judges(self._new, row_id, {p.id for one in changing for p in one.principle.parts})
         shaped_before = {id for one in rounds if one.changed for id in ids_in(one.principle_id)}
         old_judges = self._judges(self._old, row_id, shaped_before)
+        # The same answers under the same judges make the same requests.
         if last == first or (last == former and new_judges == old_judges):
             return 0  # without a revision there is no pair
         answer = _UNKNOWN_ANSWER if last is None else last
@@ -208,6 +210,7 @@ class _Edit:
 
         async def record(messages: Messages, sampling: Sampling, member: str = "") -> Completion:
             keys.add(request_key(member, messages, sampling))
+            # An answer that leaves every choice open, so that a judge asks all that it may ask.
             equal = tuple(1 / len(sampling.choices) for _ in sampling.choices)
             return Completion("Verdict: respected", "stop", 0, 0, choice_probs=equal)
 

@@ -1,7 +1,7 @@
 """``charter estimate``: calls, tokens and time of a run before it is started, from a probe of a few rows."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -189,6 +189,7 @@ def forecast_stage(
     def extrapolated(tokens: int) -> int:
         return round(to_ask * tokens / probed.calls) if probed.calls else 0
 
+    # By the clock of the probe: an upper bound, since a run keeps more calls in flight.
     seconds = to_ask * probed.seconds / probed.asked if probed.asked else None
     return StageForecast(
         stage=stage,
@@ -202,6 +203,7 @@ def forecast_stage(
 
 def _spread(rows: Iterable[T], total: int, n: int) -> list[T]:
     """`n` of the `total` rows at even distances, or all if there are fewer."""
+    # At even distances and not the first ones: a prompts file is often sorted by kind.
     wanted = {i * total // n for i in range(n)} if total > n else range(total)
     return [row for index, row in enumerate(rows) if index in wanted]
 
@@ -220,7 +222,31 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
         style = "bold" if stage.stage == "all" else None
         table.add_row(stage.stage, *(f"{number:,}" for number in numbers), time, style=style)
     console.print(table)
-    for line in _notes(forecast):
+    notes = list[str]()
+    sample = "" if forecast.looked_up == forecast.rows else f", of which {forecast.looked_up:,} were looked up"
+    notes.append(f"{forecast.rows:,} rows{sample}; for {forecast.complete:,} the store has every answer.")
+    notes.append(
+        f"{forecast.probed:,} were sent through the stages now; their answers to {forecast.asked:,} calls are kept."
+    )
+    if forecast.total.to_ask and forecast.probed:
+        notes.append(
+            f"Times are upper bounds: the probe ran {forecast.probed:,} rows concurrently; a run has more calls in "
+            "flight and is faster."
+        )
+    models = 2 + forecast.rounds  # the base, SFT's, and that of each round
+    notes.append(
+        f"Not included: training, and for the flow align {forecast.held_out:,} held-out requests, answered by {models} "
+        "models and graded."
+    )
+    if forecast.benchmarks:
+        samples = [f"{name} ({'?' if n is None else f'{n:,}'})" for name, n in forecast.benchmarks.items()]
+        notes.append(f"Nor the samples of benchmarks, answered by each of these models: {', '.join(samples)}.")
+    if forecast.rounds > 1:
+        notes.append(
+            f"Nor rounds 2 to {forecast.rounds}: each makes about as many calls again for the prompts that make pairs, "
+            "to models that are yet to be trained."
+        )
+    for line in notes:
         console.print(Text(line))
 
 
@@ -231,27 +257,3 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours:,} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _notes(forecast: Forecast) -> Iterator[str]:
-    sample = "" if forecast.looked_up == forecast.rows else f", of which {forecast.looked_up:,} were looked up"
-    yield f"{forecast.rows:,} rows{sample}; for {forecast.complete:,} the store has every answer."
-    yield f"{forecast.probed:,} were sent through the stages now; their answers to {forecast.asked:,} calls are kept."
-    if forecast.total.to_ask and forecast.probed:
-        yield (
-            f"Times are upper bounds: the probe ran {forecast.probed:,} rows concurrently; a run has more calls in "
-            "flight and is faster."
-        )
-    models = 2 + forecast.rounds  # the base, SFT's, and that of each round
-    yield (
-        f"Not included: training, and for the flow align {forecast.held_out:,} held-out requests, answered by {models} "
-        "models and graded."
-    )
-    if forecast.benchmarks:
-        samples = [f"{name} ({'?' if n is None else f'{n:,}'})" for name, n in forecast.benchmarks.items()]
-        yield f"Nor the samples of benchmarks, answered by each of these models: {', '.join(samples)}."
-    if forecast.rounds > 1:
-        yield (
-            f"Nor rounds 2 to {forecast.rounds}: each makes about as many calls again for the prompts that make pairs, "
-            "to models that are yet to be trained."
-        )

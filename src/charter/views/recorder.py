@@ -72,6 +72,7 @@ class CallRecorder:
 
         async def ask_and_record(messages: Messages, sampling: Sampling) -> Completion:
             call = Call(len(self.calls) + 1, self._stage, tuple(messages), sampling)
+            # Before the answer: calls are in the order in which they were asked, also when they run concurrently.
             self.calls.append(call)
             try:
                 call.answer = await ask(messages, sampling)

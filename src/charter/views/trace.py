@@ -19,7 +19,7 @@ from rich.text import Text
 from charter.config import Config, load_config
 from charter.constitution import Constitution, load_constitution, load_kept_constitution
 from charter.core.errors import ConfigError, DataError, StoreError
-from charter.core.messages import Messages, assistant, user
+from charter.core.messages import assistant, user
 from charter.data.conversations import content_id
 from charter.data.sources import Prompt
 from charter.inference.engine import EngineSpec
@@ -28,7 +28,7 @@ from charter.inference.special_tokens import special_tokens
 from charter.pipeline.context import RunContext
 from charter.pipeline.roles import model_folder, serve_temporarily
 from charter.pipeline.rows import Row
-from charter.pipeline.sequence import MemoryRun, run_in_memory
+from charter.pipeline.sequence import run_in_memory
 from charter.report.run_tables import check_run, scan
 from charter.report.terminal import labelled, visible
 from charter.runs.folder import judge_settings
@@ -92,11 +92,6 @@ def trace_row(run: Path, name: str) -> Trace:
         rows = [] if prompts is None else prompts.filter(pl.col("row_id") == row_id).collect().to_dicts()
     if not rows:
         raise DataError(f"row '{row_id}': its prompt could not be used. See charter explain {run} {row_id}")
-    return asyncio.run(_trace(rows[0], config, load_kept_constitution(run), _models_of_store(run, config)))
-
-
-def _models_of_store(run: Path, config: Config) -> dict[str, EngineSpec]:
-    """The models of a finished run without servers: only the store answers."""
     if not (run / "manifest.json").is_file():
         raise DataError(
             f"run '{run}': not finished. Let it finish, or trace a prompt on its servers: "
@@ -106,12 +101,15 @@ def _models_of_store(run: Path, config: Config) -> dict[str, EngineSpec]:
     store = config.store or str(run.parent / "completions.sqlite")
     if "://" not in store and not Path(store).is_file():
         raise StoreError(f"store '{store}': no such file. Trace from the folder in which the run was started.")
+    # Text that spells a special token is escaped in a request, so the keys in the store depend on the tokens.
     tokens = () if config.serving.base_urls else special_tokens(model_folder(config.model))
-    return {
+    # Without addresses, so that only the store answers.
+    models = {
         name: EngineSpec((), name, identities[name], store, special_tokens=tokens)
         for name in ("base", "judge")
         if name in identities
     }
+    return asyncio.run(_trace(rows[0], config, load_kept_constitution(run), models))
 
 
 async def _trace(row: Row, config: Config, constitution: Constitution, models: Mapping[str, EngineSpec]) -> Trace:
@@ -121,25 +119,22 @@ async def _trace(row: Row, config: Config, constitution: Constitution, models: M
     # The stage "revise" asks for critiques too. A revision is the call that continues the critique before it.
     critiques = [call for call in recorder.calls if call.stage == "revise"]
     for before, call in pairwise([None, *critiques]):
-        if call and not (before and before.stage == "critique" and _continues(call.messages, before)):
+        revises = False
+        if before and call and before.stage == "critique" and before.answer:
+            continued = [*before.messages, assistant(before.answer.text.strip())]
+            revises = continued == list(call.messages[:-1])
+        if call and not revises:
             call.stage = "critique"
-    return Trace(row["row_id"], row["kind"], tuple(recorder.calls), tuple(_ends(result)))
 
-
-def _continues(messages: Messages, critique: Call) -> bool:
-    answer = critique.answer.text.strip() if critique.answer else None
-    return answer is not None and [*critique.messages, assistant(answer)] == list(messages[:-1])
-
-
-def _ends(result: MemoryRun) -> list[dict[str, Any]]:
     def values(row: Row, end: str, *names: str) -> dict[str, Any]:
         return {"as": end, **{name: row[name] for name in names}}
 
-    return [
+    ended = (
         *(values(row, "pair", "pair_id", "chosen", "rejected", "p_chosen") for row in result.tables["pairs"]),
         *(values(row, "sft", "completion", "source", "p_chosen") for row in result.tables["sft_data"]),
         *(values(row, "failed", "pair_id", "stage", "reason", "detail") for row in result.failures),
-    ]
+    )
+    return Trace(row["row_id"], row["kind"], tuple(recorder.calls), ended)
 
 
 def print_trace(trace: Trace, console: Console) -> None:
@@ -175,6 +170,7 @@ def _call(call: Call, earlier: Sequence[Call]) -> Iterator[RenderableType]:
         settings += [f"ended by {answer.finish_reason}"] if answer.finish_reason != "stop" else []
     settings += [f"at most {sampling.max_tokens}", f"temperature {sampling.temperature:g}", f"seed {sampling.seed}"]
     yield Text(" · ".join(settings), style="dim")
+    # Requests of a row grow by a message or two each: printing all of every request would hide what is new.
     shared, number = shared_beginning(call, earlier)
     if shared:
         which = "the first message" if shared == 1 else f"the first {shared} messages"

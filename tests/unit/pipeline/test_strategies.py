@@ -85,7 +85,7 @@ def test_sft_prompts_meet_the_revision_alone(shares: dict[str, float]) -> None:
     assert wanted_samples([material], plan(ALL_SFT, **shares)) == []
 
 
-def test_a_share_is_drawn_by_lot_and_a_larger_one_keeps_who_was_drawn() -> None:
+def test_a_share_is_drawn_at_random_and_a_larger_one_keeps_who_was_drawn() -> None:
     materials = [Material(row(number), (), ()) for number in range(1000)]
     drawn = {
         share: {one["row_id"] for one in candidates(materials, plan(revision=share))} for share in (0.25, 0.5, 1.0)

@@ -146,7 +146,7 @@ def test_labels_say_how_sure_and_how_fair_the_judge_was(run_folder: Path) -> Non
     assert labels.edges[-1] == 1.0
 
 
-def test_examples_are_drawn_by_lot_and_say_so(run_folder: Path) -> None:
+def test_examples_are_drawn_at_random_and_say_so(run_folder: Path) -> None:
     examples = collect(run_folder).examples
     ways = [example.how for example in examples]
     assert ways.count("held-out, drawn at random from 20 harmful requests") == 6

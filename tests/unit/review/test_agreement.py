@@ -11,7 +11,7 @@ SAMPLE = [Shown("random", {"pair_id": f"p{i}"}) for i in range(10)] + [Shown("un
 DONE = {"dropped": 1, "flipped": 3, "settled": 0, "under-margin": 7}
 
 
-def test_kappa_is_of_the_pairs_by_lot_and_a_dropped_pair_is_a_tie() -> None:
+def test_kappa_is_of_the_random_pairs_and_a_dropped_pair_is_a_tie() -> None:
     answers = LabelAnswers(approve=True, drop=("p0",), flip=("p1", "p2", "u", "not shown"))
     found = agreement([*SAMPLE, Shown("split", {"pair_id": "s"})], answers)
     assert (found["random"]["agreed"]["value"], found["random"]["agreed"]["n"]) == (0.7, 10)
@@ -20,7 +20,7 @@ def test_kappa_is_of_the_pairs_by_lot_and_a_dropped_pair_is_a_tie() -> None:
     assert (found["uncertain"]["agreed"]["value"], found["uncertain"]["kappa"]["value"]) == (0.0, pytest.approx(-1))
 
 
-def test_nothing_drawn_by_lot_is_no_agreement() -> None:
+def test_nothing_drawn_at_random_is_no_agreement() -> None:
     found = agreement(SAMPLE[10:], LabelAnswers(approve=True))
     assert found["random"]["kappa"]["value"] is None and found["random"]["agreed"]["n"] == 0
 

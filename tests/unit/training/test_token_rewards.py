@@ -93,7 +93,7 @@ def test_a_model_does_not_diverge_from_itself(tiny: Path, other: Path) -> None:
     assert diverge(model, model, [], "sft") is None
 
 
-def test_what_is_shown_is_chosen_by_margin_and_by_lot_and_says_so() -> None:
+def test_what_is_shown_is_chosen_by_margin_and_at_random_and_says_so() -> None:
     made = [TokenPair([], "a", "b")] * 8 + [TokenPair([], "a", "b", "held-out")] * 3
     margins = [0.1, -0.5, 0.9, 0.3, 0.2, 0.8, -0.1, 0.4, 9.0, 9.0, 9.0]
     chosen = select_pairs(made, margins, {"training": 50, "held-out": 7})

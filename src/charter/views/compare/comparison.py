@@ -16,7 +16,7 @@ from charter.core.errors import ConfigError, DataError
 from charter.core.statistics.intervals import Difference
 from charter.evaluation.benchmarks.checks import TaskChange, compare_tasks
 from charter.evaluation.benchmarks.score_table import ToolResult
-from charter.evaluation.measures import MEASURES, Change, Measure, by_prompt, compare_runs
+from charter.evaluation.measures import MEASURES, Change, by_prompt, compare_runs
 from charter.evaluation.records import ModelAnswers
 from charter.runs.verdict import describe_evaluation, evaluated_results, read_answers
 from charter.training.job import STEPS, read_done
@@ -163,6 +163,7 @@ def compare_folders(folders: Sequence[Path], model: str | None = None) -> Compar
         raise ConfigError(f"compare '{folders[0] if folders else ''}': one run alone. Name two or more.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError(f"compare '{folders[-1]}': a run is named twice. Name each once.")
+    # A folder's name is enough unless two runs share it, as in outputs/demo and old/demo.
     labels = [folder.resolve().name for folder in folders]
     if len(set(labels)) < len(labels):
         labels = [str(folder) for folder in folders]
@@ -208,6 +209,7 @@ def read_compared_run(folder: Path, label: str, model: str | None) -> ComparedRu
         answers=answers,
         cost=_read_cost(folder, dict.fromkeys([*STEPS, *models])),
         evaluated_with=describe_evaluation(config),
+        # Per sample, so that two runs can be compared in pairs.
         suite_results=evaluated_results(folder, name),
         benchmarks=[row for row in evaluation.get("benchmarks", ()) if name in row["models"]],
     )
@@ -247,6 +249,18 @@ def _differences(first: ComparedRun, other: ComparedRun) -> Differences:
     caution = ""
     if first.evaluated_with != other.evaluated_with:
         caution = f"not evaluated alike: {first.label} {first.evaluated_with}; {other.label} {other.evaluated_with}"
+    changed = []
+    for measure in MEASURES:
+        answered = {row.request_id: row for row in by_prompt(first.answers) if row.category == measure.category}
+        for row in by_prompt(other.answers):
+            earlier = answered.get(row.request_id)
+            if row.category != measure.category or earlier is None:
+                continue
+            grade = getattr(row, measure.grade)
+            if getattr(earlier, measure.grade) != grade:
+                # Every grade but "correct" names a fault, so gaining it is worse.
+                worse = bool(grade) != (measure.grade == "correct")
+                changed.append(ChangedPrompt(measure.name, row.kind, row.prompt, earlier.response, row.response, worse))
     before, after = first.settings, other.settings
     names = [name for name in dict.fromkeys([*before, *after]) if name not in LOCATION_SETTINGS]
     return Differences(
@@ -258,18 +272,5 @@ def _differences(first: ComparedRun, other: ComparedRun) -> Differences:
         measures=compare_runs(first.answers, other.answers),
         tasks=compare_tasks(first.suite_results, other.suite_results),
         caution=caution,
-        changed_prompts=[prompt for measure in MEASURES for prompt in _changed_prompts(first, other, measure)],
+        changed_prompts=changed,
     )
-
-
-def _changed_prompts(first: ComparedRun, other: ComparedRun, measure: Measure) -> Iterable[ChangedPrompt]:
-    before = {row.request_id: row for row in by_prompt(first.answers) if row.category == measure.category}
-    for row in by_prompt(other.answers):
-        earlier = before.get(row.request_id)
-        if row.category != measure.category or earlier is None:
-            continue
-        grade = getattr(row, measure.grade)
-        if getattr(earlier, measure.grade) != grade:
-            # Every grade but "correct" names a fault, so gaining it is worse.
-            worse = bool(grade) != (measure.grade == "correct")
-            yield ChangedPrompt(measure.name, row.kind, row.prompt, earlier.response, row.response, worse)

@@ -1,8 +1,6 @@
 """A comparison as one HTML file that opens offline and sends no requests."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -37,6 +35,11 @@ def render_comparison(comparison: Comparison) -> str:
             for title, worse, prompts in prompt_groups(differences.changed_prompts)
         ]
         changes.append({**change, "table": _plain_table(change_table(differences)), "groups": groups})
+    # A benchmark is named by its tool too: two suites may have a task of the same name.
+    benchmarks = [
+        {(row["tool"], task_title(row["task"], row["measure"])): row for row in run["benchmarks"]} for run in runs
+    ]
+    names = dict.fromkeys(name for named in benchmarks for name in named)
     return render_page(
         "page.html.j2",
         [Path(__file__).parent],
@@ -44,7 +47,7 @@ def render_comparison(comparison: Comparison) -> str:
         changes=changes,
         titles=TITLES,
         further=further_titles([run["measures"] for run in runs]),
-        benchmarks=_benchmark_rows(runs),
+        benchmarks=[(name[1], [named.get(name) for named in benchmarks]) for name in names],
         cost=_plain_table(cost_table(comparison.runs, [shorten(run["run"], 60) for run in runs])),
         plots={name: Markup(svg) for name, svg in pictures.items()},  # the XML writer has escaped the text in them
     )
@@ -52,13 +55,3 @@ def render_comparison(comparison: Comparison) -> str:
 
 def _plain_table(table: TextTable) -> TextTable:
     return table._replace(rows=[[plain(cell) for cell in row] for row in table.rows])
-
-
-def _benchmark_rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
-    """Each benchmark's title and its value for each run; None where a run was not evaluated with it."""
-    # A benchmark is named by its tool too: two suites may have a task of the same name.
-    values = [
-        {(row["tool"], task_title(row["task"], row["measure"])): row for row in run["benchmarks"]} for run in runs
-    ]
-    names = dict.fromkeys(name for named in values for name in named)
-    return [(name[1], [named.get(name) for named in values]) for name in names]

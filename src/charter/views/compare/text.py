@@ -37,7 +37,11 @@ def comparison_text(comparison: Comparison, shown: int) -> str:
     """Everything but the answers; at most `shown` changed prompts per measure and direction, drawn at random."""
     runs = comparison.runs
     letters = [ascii_uppercase[i] if i < len(ascii_uppercase) else f"run {i + 1}" for i in range(len(runs))]
-    lines = [f"{letter}  {_run_title(run)}" for letter, run in zip(letters, runs, strict=True)]
+    lines = []
+    for letter, run in zip(letters, runs, strict=True):
+        used = run.constitution
+        named = f"{used.name} {used.version} ({used.hash[:12]})" if used else "no constitution"
+        lines.append(f"{letter}  {run.label}: {run.model}, {run.verdict}, {named}")
     lines += ["", _measure_table(runs, letters).text(), "", cost_table(runs, letters).text()]
     for letter, run, differences in zip(letters[1:], runs[1:], comparison.differences, strict=True):
         lines += ["", f"{letter} against {letters[0]}"]
@@ -97,14 +101,6 @@ def prompt_groups(prompts: Sequence[ChangedPrompt]) -> Iterator[PromptGroup]:
             group = {p.prompt: p for p in prompts if (p.measure, p.worse) == (title.name, worse)}
             if group:
                 yield PromptGroup(title, worse, group)
-
-
-def _run_title(run: ComparedRun) -> str:
-    constitution = run.constitution
-    named = "no constitution"
-    if constitution:
-        named = f"{constitution.name} {constitution.version} ({constitution.hash[:12]})"
-    return f"{run.label}: {run.model}, {run.verdict}, {named}"
 
 
 def _measure_table(runs: Sequence[ComparedRun], letters: Sequence[str]) -> TextTable:

@@ -58,7 +58,15 @@ def pick_rows(run: Path, how: str, n: int, seed: int) -> list[str]:
     """
     with broken_shard_as_data_error(run):
         if how == "uncertain":
-            ids = _uncertain(run, n)
+            frames = [frame for name in ("pairs", "sft_data") if (frame := scan(run, name)) is not None]
+            labels = [frame.select("row_id", (pl.col("p_chosen") - 0.5).abs().alias("margin")) for frame in frames]
+            ids = []
+            if labels:
+                # A row counts by its least sure label: it may have several pairs.
+                rows = pl.concat(labels).drop_nulls("margin").group_by("row_id").agg(pl.col("margin").min())
+                # By id as well, so that equal margins give the same rows each time.
+                nearest = rows.sort("margin", "row_id").head(n).collect(engine="streaming")
+                ids = [str(id) for id in nearest["row_id"]]
         elif how == "random":
             ids = draw(_row_ids(run, "prompts"), n, seed)
         else:
@@ -69,6 +77,7 @@ def pick_rows(run: Path, how: str, n: int, seed: int) -> list[str]:
             ids = draw(_row_ids(run, "failures", None if how == "failed" else how), n, seed)
     if not ids:
         raise DataError(f"--pick '{how}': run '{run}' has no such row yet. Use --pick random, or name a row.")
+    # A row that failed twice is shown once.
     return list(dict.fromkeys(ids))
 
 
@@ -83,19 +92,6 @@ def broken_shard_as_data_error(run: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
-
-
-def _uncertain(run: Path, n: int) -> list[str]:
-    labels = [
-        frame.select("row_id", (pl.col("p_chosen") - 0.5).abs().alias("sure"))
-        for name in ("pairs", "sft_data")
-        if (frame := scan(run, name)) is not None
-    ]
-    if not labels:
-        return []
-    rows = pl.concat(labels).drop_nulls("sure").group_by("row_id").agg(pl.col("sure").min())
-    nearest = rows.sort("sure", "row_id").head(n)
-    return [str(id) for id in nearest.collect(engine="streaming")["row_id"]]
 
 
 def _row_ids(run: Path, table: str, reason: str | None = None) -> Iterator[str]:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import polars as pl
 
 from charter.constitution import load_kept_constitution
-from charter.core.messages import Message
+from charter.core.messages import Message, prompt_text
 from charter.data.schema import SCHEMAS
 from charter.report.run_tables import scan
 from charter.runs.attribution import AttributedLabel, RunPrinciples, attribute_label, read_principles
 from charter.training.job import STEPS
-from charter.views.critiques import CritiqueRound, prompt_text
+from charter.views.critiques import CritiqueRound
 from charter.views.explain.rows import broken_shard_as_data_error
 
 Row = Mapping[str, Any]

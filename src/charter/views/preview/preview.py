@@ -17,13 +17,13 @@ from charter.constitution.parse import load_constitution
 from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.source import LARGEST_FILE, read_file
 from charter.core.errors import ConfigError
-from charter.core.messages import Message
+from charter.core.messages import Message, prompt_text
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.context import RunContext
 from charter.pipeline.rows import OnProgress, Row
 from charter.pipeline.sequence import RESPOND, REVISE, MemoryRun, run_in_memory
-from charter.views.critiques import CritiqueRound, prompt_text
+from charter.views.critiques import CritiqueRound
 from charter.views.recorder import CallRecorder
 
 
@@ -135,6 +135,7 @@ class WatchedFiles:
         while not stable:
             await asyncio.sleep(poll_s)
             now = {path: _content_hash(path) for path in self._hashes}
+            # Chained on purpose: the content is the same as at the last look, and other than what was read.
             stable = now == before != self._hashes
             before = now
 

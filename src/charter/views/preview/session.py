@@ -57,6 +57,7 @@ async def _run_previews(path: Path, config: Config, output: "_Output", watch: bo
         )
     rows = [prompt.row() for prompt in loaded.prompts]
     with serve_temporarily(config, _print_error, ["base"]) as models:
+        # Closed before the servers end, so that no call is left in flight.
         async with aclosing(previews(path, rows, Session(), models["base"], config, output.report)) as versions:
             async for preview in versions:
                 output.show(preview)
@@ -75,6 +76,7 @@ class _Output:
     def report(self, progress: Progress) -> None:
         """Show the progress on a terminal; the next preview replaces it."""
         self._status.update(f"{progress.stage}: {progress.done} of {progress.total} prompts")
+        # Starting a status that runs already does nothing.
         self._status.start()
 
     def show(self, now: Preview) -> None:

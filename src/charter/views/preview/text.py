@@ -17,6 +17,7 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 def print_preview(now: Preview, console: Console, before: Preview | None = None) -> None:
     """Print the rows, or those that differ from `before`, and then the summary."""
     for number, row in enumerate(now.rows, 1):
+        # Rows compare by value: what the save did not change is not printed again.
         if before is None or row not in before.rows:
             console.print(*_terminal_row(row, f"{number} of {len(now.rows)}", console.width >= SIDE_BY_SIDE), sep="\n")
             console.print()
