@@ -9,6 +9,7 @@ from charter.config.section import (
     ACCEPT_EXPONENT,
     EnvVarName,
     Fraction,
+    NonNegativeInt,
     PathOrName,
     PositiveInt,
     Section,
@@ -22,7 +23,7 @@ class Serving(Section):
 
     advanced = frozenset({
         "model_revision", "api_key_block", "timeout_s", "patience_s", "python", "port", "pipeline_parallel",
-        "data_parallel", "adapters", "trust_remote_code", "startup_timeout_s", "extra_args",
+        "data_parallel", "adapters", "trust_remote_code", "startup_timeout_s", "extra_args", "choice_samples",
     })  # fmt: skip
 
     base_urls: tuple[ServerAddress, ...] = ()
@@ -37,6 +38,9 @@ class Serving(Section):
     """Which weights those servers have, when their files are on other machines: a commit, a date, any word. It is part
     of the key of stored completions: change it when the weights change, or the stored answers of the earlier weights
     are used."""
+    choice_samples: NonNegativeInt = 8
+    """How often a choice, such as the judge's A or B, is sampled at a server that returns no log-probabilities. Its
+    probability is (votes + 1) / (samples + 2), so labels are soft but coarse. 0: refuse such servers."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The number format of the weights; `auto` is float32 without a GPU."""
     max_model_len: PositiveInt | None = None

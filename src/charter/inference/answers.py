@@ -14,6 +14,7 @@ from charter.inference.completion import (
     plain_finish_reason,
     well_formed,
 )
+from charter.inference.pieces import positions_in_text
 from charter.inference.thoughts import split_thoughts
 
 _CHARACTERS_PER_TOKEN = 4
@@ -147,18 +148,19 @@ def _estimate(characters: int) -> int:
 
 
 def _positions(choice: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
-    """``logprobs.content``; made of three lists where a server returns those of OpenAI's completions."""
+    """``logprobs.content``, with tokens as texts; made of lists where a server returns those of completions."""
     found = choice.get("logprobs") or {}
-    if found.get("content"):
-        return list(found["content"])
-    tokens, values = found.get("tokens") or [], found.get("token_logprobs") or []
-    tops = found.get("top_logprobs") or [{}] * len(tokens)
-    return [
-        {
-            "token": token,
-            "logprob": value,
-            "top_logprobs": [{"token": each, "logprob": p} for each, p in (top or {}).items()],
-        }
-        for token, value, top in zip(tokens, values, tops, strict=False)
-        if value is not None
-    ]
+    positions = found.get("content") or []
+    if not positions and found.get("tokens"):
+        tokens, values = found["tokens"], found.get("token_logprobs") or []
+        tops = found.get("top_logprobs") or [{}] * len(tokens)
+        positions = [
+            {
+                "token": token,
+                "logprob": value,
+                "top_logprobs": [{"token": each, "logprob": p} for each, p in (top or {}).items()],
+            }
+            for token, value, top in zip(tokens, values, tops, strict=False)
+            if value is not None
+        ]
+    return positions_in_text(positions)

@@ -5,6 +5,8 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
+from charter.inference.thoughts import thoughts_end
+
 LEAST_MASS = 0.05
 """Minimum total probability of the choices: the ratio of two very unlikely tokens is not a judgement."""
 
@@ -62,6 +64,22 @@ def leads_to(choices: Sequence[str], text: str) -> bool:
     return bool(_reached(choices, text))
 
 
+def chosen(choices: Sequence[str], text: str) -> str | None:
+    """The choice that an answer in words is, or begins with; None if it is none of them, or could be several."""
+    word = text.strip(MARKUP + ".:)]")
+    reached = [word] if word in choices else _reached(choices, text)
+    return reached[0] if len(reached) == 1 and text.strip(MARKUP) and reached[0] in text else None
+
+
+def vote_probabilities(choices: Sequence[str], votes: Sequence[str]) -> tuple[float, ...]:
+    """One probability per choice from sampled answers: (votes + 2/m) / (k + 2) for m choices and k votes.
+
+    That is the mean of the posterior under a symmetric Dirichlet prior with the weight of two votes: with two choices
+    (votes + 1) / (k + 2), Laplace's rule. So eight equal votes are a label of 0.9, not of 1.
+    """
+    return tuple((votes.count(choice) + 2 / len(choices)) / (len(votes) + 2) for choice in choices)
+
+
 def _reached(choices: Sequence[str], path: str) -> list[str]:
     """The choices that an answer beginning with `path` can still be, or already is."""
     for begun in (path.lstrip(), path.lstrip(MARKUP)):  # a choice may begin with a mark itself, as (A) does
@@ -74,6 +92,20 @@ def _reached(choices: Sequence[str], path: str) -> list[str]:
             if choice.startswith(begun) or (begun.startswith(choice) and not begun[len(choice)].isalnum())
         ]:
             return reached
+    return []
+
+
+def positions_of(text: str, positions: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The tokens of the answer alone, where the server also lists those of the thoughts before it."""
+    said = "".join(str(position["token"]) for position in positions)
+    start = thoughts_end(said)
+    if not start and text.strip() and not said.strip().startswith(text.strip()):
+        start = max(0, said.rfind(text.strip()))
+    length = 0
+    for number, position in enumerate(positions):
+        if length >= start:
+            return positions[number:]
+        length += len(str(position["token"]))
     return []
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -26,9 +26,18 @@ from charter.core.messages import Messages, user
 from charter.core.processes import pid_file
 from charter.inference import fast_json
 from charter.inference.answers import Answer, read_answer
-from charter.inference.choices import choice_probabilities, leads_to, positions_after
+from charter.inference.choices import (
+    choice_probabilities,
+    chosen,
+    leads_to,
+    positions_after,
+    positions_of,
+    vote_probabilities,
+)
 from charter.inference.completion import Completion, Sampling, well_formed
+from charter.inference.dialect import Dialect
 from charter.inference.endpoints import http_problem
+from charter.inference.pieces import TOKEN_ID
 from charter.inference.pool import RefCountedPool, connection_pool
 from charter.inference.routing import Endpoint, Router
 from charter.inference.server.crash_report import crash_message
@@ -42,13 +51,14 @@ _TOO_LONG = (
     "max_model_len",
     "context_length_exceeded",
     "longer than the maximum model length",
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "max_new_tokens",
 )
 _FILTERED = (b"content_filter", b"content management policy", b"content policy", b"content_policy")
-_UNKNOWN_ARGUMENT = ("extra_forbidden", "extra inputs", "unrecognized", "unknown parameter")
-_NO_CONSTRAINTS = ("structured_outputs", *_UNKNOWN_ARGUMENT)
-_NO_CONTINUATION = ("continue_final_message", "add_generation_prompt", *_UNKNOWN_ARGUMENT)
-_TOP_LOGPROBS = 20  # the maximum of OpenAI's protocol, and of vLLM without --max-logprobs
-_FREE_TOKENS = 32  # minimum for a choice that the server cannot constrain: one token cannot tell a refusal from a slip
+_NEARLY_CERTAIN = math.log(0.99)
 _MAX_FAULTS = {"malformed-answer": 4, "timeout": 3, "endpoint-error": 8, "unreachable": 8, "busy": 100}
 """Of one call and reason; after that many, the request itself is at fault."""
 _OWN_FAULTS = frozenset({"malformed-answer", "timeout"})
@@ -82,6 +92,9 @@ class _Attempts:
     tried: float = 0.0
     """When the last one failed."""
     last: _Retry | None = None
+    dialects: dict[str, Dialect] = field(default_factory=dict)
+    """How this request is written for an endpoint after it was refused, by the endpoint's URL. The endpoint learns it
+    when it accepts a request in it: a refusal that only seems to be about a parameter must not change other calls."""
 
 
 class Client:
@@ -99,6 +112,7 @@ class Client:
         connections: shared with other clients.
         may_wait: called before a call is repeated; an exception from it ends the call.
         on_busy: called when a server refuses a call because it has too many.
+        choice_samples: how often a server without log-probabilities is asked for a choice; 0 refuses it.
     """
 
     def __init__(
@@ -114,6 +128,7 @@ class Client:
         connections: RefCountedPool[aiohttp.BaseConnector] | None = None,
         may_wait: Callable[[], None] = lambda: None,
         on_busy: Callable[[], None] = lambda: None,
+        choice_samples: int = 8,
     ) -> None:
         self._router = router or Router.of(base_urls)
         self._model_name = model_name
@@ -124,6 +139,7 @@ class Client:
         self._connections = connections or connection_pool()
         self._may_wait = may_wait
         self._on_busy = on_busy
+        self._choice_samples = choice_samples
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
         self._probes = set[asyncio.Task[None]]()
@@ -169,7 +185,7 @@ class Client:
                 await asyncio.sleep(min(max(soonest, 0.1), 1.0) * self._jitter.uniform(1.0, 1.5))
             endpoint.in_flight += 1
             try:
-                return await self._ask(endpoint, messages, sampling)
+                return await self._ask(endpoint, messages, sampling, attempts)
             except _Retry as retry:
                 # It counts against the request only if other calls were answered meanwhile.
                 if retry.reason in _OWN_FAULTS or self._router.last_answer_at > max(attempts.began, attempts.tried):
@@ -202,7 +218,7 @@ class Client:
         """Probe an unhealthy endpoint; `_ask` records the outcome."""
         try:
             async with asyncio.timeout(_PROBE_S):
-                await self._ask(endpoint, *_PROBE)
+                await self._ask(endpoint, *_PROBE, _Attempts(time.monotonic()))
         except (_Retry, CompletionFailed) as answer:
             logger.debug("probe of %s: %s", endpoint.url, answer)
         except TimeoutError:
@@ -210,9 +226,107 @@ class Client:
         finally:
             endpoint.being_probed = False
 
-    async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling) -> Completion:
+    async def _ask(self, endpoint: Endpoint, messages: Messages, sampling: Sampling, attempts: _Attempts) -> Completion:
+        """Ask an endpoint once, or several times for a choice of which it returns no log-probabilities."""
+        if not sampling.choices:
+            return (await self._send(endpoint, messages, sampling, attempts)).completion()
+        if sampling.choice_marker:
+            answer = await self._send(endpoint, messages, sampling, attempts)
+            positions = positions_after(sampling.choice_marker, answer.positions)
+            probabilities = choice_probabilities(sampling.choices, positions)
+            return replace(answer.completion(), choice_probs=probabilities or ())
+        if not self._dialect(endpoint, attempts).top_logprobs:
+            return await self._vote(endpoint, messages, sampling, attempts)
+        answer = await self._send(endpoint, messages, sampling, attempts)
+        return self._read_choice(endpoint, answer, sampling)
+
+    def _dialect(self, endpoint: Endpoint, attempts: _Attempts) -> Dialect:
+        trial = attempts.dialects.get(endpoint.url)
+        return endpoint.dialect.merged(trial) if trial else endpoint.dialect
+
+    def _read_choice(self, endpoint: Endpoint, answer: Answer, sampling: Sampling) -> Completion:
+        """The choice that an answer is, with its probabilities.
+
+        Raises:
+            CompletionFailed: it is none of them (``no-choice``), or only thoughts.
+            _Retry: the endpoint must be asked in another way, which it has learned.
+        """
+        choices, text, dialect = sampling.choices, self._choice_text(endpoint, answer, sampling), endpoint.dialect
+        positions = positions_of(text, answer.positions) if answer.thinking else answer.positions
+        probabilities = choice_probabilities(choices, positions)
+        if probabilities is None or not _has_alternatives(positions):
+            if dialect.constrains and not leads_to(choices, text):
+                endpoint.learn(replace(dialect, constrains=False))
+                raise _Retry("bad-request", text)
+            if (problem := _logprobs_problem(choices, text, positions)) is None:
+                raise CompletionFailed("no-choice", text)
+            if any(str(position["token"]).startswith(TOKEN_ID) for position in positions) and not dialect.names_tokens:
+                endpoint.learn(replace(dialect, names_tokens=True))
+            elif self._choice_samples:
+                endpoint.note("logprobs", problem)
+                endpoint.learn(replace(dialect, top_logprobs=0))
+            else:
+                raise CompletionFailed("no-choice", f"{text!r}: {problem}")
+            raise _Retry("bad-request", problem)
+        if text not in choices:
+            text = choices[probabilities.index(max(probabilities))]
+        # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
+        return replace(answer.completion(), text=text, finish_reason="stop", choice_probs=probabilities)
+
+    def _choice_text(self, endpoint: Endpoint, answer: Answer, sampling: Sampling) -> str:
+        """The answer's text; where the model thought instead of choosing, the endpoint learns to ask otherwise."""
+        if not answer.thinking or answer.text.strip():
+            return answer.text
+        if endpoint.dialect.thoughts == 1 and chosen(sampling.choices, answer.thinking):
+            return answer.thinking  # some reasoning parsers take an answer without thoughts for thoughts
+        if endpoint.dialect.thoughts < 2:
+            endpoint.learn(replace(endpoint.dialect, thoughts=endpoint.dialect.thoughts + 1))
+            raise _Retry("bad-request", "the model thinks")
+        raise CompletionFailed("only-thoughts", f"no choice followed: {answer.thinking}")
+
+    async def _vote(
+        self, endpoint: Endpoint, messages: Messages, sampling: Sampling, attempts: _Attempts
+    ) -> Completion:
+        """The choice that most sampled answers are, with its probability by their votes.
+
+        Raises:
+            ServingError: votes are switched off.
+            CompletionFailed: fewer than half of the answers are one of the choices (``no-choice``).
+        """
+        if not self._choice_samples:
+            raise ServingError(no_logprobs_message(endpoint.url))
+        endpoint.note("votes", f"a choice is the vote of {self._choice_samples} sampled answers")
+        each = [replace(sampling, temperature=1.0, seed=sampling.seed + i) for i in range(self._choice_samples)]
+        results = await asyncio.gather(
+            *(self._send(endpoint, messages, one, attempts) for one in each), return_exceptions=True
+        )
+        answers = list[Answer]()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            answers.append(result)
+        texts = [self._choice_text(endpoint, answer, sampling) for answer in answers]
+        votes = [vote for text in texts if (vote := chosen(sampling.choices, text))]
+        if 2 * len(votes) < len(texts):
+            dialect = endpoint.dialect
+            if dialect.constrains and not any(leads_to(sampling.choices, text) for text in texts):
+                endpoint.learn(replace(dialect, constrains=False))
+                raise _Retry("bad-request", texts[0])
+            raise CompletionFailed("no-choice", texts[0])
+        probabilities = vote_probabilities(sampling.choices, votes)
+        return Completion(
+            sampling.choices[probabilities.index(max(probabilities))],
+            "stop",
+            sum(answer.prompt_tokens for answer in answers),
+            sum(answer.completion_tokens for answer in answers),
+            choice_probs=probabilities,
+        )
+
+    async def _send(self, endpoint: Endpoint, messages: Messages, sampling: Sampling, attempts: _Attempts) -> Answer:
+        """Send one request, and read its answer."""
         assert self._session is not None, "use the client as `async with Client(...) as client`"
-        request = chat_request(self._model_name, messages, sampling, endpoint.constrained, endpoint.continues)
+        dialect = self._dialect(endpoint, attempts)
+        request = dialect.request(self._model_name, messages, sampling)
         body, began = fast_json.dumps(request), time.monotonic()
         try:
             async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
@@ -235,20 +349,22 @@ class Client:
         else:
             endpoint.succeeded()
         if status != 200:
-            self._raise_if_refused(endpoint, status, raw, request)
+            self._raise_if_refused(status, raw)
+            if (trial := dialect.after_refusal(request, raw)) is not None:
+                attempts.dialects[endpoint.url] = self._dialect(endpoint, attempts).merged(trial)
+                raise _Retry("bad-request", _error_text(raw))
+            raise CompletionFailed("bad-request", f"status {status}: {_error_text(raw)}")
+        endpoint.learn(dialect)
         try:
             answer = read_answer(raw, messages, sampling)
-            endpoint.note_answer(answer)
-            completion = _read_completion(answer, sampling)
-        except CompletionFailed as failed:
+        except CompletionFailed:
             self._router.last_answer_at = time.monotonic()
-            if "structured_outputs" in request and not leads_to(sampling.choices, failed.detail):
-                raise _retry_unconstrained(endpoint, failed.detail) from failed
             raise
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _Retry("malformed-answer", f"{error!r} in {raw[:200]!r}") from error
+        endpoint.note_answer(answer)
         self._router.last_answer_at = time.monotonic()
-        return completion
+        return answer
 
     def _record_endpoint_failure(
         self, endpoint: Endpoint, began: float, problem: str, *, certain: bool = False
@@ -278,24 +394,13 @@ class Client:
             self._record_endpoint_failure(endpoint, began, http_problem(status, self._api_key_env), certain=True)
             raise _Retry("refused", f"{endpoint.url}: {endpoint.problem}")
 
-    def _raise_if_refused(self, endpoint: Endpoint, status: int, raw: bytes, request: Mapping[str, Any]) -> None:
+    def _raise_if_refused(self, status: int, raw: bytes) -> None:
+        """Raise if the refusal is about this conversation."""
         detail = _error_text(raw)
-        lowered = detail.lower()
-        if any(sign in lowered for sign in _TOO_LONG):
+        if any(sign in detail.lower() for sign in _TOO_LONG):
             raise CompletionFailed("context-too-long", detail)
         if any(sign in raw.lower() for sign in _FILTERED):
             raise CompletionFailed("content-filter", detail)
-        if "continue_final_message" in request and any(sign in lowered for sign in _NO_CONTINUATION):
-            if endpoint.continues:
-                logger.warning(
-                    "%s does not support continue_final_message; it must recognise by itself that an answer is begun",
-                    endpoint.url,
-                )
-            endpoint.continues = False
-            raise _Retry("bad-request", detail)
-        if "structured_outputs" in request and any(sign in lowered for sign in _NO_CONSTRAINTS):
-            raise _retry_unconstrained(endpoint, detail)
-        raise CompletionFailed("bad-request", f"status {status}: {detail}")
 
     def _check_patience(self, attempts: _Attempts) -> None:
         """Raise if this request always fails, or if the endpoints have been down for too long."""
@@ -332,71 +437,34 @@ class StoreOnlyClient:
         raise CompletionFailed(NOT_STORED, "the store has no answer to this request")
 
 
-def _retry_unconstrained(endpoint: Endpoint, detail: str) -> _Retry:
-    """A retry for an endpoint that cannot constrain answers to choices, whether it says so or ignores the request."""
-    if endpoint.constrained:
-        logger.warning("%s cannot constrain answers to choices; using log-probabilities alone", endpoint.url)
-    endpoint.constrained = False
-    return _Retry("bad-request", detail)
+def no_logprobs_message(url: str) -> str:
+    """Why a server without log-probabilities cannot judge, and what to do."""
+    return (
+        f"base_url '{url}': returns no log-probabilities, by which choices are read, and serving.choice_samples is 0. "
+        "Set it to 8, to sample each choice that often, or use a server that returns them, such as vLLM."
+    )
 
 
-def chat_request(
-    model_name: str, messages: Messages, sampling: Sampling, constrained: bool = True, continues: bool = True
-) -> dict[str, Any]:
-    """The body of a request.
+def _has_alternatives(positions: Sequence[dict[str, Any]]) -> bool:
+    """Whether alternatives of any token are listed; a token that is nearly certain needs none."""
+    return any(len(p.get("top_logprobs") or ()) > 1 or p["logprob"] > _NEARLY_CERTAIN for p in positions)
 
-    Args:
-        model_name: as the server knows it.
-        messages: a conversation; one that ends with the assistant's turn has a partial answer to continue.
-        sampling: how the answer is sampled.
-        constrained: whether the server can restrict the answer to the choices. If not, more tokens are requested; they
-            are not part of the sampling, and so not of the store's key.
-        continues: whether the server supports `continue_final_message`.
+
+def _logprobs_problem(choices: Sequence[str], text: str, positions: Sequence[dict[str, Any]]) -> str | None:
+    """Why the log-probabilities say nothing of an answer that is a choice; None if the answer is none.
+
+    Its own probability may be too small to be an opinion.
     """
-    request: dict[str, Any] = {
-        "model": model_name,
-        "messages": list(messages),
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-    }
-    if continues and messages[-1]["role"] == "assistant":
-        request |= {"continue_final_message": True, "add_generation_prompt": False}
-    if sampling.choices:
-        request["logprobs"] = True
-        request["top_logprobs"] = _TOP_LOGPROBS
-        if sampling.choice_marker:  # the answer is free text: each of its tokens brings this many alternatives
-            request["top_logprobs"] = min(_TOP_LOGPROBS, 2 * len(sampling.choices) + 1)
-        elif constrained:
-            # All top log-probabilities here too: only they show whether a server ignored the constraint.
-            request["structured_outputs"] = {"choice": list(sampling.choices)}
-        else:
-            request["max_tokens"] = max(_FREE_TOKENS, sampling.max_tokens)
-    return request
-
-
-def _read_completion(answer: Answer, sampling: Sampling) -> Completion:
-    """The answer as a completion, with the probabilities of its choices.
-
-    Raises:
-        CompletionFailed: it is none of them (``no-choice``).
-    """
-    completion = answer.completion()
-    if not sampling.choices:
-        return completion
-    positions = answer.positions
-    if sampling.choice_marker:
-        probabilities = choice_probabilities(sampling.choices, positions_after(sampling.choice_marker, positions))
-        return replace(completion, choice_probs=probabilities or ())
-    probabilities = choice_probabilities(sampling.choices, positions)
-    if probabilities is None:
-        raise CompletionFailed("no-choice", answer.text)
-    text = answer.text
-    if text not in sampling.choices:
-        text = sampling.choices[probabilities.index(max(probabilities))]
-    # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
-    return replace(completion, text=text, finish_reason="stop", choice_probs=probabilities)
+    if not positions:
+        return "returns no log-probabilities" if text.strip() else None
+    if not _has_alternatives(positions):
+        return "returns log-probabilities without alternatives"
+    if (choice := chosen(choices, text)) is None:
+        return None
+    tokens = [str(position["token"]) for position in positions]
+    if leads_to(choices, "".join(tokens)) and chosen(choices, "".join(tokens)) == choice:
+        return None
+    return f"log-probabilities are of the tokens {tokens[:4]}, which do not spell the answer {text[:40]!r}"
 
 
 def _error_text(raw: bytes) -> str:

@@ -46,6 +46,9 @@ class EngineSpec:
     merged: str = ""
     """For an adapter served with its base model: the identity of the folder with the merged weights."""
 
+    choice_samples: int = 8
+    """How often a choice is sampled where a server returns no log-probabilities; 0 refuses such servers."""
+
     @property
     def folder_identity(self) -> str:
         """The identity of the model's folder, however the model is served."""
@@ -66,6 +69,7 @@ class EngineSpec:
             server_log=str(served.log) if served.log else None,
             special_tokens=served.special_tokens,
             merged=served.merged,
+            choice_samples=served.settings.choice_samples,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from charter.inference.answers import Answer
+from charter.inference.dialect import VLLM, Dialect
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,8 @@ class Endpoint:
     """Whether it rejects the API key, or does not know the model."""
     reported: bool = False
     """Whether a warning told the user that it is unhealthy."""
-    constrained: bool = True
-    """Whether it supports `structured_outputs`."""
-    continues: bool = True
-    """Whether it supports `continue_final_message`."""
-
+    dialect: Dialect = VLLM
+    """How requests are written for it."""
     notes: dict[str, str] = field(default_factory=dict)
     """What is peculiar to its answers, by topic; each was logged once."""
 
@@ -57,6 +55,13 @@ class Endpoint:
         if topic not in self.notes:
             self.notes[topic] = text
             logger.warning("%s: %s", self.url, text)
+
+    def learn(self, dialect: Dialect) -> None:
+        """Write later requests as one that it accepted, or as its answers demand; logs what is new."""
+        if dialect is not self.dialect:
+            self.dialect = self.dialect.merged(dialect)
+            for topic, text in self.dialect.differences().items():
+                self.note(topic, text)
 
     def note_answer(self, answer: Answer) -> None:
         """Log what an answer shows about its server."""

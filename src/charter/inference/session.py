@@ -90,6 +90,7 @@ class Session:
             connections=self.connections,
             may_wait=self.check_before_retry,
             on_busy=self.limiter(spec.base_urls, spec.concurrency).back_off,
+            choice_samples=spec.choice_samples,
         ) as client:
             yield client
 

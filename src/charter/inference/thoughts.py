@@ -57,3 +57,9 @@ def split_thoughts(text: str) -> tuple[str, str]:
         thoughts.append(text[place:])
     thinking = "\n\n".join(each for each in map(str.strip, thoughts) if each)
     return (text, "") if answer == text and not thinking else (answer.strip(), thinking)
+
+
+def thoughts_end(text: str) -> int:
+    """Where the last closing tag of thoughts ends; 0 if there is none."""
+    ends = [tag.end() for tag in _TAG.finditer(text) if any(tag.group("closes", "closes2", "closes3"))]
+    return ends[-1] if ends else 0

@@ -58,7 +58,7 @@ async def open_judges(session: Session, spec: EngineSpec, settings: Judge) -> As
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(session.engine(spec))
         others = dict[str, tuple[Engine, str]]()
-        serving = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env)
+        serving = Serving(base_urls=spec.base_urls, api_key_env=spec.api_key_env, choice_samples=spec.choice_samples)
         for name, served in served_members(settings, serving).items():
             other = EngineSpec.of(served, spec.store, spec.concurrency)
             other = replace(other, timeout_s=spec.timeout_s, patience_s=spec.patience_s)
