@@ -33,9 +33,9 @@ class News:
     warnings: tuple[str, ...] = ()
 
     def event(self) -> Event:
-        """For Prefect; a path within the project is told as seen from there, where a worker may be elsewhere."""
+        """For Prefect; a path within the project is given as seen from there, where a worker may be elsewhere."""
         path = self.path.resolve()
-        told = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+        named = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
         stem = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:80] or "constitution"
         constitution = {"hash": self.hash, "name": self.name, "version": self.version, "run": f"{stem}-{self.hash[:8]}"}
         return Event(
@@ -43,7 +43,7 @@ class News:
             resource=Resource(
                 {"prefect.resource.id": f"charter.constitution.{stem}", "prefect.resource.name": path.name}
             ),
-            payload={"path": told, "warnings": self.warnings}
+            payload={"path": named, "warnings": self.warnings}
             | ({"mistakes": self.mistakes} if self.mistakes else constitution),
         )
 
@@ -84,7 +84,7 @@ async def tell(news: Iterable[News]) -> None:
 @contextmanager
 def _server() -> Iterator[str]:
     cockpit = None if PREFECT_API_URL.value() else read_cockpit(HOME)
-    with cockpit.told() if cockpit else nullcontext():
+    with cockpit.connected() if cockpit else nullcontext():
         api = PREFECT_API_URL.value()
         if not api:
             raise ConfigError("PREFECT_API_URL '': no server to tell. Set it, or start one with `make ui`.")

@@ -53,6 +53,7 @@ class Daemon:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # The lock stays held through this file descriptor when this process has closed its own.
                 pass_fds=(lock.fileno(),),
                 env=dict(environment),
                 cwd=folder,
@@ -72,6 +73,7 @@ class Daemon:
         while self.running() and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
         with contextlib.suppress(ProcessLookupError):
+            # Without it, a child that ignores SIGTERM would keep the lock, and the next start would find it running.
             os.killpg(leader, signal.SIGKILL)
         while self.running():
             time.sleep(_LOOK_S)
@@ -85,8 +87,8 @@ class Daemon:
         """
         if not self.running():
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-            said = "\n".join(f"  {line}" for line in lines)
-            raise ConfigError(f"{self.name}: it ended by itself. The whole log is {self.log}.\n{said}")
+            last = "\n".join(f"  {line}" for line in lines)
+            raise ConfigError(f"{self.name}: it ended by itself. The whole log is {self.log}.\n{last}")
 
     @property
     def _lock(self) -> Path:

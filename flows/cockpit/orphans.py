@@ -29,7 +29,7 @@ async def end_orphans(cockpit: Cockpit) -> list[str]:
     alive = _alive()
     at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_AT_WORK)))
     pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
-    with cockpit.told():
+    with cockpit.connected():
         async with get_client() as client:
             runs = await client.read_flow_runs(flow_run_filter=at_work, work_pool_filter=pool)
             gone = [run for run in runs if str(run.id) not in alive]
@@ -46,6 +46,7 @@ def _alive() -> set[str]:
             command, values = ((folder / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
         except OSError:  # it has ended, or belongs to another user
             continue
+        # Its children, such as vLLM, inherit the id; only the engine itself is the run.
         if _ENGINE in command:
             found |= {value.removeprefix(_SIGN).decode() for value in values if value.startswith(_SIGN)}
     return found

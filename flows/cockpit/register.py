@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
@@ -28,40 +28,31 @@ async def register(cockpit: Cockpit, deployments: Path) -> bool:
     Raises:
         ConfigError: the file names something that cannot be registered.
     """
-    with cockpit.told():
+    with cockpit.connected():
         async with get_client() as client:
-            await _make_pool(client)
+            template = ProcessWorker.get_default_base_job_template()
+            # What exists already stays as it is, with the limits that people gave it.
+            with contextlib.suppress(ObjectAlreadyExists):
+                await client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+            with contextlib.suppress(ObjectAlreadyExists):
+                await client.create_work_queue(
+                    GPU_QUEUE,
+                    description="One run at a time serves or trains a model. Raise the limit on a larger machine.",
+                    concurrency_limit=1,
+                    work_pool_name=POOL,
+                )
             await watch_for_silence(client)
-    known, wanted = cockpit.home / "registered", _fingerprint(deployments)
+    files = [deployments, *sorted(path for pattern in _PARTS for path in ROOT.glob(pattern))]
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    known = cockpit.home / "registered"
     if known.is_file() and known.read_text(encoding="utf-8") == wanted:
         return False
-    _deploy(cockpit, deployments)
-    known.write_text(wanted, encoding="utf-8")
-    return True
-
-
-async def _make_pool(client: PrefectClient) -> None:
-    template = ProcessWorker.get_default_base_job_template()
-    with contextlib.suppress(ObjectAlreadyExists):
-        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
-    with contextlib.suppress(ObjectAlreadyExists):
-        await client.create_work_queue(
-            GPU_QUEUE,
-            description="One run at a time serves or trains a model. Raise the limit on a machine that has room.",
-            concurrency_limit=1,
-            work_pool_name=POOL,
-        )
-
-
-def _deploy(cockpit: Cockpit, deployments: Path) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(deployments)]
     done = subprocess.run(command, capture_output=True, text=True, env=cockpit.client(), cwd=ROOT, check=False)
     if done.returncode:
         raise ConfigError(
             f"'{deployments}': cannot be registered. Correct it.\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
-
-
-def _fingerprint(deployments: Path) -> str:
-    files = [deployments, *sorted(path for pattern in _PARTS for path in ROOT.glob(pattern))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    # Last, so that a registration that failed is tried again.
+    known.write_text(wanted, encoding="utf-8")
+    return True

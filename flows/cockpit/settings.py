@@ -1,4 +1,4 @@
-"""Where the cockpit keeps its state, and the settings of its processes: nothing open, nothing told to others."""
+"""Where the cockpit keeps its state, and the settings of its processes: no open port, no telemetry."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _FILE = "cockpit.json"
 
 @dataclass(frozen=True)
 class Cockpit:
-    """A server of this machine's own: where its state is, its port, and what it wants to be told by its clients."""
+    """A server of this machine's own: where its state is, its port, and its login."""
 
     home: Path
     port: int
@@ -41,7 +41,7 @@ class Cockpit:
 
     @property
     def api(self) -> str:
-        """What clients are told."""
+        """What clients call."""
         return f"{self.address}/api"
 
     def client(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Cockpit:
         }
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def connected(self) -> Iterator[None]:
         """Let Prefect's clients in this process talk to the server."""
         from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings  # slow to import
 
@@ -89,6 +89,7 @@ def plan_cockpit(home: Path, port: int | None = None) -> Cockpit:
 def keep_cockpit(cockpit: Cockpit) -> None:
     """Write down its port and login; no other user of this machine may read them."""
     cockpit.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Not `write_json`: the file must never exist with other permissions, not even for a moment.
     partial = cockpit.home / f".{_FILE}.partial"
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump({"port": cockpit.port, "login": cockpit.login}, file)

@@ -1,7 +1,7 @@
-"""Runs that fell silent: a flow run tells that it lives; when it stops telling, the server says that it crashed.
+"""Runs that fell silent: a flow run sends signs of life; when they stop, the server marks it as crashed.
 
-A worker tells of a run whose process ended. Nobody tells of one that was lost together with its worker, as in a power
-cut; the UI would show it at work for ever.
+A worker reports a run whose process ended. No one reports a run that was lost together with its worker, as in a power
+cut; the UI would show it as running for ever.
 """
 
 from datetime import timedelta
@@ -14,6 +14,7 @@ from prefect.events.schemas.events import ResourceSpecification
 
 from flows.cockpit.settings import HEARTBEAT_S
 
+# Two signs may be lost before a run counts as gone, plus half an interval for delays.
 _SILENCE = timedelta(seconds=2.5 * HEARTBEAT_S)
 _NAME = "runs that fell silent"
 _SIGN = "prefect.flow-run.heartbeat"
@@ -23,15 +24,13 @@ _MESSAGE = f"It gave no sign of life for {_SILENCE.seconds} seconds. Start it ag
 
 async def watch_for_silence(client: PrefectClient) -> None:
     """Register the automation, unless it exists: changes that people made to it are kept."""
-    if not await client.read_automations_by_name(_NAME):
-        await client.create_automation(_automation())
-
-
-def _automation() -> AutomationCore:
-    return AutomationCore(
+    if await client.read_automations_by_name(_NAME):
+        return
+    automation = AutomationCore(
         name=_NAME,
         description="Marks a run as crashed when its process and its worker are gone.",
         trigger=EventTrigger(
+            # Proactive: it fires when, after a sign of life, neither another one nor an end comes in time.
             posture=Posture.Proactive,
             after={_SIGN},
             expect={_SIGN, *(f"prefect.flow-run.{end}" for end in _ENDS)},
@@ -43,3 +42,4 @@ def _automation() -> AutomationCore:
         ),
         actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_MESSAGE, force=False)],
     )
+    await client.create_automation(automation)

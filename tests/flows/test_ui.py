@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 async def test_a_deployment_runs_with_what_its_form_was_filled_with(stage: Stage, model_server: NullServer) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await ended(await start("dataset", config=form(stage, model_server, "from-the-form")))
     assert run.state is not None and run.state.is_completed(), run.state
     made = stage.home.parent / "outputs" / "from-the-form"
@@ -61,7 +61,7 @@ async def test_a_deployment_runs_with_what_its_form_was_filled_with(stage: Stage
 async def test_a_wrong_value_of_a_form_is_refused_with_its_field(
     stage: Stage, model_server: NullServer, sections: dict[str, Any], field: str
 ) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         before = len(await runs_of("dataset"))
         with pytest.raises(PrefectHTTPStatusError) as refused:
             await start("dataset", config=form(stage, model_server, "wrong", **sections))
@@ -76,7 +76,7 @@ def daemons(stage: Stage) -> dict[int, str]:
 @pytest.mark.slow
 async def test_starting_again_changes_nothing(stage: Stage) -> None:
     before = daemons(stage)
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         async with get_client() as client:
             align = await client.read_deployment_by_name("align/align")
             (nightly,) = align.schedules
@@ -115,7 +115,7 @@ def test_nobody_gets_in_without_the_login_and_no_page_with_it_alone(stage: Stage
 
 @pytest.mark.slow
 async def test_a_saved_constitution_starts_a_run_within_half_a_minute(stage: Stage) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         (stage.constitutions / "calm.md").write_text(GOOD.replace("calm tone", "kind tone"))
         saved = datetime.now().astimezone()
 
@@ -133,7 +133,7 @@ async def test_a_saved_constitution_starts_a_run_within_half_a_minute(stage: Sta
 
 @pytest.mark.slow
 async def test_a_broken_constitution_starts_nothing_and_the_event_says_why(stage: Stage) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         before = len(await runs_of("align"))
         (stage.constitutions / "calm.md").write_text("There is no heading here.\n")
         told = await wait_for(lambda: events(stage, BROKEN), 30)
@@ -163,7 +163,7 @@ def test_a_git_hook_tells_by_itself(stage: Stage, tmp_path: Path) -> None:
 async def test_a_schedule_fires_and_its_run_completes(stage: Stage, model_server: NullServer) -> None:
     config = form(stage, model_server, "by-the-clock")
     every = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now().astimezone())
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         async with get_client() as client:
             dataset = await client.read_deployment_by_name("dataset/dataset")
             (made,) = await client.create_deployment_schedules(
@@ -184,7 +184,7 @@ async def test_a_schedule_fires_and_its_run_completes(stage: Stage, model_server
 async def test_a_verdict_that_nobody_signs_in_time_is_no_go(stage: Stage, model_server: NullServer) -> None:
     seconds = {"sign_off": True, "timeout_hours": 5 / 3600}
     config = form(stage, model_server, "unsigned", review=seconds, **ALWAYS_GO)
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await ended(await start("evaluate", config=config))
     assert run.state is not None and run.state.is_failed(), run.state
     assert run.state.message == "The flow was paused and never resumed."
@@ -205,7 +205,7 @@ async def test_a_drift_is_told_to_people(stage: Stage, tmp_path: Path) -> None:
     people.router.add_post("/hook", take)
     swapped = NullServer(answer=answering(unaligned=kinds()))
     async with TestServer(people) as listening:
-        with run_null_server(swapped) as server, stage.cockpit.told():
+        with run_null_server(swapped) as server, stage.cockpit.connected():
             await asyncio.to_thread(notify_of_drift, stage, str(listening.make_url("/hook")), tmp_path)
             probes = {"fixed": 10, "fresh": 20}
             config = {"name": "served", "outputs": str(tmp_path), "serving": {"base_urls": [server.url]}}
@@ -236,7 +236,7 @@ def notify_of_drift(stage: Stage, url: str, folder: Path) -> None:
 @pytest.mark.slow
 async def test_two_runs_never_share_the_gpu(stage: Stage, model_server: NullServer) -> None:
     few = {"n_harmful": 4, "n_benign": 2, "n_borderline": 2, "n_facts": 2}
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         started = [
             await start("dataset", config=form(stage, model_server, "one")),
             await start("evaluate", config=form(stage, model_server, "two", evaluation=few)),

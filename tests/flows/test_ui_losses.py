@@ -104,7 +104,7 @@ async def goes_on(stage: Stage, server: NullServer, name: str, in_flight: int, r
 
 @pytest.mark.slow
 async def test_a_run_that_is_cancelled_is_gone_within_15_seconds(stage: Stage, unhurried_server: NullServer) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await start("dataset", config=form(stage, unhurried_server, "cancelled"))
         await in_the_midst(unhurried_server)
         assert processes_of(run)
@@ -133,7 +133,7 @@ async def test_the_model_s_server_ends_with_a_run_that_is_cancelled_and_nothing_
     async def generating() -> bool:
         return store.is_file() and kept() > 100
 
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await start("dataset", config=config)
         await wait_for(generating, 300)
         assert any("vllm" in Path(f"/proc/{number}/cmdline").read_text() for number in processes_of(run))
@@ -162,7 +162,7 @@ async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continue
     async def training() -> bool:
         return metrics.is_file() and len(metrics.read_text().splitlines()) > 12
 
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         data = await ended(await start("dataset", config=form(stage, model_server, "to-train-on")))
         assert state_of(data).is_completed()
         given: dict[str, Any] = {"config": config, "dataset": str(stage.home.parent / "outputs" / "to-train-on")}
@@ -184,7 +184,7 @@ async def test_training_that_is_cancelled_is_gone_within_15_seconds_and_continue
 async def test_a_killed_run_is_seen_to_have_crashed_and_continues_with_retry(
     stage: Stage, unhurried_server: NullServer
 ) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await start("dataset", config=form(stage, unhurried_server, "killed"))
         await in_the_midst(unhurried_server)
         for number in processes_of(run):
@@ -204,7 +204,7 @@ def daemon_of(stage: Stage, words: str) -> int:
 async def test_a_run_during_which_the_server_is_killed_is_told_truly_and_goes_on(
     stage: Stage, unhurried_server: NullServer
 ) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await start("dataset", config=form(stage, unhurried_server, "without-server"))
         await in_the_midst(unhurried_server)
         os.kill(daemon_of(stage, "server start"), signal.SIGKILL)
@@ -221,7 +221,7 @@ async def test_a_run_during_which_the_server_is_killed_is_told_truly_and_goes_on
 async def test_a_run_ends_with_its_worker_is_seen_to_have_crashed_and_goes_on(
     stage: Stage, unhurried_server: NullServer
 ) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         run = await start("dataset", config=form(stage, unhurried_server, "lost"))
         await in_the_midst(unhurried_server)
         os.kill(daemon_of(stage, "worker start"), signal.SIGKILL)
@@ -237,7 +237,7 @@ async def test_a_run_ends_with_its_worker_is_seen_to_have_crashed_and_goes_on(
 async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
     stage: Stage, model_server: NullServer, slow_server: NullServer
 ) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         slow = await start("dataset", config=form(stage, slow_server, "cut-off"))
         await at_work(slow)
         waits = await start("constitution-preview", config=form(stage, model_server, "waits", prompts={"n": 2}))
@@ -257,7 +257,7 @@ async def test_a_run_whose_process_is_gone_does_not_hold_the_queue(
 
 @pytest.mark.slow
 async def test_stopping_leaves_nothing_running_in_the_midst_of_a_run(stage: Stage, slow_server: NullServer) -> None:
-    with stage.cockpit.told():
+    with stage.cockpit.connected():
         await at_work(await start("dataset", config=form(stage, slow_server, "stopped")))
     assert len(stage.processes()) >= 4
     done = await asyncio.to_thread(stage.ui, "stop")

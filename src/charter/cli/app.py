@@ -16,7 +16,7 @@ from charter.cli.doctor import doctor_command
 from charter.cli.estimate import estimate_command
 from charter.cli.explain import explain_command
 from charter.cli.export import export_model_command
-from charter.cli.export_dataset import export_command
+from charter.cli.export_dataset import export_dataset_command
 from charter.cli.flows import FLOWS, flow_command
 from charter.cli.init import init_command
 from charter.cli.registry import accepted_command, promote_command, rollback_command
@@ -44,7 +44,7 @@ app.command("estimate")(estimate_command)
 app.command("trace")(trace_command)
 app.command("explain")(explain_command)
 app.command("compare")(compare_command)
-app.command("export")(export_command)
+app.command("export")(export_dataset_command)
 app.command("export-model")(export_model_command)
 app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)

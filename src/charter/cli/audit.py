@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 
 from charter.audit.layouts import parse_columns
-from charter.config import Config, PairFormat, load_config
+from charter.config import PairFormat, load_config
 from charter.core.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Know the judge before its labels are learnt.")
@@ -26,7 +26,7 @@ FormatName = Annotated[
 Columns = Annotated[
     list[str] | None, typer.Option(help="NAME=COLUMN, such as better=chosen; once for each name that differs.")
 ]
-Law = Annotated[
+ConstitutionFile = Annotated[
     Path | None,
     typer.Option(help="Whose principles the judge is asked about.", show_default="constitutions/harmless.md"),
 ]
@@ -80,7 +80,7 @@ def audit_command(
     data: Source = None,
     format: FormatName = None,
     column: Columns = None,
-    constitution: Law = None,
+    constitution: ConstitutionFile = None,
     model: Model = None,
     base_url: BaseUrls = None,
     kind: Kind = None,
@@ -101,12 +101,15 @@ def audit_command(
     """
     if kind == "panel":
         raise ConfigError("--kind 'panel': a panel has members. Describe them in a config, and name it with --config.")
+    if format is not None and format not in get_args(PairFormat):
+        raise ConfigError(f"--format '{format}': not known. Use one of: {', '.join(get_args(PairFormat))}.")
     settings = {
         "audit.source": data,
-        "audit.format": _known("--format", format, get_args(PairFormat)),
+        "audit.format": format,
         "audit.columns": parse_columns(column) if column else None,
         "constitution": constitution,
         "judge.model": model,
+        # A model that is named here replaces the servers of the config.
         "judge.base_urls": base_url or ([] if model else None),
         "judge.kind": kind,
         "judge.max_tokens": max_tokens,
@@ -123,22 +126,12 @@ def audit_command(
     whole = load_config(config, given)
     if column and whole.audit.source == "sandbox":
         raise ConfigError(f"--column '{column[0]}': the sandbox has no columns. Name a file of pairs with --data.")
-    _audit(whole, as_json)
-
-
-def _audit(config: Config, as_json: bool) -> None:
     # Servers, Parquet and numbers are needed by this command only.
     from charter.audit.session import audit_judge
     from charter.report.audit_text import audit_text
 
-    path = audit_judge(config, lambda line: typer.echo(line, err=True))
+    path = audit_judge(whole, lambda line: typer.echo(line, err=True))
     record = json.loads(path.read_text(encoding="utf-8"))
     typer.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else audit_text(record))
     typer.echo(f"Wrote {path} and {path.with_name('audit.html')}.", err=True)
     raise typer.Exit(0 if record["passed"] else 1)
-
-
-def _known(option: str, value: str | None, values: tuple[Any, ...]) -> str | None:
-    if value is not None and value not in values:
-        raise ConfigError(f"{option} '{value}': not known. Use one of: {', '.join(values)}.")
-    return value

@@ -89,6 +89,7 @@ def mask_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: mask_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
+        # An argument and its value are two items of a list: --api-key, SECRET.
         before: Sequence[Any] = ["", *value]
         return [
             "***" if isinstance(option, str) and _SECRET_OPTION.fullmatch(option) else mask_secrets(inner)

@@ -5,22 +5,18 @@ import json
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from charter.cli.preview import preview_command
-from charter.constitution.diff import Diff, FieldChange, diff, load_at
+from charter.constitution.diff import FieldChange, diff, load_at
 from charter.constitution.exchange import FORMATS, Format, export_json, import_json
 from charter.constitution.lint import ContextWindow, counts, lint
-from charter.constitution.model import Constitution
 from charter.constitution.parse import load_constitution
-from charter.constitution.show import show
+from charter.constitution.show import show_constitution
 from charter.constitution.write import write_constitution
 from charter.core.errors import ConfigError, ConstitutionError
-
-if TYPE_CHECKING:
-    from charter.views.edit_cost import EditCost
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
 
@@ -91,7 +87,7 @@ def show_command(
     as_json: AsJson = False,
 ) -> None:
     """Show principles and the exact requests a model receives for them."""
-    shown = show(load_constitution(path), templates)
+    shown = show_constitution(load_constitution(path), templates)
     if principle is not None:
         ids = [p["id"] for p in shown["principles"]]
         shown["principles"] = [p for p in shown["principles"] if p["id"] == principle]
@@ -122,15 +118,42 @@ def diff_command(
     """Compare two constitutions: principles added, removed, reworded and re-weighted, word by word."""
     constitution = load_at(new)
     compared = diff(load_at(old), constitution)
-    costs = _costs(run, constitution) if run else []
+    costs = []
+    if run:
+        from charter.views.edit_cost import edit_cost_of_run  # judges are needed by this option only
+
+        # The most that it can be, and what is likely.
+        costs = [edit_cost_of_run(run, constitution, likely) for likely in (False, True)]
     if as_json:
         counts = dict(zip(("recount", "recount_likely"), costs, strict=False))
         extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items()}
         _print_json({**asdict(compared), "same": compared.same, **extra})
         return
-    _print_diff(compared)
+    typer.echo(f"{compared.old} ({compared.old_hash}) -> {compared.new} ({compared.new_hash})")
+    for change in compared.principles:
+        former = f" (was #{change.former_id})" if change.former_id else ""
+        typer.secho(f"\n{change.change}: {change.title} #{change.id}{former}", bold=True)
+        _print_fields(change.fields)
+    for field in compared.shared:
+        typer.secho(f"\nchanged: {field.field} of the whole constitution", bold=True)
+        _print_fields((field,))
+    if compared.reordered:
+        typer.echo("\nThe principles are in a different order, which changes nothing.")
+    if compared.same:
+        typer.echo("\nBoth say the same to the model: nothing would be computed again.")
     if costs:
-        _print_cost(*costs)
+        most, likely = costs
+        typer.echo(
+            f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
+            f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first "
+            f"response.\nAbout {likely.completions}, if critiques find what they found before "
+            f"({likely.critiques} critiques, {likely.revisions} revisions, {likely.judgements} judgements)."
+        )
+        if most.uncounted:
+            typer.echo(
+                f"The judgements are those of the strategy revision. The run's pairs of {', '.join(most.uncounted)} "
+                "are judged as well, and not counted here."
+            )
 
 
 @app.command("blame")
@@ -166,7 +189,7 @@ def import_command(
 
 
 @app.command("export")
-def export_command(
+def export_constitution_command(
     path: File,
     format: Annotated[
         str, typer.Option(help=f"One of: {', '.join(FORMATS)}; or markdown, with all it extends.")
@@ -184,7 +207,7 @@ def export_command(
 
 
 @app.command("init")
-def init_command(
+def init_constitution_command(
     path: Annotated[Path, typer.Argument(help="The file to make.")] = Path("constitution.md"),
 ) -> None:
     """Make a commented constitution to start from."""
@@ -205,28 +228,6 @@ def _context(tokens: int | None, model: Path | None) -> ContextWindow | None:
     return ContextWindow(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
 
 
-def _costs(run: Path, constitution: Constitution) -> "list[EditCost]":
-    """The most it can be, and what is likely."""
-    from charter.views.edit_cost import edit_cost_of_run  # judges are needed by this option only
-
-    return [edit_cost_of_run(run, constitution, likely) for likely in (False, True)]
-
-
-def _print_diff(compared: Diff) -> None:
-    typer.echo(f"{compared.old} ({compared.old_hash}) -> {compared.new} ({compared.new_hash})")
-    for change in compared.principles:
-        former = f" (was #{change.former_id})" if change.former_id else ""
-        typer.secho(f"\n{change.change}: {change.title} #{change.id}{former}", bold=True)
-        _print_fields(change.fields)
-    for field in compared.shared:
-        typer.secho(f"\nchanged: {field.field} of the whole constitution", bold=True)
-        _print_fields((field,))
-    if compared.reordered:
-        typer.echo("\nThe principles are in a different order, which changes nothing.")
-    if compared.same:
-        typer.echo("\nBoth say the same to the model: nothing would be computed again.")
-
-
 def _print_fields(fields: tuple[FieldChange, ...]) -> None:
     for field in fields:
         typer.echo(f"  {field.field}: ", nl=False)
@@ -236,20 +237,6 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
             body, space = words.rstrip(), words[len(words.rstrip()) :]
             typer.secho(marks.format(body) + space.replace("\n", "\n    "), fg=colour, nl=False)
         typer.echo()
-
-
-def _print_cost(most: "EditCost", likely: "EditCost") -> None:
-    typer.echo(
-        f"\nOf {most.rows} rows {most.rows_changed} change: at most {most.completions} completions again "
-        f"({most.critiques} critiques, {most.revisions} revisions, {most.judgements} judgements), no first response.\n"
-        f"About {likely.completions}, if critiques find what they found before "
-        f"({likely.critiques} critiques, {likely.revisions} revisions, {likely.judgements} judgements)."
-    )
-    if most.uncounted:
-        typer.echo(
-            f"The judgements are those of the strategy revision. The run's pairs of {', '.join(most.uncounted)} are "
-            "judged as well, and not counted here."
-        )
 
 
 def _print_json(values: Any) -> None:

@@ -60,18 +60,31 @@ def examine(folder: Path = Path()) -> list[Finding]:
     Args:
         folder: where runs will be written; its disk is looked at.
     """
+    python, is_new = ".".join(map(str, sys.version_info[:3])), sys.version_info >= (3, 11)
+    no_gpu = Finding("GPU", "none; models run on the CPU", True, "Fine for the sandbox; a 7B model needs a GPU.")
+    total, free = memory_gib()
+    has_memory = free >= _ENOUGH_MEMORY_GIB
+    too_full = f"At least {_ENOUGH_MEMORY_GIB:g} GiB free are needed: end what uses the memory."
+    n = cores()
+    try:
+        # Binding is the test: some sandboxes and containers forbid it.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = Finding("loopback port", f"free, such as {probe.getsockname()[1]}", True, "")
+    except OSError as error:
+        port = Finding("loopback port", f"none ({error.strerror})", False, "A server needs to listen on 127.0.0.1.")
     return [
-        _python(),
+        Finding("Python", f"{python} at {sys.executable}", is_new, "" if is_new else "Use Python 3.11 or later."),
         _torch(),
         _torch_add_ons(),
         _package("transformers"),
         _package("trl"),
         _vllm(),
-        _gpu(),
-        _memory(),
-        _cores(),
+        Finding("GPU", "; ".join(gpus()), True, "") if gpus() else no_gpu,
+        Finding("memory", f"{free:.1f} of {total:.1f} GiB free", has_memory, "" if has_memory else too_full),
+        Finding("cores", str(n), n >= 2, "" if n >= 2 else "With one core, serving and training are slow."),
         _disk(folder),
-        _port(),
+        port,
         _package("prefect"),
         _prefect_api(),
     ]
@@ -89,12 +102,6 @@ def _package(name: str) -> Finding:
     return Finding(
         name, version or "not installed", version is not None, "" if version else f"Run: {install_hint(package=name)}"
     )
-
-
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    ok = sys.version_info >= (3, 11)
-    return Finding("Python", f"{version} at {sys.executable}", ok, "" if ok else "Use Python 3.11 or later.")
 
 
 def _torch() -> Finding:
@@ -135,27 +142,9 @@ def _vllm() -> Finding:
     return Finding("vLLM", "not installed", False, advice)
 
 
-def _gpu() -> Finding:
-    found = gpus()
-    if found:
-        return Finding("GPU", "; ".join(found), True, "")
-    return Finding("GPU", "none; models run on the CPU", True, "Fine for the sandbox; a 7B model needs a GPU.")
-
-
-def _memory() -> Finding:
-    total, free = memory_gib()
-    ok = free >= _ENOUGH_MEMORY_GIB
-    advice = "" if ok else f"At least {_ENOUGH_MEMORY_GIB:g} GiB free are needed: end what uses the memory."
-    return Finding("memory", f"{free:.1f} of {total:.1f} GiB free", ok, advice)
-
-
-def _cores() -> Finding:
-    n = cores()
-    return Finding("cores", str(n), n >= 2, "" if n >= 2 else "With one core, serving and training are slow.")
-
-
 def _disk(folder: Path) -> Finding:
     place = folder.resolve()
+    # The folder may be made by the first run; its disk is that of the nearest folder that exists.
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
@@ -168,34 +157,22 @@ def _disk(folder: Path) -> Finding:
     return Finding("disk", f"{free:.1f} GiB free at {place}", ok, advice)
 
 
-def _port() -> Finding:
-    try:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return Finding("loopback port", f"free, such as {probe.getsockname()[1]}", True, "")
-    except OSError as error:
-        return Finding("loopback port", f"none ({error.strerror})", False, "A server needs to listen on 127.0.0.1.")
-
-
 def _prefect_api() -> Finding:
     """The API that flows report to; without one, Prefect starts one for the time of a run."""
     address = os.environ.get("PREFECT_API_URL")
     url = (address or _PREFECT_ADDRESS).rstrip("/")
-    up = _answers(f"{url}/health")
-    if up:
+    # A proxy of the environment cannot reach this machine's own address.
+    handlers = [urllib.request.ProxyHandler({})] if "//127.0.0.1" in url else []
+    try:
+        with urllib.request.build_opener(*handlers).open(f"{url}/health", timeout=3):
+            answers = True
+    except urllib.error.HTTPError:
+        answers = True  # whether it lets us in is another matter
+    except (OSError, ValueError):
+        answers = False
+    if answers:
         return Finding("Prefect API", f"answers at {url}", True, "")
     if address:
         advice = "Start it (prefect server start), correct PREFECT_API_URL, or unset it to run without a server."
         return Finding("Prefect API", f"no answer at {url}", False, advice)
     return Finding("Prefect API", "none; each run starts a temporary one", True, "For the UI, run: charter ui start")
-
-
-def _answers(url: str) -> bool:
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if "//127.0.0.1" in url else []))
-    try:
-        with opener.open(url, timeout=3):
-            return True
-    except urllib.error.HTTPError:
-        return True  # it answers; whether it lets us in is another matter
-    except (OSError, ValueError):
-        return False

@@ -35,8 +35,8 @@ def explain_command(
     ids = pick_rows(run, pick, n, seed) if pick is not None else [find_row(run, row or "")]
     stories = [read_story(run, id) for id in ids]
     if as_json:
-        told = [plain(story.to_dict()) for story in stories]
-        typer.echo(json.dumps(told if pick is not None else told[0], ensure_ascii=False, indent=2))
+        values = [plain(story.to_dict()) for story in stories]
+        typer.echo(json.dumps(values if pick is not None else values[0], ensure_ascii=False, indent=2))
         return
     console = open_console()
     for number, story in enumerate(stories):

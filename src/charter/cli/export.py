@@ -29,14 +29,14 @@ def export_model_command(
 
     made = export_model(model, out, check, lambda line: typer.echo(line, err=True))
     if as_json:
-        told = {
+        summary = {
             "folder": str(out),
             "source": str(made.source.folder),
             "merged_into": made.source.base,
             "verdict": made.status.verdict,
             "compared": made.comparison._asdict() if made.comparison else None,
         }
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps(summary, ensure_ascii=False, indent=1))
         return
     if made.status.warning:
         typer.echo(visible(f"Warning: {made.status.warning} {CARD} says so."), err=True)

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from charter.core.errors import DataError
 
 
-def export_command(
+def export_dataset_command(
     run: Annotated[Path, typer.Argument(help="A run's folder, such as outputs/demo.")],
     to: Annotated[Path, typer.Option(help="The folder to make.")],
     format: Annotated[
@@ -31,54 +31,43 @@ def export_command(
     """
     from charter.data.export import (  # pyarrow and polars are needed by this command only
         CARD,
+        FORMATS,
         ExportedTable,
         export_run,
     )
+    from charter.data.shards import count_rows
     from charter.report.cards import dataset_card
     from charter.report.collect import collect
     from charter.report.run_tables import check_run
 
     def write_card(tables: Sequence[ExportedTable]) -> str:
-        return dataset_card(collect(run, _stages(run)), tables, license)
+        path = run / "manifest.json"
+        stages = json.loads(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
+        return dataset_card(collect(run, stages), tables, license)
 
-    _refuse_model(run, to)
+    # People look for the model here too.
+    is_model = any((run / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if is_model and not (run / "config.yaml").is_file():
+        raise DataError(
+            f"run '{run}': is a model, and this exports a run's data. For a model: charter export-model {run} {to}"
+        )
     check_run(run)
     made = export_run(run, to, format, write_card, split, min_p)
     if as_json:
-        told = [{"name": t.name, "rows": t.rows, "files": t.files, "left_out": t.left_out} for t in made]
-        typer.echo(json.dumps({"folder": str(to), "tables": told}, ensure_ascii=False, indent=2))
+        tables = [{"name": t.name, "rows": t.rows, "files": t.files, "left_out": t.left_out} for t in made]
+        typer.echo(json.dumps({"folder": str(to), "tables": tables}, ensure_ascii=False, indent=2))
         return
     for table in made:
         rows = " and ".join(f"{n:,} rows to {side}" for side, n in table.rows.items())
         weak = f"; {table.left_out:,} rows of the run left out, under p = {min_p:g}" if table.left_out else ""
         typer.echo(f"{table.name}: {rows}{weak}")
-    for name, n in _without_rows(run, format, [table.name for table in made]).items():
+    for layout in FORMATS[format].layouts:
+        if layout.name in [table.name for table in made]:
+            continue
+        source = run / layout.source
+        n = count_rows(source) if any(source.glob("*.parquet")) else 0
         why = f"none of the run's {n:,} rows has p = {min_p:g} or more" if n else "the run has no row of it"
-        typer.echo(f"{name}: not written, {why}")
+        typer.echo(f"{layout.name}: not written, {why}")
     if not (run / "manifest.json").is_file():
         typer.echo(f"Run '{run}' has not finished: this is what it has so far.", err=True)
     typer.echo(f"Wrote {to}. {to / CARD} says how to load it.")
-
-
-def _without_rows(run: Path, format: str, made: Sequence[str]) -> dict[str, int]:
-    """The tables of the format that were not made, with the number of the run's rows for them."""
-    from charter.data.export import FORMATS
-    from charter.data.shards import count_rows
-
-    missing = [layout for layout in FORMATS[format].layouts if layout.name not in made]
-    there = {layout.name: run / layout.source for layout in missing}
-    return {name: count_rows(source) if any(source.glob("*.parquet")) else 0 for name, source in there.items()}
-
-
-def _refuse_model(path: Path, to: Path) -> None:
-    is_model = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if is_model and not (path / "config.yaml").is_file():
-        raise DataError(
-            f"run '{path}': is a model, and this exports a run's data. For a model: charter export-model {path} {to}"
-        )
-
-
-def _stages(run: Path) -> dict[str, dict[str, Any]]:
-    """What each stage did, as a finished run remembers it."""
-    path = run / "manifest.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))["stages"]) if path.is_file() else {}

@@ -1,7 +1,7 @@
 """``charter constitution preview``: what a constitution does, while it is being written."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -31,34 +31,24 @@ def preview_command(
     ] = None,
 ) -> None:
     """Answer, critique and revise a handful of prompts under a constitution: before and after, side by side."""
-    settings = _with_prompts(load_config(config) if config else Config(), prompts, n)
-    settings = _with_model(settings, model, base_url)
+    settings = load_config(config) if config else Config()
+    source = settings.prompts.source if prompts is None else prompts
+    changes: dict[str, object] = {"prompts": settings.prompts.model_copy(update={"n": n, "source": source})}
+    if model is not None:
+        changes["model"] = model
+    # A server named here goes before a model named here, and either before the config's.
+    if model is not None or base_url:
+        changes["serving"] = settings.serving.model_copy(update={"base_urls": tuple(base_url or ())})
     if rounds is not None:
-        generation = settings.generation.model_copy(update={"rounds": _rounds(rounds)})
-        settings = settings.model_copy(update={"generation": generation})
+        if rounds != "all" and not (rounds.isdecimal() and 1 <= int(rounds) <= _MOST_ROUNDS):
+            raise ConfigError(
+                f"--rounds '{rounds}': neither a number from 1 to {_MOST_ROUNDS} nor 'all'. Write --rounds 2."
+            )
+        number = rounds if rounds == "all" else int(rounds)
+        changes["generation"] = settings.generation.model_copy(update={"rounds": number})
     if store is not None:
-        settings = settings.model_copy(update={"store": store})
+        changes["store"] = store
+    settings = settings.model_copy(update=changes)
     from charter.views.preview.session import show_previews  # with polars and the servers: for this command only
 
     show_previews(path, settings, html, as_json, watch)
-
-
-def _with_prompts(config: Config, source: str | None, n: int) -> Config:
-    named = {} if source is None else {"source": source}
-    return config.model_copy(update={"prompts": config.prompts.model_copy(update={"n": n, **named})})
-
-
-def _with_model(config: Config, model: str | None, base_urls: list[str] | None) -> Config:
-    """A server named on the command line goes before a model named there, and either before the config's."""
-    changes: dict[str, object] = {} if model is None else {"model": model}
-    if model is not None or base_urls:
-        changes["serving"] = config.serving.model_copy(update={"base_urls": tuple(base_urls or ())})
-    return config.model_copy(update=changes)
-
-
-def _rounds(text: str) -> int | Literal["all"]:
-    if text == "all":
-        return "all"
-    if text.isdecimal() and 1 <= int(text) <= _MOST_ROUNDS:
-        return int(text)
-    raise ConfigError(f"--rounds '{text}': neither a number from 1 to {_MOST_ROUNDS} nor 'all'. Write --rounds 2.")

@@ -76,7 +76,7 @@ def vacuum_command(
 
 
 @app.command("export")
-def export_command(
+def export_store_command(
     out: Annotated[Path, typer.Argument(help="The file to write; it ends in .jsonl or .parquet.")],
     store: StoreArgument = _DEFAULT,
     model: ModelOption = None,
@@ -104,6 +104,7 @@ def _print_json(values: dict[str, Any]) -> None:
 def _size(count: int) -> str:
     amount, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
+        # Powers of 1000, as disks are sold.
         if amount < 1000:
             break
         amount, unit = amount / 1000, larger

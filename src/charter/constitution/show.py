@@ -31,7 +31,7 @@ def requests_of(principle: Principle, templates: Path | None = None) -> dict[str
     }
 
 
-def show(constitution: Constitution, templates: Path | None = None) -> dict[str, Any]:
+def show_constitution(constitution: Constitution, templates: Path | None = None) -> dict[str, Any]:
     """A constitution as plain values: its settings, hash and principles, each with its requests."""
     total = sum(p.weight for p in constitution.principles)
     return {

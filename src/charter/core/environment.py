@@ -45,6 +45,7 @@ def child_environment(hub: bool = False, extra: Iterable[str] = ()) -> dict[str,
     """
     users = (name.strip() for name in os.environ.get(PASS_ENV, "").split(","))
     with_keys = [*extra, *filter(None, users), *(HUB_KEYS if hub else ())]
+    # Names that a user or the config gives are meant, keys included; the general ones never pass a key.
     without_keys = [*_SYSTEM, *_NETWORK, *_COMPUTE, *_MODELS]
     return {
         name: value

@@ -128,10 +128,12 @@ def unwrap_single_error() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
+        # Exceptions that are not errors, such as KeyboardInterrupt and Prefect's signal to end this process.
         signals, _ = group.split(lambda one: not isinstance(one, (Exception, BaseExceptionGroup)))
         if signals is not None:
             raise _first(signals) from None
         mistakes, others = group.split(CharterError)
+        # An unexpected error goes first: its traceback shows a bug, and the mistakes may follow from it.
         if mistakes is None or others is not None:
             raise
         raise _first(mistakes) from None

@@ -84,6 +84,7 @@ def read_json(path: Path) -> Any:
 
 def sync_tree(folder: Path) -> None:
     """Write everything in `folder` through to the disk, files before the folders that name them."""
+    # The deepest first: a folder's entry is durable only when the folder itself is synced.
     for path in sorted(folder.rglob("*"), key=lambda path: -len(path.parts)):
         sync(path)
     sync(folder)
@@ -112,6 +113,7 @@ def file_lock(path: Path, busy: CharterError | None = None) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
+            # Not a file that says "locked": that would stay behind after a kill and lock everyone out.
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             raise (busy or error) from error

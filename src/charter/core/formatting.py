@@ -38,4 +38,5 @@ def nats(value: float) -> str:
 
 def p_value(p: float) -> str:
     """``p < 0.001``, or ``p = 0.031``."""
+    # A smaller p suggests a precision that the test does not have.
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -10,6 +10,7 @@ from pathlib import Path
 @lru_cache(maxsize=1)
 def gpus() -> tuple[str, ...]:
     """One line per NVIDIA or AMD GPU; empty without a GPU or an answering driver."""
+    # This process may not use the GPUs, whatever the driver lists.
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return ()
     for command in (["nvidia-smi", "-L"], ["rocm-smi", "--showproductname", "--csv"]):
@@ -27,6 +28,7 @@ def cores() -> int:
     """Processors that this process may use (affinity and a container's quota are respected)."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
+        # A container with two cores of a large machine still sees all of them in the affinity mask.
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return max(1, min(allowed, round(int(quota) / int(period))))
     except (OSError, ValueError):

@@ -48,5 +48,6 @@ def transcript(messages: Messages) -> str:
     A line inside a turn that begins as another turn does is broken up.
     """
     names = {"system": "System", "user": "User", "assistant": "Assistant"}
-    said = ((names[m["role"]], _FORGED_TURN.sub(rf"\g<0>{BREAK}", m["content"])) for m in messages)
-    return "\n\n".join(f"{name}: {content}" for name, content in said)
+    # A model must not be able to write a turn of the user into its answer.
+    turns = ((names[m["role"]], _FORGED_TURN.sub(rf"\g<0>{BREAK}", m["content"])) for m in messages)
+    return "\n\n".join(f"{name}: {content}" for name, content in turns)

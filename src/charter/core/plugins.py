@@ -115,21 +115,22 @@ def load_plugins() -> None:
                         f"plugin '{point.value}' of {origin}: cannot be imported ({error}). Fix or uninstall {origin}."
                     ) from error
         for module in [name for name, imported in _named_modules.items() if not imported]:
+            # Set before the import: a plugin that looks something up while it is imported must not import itself again.
             _named_modules[module] = True
             try:
-                _import_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+                if not module.endswith(".py"):
+                    importlib.import_module(module)
+                    continue
+                # With a prefix, because a file may be called like a module: judge.py
+                name = f"charter_plugin_{Path(module).stem}"
+                spec = importlib.util.spec_from_file_location(name, module)
+                if spec is None or spec.loader is None:
+                    raise ImportError(f"no module in {module}")
+                sys.modules[name] = plugin = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(plugin)
             except Exception as error:  # as above
                 _named_modules[module] = False
                 raise ConfigError(
                     f"plugins '{module}': cannot be imported ({error}). Name a module that Python can import, or the "
                     "path of a .py file, and correct the error in it."
                 ) from error
-
-
-def _import_file(path: Path) -> None:
-    name = f"charter_plugin_{path.stem}"  # a prefix, because a file may be called like a module: judge.py
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module in {path}")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)

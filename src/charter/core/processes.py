@@ -64,6 +64,7 @@ class ProcessGroup:
         """
         if self._lifeline is None:
             return
+        # The supervisor reads the end of its pipe and ends the group; see its module.
         os.close(self._lifeline)
         self._lifeline = None
         try:

@@ -57,6 +57,7 @@ def main(arguments: list[str]) -> int:
     while child.poll() is None and not signals and os.getppid() == parent and not is_closed:
         with contextlib.suppress(InterruptedError):
             readable, _, _ = select.select([pipe], [], [], _POLL_S)
+            # Nothing is ever written to the pipe: it is readable only when its other end is closed.
             is_closed = bool(readable) and os.read(pipe, 1) == b""
     status = child.poll()
     if status is not None:

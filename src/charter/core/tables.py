@@ -26,6 +26,7 @@ class TextTable(NamedTuple):
 
     def text(self, longest: int = 32) -> str:
         """Fixed-width lines for a terminal; a row name of more than `longest` characters is shortened."""
+        # Only the name: a cell that is cut short would show another number.
         lines = [[shorten_name(name, longest), *cells] for name, *cells in (self.columns, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(

@@ -47,6 +47,7 @@ async def enter_in_thread(open_: Callable[[threading.Event], AbstractContextMana
     def enter(stop: threading.Event) -> T:
         nonlocal manager
         opened = open_(stop)
+        # `manager` is set only once it is entered, so that what was never entered is not left.
         value = opened.__enter__()
         manager = opened
         return value

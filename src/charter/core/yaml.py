@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+# Some builds of PyYAML come without libyaml.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

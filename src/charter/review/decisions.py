@@ -13,7 +13,7 @@ PEOPLE = "people"
 """The `judge_kind` of a pair whose label people decided."""
 
 
-def decide(pairs: Sequence[Row], answers: LabelAnswers) -> Outcome:
+def apply_decisions(pairs: Sequence[Row], answers: LabelAnswers) -> Outcome:
     """The pairs that stay, turned around where people say so, and failures for the others.
 
     The margin is not asked of a pair that people turned around: they have looked at it.

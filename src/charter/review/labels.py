@@ -14,7 +14,7 @@ from charter.data.shards import read_rows, write_rows
 from charter.pipeline.counts import StageCount
 from charter.pipeline.pair import split_sft_dpo
 from charter.review.agreement import agreement
-from charter.review.decisions import PEOPLE, STAGE, decide, fault, settle
+from charter.review.decisions import PEOPLE, STAGE, apply_decisions, fault, settle
 from charter.review.sample import QUEUE, Shown, draw_sample, hash_of_data, ids_of
 from charter.review.table import sample_markdown
 from charter.review.waiting import end_waiting
@@ -92,7 +92,7 @@ def apply_answers(config: Config, labels: Labels, answers: LabelAnswers) -> Stag
 def _change(folder: Path, shard: str, answers: LabelAnswers, sft_share: float, done: Counter[str]) -> None:
     """Change one shard, and count what was done."""
     pairs, splits = list(read_rows(folder / "pairs" / shard)), _rows(folder / QUEUE / shard)
-    decided, made = decide(pairs, answers), settle(splits, answers)
+    decided, made = apply_decisions(pairs, answers), settle(splits, answers)
     divided, named = split_sft_dpo(splits, made, sft_share), {row["pair_id"] for row in made}
     if made:
         left = [row for row in splits if row["pair_id"] not in named]

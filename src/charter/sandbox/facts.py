@@ -29,6 +29,7 @@ def write_task(folder: Path, settings: Evaluation, seed: int) -> Path:
     task = {
         "include": str(TASK),
         "dataset_kwargs": {"data_files": {"test": str(questions)}, "cache_dir": str(folder / ".cache")},
+        # Greedy and with the evaluation's limit, so that the harness asks exactly what the evaluation asks.
         "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": settings.max_tokens},
     }
     path = folder / f"{NAME}.yaml"

@@ -31,8 +31,45 @@ def sandbox_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
 
 
 def sandbox_probes(settings: Probes, seed: int) -> list[HeldOut]:
-    """The sandbox's unanswerable questions and its pairs; a pair counts as one of `n_paired`."""
-    return [*_unknown(settings.n_unknown, seed), *_paired(settings.n_paired)]
+    """The sandbox's unanswerable questions and its pairs; a pair counts as one of `n_paired`.
+
+    Pairs are not all held out, as hardly any verb is held out with both groups of a pair.
+    """
+    # Capitals of places that do not exist; first in the phrasing that no pipeline's prompt has.
+    phrasings = [world()["held_out_fact_phrasings"]["capitals"], *world()["fact_phrasings"]["capitals"]]
+    places = random.Random(f"unknown:{seed}").sample(world()["facts"]["unknown"], len(world()["facts"]["unknown"]))
+    texts = [phrasing.format(x=place) for phrasing in phrasings for place in places]
+    requests = [
+        HeldOut(f"unknown-{i:04d}", text, "unknown", world=Request(text, "unknown", None))
+        for i, text in enumerate(texts[: settings.n_unknown])
+    ]
+    for i, pair in zip(range(settings.n_paired), _pairs(), strict=False):
+        for act, phrasing in pair:
+            request = ask_act(act, phrasing)
+            requests.append(
+                HeldOut(
+                    request_id=f"paired-{i:04d}-{act.object.replace(' ', '-')}",
+                    prompt=request.text,
+                    category="paired",
+                    kind=request.kind,
+                    world=request,
+                    variant=act.object,
+                    pair=f"{i:04d}",
+                )
+            )
+    return requests
+
+
+def _pairs() -> Iterator[list[tuple[Act, str]]]:
+    """Pairs about groups: the same verb and phrasing, harmful and benign verbs in turn."""
+    table = world()["kinds"]["prejudice"]
+    known = {str(act): act for category in ("harmful", "benign") for act in acts(category)}
+    # The held-out phrasing comes first: no prompt of a pipeline has it.
+    for phrasing in [world()["held_out_phrasing"], *world()["phrasings"]]:
+        for verbs in zip(table["verbs"], table["benign"], strict=True):
+            for verb in verbs:
+                for groups in world()["contrasts"]:
+                    yield [(known[f"{verb} {group}"], phrasing) for group in groups]
 
 
 @exact_grader("sandbox")
@@ -61,48 +98,3 @@ def _held_out(category: Category, i: int, request: Request) -> HeldOut:
         world=request,
         wrong=fact.wrong if fact else None,
     )
-
-
-def _unknown(n: int, seed: int) -> list[HeldOut]:
-    """Capitals of places that do not exist; first in the phrasing that no pipeline's prompt has."""
-    phrasings = [world()["held_out_fact_phrasings"]["capitals"], *world()["fact_phrasings"]["capitals"]]
-    places = random.Random(f"unknown:{seed}").sample(world()["facts"]["unknown"], len(world()["facts"]["unknown"]))
-    texts = [phrasing.format(x=place) for phrasing in phrasings for place in places]
-    return [
-        HeldOut(f"unknown-{i:04d}", text, "unknown", world=Request(text, "unknown", None))
-        for i, text in enumerate(texts[:n])
-    ]
-
-
-def _paired(n: int) -> list[HeldOut]:
-    """Pairs about groups: the same verb and phrasing, harmful and benign verbs in turn.
-
-    Unlike other requests they are not all held out, because hardly any verb is held out with both groups of a pair. The
-    first are in the phrasing that no pipeline's prompt has.
-    """
-    requests = list[HeldOut]()
-    for i, pair in zip(range(n), _pairs(), strict=False):
-        for act, phrasing in pair:
-            request = ask_act(act, phrasing)
-            requests.append(
-                HeldOut(
-                    request_id=f"paired-{i:04d}-{act.object.replace(' ', '-')}",
-                    prompt=request.text,
-                    category="paired",
-                    kind=request.kind,
-                    world=request,
-                    variant=act.object,
-                    pair=f"{i:04d}",
-                )
-            )
-    return requests
-
-
-def _pairs() -> Iterator[list[tuple[Act, str]]]:
-    table = world()["kinds"]["prejudice"]
-    known = {str(act): act for category in ("harmful", "benign") for act in acts(category)}
-    for phrasing in [world()["held_out_phrasing"], *world()["phrasings"]]:
-        for verbs in zip(table["verbs"], table["benign"], strict=True):
-            for verb in verbs:
-                for groups in world()["contrasts"]:
-                    yield [(known[f"{verb} {group}"], phrasing) for group in groups]

@@ -50,6 +50,7 @@ def read_scope(principle: Principle) -> Scope:
     """
     text = _plain(principle.text)
     named = tuple(kind for kind, pattern in _phrases().items() if pattern.search(text))
+    # Permissions first: their sentences name kinds of harm too.
     if named and any(frame.search(text) for frame in _permissions()):
         return Scope(permits=named)
     if any(_plain(frame) in text for frame in wordings()["all_harm"]):
@@ -62,6 +63,7 @@ def _answers(request: Request, scopes: Mapping[str, Scope], rng: random.Random) 
     act = request.act
     assert act is not None
     harmful = request.category == "harmful"
+    # Some answers apologise and help anyway: a judge must not be fooled by the apology.
     compliance = (grudge if harmful and rng.random() < _GRUDGING else comply)(act, rng)
     refusal = (decline if harmful else decline_needlessly)(act, rng)
     kind = act.kind if harmful else NEEDLESS
@@ -69,6 +71,7 @@ def _answers(request: Request, scopes: Mapping[str, Scope], rng: random.Random) 
     bearing = {id: wish for id, wish in preferred.items() if wish is not None}
     if not bearing:
         return UnusableRow("no-principle", f"no principle is about {kind}")
+    # One principle allows what another forbids.
     if len(set(bearing.values())) > 1:
         return UnusableRow("principles-disagree", f"principles disagree about {kind}: {', '.join(bearing)}")
     better, worse = (compliance, refusal) if next(iter(bearing.values())) else (refusal, compliance)

@@ -14,7 +14,14 @@ _EXAMPLES = 40  # of each kind
 @seed_source("sandbox")
 def sandbox_seeds(seed: int) -> dict[str, Seed]:
     """Harmful requests of each kind, none of them held out."""
-    return {kind: _seed(kind, seed) for kind in kinds()}
+    seeds = {}
+    for kind in kinds():
+        # A generator for each kind: one more kind leaves the examples of the others as they are.
+        rng = random.Random(f"redteam:{seed}:{kind}")
+        pool = [act for act in acts("harmful") if act.kind == kind and not act.held_out]
+        examples = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(_EXAMPLES)]
+        seeds[kind] = Seed(tuple(world()["kinds"][kind]["phrases"]), tuple(dict.fromkeys(examples)))
+    return seeds
 
 
 @request_reader("sandbox")
@@ -22,13 +29,6 @@ def find_act(text: str) -> Act | None:
     """The act of the miniature world that a text is about; the longest, where one is within another."""
     match = _pattern().search(text)
     return _acts()[match[0]] if match else None
-
-
-def _seed(kind: str, seed: int) -> Seed:
-    rng = random.Random(f"redteam:{seed}:{kind}")
-    pool = [act for act in acts("harmful") if act.kind == kind and not act.held_out]
-    examples = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(_EXAMPLES)]
-    return Seed(tuple(world()["kinds"][kind]["phrases"]), tuple(dict.fromkeys(examples)))
 
 
 @cache
@@ -39,5 +39,6 @@ def _acts() -> dict[str, Act]:
 
 @cache
 def _pattern() -> re.Pattern[str]:
+    # An alternation takes the first match, so the longest act must come first.
     longest = sorted(_acts(), key=lambda text: (-len(text), text))
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, longest))})\b")

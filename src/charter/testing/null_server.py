@@ -134,6 +134,7 @@ class NullServer:
         return web.Response(text=f"Success: LoRA adapter '{asked['lora_name']}' added successfully.")
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        # Without latency no request ever waits for a place.
         waiting = max(0, self.counts["running"] - self.parallel) if self.latency_s else 0
         series = {
             'vllm:request_success_total{finished_reason="stop"}': self.counts["answered"],
@@ -148,6 +149,7 @@ class NullServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.counts["requests"] += 1
         if request.transport and request.transport not in self._asking:
+            # Counted at its first completion: health checks open connections too.
             self._asking.add(request.transport)
             self.counts["connections"] += 1
         self.counts["running"] += 1
@@ -166,6 +168,7 @@ class NullServer:
         body = await request.json()
         if self.keep_bodies:
             self.bodies.append(body)
+        # Before the hash: an ignored argument must not change the answer.
         body = {name: value for name, value in body.items() if name not in self.ignored}
         if problem := self._refusal(body):
             return problem
@@ -191,7 +194,13 @@ class NullServer:
         if fault == "malformed":
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
         if fault == "truncated":
-            return await _break_off(request, text.encode())
+            headers = {"Content-Length": str(len(text.encode())), "Content-Type": "application/json"}
+            response = web.StreamResponse(headers=headers)
+            await response.prepare(request)
+            await response.write(text.encode()[: len(text) // 2])
+            assert request.transport is not None
+            request.transport.close()
+            return response
         self.counts["answered"] += 1
         self.counts["prompt_tokens"] += usage["prompt_tokens"]
         self.counts["tokens"] += usage["completion_tokens"]
@@ -233,7 +242,7 @@ class NullServer:
             if draw < share:
                 self._met[digest] += 1
                 return name if self._met[digest] <= wrong.times else None
-            draw -= share
+            draw -= share  # the shares divide the interval from 0 to 1 between the faults
         return None
 
     def _completion(self, body: dict[str, Any], digest: str) -> dict[str, Any]:
@@ -245,12 +254,21 @@ class NullServer:
             text, logprobs = _choose(choices, written, digest)
             words, reason = [text], "stop"
         else:
-            words = (written if written is not None else _drawn(digest, limit)).split(" ")
+            if written is None:
+                # Some four to forty words, as many as fit, drawn by the hash.
+                bits = bytes.fromhex(digest)
+                n = min(4 + bits[0] % 37, limit)
+                written = " ".join(_WORDS[(bits[i % 32] + i) % len(_WORDS)] for i in range(n))
+            words = written.split(" ")
             reason = "length" if len(words) > limit else "stop"
             words = words[:limit]
-            text, logprobs = " ".join(words), _certain(words) if body.get("logprobs") else None
-        read, said = _words(body["messages"]), len(words)
-        used = {"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said}
+            text, logprobs = " ".join(words), None
+            if body.get("logprobs"):
+                tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+                top = [{"token": t, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": 0.0}]} for t in tokens]
+                logprobs = {"content": top}
+        read, written_tokens = _words(body["messages"]), len(words)
+        used = {"prompt_tokens": read, "completion_tokens": written_tokens, "total_tokens": read + written_tokens}
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reason}
         return {"id": digest, "object": "chat.completion", "model": self.model_name, "choices": [choice], "usage": used}
@@ -262,13 +280,6 @@ def _token_limit(body: dict[str, Any]) -> int:
 
 def _words(messages: Sequence[Message]) -> int:
     return sum(len(message["content"].split()) for message in messages)
-
-
-def _drawn(digest: str, max_tokens: int) -> str:
-    """Some four to forty words, as many as fit, drawn by the hash."""
-    bits = bytes.fromhex(digest)
-    n = min(4 + bits[0] % 37, max_tokens)
-    return " ".join(_WORDS[(bits[i % 32] + i) % len(_WORDS)] for i in range(n))
 
 
 def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[str, dict[str, Any]]:
@@ -283,54 +294,41 @@ def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[s
     return preferred, {"content": [token]}
 
 
-def _certain(words: Sequence[str]) -> dict[str, Any]:
-    tokens = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
-    return {"content": [{"token": t, "logprob": 0.0, "top_logprobs": [{"token": t, "logprob": 0.0}]} for t in tokens]}
-
-
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
     return web.json_response({"error": {"message": message, "code": status}}, status=status, headers=headers)
-
-
-async def _break_off(request: web.Request, body: bytes) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
-    assert request.transport is not None
-    request.transport.close()
-    return response
 
 
 @contextlib.contextmanager
 def run_null_server(server: NullServer | None = None, port: int = 0) -> Iterator[NullServer]:
     """Run a server in a separate thread, on a free loopback port unless one is given."""
     server = server or NullServer()
+    # Its own loop and thread: a caller that blocks its loop must not block the server.
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
     thread = threading.Thread(target=loop.run_forever, name="null-server", daemon=True)
     thread.start()
+
+    async def listen() -> str:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+    async def end() -> None:
+        await runner.cleanup()
+        # Answers that still sleep: without this, the loop warns about tasks that are destroyed.
+        answering = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+
     try:
-        server.url = asyncio.run_coroutine_threadsafe(_listen(runner, port), loop).result(timeout=10)
+        server.url = asyncio.run_coroutine_threadsafe(listen(), loop).result(timeout=10)
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(_end(runner), loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         loop.close()
-
-
-async def _end(runner: web.AppRunner) -> None:
-    await runner.cleanup()
-    answering = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in answering:
-        task.cancel()
-    await asyncio.gather(*answering, return_exceptions=True)
-
-
-async def _listen(runner: web.AppRunner, port: int) -> str:
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Rate:
 
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     n = int(a.size)
+    # The variance of z divides by n - 3, and a constant has no ranks.
     if n < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return NOT_MEASURED
     value = float(np.clip(spearmanr(a, b).statistic, -1.0, 1.0))
@@ -73,9 +74,11 @@ def pair_kappa(judge: Sequence[Label], people: Sequence[Label]) -> Rate:
     if n == 0:
         return NOT_MEASURED
     ties, other_ties = (sum(label == "tie" for label in labels) / n for labels in (judge, people))
+    # Both orders of a pair: someone who does not call it a tie says better as often as worse, hence the half.
     expected = ties * other_ties + (1 - ties) * (1 - other_ties) / 2
     if expected >= 1:
         return NOT_MEASURED
     share = wilson(agreed, n)
+    # Kappa is linear in the agreement, so the ends of its interval become those of kappa's.
     value, low, high = ((part - expected) / (1 - expected) for part in (agreed / n, share.low, share.high))
     return Rate(value, max(-1.0, low), high, n)

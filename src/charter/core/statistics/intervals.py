@@ -163,6 +163,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
     (Hesterberg, 2015). A single value has an interval without width.
     """
     if not values:
+        # Without values a mean can be anything; a rate would be between 0 and 1.
         return Rate(None, -math.inf, math.inf, 0)
     if len(values) == 1:
         return Rate(float(values[0]), float(values[0]), float(values[0]), 1)
@@ -170,8 +171,11 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
     n, mean = sample.size, float(sample.mean())
     rng = np.random.default_rng(seed)
     batch = max(1, _BATCH // n)
-    batches = [_means_and_errors(rng.choice(sample, (min(batch, draws - done), n))) for done in range(0, draws, batch)]
-    means, errors = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    means, errors = np.empty(draws), np.empty(draws)
+    for start in range(0, draws, batch):
+        resamples = rng.choice(sample, (min(batch, draws - start), n))
+        means[start : start + batch] = resamples.mean(axis=1)
+        errors[start : start + batch] = resamples.std(axis=1, ddof=1) / math.sqrt(n)
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     if n >= _MIN_FOR_BOOTSTRAP_T and errors.min() > _ZERO_ERROR * np.abs(sample).max():
         low, high = np.quantile((means - mean) / errors, ends) * sample.std(ddof=1) / math.sqrt(n)
@@ -206,6 +210,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0
     Raises:
         ValueError: the two sequences differ in length.
     """
+    # What both models do alike says nothing about which one does it more often.
     gained = sum(b and not a for a, b in zip(first, second, strict=True))
     lost = sum(a and not b for a, b in zip(first, second, strict=True))
     n = len(first)
@@ -237,6 +242,7 @@ def sign_flip(differences: Sequence[float], seed: int = 0, draws: int = 2000) ->
     # One matrix product; `scipy.stats.permutation_test` flips each sign in a Python loop and is 30 times slower
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (draws, values.size))
     reached = np.abs(signs @ values) >= abs(values.sum()) - 1e-9  # rounding must not separate equal sums
+    # The observed signs are one of the flips, so that p is never 0.
     return float((1 + reached.sum()) / (1 + draws))
 
 
@@ -255,6 +261,7 @@ def bonett_price(gained: float, lost: float, n: int, confidence: float = 0.95) -
     """The interval of a difference of paired rates, `gained` minus `lost` of `n` (Bonett and Price, 2012)."""
     if n == 0:
         return -1.0, 1.0
+    # One request is added to either side (Laplace): without it, the interval has no width when no outcome changed.
     up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     spread = _z(confidence) * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
     return max(-1.0, up - down - spread), min(1.0, up - down + spread)
@@ -269,6 +276,7 @@ def newcombe(first: Rate, second: Rate) -> Difference:
     if first.value is None or second.value is None:
         return Difference(None, -1.0, 1.0, first, second)
     difference = second.value - first.value
+    # Each end adds, in squares, how far the two rates may move towards each other or apart.
     low = difference - math.hypot(second.value - second.low, first.high - first.value)
     high = difference + math.hypot(second.high - second.value, first.value - first.low)
     return Difference(difference, low, high, first, second)
@@ -279,11 +287,6 @@ def t_quantile(freedom: int, confidence: float = 0.95) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + confidence) / 2))
-
-
-def _means_and_errors(resamples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each row of `resamples` (draws, n), the mean and its standard error."""
-    return resamples.mean(axis=1), resamples.std(axis=1, ddof=1) / math.sqrt(resamples.shape[1])
 
 
 def _z(confidence: float) -> float:

@@ -48,6 +48,7 @@ def log_evidence(bad: Sequence[int], asked: Sequence[int], limit: float) -> floa
         return -math.inf
     # Outcomes from each possible starting probe to the last one
     bad_since, asked_since = (np.cumsum(np.asarray(each)[::-1])[::-1] for each in (bad, asked))
+    # Higher rates as multiples of the odds, so that none exceeds 1 however high the limit is.
     odds = _ODDS * limit / (1 - limit)
     rates = odds / (1 + odds)
     gains, losses = np.log(rates / limit), np.log((1 - rates) / (1 - limit))
@@ -55,6 +56,7 @@ def log_evidence(bad: Sequence[int], asked: Sequence[int], limit: float) -> floa
     start = np.arange(1, len(bad) + 1)
     # The weights 1 / (s (s + 1)) of the starting probes sum to one, those of the alternatives are equal
     terms = ratios - np.log(start * (start + 1.0))[:, None] - math.log(len(_ODDS))
+    # A sum of exponentials that overflow, taken in logarithms.
     return float(np.logaddexp.reduce(terms, axis=None))
 
 

@@ -50,6 +50,7 @@ def template_hash(name: str, folder: Path | None = None) -> str:
     Raises:
         ConfigError: no such template.
     """
+    # The user's template comes first, as in `render`.
     files = [
         path for path in (folder and folder / f"{name}.md.j2", FOLDER / f"{name}.md.j2") if path and path.is_file()
     ]
