@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from charter.core.errors import ConfigError
-from charter.inference.endpoints import DIRECT
+from charter.inference.network import DIRECT
 from flows.cockpit.daemon import Daemon
 from flows.cockpit.settings import POOL, ROOT, Cockpit, keep_cockpit, plan_cockpit
 

@@ -60,7 +60,7 @@ def serve_audited_judge(
     model, serving = judge_model(config)
     with contextlib.ExitStack() as stack:
         if serving.base_urls:
-            served = connect(serving.base_urls, serving)
+            served = connect(serving.base_urls, serving, model=model)
         else:
             # By default a model is served under its folder's name, which for the sandbox is that of a cache.
             name = "sandbox" if model == model_folder("sandbox") else None

@@ -101,7 +101,7 @@ class Client:
     """Asks endpoints for completions. Use as an async context manager.
 
     Args:
-        base_urls: each ending in ``/v1``; all serve `model_name`.
+        base_urls: each such that ``/chat/completions`` follows its path; all serve `model_name`.
         model_name: as the servers know it.
         api_key_env: the environment variable that holds the API key; it is read here and written nowhere.
         timeout_s: seconds that one attempt may take.
@@ -329,7 +329,8 @@ class Client:
         request = dialect.request(self._model_name, messages, sampling)
         body, began = fast_json.dumps(request), time.monotonic()
         try:
-            async with self._session.post(f"{endpoint.url}/chat/completions", data=body) as response:
+            proxy, login = endpoint.proxy or (None, None)
+            async with self._session.post(endpoint.chat_url, data=body, proxy=proxy, proxy_headers=login) as response:
                 raw = await response.read()
                 status, retry_after = response.status, response.headers.get("Retry-After")
         except aiohttp.ClientPayloadError as error:

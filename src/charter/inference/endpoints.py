@@ -1,11 +1,12 @@
 """Servers that are already running: whether they are up, and what they serve."""
 
+import fnmatch
 import http.client
-import ipaddress
 import json
 import math
 import os
 import re
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -16,16 +17,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from charter.config import Serving
-from charter.config.addresses import refuse_login
+from charter.config.addresses import display_address, refuse_login
 from charter.core.errors import ServingError
 from charter.inference.identity import identity_files, model_identity
+from charter.inference.network import DIRECT, is_loopback, metrics_url, opener, proxy_of, route
 from charter.inference.special_tokens import special_tokens
 
 _METRICS_S = 10.0
 _CLOCK_S = 2.0
 """A process's start time is accurate to about a second."""
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens URLs without a proxy, as the client does: a proxy cannot reach servers of this machine."""
+_MAX_LISTED = 20
+"""Models that a message lists."""
+_VERSION = re.compile(r"/v\d+\w*$")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Served:
     """A model on running servers: started by `serve`, or found by `connect`."""
 
     base_urls: tuple[str, ...]
-    """Each ending in ``/v1``."""
+    """Each such that ``/chat/completions`` after its path is the address of the server's chat."""
     model_name: str
     """The name under which the servers know the model."""
     identity: str
@@ -55,8 +58,18 @@ class Served:
         return self.base_urls[0]
 
 
-def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0) -> Served:
+class _NoModelList(ServingError):
+    """A server has no list of models at this address."""
+
+
+def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0, model: str | None = None) -> Served:
     """Check servers that are already running.
+
+    Args:
+        base_urls: their addresses, as in `Serving.base_urls`.
+        settings: name the model, if they serve several, and the key.
+        timeout_s: how long all of them may take to answer.
+        model: the model by its configured name or folder; chooses among several if `settings` name none.
 
     Raises:
         ServingError: one is down, needs another key, does not serve the model, or has other weights than its folder
@@ -65,14 +78,14 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
     """
     if not base_urls:
         raise ServingError("serving.base_urls '[]': no server is named. Name one, such as http://127.0.0.1:8000/v1.")
-    urls = tuple(_normalise(url) for url in base_urls)
     deadline = time.monotonic() + timeout_s
-    cards = [_model_card(url, settings, max(1.0, deadline - time.monotonic())) for url in urls]
+    found = [_find_model(url, settings, model, deadline) for url in base_urls]
+    urls, cards = tuple(url for url, _ in found), [card for _, card in found]
     names = {card["id"] for card in cards}
     if len(names) > 1:
         raise ServingError(
-            f"serving.base_urls '{', '.join(urls)}': they serve different models ({', '.join(sorted(names))}). "
-            "Start all of them with the same --served-model-name."
+            f"serving.base_urls '{', '.join(map(display_address, urls))}': they serve different models "
+            f"({', '.join(sorted(names))}). Start all of them with the same --served-model-name."
         )
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
@@ -80,48 +93,134 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
     return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings)
 
 
-def _normalise(url: str) -> str:
-    url = refuse_login(url.rstrip("/"))
+def _candidates(url: str) -> list[str]:
+    """Base URLs that an address may mean, the most probable first.
+
+    A host alone is completed by ``/v1``. Any other path is first used as given, since many servers have another.
+    """
+    url = refuse_login(url)
     if not url.startswith(("http://", "https://")):
         raise ServingError(f"base_url '{url}': not a URL. Write it as http://HOST:PORT/v1.")
-    return url if url.endswith("/v1") else url + "/v1"
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    paths = [path] if _VERSION.search(path) else [path, f"{path}/v1"] if path else ["/v1", ""]
+    return [parts._replace(path=each).geturl() for each in paths]
 
 
-def _model_card(url: str, settings: Serving, timeout_s: float) -> dict[str, Any]:
-    models = _get_json(f"{url}/models", settings.api_key_env, timeout_s).get("data") or []
-    by_name = {model["id"]: model for model in models if isinstance(model, dict) and "id" in model}
-    if not by_name:
-        raise ServingError(f"base_url '{url}': serves no model. Check that it is an OpenAI-compatible server.")
-    name = settings.model_name or next(iter(by_name))
-    if name not in by_name:
+def _find_model(url: str, settings: Serving, model: str | None, deadline: float) -> tuple[str, dict[str, Any]]:
+    """The base URL that an address means, and what its server says about the model."""
+    candidates, problem = _candidates(url), None
+    for candidate in candidates:
+        try:
+            models = _list_models(candidate, settings.api_key_env, max(1.0, deadline - time.monotonic()))
+        except _NoModelList as error:
+            problem = problem or error
+        else:
+            return candidate, _choose_card(candidate, models, settings.model_name, model)
+    assert problem is not None
+    if not settings.model_name:
+        raise ServingError(f"{problem} If the server has no list of models, set serving.model_name.") from problem
+    # It has no list of models: the name is as good as the user says. The probe shows whether it answers.
+    seconds = max(1.0, deadline - time.monotonic())
+    has_chat = [each for each in candidates if _has_chat(each, settings, seconds)]
+    return (has_chat or candidates)[0], {"id": settings.model_name}
+
+
+def _has_chat(base_url: str, settings: Serving, timeout_s: float) -> bool:
+    """Whether a request without messages is refused for another reason than the address."""
+    body = json.dumps({"model": settings.model_name, "messages": []}).encode()
+    request = urllib.request.Request(route(base_url, "chat/completions"), body, {"Content-Type": "application/json"})
+    _add_key(request, settings.api_key_env)
+    try:
+        opener(base_url).open(request, timeout=timeout_s).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code not in (404, 405)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def _choose_card(
+    url: str, models: Sequence[dict[str, Any]], model_name: str | None, model: str | None
+) -> dict[str, Any]:
+    """The model that is named, or the only one.
+
+    Raises:
+        ServingError: there is none, or there are several and none of them is named.
+    """
+    shown = display_address(url)
+    if not models:
+        raise ServingError(f"base_url '{shown}': serves no model. Check that it is an OpenAI-compatible server.")
+    ids = [card["id"] for card in models]
+    listed = ", ".join(ids[:_MAX_LISTED]) + (f" and {len(ids) - _MAX_LISTED} more" if len(ids) > _MAX_LISTED else "")
+    if model_name:
+        for card in models:
+            if card["id"] in (model_name, f"{model_name}:latest"):  # Ollama's tag
+                return card
+        if any("*" in id_ and fnmatch.fnmatchcase(model_name, id_) for id_ in ids):  # LiteLLM lists patterns
+            return {"id": model_name}
         raise ServingError(
-            f"serving.model_name '{name}': not served at {url}, which has {', '.join(by_name)}. "
+            f"serving.model_name '{model_name}': not served at {shown}, which has {listed}. "
             "Set serving.model_name to one of these, or leave it out."
         )
-    return by_name[name]
+    if model:
+        names = {model, f"{model}:latest", Path(model).name}
+        for card in models:
+            if card["id"] in names or card.get("root") == model:
+                return card
+    bases = [card for card in models if not card.get("parent")]  # vLLM also lists adapters, with their base as parent
+    if len(bases) == 1 or (bases and bases[0].get("root") and len({card.get("root") for card in bases}) == 1):
+        return bases[0]
+    raise ServingError(
+        f"base_url '{shown}': serves several models ({listed}), and model '{model or ''}' is none of them. Set "
+        "serving.model_name to the one to use."
+    )
 
 
-def _get_json(url: str, api_key_env: str, timeout_s: float) -> dict[str, Any]:
-    request = urllib.request.Request(url)
+def _add_key(request: urllib.request.Request, api_key_env: str) -> None:
     if key := os.environ.get(api_key_env):
         request.add_unredirected_header("Authorization", f"Bearer {key}")
+
+
+def _list_models(base_url: str, api_key_env: str, timeout_s: float) -> list[dict[str, Any]]:
+    """The models of a server, each with its ``id``.
+
+    Raises:
+        _NoModelList: the server answers, but not with a list of models.
+        ServingError: it does not answer, or rejects the key.
+    """
+    url = route(base_url, "models")
+    shown = display_address(url)
+    request = urllib.request.Request(url)
+    _add_key(request, api_key_env)
     try:
-        with DIRECT.open(request, timeout=timeout_s) as response:
+        with opener(url).open(request, timeout=timeout_s) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         error.close()  # the error holds the connection
-        raise ServingError(f"base_url '{url}': {http_problem(error.code, api_key_env)}") from error
+        kind = ServingError if error.code == 401 else _NoModelList
+        raise kind(f"base_url '{shown}': {http_problem(error.code, api_key_env)}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise ServingError(
-            f"base_url '{url}': no answer ({reason}). Start the server, correct serving.base_urls, "
-            "or leave it empty and a server is started for you."
-        ) from error
+        raise ServingError(f"base_url '{shown}': no answer ({reason}). {_advice(url, reason)}") from error
     except ValueError as error:
-        raise ServingError(f"base_url '{url}': not an OpenAI-compatible server (its answer is not JSON).") from error
-    if not isinstance(answer, dict):
-        raise ServingError(f"base_url '{url}': not an OpenAI-compatible server. Its address ends in /v1.")
-    return answer
+        raise _NoModelList(f"base_url '{shown}': not an OpenAI-compatible server (its answer is not JSON).") from error
+    models = answer.get("data", answer.get("models")) if isinstance(answer, dict) else answer
+    if not isinstance(models, list):
+        raise _NoModelList(f"base_url '{shown}': not an OpenAI-compatible server. Its address often ends in /v1.")
+    named = [(card, card.get("id") or card.get("name")) for card in models if isinstance(card, dict)]
+    return [{**card, "id": name} for card, name in named if name]
+
+
+def _advice(url: str, reason: object) -> str:
+    """What to do about a server that cannot be reached."""
+    if isinstance(reason, ssl.SSLError):
+        return "If its certificate is signed by your own authority, name that one's file in SSL_CERT_FILE."
+    start = "Start the server, correct serving.base_urls, or leave it empty and a server is started for you."
+    if (proxy := proxy_of(url)) is not None:
+        return f"It is reached through the proxy {proxy.url}; add its host to NO_PROXY if it should not be. {start}"
+    return start
 
 
 def http_problem(status: int, api_key_env: str) -> str:
@@ -135,7 +234,7 @@ def http_problem(status: int, api_key_env: str) -> str:
         set_or_not = "is refused" if os.environ.get(api_key_env) else "is not set"
         return f"status {status}: it requires an API key, and ${api_key_env} {set_or_not}. Export that variable."
     if status == 404:
-        return "status 404: no such address or model. Check serving.base_urls (they end in /v1) and serving.model_name."
+        return "status 404: no such address or model. Check serving.base_urls (most end in /v1) and serving.model_name."
     return f"status {status}. See the server's log."
 
 
@@ -147,8 +246,9 @@ def _one_identity(urls: Sequence[str], cards: Sequence[dict[str, Any]], settings
     identities = dict.fromkeys(_identity(url, card, settings) for url, card in zip(urls, cards, strict=True))
     if len(identities) > 1 and (not settings.model_revision or any(id_.startswith("sha256:") for id_ in identities)):
         raise ServingError(
-            f"serving.base_urls '{', '.join(urls)}': they have different weights ({', '.join(identities)}). Start all "
-            "of them with the same. If these are the same, in other folders of other machines, set "
+            f"serving.base_urls '{', '.join(map(display_address, urls))}': they have different weights "
+            f"({', '.join(identities)}). Start all of them with the same. If these are the same, in "
+            "other folders of other machines, set "
             "serving.model_revision."
         )
     return next(iter(identities))
@@ -164,22 +264,13 @@ def _identity(url: str, card: dict[str, Any], settings: Serving) -> str:
     return f"served:{card['id']}@{root or 'unknown'}{revision}"
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a server's address is on this machine: localhost, 127.0.0.0/8 or ::1."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name, such as localhost.example.com
-        return False
-
-
 def _refuse_changed_files(url: str, folder: Path) -> None:
     """Refuse a server that was started before its model's files changed: it still has the old weights in memory.
 
     If the server does not report its start time, this cannot be checked.
     """
     try:
-        with DIRECT.open(url.removesuffix("/v1") + "/metrics", timeout=_METRICS_S) as response:
+        with DIRECT.open(metrics_url(url), timeout=_METRICS_S) as response:
             metrics = response.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         return

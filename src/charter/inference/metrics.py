@@ -9,6 +9,7 @@ from typing import NamedTuple
 import aiohttp
 
 from charter.core.errors import ServingError
+from charter.inference.network import metrics_url, proxy_of
 
 POLL_S, POLL_AFTER_FAILURE_S = 5.0, 60.0
 
@@ -45,11 +46,12 @@ async def server_metrics(base_url: str) -> ServerMetrics:
     Raises:
         ServingError: the server does not answer, or has no /metrics.
     """
-    url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
+    url = metrics_url(base_url)
+    proxy, login = proxy_of(url) or (None, None)
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session,
-            session.get(url, raise_for_status=True) as response,
+            session.get(url, raise_for_status=True, proxy=proxy, proxy_headers=login) as response,
         ):
             return parse_metrics(await response.text())
     except (aiohttp.ClientError, TimeoutError) as error:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import aiohttp
 
+from charter.inference.network import certificates
 from charter.inference.store import Store, open_store
 
 Resource = TypeVar("Resource")
@@ -44,7 +45,7 @@ def connection_pool() -> RefCountedPool[aiohttp.BaseConnector]:
     """The connections to all servers, under the empty name."""
 
     def opens(_: str) -> aiohttp.BaseConnector:
-        return aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=300)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=300, ssl=certificates())
 
     return RefCountedPool(opens, lambda connector: connector.close())
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from charter.config.addresses import display_address
 from charter.inference.answers import Answer
 from charter.inference.dialect import VLLM, Dialect
+from charter.inference.network import Proxy, proxy_of, route
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,11 @@ class Endpoint:
     """
 
     url: str
+    """For messages, without a query, which may contain a key."""
+    chat_url: str = ""
+    """Where completions are asked for."""
+    proxy: Proxy | None = None
+    """Through which it is reached, if any."""
     in_flight: int = 0
     """Number of calls."""
     failures: int = 0
@@ -118,7 +125,12 @@ class Router:
     @classmethod
     def of(cls, base_urls: Sequence[str]) -> "Router":
         """For servers of unknown state."""
-        return cls([Endpoint(url.rstrip("/")) for url in base_urls])
+        return cls(
+            [
+                Endpoint(display_address(url).rstrip("/"), route(url, "chat/completions"), proxy_of(url))
+                for url in base_urls
+            ]
+        )
 
     def choose(self, affinity: str, now: float, failed: Sequence[Endpoint] = ()) -> Endpoint | None:
         """The endpoint for a conversation that begins with `affinity`; None while none is healthy.

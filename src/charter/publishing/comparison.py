@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from charter.config import Serving
 from charter.core.errors import ModelError, ServingError
-from charter.inference.endpoints import DIRECT, Served
+from charter.inference.endpoints import Served
+from charter.inference.network import DIRECT
 from charter.inference.server.process import serve
 from charter.publishing.source import ExportSource
 

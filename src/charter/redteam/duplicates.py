@@ -14,6 +14,7 @@ from charter.core.errors import ServingError
 from charter.core.text import split_words
 from charter.data.duplicates import near_duplicates
 from charter.inference.endpoints import connect, http_problem
+from charter.inference.network import route
 from charter.pipeline.rows import Outcome, Row, failure
 from charter.redteam.invent import RequestReader
 
@@ -101,7 +102,7 @@ def connect_embeddings(settings: Embeddings, serving: Serving) -> Embed | None:
         return None
     server = serving.at((settings.base_url,), settings.model, settings.api_key_env)
     endpoint = connect((settings.base_url,), server)
-    url, key = f"{endpoint.base_url}/embeddings", os.environ.get(server.api_key_env)
+    url, key = route(endpoint.base_url, "embeddings"), os.environ.get(server.api_key_env)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def embed(texts: Sequence[str]) -> list[list[float]]:

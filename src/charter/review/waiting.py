@@ -77,7 +77,7 @@ def _inputs(config: Config, step: Step) -> str:
     ]
     review = config.run_folder / "review.yaml"
     models = {
-        name: connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+        name: connect(serving.base_urls, serving, model=model).identity if serving.base_urls else model_identity(model)
         for name, (model, serving) in generation_models(config).items()
     }
     inputs = [

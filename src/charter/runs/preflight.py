@@ -110,7 +110,7 @@ def check_served(model: str, serving: Serving) -> None:
         ModelError, ServingError: no such model, port or server, and what to do.
     """
     if serving.base_urls:
-        served = connect(serving.base_urls, serving)
+        served = connect(serving.base_urls, serving, model=model)
         if served.identity.startswith("served:") and not serving.model_revision:
             logger.warning(
                 "base_url '%s': its weights cannot be seen from here. If they change under the same name, old answers "
@@ -240,7 +240,7 @@ def check_runner(config: Config) -> None:
 
 def _judge_identity(config: Config) -> str:
     model, serving = judge_model(config)
-    return connect(serving.base_urls, serving).identity if serving.base_urls else model_identity(model)
+    return connect(serving.base_urls, serving, model=model).identity if serving.base_urls else model_identity(model)
 
 
 def _check_rounds(config: Config) -> None:

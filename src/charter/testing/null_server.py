@@ -66,6 +66,12 @@ class NullServer:
     model_name: str = "null"
     root: str | None = None
     """The folder of the weights, as vLLM tells it."""
+    other_models: tuple[str, ...] = ()
+    """Listed before it; they answer as well."""
+    has_models: bool = True
+    """Whether there is a list of models."""
+    path: str = "/v1"
+    """Of the base URL."""
     max_model_len: int = 8192
     """In words; longer conversations are refused as vLLM does."""
     latency_s: float = 0.0
@@ -100,7 +106,7 @@ class NullServer:
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
     url: str = ""
-    """The base URL, ending in ``/v1``, once it runs."""
+    """The base URL, which ends in `path`, once it runs."""
     _met: Counter[str] = field(default_factory=Counter)
     _asking: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
@@ -110,8 +116,9 @@ class NullServer:
     def application(self) -> web.Application:
         """The routes, for any aiohttp runner."""
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_get("/v1/models", self._models)
+        app.router.add_post(f"{self.path}/chat/completions", self._chat)
+        if self.has_models:
+            app.router.add_get(f"{self.path}/models", self._models)
         if self.takes_adapters:
             app.router.add_post("/v1/load_lora_adapter", self._load_adapter)
         app.router.add_get("/health", self._health)
@@ -126,7 +133,8 @@ class NullServer:
         if not self._key_fits(request):
             return _error(401, "Unauthorized")
         card = {"id": self.model_name, "object": "model", "root": self.root, "max_model_len": self.max_model_len}
-        return web.json_response({"object": "list", "data": [card]})
+        others = [{"id": name, "object": "model"} for name in self.other_models]
+        return web.json_response({"object": "list", "data": [*others, card]})
 
     async def _load_adapter(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -214,7 +222,7 @@ class NullServer:
         return self.api_key is None or request.headers.get("Authorization") == f"Bearer {self.api_key}"
 
     def _refusal(self, body: dict[str, Any]) -> web.Response | None:
-        if body.get("model") not in (self.model_name, *self.adapters):
+        if body.get("model") not in (self.model_name, *self.other_models, *self.adapters):
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         if refused := next((name for name in self.unknown if name in body), None):
             return _error(400, f"Unrecognized request argument supplied: {refused}")
@@ -311,7 +319,7 @@ def run_null_server(server: NullServer | None = None, port: int = 0) -> Iterator
     async def listen() -> str:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        return f"http://127.0.0.1:{runner.addresses[0][1]}{server.path}"
 
     async def end() -> None:
         await runner.cleanup()

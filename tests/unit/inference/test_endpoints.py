@@ -10,7 +10,7 @@ import pytest
 from charter.config import Serving
 from charter.core.errors import ServingError
 from charter.inference import connect
-from charter.inference.endpoints import is_loopback
+from charter.inference.network import is_loopback
 from charter.inference.routing import Endpoint
 from charter.testing.null_server import NullServer, run_null_server
 

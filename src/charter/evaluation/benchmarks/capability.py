@@ -15,6 +15,7 @@ from charter.core.errors import SuiteError
 from charter.evaluation.benchmarks.process import Program, output_file, run_tool, tool_environment, tool_failure
 from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
 from charter.inference.engine import EngineSpec
+from charter.inference.network import route
 from charter.inference.session import Session
 
 TITLE = "lm-evaluation-harness"
@@ -36,7 +37,7 @@ def harness_program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec
     chat = harness.api == "chat"
     model = {
         "model": spec.model_name,
-        "base_url": spec.base_urls[0] + ("/chat/completions" if chat else "/completions"),
+        "base_url": route(spec.base_urls[0], "chat/completions" if chat else "completions"),
         "num_concurrent": _CONCURRENCY,
         "max_retries": 3,
         "timeout": _CALL_TIMEOUT_S,

@@ -12,6 +12,7 @@ from charter.core.errors import ConfigError, SuiteError
 from charter.core.installation import install_hint
 from charter.core.processes import last_lines, start_group
 from charter.inference.engine import EngineSpec
+from charter.inference.network import is_loopback
 from charter.inference.session import Session
 
 PACKAGES = {"inspect_ai": "inspect-ai", "lm_eval": "lm-evaluation-harness"}
@@ -41,13 +42,13 @@ def check_installed(module: str) -> None:
 
 
 def tool_environment(spec: EngineSpec) -> dict[str, str]:
-    """What a tool needs to call a served model: its key, and no proxy on the way there; no telemetry.
+    """What a tool needs to call a served model: its key, no proxy on the way to this machine, no telemetry.
 
     Variables with the tools' own options are left out, so that a run depends on its config alone. The hub's token is
     passed, as tools download their data sets from the hub.
     """
     key = os.environ.get(spec.api_key_env) or "none"  # both tools refuse to start without a key
-    hosts = {urlsplit(url).hostname or "" for url in spec.base_urls}
+    hosts = {urlsplit(url).hostname or "" for url in spec.base_urls if is_loopback(url)}
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), *sorted(hosts)]))
     return child_environment(hub=True) | {
         "CHARTER_API_KEY": key,

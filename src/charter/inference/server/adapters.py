@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from charter.config import Serving
 from charter.core.errors import ServingError
-from charter.inference.endpoints import DIRECT, Served
+from charter.inference.endpoints import Served
 from charter.inference.identity import model_identity
+from charter.inference.network import DIRECT
 from charter.inference.server.process import serve
 
 FOLDER, CONFIG, WEIGHTS, BASE = "adapter", "adapter_config.json", "adapter_model.safetensors", "base.json"

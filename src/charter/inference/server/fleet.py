@@ -87,7 +87,7 @@ def serve_each(
         ModelError, ServingError: one of them cannot be used or started.
         Interrupted: `stop` was set.
     """
-    served = {name: connect(its.base_urls, its) for name, (_, its) in models.items() if its.base_urls}
+    served = {name: connect(its.base_urls, its, model=model) for name, (model, its) in models.items() if its.base_urls}
     to_start = {name: model for name, (model, _) in models.items() if name not in served}
     with ExitStack() as stack:
         if len(to_start) > 1:

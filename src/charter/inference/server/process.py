@@ -12,8 +12,9 @@ from pathlib import Path
 from charter.config import Serving
 from charter.core.errors import Interrupted, ServingError
 from charter.core.processes import ProcessGroup, start_group
-from charter.inference.endpoints import DIRECT, Served
+from charter.inference.endpoints import Served
 from charter.inference.identity import model_identity
+from charter.inference.network import DIRECT
 from charter.inference.server.crash_report import crash_message, read_tail
 from charter.inference.server.launch import HOST, Launch, plan_launch, server_environment, vllm_command
 from charter.inference.special_tokens import special_tokens
