@@ -80,8 +80,8 @@ async def _ask_suite(
     judge = None
     # Only a judge on its own servers: they are up while every model of the run is asked
     if suite.task in BUNDLED_SUITES and config.judge.base_urls:
-        model, serving = judge_model(config)
-        judge = EngineSpec.of(connect(serving.base_urls, serving, model=model), "")
+        judge_name, serving = judge_model(config)
+        judge = EngineSpec.of(connect(serving.base_urls, serving, model=judge_name), "")
     questions = {"suite": suite.model_dump(mode="json"), "max_tokens": limit}
     models = {
         "model": spec.identity,

@@ -51,7 +51,7 @@ def suite_program(
         command += ["-T", "judge=true", "--model-role", f"grader=openai-api/grader/{judge.model_name}"]
         of_judge = tool_environment(judge)
         variables |= {"GRADER_BASE_URL": judge.base_urls[0], "GRADER_API_KEY": of_judge["CHARTER_API_KEY"]}
-        variables |= {name: f"{variables[name]},{of_judge[name]}" for name in ("NO_PROXY", "no_proxy")}
+        variables |= {name: f"{variables[name]},{of_judge[name]}".strip(",") for name in ("NO_PROXY", "no_proxy")}
     return Program(command, variables, output_file(folder), f"inspect-ai task '{suite.task}'")
 
 

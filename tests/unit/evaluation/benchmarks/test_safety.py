@@ -135,6 +135,8 @@ def test_a_judge_with_servers_of_its_own_grades_as_well(tmp_path: Path) -> None:
     made = suite_program(Suite(task="simple_safety_tests", data=Path("s.csv")), SPEC, 96, tmp_path / "s", judge)
     assert "-T judge=true --model-role grader=openai-api/grader/big" in " ".join(made.command)
     assert made.environment["GRADER_BASE_URL"] == "http://10.0.0.7:8000/v1"
-    assert {"127.0.0.1", "10.0.0.7"} <= set(made.environment["NO_PROXY"].split(","))
+    # This machine is reached directly, another one as the environment says.
+    assert "127.0.0.1" in made.environment["NO_PROXY"].split(",")
+    assert "10.0.0.7" not in made.environment["NO_PROXY"].split(",")
     of_others = suite_program(Suite(task="mine.py@polite"), SPEC, 96, tmp_path / "p", judge)
     assert "grader" not in " ".join(of_others.command)
