@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from charter.config import Gate
 from charter.core.statistics.intervals import PairedMean, mcnemar, wilson
-from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import ScoreSheet
+from charter.evaluation.benchmarks.checks import measure_benchmarks
+from charter.evaluation.benchmarks.score_table import SampleScores
 from charter.evaluation.gate import decide
 from charter.evaluation.measures import evaluate_models
 from charter.report.data import ReportData
@@ -63,7 +63,7 @@ def measured() -> dict[str, Any]:
         title.name: mcnemar([True] * 50, [True] * 4 + [False] * 46).to_dict() for title in next(iter(PARTS.values()))
     }
     changes["length"] = PairedMean(-1.5, -2.0, -1.0, 280, 0.001).to_dict()
-    evaluation["benchmarks"] = measure_sheets({name: _sheets(number) for number, name in enumerate(entries)})
+    evaluation["benchmarks"] = measure_benchmarks({name: _scores(number) for number, name in enumerate(entries)})
     return evaluation
 
 
@@ -73,13 +73,13 @@ def _rate(lower_is_better: bool, number: int) -> dict[str, Any]:
     return wilson(bad if lower_is_better else 50 - bad, 50).to_dict()
 
 
-def _sheets(number: int) -> list[ScoreSheet]:
+def _scores(number: int) -> list[SampleScores]:
     facts = {str(i): float(i < 198 - number) for i in range(200)}
     safe = {str(i): float(i < 50 if number == 0 else i < 2) for i in range(100)}
     return [
-        ScoreSheet("lm-eval", "sandbox_facts", "acc", facts, 0, "log", True),
-        ScoreSheet("inspect-ai", "xstest", "refused", safe, 1, "log"),
-        ScoreSheet("inspect-ai", "essay", "score", {str(i): 3.0 + i for i in range(3)}, 2, "log"),
+        SampleScores("lm-eval", "sandbox_facts", "acc", facts, 0, "log", True),
+        SampleScores("inspect-ai", "xstest", "refused", safe, 1, "log"),
+        SampleScores("inspect-ai", "essay", "score", {str(i): 3.0 + i for i in range(3)}, 2, "log"),
     ]
 
 

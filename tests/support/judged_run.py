@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from charter.config import Config, Evaluation, Gate, Review
-from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult, save_result
+from charter.evaluation.benchmarks.checks import measure_benchmarks
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult, save_result
 from charter.evaluation.measures import evaluate_models
 from charter.evaluation.records import Category, Graded, save_answers
 from charter.inference.identity import model_identity
@@ -43,15 +43,15 @@ def answers_of(
     return [row(category, i) for category in categories for i in range(asked[category])]
 
 
-def keep_task(folder: Path, right: Mapping[str, int], questions: str) -> dict[str, list[ScoreSheet]]:
-    """A benchmark of 100 questions in a run's folder, of which each model knows so many; its sheets by model."""
-    sheets = {}
+def keep_task(folder: Path, right: Mapping[str, int], questions: str) -> dict[str, list[SampleScores]]:
+    """A benchmark of 100 questions in a run's folder, of which each model knows that many; its scores by model."""
+    scores = {}
     for model, known in right.items():
         values = {str(i): float(i < known) for i in range(100)}
-        sheets[model] = [ScoreSheet("lm-eval", "sums", "acc", values, 0, "evaluation/log.json", headline=True)]
+        scores[model] = [SampleScores("lm-eval", "sums", "acc", values, 0, "evaluation/log.json", headline=True)]
         path = folder / "evaluation" / "harness" / f"{model}.sheets.json"
-        save_result(path, ToolResult(sheets[model], 100, 0, 100, questions=questions), "inputs")
-    return sheets
+        save_result(path, ToolResult(scores[model], 100, 0, 100, questions=questions), "inputs")
+    return scores
 
 
 def make_judged_run(
@@ -70,9 +70,9 @@ def make_judged_run(
     sums: int | None = None,
     questions: str = "the same",
 ) -> Path:
-    """A finished run whose last model helps with so many of 160 harmful requests and knows so many of 200 facts.
+    """A finished run whose last model helps with so many of 160 harmful requests and knows that many of 200 facts.
 
-    With `sums` it was asked a benchmark as well, and knows so many of 100; `questions` is the hash of what was asked.
+    With `sums` it was asked a benchmark as well, and knows that many of 100; `questions` is the hash of what was asked.
     """
     outputs.mkdir(parents=True, exist_ok=True)
     config = Config(
@@ -95,7 +95,7 @@ def make_judged_run(
         (folder / "answers" / f"{model}-failed.json").write_text("[]")
     evaluated = evaluate_models({model: read_answers(folder, model) for model in made})
     if sums is not None:
-        evaluated["benchmarks"] = measure_sheets(keep_task(folder, {"base": 100, "dpo": sums}, questions))
+        evaluated["benchmarks"] = measure_benchmarks(keep_task(folder, {"base": 100, "dpo": sums}, questions))
     (folder / "evaluation.json").write_text(json.dumps(evaluated))
     decide_and_save(config)
     (folder / "MODEL_CARD.md").write_text(model_card(collect(folder)))

@@ -10,7 +10,7 @@ import pytest
 from charter.config import Config, Evaluation, Harness
 from charter.core.errors import ConfigError
 from charter.core.messages import user
-from charter.evaluation.benchmarks.asking import ask_suites, read_sheets
+from charter.evaluation.benchmarks.asking import ask_suites, read_scores
 from charter.evaluation.benchmarks.inspection import check_suites, read_prompts
 from charter.inference import EngineSpec, Served, open_engine
 from charter.inference.completion import Sampling
@@ -67,7 +67,7 @@ async def test_their_numbers_are_ours(sandbox_server: Served, shared_data: Path,
         ("xstest base", 4 * EACH, 0),
         ("harness base", FACTS, 0),
     ]
-    theirs = {sheet.measure: sheet.values for sheet in read_sheets(config, "base")}
+    theirs = {scores.measure: scores.values for scores in read_scores(config, "base")}
 
     prompts, facts = read_prompts("xstest", prompts_file), held_out_requests("fact", FACTS, config.seed)
     async with open_engine(spec) as engine:

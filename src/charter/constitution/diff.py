@@ -100,6 +100,7 @@ def diff_words(before: str, after: str) -> tuple[Piece, ...]:
     """The difference of two texts in whole words, spaces kept with the word before them."""
     a, b = re.findall(r"\S+\s*", before), re.findall(r"\S+\s*", after)
     pieces: list[Piece] = []
+    # autojunk would skip frequent words such as "the" in long texts.
     for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
             pieces.append(Piece("same", "".join(a[i:j])))
@@ -118,6 +119,7 @@ def load_at(name: str) -> Constitution:
         ConstitutionError: the file or revision cannot be read, or holds mistakes.
     """
     revision, colon, rest = name.partition(":")
+    # A file whose name holds a colon is a file.
     if not colon or Path(name).exists() or not rest:
         return load_constitution(Path(name))
     return load_constitution(Path(rest), lambda path: _read_from_git(revision, path))
@@ -143,6 +145,7 @@ def _fields(
 
 def _read_from_git(revision: str, path: Path) -> bytes:
     folder = path.parent if path.parent.is_dir() else Path()
+    # git reads REVISION:path from the top of the repository, and :./ from the folder; a deleted folder has no :./.
     name = f"{revision}:./{path.name}" if folder == path.parent else f"{revision}:{path.as_posix()}"
     try:
         done = subprocess.run(["git", "-C", str(folder), "show", name], capture_output=True, timeout=30, check=False)

@@ -38,6 +38,7 @@ def parse_examples(line: int, section: Sequence[Block]) -> tuple[Example, ...]:
         Unclear: text before the first label, or labels in another order than prompt, response,
             critique, revision.
     """
+    # Rules part the examples; two in a row part nothing.
     cases = [list(group) for is_rule, group in groupby(section, lambda b: b.kind == "rule") if not is_rule]
     if not cases:
         raise Unclear(line, "empty-section", "'### Examples' is empty", "Write an example or delete the heading")

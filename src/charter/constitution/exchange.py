@@ -51,6 +51,7 @@ def import_json(text: str, name: str) -> Constitution:
         written = parse_constitution(write_constitution(constitution))
     except ConstitutionError as error:
         raise ConstitutionError(f"'{name}': cannot be written as Markdown: {error}") from error
+    # Compared whole, so that no part of the file is lost in silence.
     if written != constitution:
         raise ConstitutionError(f"'{name}': has parts that Markdown cannot keep. Delete control characters and tabs.")
     return constitution
@@ -64,7 +65,16 @@ def export_json(constitution: Constitution, format: Format = "charter") -> str:
     """
     values: Any
     if format == "paper":
-        values = _to_paper(_with_requests(constitution, format))
+        values = {}
+        for p in _with_requests(constitution, format):
+            # The import numbers the prompts of one entry ID, ID.2, ID.3: they become one entry again.
+            former, _, number = p.id.rpartition(".")
+            critique = _wrapped(p.critique_request or "", *_CRITIQUE)
+            revision = _wrapped(p.revision_request or "", *_REVISION)
+            if number.isdigit() and former in values and values[former]["edit_request"] == revision:
+                values[former]["prompt"].append(critique)
+            else:
+                values[p.id] = {"prompt": [critique], "edit_request": revision}
     elif format == "llm-swarm":
         values = _to_swarm(constitution, _with_requests(constitution, format))
     elif format == "preferences":
@@ -82,7 +92,19 @@ def _read_values(values: Any, name: str) -> Constitution:
         values = {"constitutions": values}  # llm-swarm's list of critics alone
     examples: tuple[Example, ...] = ()
     if isinstance(values, dict) and "principles" in values:
-        return _from_charter(values, name)
+        for entry, kind in [
+            (values, Constitution),
+            *((p, Principle) for p in _list(values["principles"], name, "principles")),
+        ]:
+            # Refused, not ignored: a misspelt field would be lost without a word.
+            known = {f.name for f in fields(kind)} - {"path", "sources", "line", "file"}
+            if isinstance(entry, dict) and (unknown := sorted(entry.keys() - known)):
+                raise _wrong(name, unknown[0], f"is not a part of this format; known are {', '.join(sorted(known))}")
+        try:
+            return from_values(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _wrong(name, ".".join(map(str, first["loc"])), f"is not valid: {first['msg']}") from error
     if isinstance(values, dict) and "constitutions" in values:
         principles, examples = _from_swarm(values, name)
     elif (
@@ -92,6 +114,7 @@ def _read_values(values: Any, name: str) -> Constitution:
     ):
         principles = _from_paper(values, name)
     elif isinstance(values, list) and values and all(isinstance(v, str) for v in values):
+        # All or none: a list that mixes both is read as plain principles, word for word.
         is_preference = all(v.rstrip().endswith(_OPTIONS) for v in values)
         principles = []
         for number, value in enumerate(values, 1):
@@ -123,20 +146,6 @@ def _from_paper(values: Mapping[str, Any], name: str) -> list[Principle]:
     return principles
 
 
-def _to_paper(principles: Sequence[Principle]) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for p in principles:
-        # The import numbers the prompts of one entry ID, ID.2, ID.3: they become one entry again.
-        former, _, number = p.id.rpartition(".")
-        critique = _wrapped(p.critique_request or "", *_CRITIQUE)
-        revision = _wrapped(p.revision_request or "", *_REVISION)
-        if number.isdigit() and former in entries and entries[former]["edit_request"] == revision:
-            entries[former]["prompt"].append(critique)
-        else:
-            entries[p.id] = {"prompt": [critique], "edit_request": revision}
-    return entries
-
-
 def _from_swarm(values: Mapping[str, Any], name: str) -> tuple[list[Principle], tuple[Example, ...]]:
     if unknown := sorted(values.keys() - {"constitutions", "system_chat"}):
         raise _wrong(name, unknown[0], "is not a part of this format")
@@ -152,6 +161,7 @@ def _from_swarm(values: Mapping[str, Any], name: str) -> tuple[list[Principle], 
         if not isinstance(chat, list) or not all(isinstance(t, dict) and t.keys() == {"role", "content"} for t in chat):
             raise _wrong(name, where, "must be a list of turns with 'role' and 'content'")
         roles = tuple(turn["role"] for turn in chat)
+        # An example may begin with a system message, as a chat does.
         roles = roles[1:] if roles[:1] == ("system",) else roles
         if len(roles) < len(_CHAT) or roles != _CHAT[:2] * (len(roles) // 2):
             raise _wrong(name, where, "must alternate user and assistant and end in critique and revision")
@@ -173,21 +183,6 @@ def _to_swarm(constitution: Constitution, principles: Sequence[Principle]) -> di
         turns = [(t.role, t.content) for t in example.prompt] + list(zip(_CHAT[1:], rest, strict=True))
         chats.append([{"role": role, "content": content} for role, content in turns])
     return {"constitutions": entries, "system_chat": chats}
-
-
-def _from_charter(values: Mapping[str, Any], name: str) -> Constitution:
-    for entry, kind in [
-        (values, Constitution),
-        *((p, Principle) for p in _list(values["principles"], name, "principles")),
-    ]:
-        known = {f.name for f in fields(kind)} - {"path", "sources", "line", "file"}
-        if isinstance(entry, dict) and (unknown := sorted(entry.keys() - known)):
-            raise _wrong(name, unknown[0], f"is not a part of this format; known are {', '.join(sorted(known))}")
-    try:
-        return from_values(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _wrong(name, ".".join(map(str, first["loc"])), f"is not valid: {first['msg']}") from error
 
 
 def _with_requests(constitution: Constitution, format: str) -> Sequence[Principle]:

@@ -109,6 +109,7 @@ class Constitution:
 
         Comments, spacing and the order of principles do not change it; nor do name, version and titles.
         """
+        # Ids, weights and tags decide which principle a row draws, but not what the model is told.
         drawn = {p.id: [p.hash, p.weight, sorted(p.tags)] for p in self.principles}
         return content_hash(self.preface, _example_values(self.examples), drawn)
 

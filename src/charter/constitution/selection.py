@@ -67,6 +67,7 @@ def _of_round(order: Sequence[Principle], round: int, k: int, selection: Selecti
         # a principle with several tags can be the first of several groups, and is asked about once
         return tuple(dict.fromkeys(group[start % len(group)] for group in _groups(order, selection)))
     k = min(k, len(order))
+    # Without replacement the rounds go on where the one before ended.
     start = 0 if selection.replacement else round * k
     return tuple(order[(start + i) % len(order)] for i in range(k))
 
@@ -79,7 +80,9 @@ def select_judges(
     Raises:
         ConfigError: a tag that no principle has.
     """
+    # Another id than that of the rounds: which principles judge must not depend on which ones were drawn.
     order = select(constitution, f"{row_id}/judge", 0, seed, len(constitution.principles), Selection(tags=tuple(tags)))
+    # A stable sort: within both groups the drawn order stays.
     return tuple(sorted(order, key=lambda p: p.id not in shaped)[:k])
 
 

@@ -52,11 +52,13 @@ def write_constitution(constitution: Constitution) -> str:
 
 def to_markdown(text: str) -> str:
     """Markdown that reads back as exactly `text`: the text itself where Markdown keeps it, else a verbatim fence."""
+    # A comment, or space at an end, would be lost in plain Markdown.
     if "<!--" not in text and text == text.strip():
         with contextlib.suppress(Unclear):
             parsed = blocks(text)
             # A paragraph that begins with a bold word could be read as the label of an example's part.
             plain = all(block.kind in ("paragraph", "list", "fence") and not block.label for block in parsed)
+            # The parser itself decides whether the text survives, so that writer and reader cannot disagree.
             if plain and join_blocks(parsed) == text:
                 return text
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)

@@ -130,20 +130,20 @@ def find_private_data(text: str) -> list[Leak]:
     leaks = [Leak("e-mail", m) for m in _EMAIL.findall(text) if not _EXAMPLE_HOST.search(m)]
     leaks += [Leak("key", match.group()) for match in _KEY.finditer(text)]
     leaks += [Leak("social security number", m) for m in _SOCIAL.findall(text)]
-    cards = [m for m in _CARD.findall(text) if _has_check_digit(m)]
+    cards = []
+    for number in _CARD.findall(text):
+        # Luhn's check (ISO/IEC 7812): from the right, every second digit is doubled, and the sum ends in 0. One number
+        # in ten passes by chance.
+        digits = [int(d) for d in number if d.isdigit()][::-1]
+        if sum(d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(digits)) % 10 == 0:
+            cards.append(number)
     leaks += [Leak("card number", m) for m in cards]
     for number in _PHONE.findall(text):
-        digits = re.sub(r"\D", "", number)
+        only_digits = re.sub(r"\D", "", number)
         # E.164 allows fifteen digits; numbers with 555-01 are reserved for examples
-        if number not in cards and 8 <= len(digits) <= 15 and not re.search(r"55501\d\d$", digits):
+        if number not in cards and 8 <= len(only_digits) <= 15 and not re.search(r"55501\d\d$", only_digits):
             leaks.append(Leak("telephone number", number))
     return leaks
-
-
-def _has_check_digit(text: str) -> bool:
-    """Luhn's check, which one number in ten passes by chance (ISO/IEC 7812)."""
-    digits = [int(d) for d in text if d.isdigit()][::-1]
-    return sum(d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(digits)) % 10 == 0
 
 
 # Style: length, repetition, diversity, apologies and preaching.
@@ -197,8 +197,10 @@ def compare_style(first: Texts, second: Texts) -> dict[str, PairedMean]:
     changes = {name: paired_mean(_values(name, before), _values(name, after), draws=DRAWS) for name in _MEANS}
     if len(shared) > 1:
         difference = diversity(after) - diversity(before)
+        # Of the difference, as both models answered the same requests: their diversities vary together.
         error = jackknife(_without_each(after) - _without_each(before))
         low, high = interval_about(difference, error)
+        # The two-sided p of a standard normal value.
         p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else float(difference == 0)
         changes["diversity"] = PairedMean(difference, low, high, len(shared), p)
     return changes
@@ -222,6 +224,7 @@ def _without_each(answers: Sequence[str]) -> NDArray[np.float64]:
     runs = [_word_runs(answer, 2) for answer in answers]
     holders = Counter(run for of_answer in runs for run in set(of_answer))
     distinct, total = len(holders), sum(map(len, runs))
+    # Without an answer, exactly the runs vanish that no other answer has: one pass instead of n.
     only_here = [sum(holders[run] == 1 for run in set(of_answer)) for of_answer in runs]
     return np.array(
         [(distinct - n) / max(1, total - len(of_answer)) for n, of_answer in zip(only_here, runs, strict=True)]
@@ -239,6 +242,7 @@ def _words(answer: str) -> tuple[str, ...]:
 
 
 def _has_phrase(name: str, answer: str) -> bool:
+    # Of tokens and not of the text, so that punctuation and line breaks do not hide a phrase.
     return bool(_phrases(name).search(_joined_tokens(answer)))
 
 

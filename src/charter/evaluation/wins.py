@@ -127,9 +127,11 @@ def control_length(won: Vector, longer: Vector, seed: int = 0) -> tuple[Rate, fl
             the paper.
         seed: of the flips.
     """
+    # In standard deviations, so that the same prior fits short and long answers.
     scale = float(longer.std())
     squashed = np.tanh(longer / scale) if scale else np.zeros_like(longer)
     intercept, error = _fit_intercept(won, squashed)
+    # Two parameters are fitted; with fewer requests the interval is everything.
     spread = t_quantile(won.size - 2) * error if won.size >= MIN_FOR_SPREAD else math.inf
     value, low, high = (
         1 / (1 + math.exp(-max(-700.0, odds)))  # exp overflows beyond 709
@@ -152,18 +154,23 @@ def _fit_intercept(won: Vector, squashed: Vector, steps: int = 12) -> tuple[floa
         p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
         curvature = (x.T * (p * (1 - p))) @ x + prior
         if step < steps:  # the last pass only evaluates p and the curvature at the solution
+            # Steps are at most 2: where all judgements agree, a full Newton step overshoots to infinity.
             weights = weights + np.clip(np.linalg.solve(curvature, x.T @ (won - p) - prior @ weights), -2, 2)
     inverse = np.linalg.inv(curvature)
+    # Row sums of the product: the diagonal of x (XᵀWX)⁻¹ xᵀ, without the n by n matrix.
     leverage = (x @ inverse * x).sum(axis=1) * p * (1 - p)
+    # HC3 divides by 1 - leverage; a single long answer may have a leverage of almost 1.
     residuals = (won - p) / np.maximum(1 - leverage, 0.1)
     return float(weights[0]), float(np.sqrt((inverse @ ((x.T * residuals**2) @ x) @ inverse)[0, 0]))
 
 
 def _sign_flip_at_equal_length(won: Vector, squashed: Vector, seed: int) -> float:
     """The two-sided p of log-odds of zero at equal lengths, by flipping the signs of what length does not explain."""
+    # A judge that is certain has infinite log-odds.
     clipped = np.clip(won, 0.01, 0.99)
     odds = np.log(clipped / (1 - clipped))
     power = float(squashed @ squashed)
+    # Through the origin: under the hypothesis tested, equal lengths give log-odds of zero.
     residuals = odds - squashed * float(squashed @ odds) / power if power else odds
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), (DRAWS, won.size))
     observed = abs(_intercepts(odds[None], squashed)[0])

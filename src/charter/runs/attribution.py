@@ -114,6 +114,7 @@ class RunPrinciples:
         if per_member:
             shared = iter(range(len(ids)))
             owners = [owner or sharing[min(next(shared) // per_member, len(sharing) - 1)] for owner in owners]
+        # Without weights, or for the shipped principle on helpfulness, each counts once.
         weights = [self.weights.get(id, 1.0) for id in ids]
         totals = dict.fromkeys(owners, 0.0)
         for owner, weight in zip(owners, weights, strict=True):
@@ -152,6 +153,7 @@ def with_contributions(labels: pl.LazyFrame, principles: RunPrinciples) -> pl.La
     """
     # The parts depend on who judged, not on what they judged: they are computed once for each combination
     ids, members = (pl.col(name).fill_null([]) for name in ("principle_ids", "members"))
+    # Separators that no id contains.
     key = pl.concat_str(ids.list.join("\x1f"), members.list.join("\x1f"), separator="\x1e")
     labels = labels.with_columns(key.alias("_key"))
     judges = labels.group_by("_key").agg(ids.first().alias("ids"), members.first().alias("members"))
@@ -168,6 +170,7 @@ def with_contributions(labels: pl.LazyFrame, principles: RunPrinciples) -> pl.La
     value = (p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY) / (1 - p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))).log()
     if principles.tie_margin is not None:
         value = pl.when((p - 0.5).abs() <= principles.tie_margin).then(0.0).otherwise((p - 0.5).sign())
+    # As far from 0 and 1 as a judge keeps it, so that the logarithm is finite.
     chosen = pl.col("p_chosen").clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     total = pl.col("_plain").list.sum()
     missing = of_label - total
@@ -178,6 +181,7 @@ def with_contributions(labels: pl.LazyFrame, principles: RunPrinciples) -> pl.La
             (chosen / (1 - chosen)).log().alias("_of_label"),
         )
         .with_columns(
+            # Same sign: scaled, which keeps the proportions. Otherwise scaling would turn every contribution around.
             pl.when(total * of_label > _NO_DIRECTION)
             .then(pl.col("_plain") * (of_label / total))
             .otherwise(pl.col("_plain") + part * missing)

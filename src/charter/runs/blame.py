@@ -1,6 +1,5 @@
 """What each principle did in a run: draws, flags, revisions, labels and failures, counted from the run's files."""
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ import polars as pl
 from charter.constitution import kept_constitution_path, load_kept_constitution
 from charter.constitution.model import PLUS, Constitution
 from charter.core.errors import DataError
+from charter.core.files import read_json
 from charter.data.schema import SCHEMAS
 from charter.data.shards import count_rows
 from charter.runs.attribution import read_principles, with_contributions
@@ -99,7 +99,14 @@ def blame_run(run: Path) -> Blame:
     constitution = load_kept_constitution(run)
     stats, total = count_principle_stats(run, constitution)
     rows = {name: count_rows(run / name) if _shards(run, name) else 0 for name in TABLES}
-    return Blame(run, constitution, stats, total, rows, finished=_agrees_with_manifest(run, rows))
+    manifest = read_json(run / "manifest.json")
+    for name, n in rows.items() if manifest else ():
+        if (listed := manifest["rows"].get(name, 0)) != n:
+            raise DataError(
+                f"run '{run}': manifest.json counts {listed} rows of {name}, its shards hold {n}. "
+                "Files came or went after the run: run it again."
+            )
+    return Blame(run, constitution, stats, total, rows, finished=manifest is not None)
 
 
 def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[str, PrincipleStats], PrincipleStats]:
@@ -112,6 +119,7 @@ def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[s
         counted = (_rounds(run), _labels(run), _failures(run))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
+    # Principles that did nothing are listed too; those of a panel's members, or of helpfulness, come after them.
     stats: dict[str, dict[str, Any]] = {principle.id: {} for principle in constitution.principles}
     total: dict[str, Any] = {}
     for each, together in counted:
@@ -126,6 +134,7 @@ def blame_text(blame: Blame, width: int = 80) -> str:
     ranked = sorted(blame.stats.items(), key=lambda item: -item[1].drawn)
     rows = [_HEADS, *((name, *_cells(stats)) for name, stats in ranked), ("total", *_cells(blame.total))]
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    # Only the names can be cut: a number must be readable.
     first = min(first, max(10, width - sum(others) - len(others)))
     lines = [
         (name if len(name) <= first else f"{name[: first - 1]}…").ljust(first)
@@ -172,6 +181,7 @@ def _rounds(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.col("changed").sum().alias("revised"),
     )
     rounds = _scan(run, "revisions", "principle_id", "flagged", "changed")
+    # A round of joined principles counts for each of them, and once in the total.
     each = rounds.with_columns(pl.col("principle_id").str.split(PLUS).alias("id")).explode("id")
     return _collect(each.group_by("id").agg(counted)), _collect(rounds.select(counted))
 
@@ -200,6 +210,7 @@ def _failures(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     lost = _scan(run, "failures", "stage", "reason", "principle_ids").select(
         ids.alias("id"), tie.alias("tie"), (pl.col("stage") + ": " + pl.col("reason")).alias("what")
     )
+    # Rows that no principle had a part in, such as a prompt that was refused, are only in the number of failures.
     blamed = lost.drop_nulls("id")
     counted = (
         pl.col("tie").sum().alias("ties"),
@@ -234,18 +245,3 @@ def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
 
 def _shards(run: Path, name: str) -> list[Path]:
     return sorted((run / name).glob("*.parquet"))
-
-
-def _agrees_with_manifest(run: Path, rows: Mapping[str, int]) -> bool:
-    """Whether there is a manifest, which then agrees."""
-    path = run / "manifest.json"
-    if not path.is_file():
-        return False
-    listed = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    for name, n in rows.items():
-        if listed.get(name, 0) != n:
-            raise DataError(
-                f"run '{run}': manifest.json counts {listed.get(name, 0)} rows of {name}, its shards hold {n}. "
-                "Files came or went after the run: run it again."
-            )
-    return True

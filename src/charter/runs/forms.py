@@ -1,6 +1,6 @@
 """The forms that people fill in, in Prefect or as a YAML file in the run's folder; the file keeps the answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -84,13 +84,14 @@ def read_answer(question: Question[Form]) -> Form | None:
         DataError: the file cannot be read, or its answer has a fault.
     """
     about, values = _read(question)
+    # An answer about other data or another model must never count for this one.
     if about != question.about or values.get("approve") is None:
         return None
     try:
         answer = question.form.model_validate(values)
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise _error(question, said) from error
+        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise _error(question, faults) from error
     if fault := question.fault(answer):
         raise _error(question, fault)
     return answer
@@ -121,15 +122,12 @@ def write_form(question: Question[Form], answer: Form | None = None) -> None:
     """Write the file, whole or not at all: with `answer`, or for people to fill in."""
     lines = [f"# {line}" for line in wrap(f"{question.words} Look at {question.read.name} first.", 110)]
     lines += ["", "# What was looked at: leave it as it is.", f"{ABOUT}: '{question.about}'"]
-    lines += _fields(question.form, answer)
-    write_text_atomic(question.path, "\n".join(lines) + "\n")
-
-
-def _fields(form: type[Section], answer: Section | None) -> Iterator[str]:
-    for name, field in form.model_fields.items():
+    for name, field in question.form.model_fields.items():
         default = None if field.is_required() else field.default
-        yield from ("", *(f"# {line}" for line in wrap(field.description or "", 110)))
-        yield yaml.safe_dump({name: getattr(answer, name, default)}, allow_unicode=True).strip()
+        lines += ["", *(f"# {line}" for line in wrap(field.description or "", 110))]
+        # One at a time, so that each has its comment above it.
+        lines.append(yaml.safe_dump({name: getattr(answer, name, default)}, allow_unicode=True).strip())
+    write_text_atomic(question.path, "\n".join(lines) + "\n")
 
 
 def _read(question: Question[Form]) -> tuple[str, dict[str, Any]]:

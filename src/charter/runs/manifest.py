@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import platform
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 from charter.config import load_config
 from charter.constitution import kept_constitution_path, load_kept_constitution
 from charter.core.files import read_json, write_json
+from charter.core.formatting import utc_now
 from charter.core.hardware import cores, gpus, processor
 from charter.core.version import __version__
 from charter.data.schema import SCHEMAS
@@ -45,7 +45,7 @@ def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[s
     constitution = load_kept_constitution(folder) if kept_constitution_path(folder).is_file() else None
     manifest = {
         "run": config.name,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "finished": utc_now(),
         "constitution": constitution
         and {"name": constitution.name, "version": constitution.version, "hash": constitution.hash},
         "models": dict(models),
@@ -63,6 +63,7 @@ def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[s
         "checkout": checkout(),
         "machine": machine(),
     }
+    # Last of all: a run without a manifest was interrupted, and the same command continues it.
     return write_json(folder / "manifest.json", manifest)
 
 
@@ -94,6 +95,7 @@ def checkout(root: Path = PROJECT) -> dict[str, Any]:
 
 def machine() -> dict[str, str]:
     """Processor, cores and GPUs, in words: speeds mean nothing without them, and numbers may differ between them."""
+    # A driver's line begins with the number of the GPU, which is left out to count equal ones.
     kinds = Counter(line.split(": ", 1)[-1] for line in gpus())
     cards = ", ".join(name if n == 1 else f"{n} \N{MULTIPLICATION SIGN} {name}" for name, n in kinds.items())
     parts = {"processor": processor(), "cores": str(cores()), "gpus": cards or "none"}

@@ -74,6 +74,7 @@ def start_round(run_folder: Path, later: Round) -> StartedRun:
     folder = create_run_folder(config, constitution)
     with Shards(folder / "prompts", SCHEMAS["prompts"], config.generation.shard_size) as prompts:
         for row in read_rows(run_folder / "prompts"):
+            # The same half as in the first round: the split is by the hash of the prompt.
             if not in_sft_half(row["prompt"], config.training.sft_share):
                 prompts.add(row)
     count = StageCount("prompts", prompts.count, prompts.count, 0, round(time.monotonic() - started, 3))

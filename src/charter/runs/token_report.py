@@ -83,7 +83,16 @@ def make_request(config: Config, model: Path, name: str, job: Job) -> TokenReque
     }
     benign = {key: row for key, row in answers.items() if row.category == "benign"}
     source = job.data if job.step == "dpo" else run / "pairs"
-    pairs = _random_pairs(source, config.tokens.pairs, config.seed)
+    pairs = []
+    if not source.is_dir() or any(source.glob("*.parquet")):
+        # First the ids alone, then only the rows drawn: the pairs of a run may not fit into memory.
+        drawn = draw((row["pair_id"] for row in read_rows(source, ["pair_id"])), config.tokens.pairs, config.seed)
+        wanted = set(drawn)
+        rows = {row["pair_id"]: row for row in read_rows(source, _COLUMNS) if row["pair_id"] in wanted}
+        pairs = [
+            TokenPair(row["prompt"], row["chosen"], row["rejected"], "training", row["kind"], row["p_chosen"])
+            for row in map(rows.__getitem__, drawn)
+        ]
     return TokenRequest(
         model=str(model.resolve()),
         reference=job.model,
@@ -110,16 +119,3 @@ def _complete_answers(run: Path, model: str) -> dict[str, Graded]:
 
 def _prompt(row: Graded) -> list[dict[str, str]]:
     return [{"role": "user", "content": row.prompt}]
-
-
-def _random_pairs(source: Path, n: int, seed: int) -> list[TokenPair]:
-    """Training pairs in random order; empty if there are none. Only those drawn are held in memory."""
-    if source.is_dir() and not any(source.glob("*.parquet")):
-        return []
-    drawn = draw((row["pair_id"] for row in read_rows(source, ["pair_id"])), n, seed)
-    wanted = set(drawn)
-    rows = {row["pair_id"]: row for row in read_rows(source, _COLUMNS) if row["pair_id"] in wanted}
-    return [
-        TokenPair(row["prompt"], row["chosen"], row["rejected"], "training", row["kind"], row["p_chosen"])
-        for row in map(rows.__getitem__, drawn)
-    ]

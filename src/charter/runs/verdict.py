@@ -10,8 +10,8 @@ from typing import Any
 from charter.config import Config, load_config
 from charter.core.files import write_json
 from charter.evaluation.answering import add_judge_grades, answer_requests, grade_by_judge
-from charter.evaluation.benchmarks.asking import read_sheets
-from charter.evaluation.benchmarks.checks import compare_tasks, measure_sheets
+from charter.evaluation.benchmarks.asking import read_scores
+from charter.evaluation.benchmarks.checks import compare_tasks, measure_benchmarks
 from charter.evaluation.benchmarks.score_table import ToolResult, find_results
 from charter.evaluation.gate import AcceptedModel, Verdict, best_round, decide, rounds_of
 from charter.evaluation.measures import compare_runs, evaluate_models
@@ -135,7 +135,7 @@ def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
     """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model."""
     asked = len(load_requests(config.evaluation, config.seed))
     evaluation = evaluate_models({model: _load(config, model) for model in models}, asked=asked)
-    if benchmarks := measure_sheets({model: read_sheets(config, model) for model in models}):
+    if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
     write_json(config.run_folder / "evaluation.json", evaluation)
     return evaluation
@@ -169,8 +169,8 @@ def _baseline(folder: Path, config: Config, model: str, kept: Path, accepted: Ac
         return AcceptedModel(accepted.id, {}, f"its copy, '{kept}', is gone; bring it back, or charter rollback")
     theirs, ours = (describe_evaluation(one) for one in (load_config(kept / "config.yaml"), config))
     before, after = (evaluated_results(run, name) for run, name in ((kept, accepted.model), (folder, model)))
-    asked = {sheet.task for ran in after for sheet in ran.sheets}
-    lacking = {s.task for ran in before for s in ran.sheets if s.tool == "lm-eval" and s.headline} - asked
+    asked = {scores.task for ran in after for scores in ran.scores}
+    lacking = {s.task for ran in before for s in ran.scores if s.tool == "lm-eval" and s.headline} - asked
     found = AcceptedModel(accepted.id, {}, tasks=compare_tasks(before, after), lacking=sorted(lacking))
     if theirs != ours:
         return found._replace(obstacle=f"it was asked {theirs}, and this one {ours}")
@@ -189,10 +189,10 @@ def evaluated_results(folder: Path, model: str) -> list[ToolResult]:
     """The benchmarks of a model that its run's evaluation counts; others of an earlier config may lie beside them."""
     counted = {(row["tool"], row["task"]) for row in read_evaluation(folder).get("benchmarks", ())}
     found = [
-        replace(ran, sheets=[s for s in ran.sheets if (s.tool, s.task) in counted])
+        replace(ran, scores=[s for s in ran.scores if (s.tool, s.task) in counted])
         for ran in find_results(folder, model)
     ]
-    return [ran for ran in found if ran.sheets]
+    return [ran for ran in found if ran.scores]
 
 
 def describe_evaluation(config: Config) -> str:

@@ -11,23 +11,23 @@ from charter.evaluation.benchmarks.checks import (
     check_drops,
     check_suite_harm,
     compare_tasks,
-    measure_sheets,
+    measure_benchmarks,
 )
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult
 from charter.evaluation.gate import decide
 
 
-def facts(right: int, n: int = 200, headline: bool = True) -> ScoreSheet:
+def facts(right: int, n: int = 200, headline: bool = True) -> SampleScores:
     """The first `right` of n questions are answered."""
-    return ScoreSheet("lm-eval", "facts", "acc", {str(i): float(i < right) for i in range(n)}, 0, "log", headline)
+    return SampleScores("lm-eval", "facts", "acc", {str(i): float(i < right) for i in range(n)}, 0, "log", headline)
 
 
-def scale(values: list[float]) -> ScoreSheet:
-    return ScoreSheet("lm-eval", "essay", "score", {str(i): value for i, value in enumerate(values)}, 1, "log", True)
+def scale(values: list[float]) -> SampleScores:
+    return SampleScores("lm-eval", "essay", "score", {str(i): value for i, value in enumerate(values)}, 1, "log", True)
 
 
 def test_right_and_wrong_become_rates_with_paired_tests() -> None:
-    (row,) = measure_sheets({"base": [facts(198)], "sft": [facts(190)], "dpo": [facts(196)]})
+    (row,) = measure_benchmarks({"base": [facts(198)], "sft": [facts(190)], "dpo": [facts(196)]})
     assert (row["tool"], row["task"], row["measure"], row["share"]) == ("lm-eval", "facts", "acc", True)
     assert row["models"]["base"] == {**wilson(198, 200).to_dict(), "failed": 0, "log": "log"}
     assert [(c["from"], c["to"]) for c in row["changes"]] == [("base", "sft"), ("base", "dpo"), ("sft", "dpo")]
@@ -36,14 +36,14 @@ def test_right_and_wrong_become_rates_with_paired_tests() -> None:
 
 
 def test_changes_are_of_samples_that_both_answered() -> None:
-    other = ScoreSheet("lm-eval", "facts", "acc", {"0": 1.0, "9": 1.0, "new": 1.0}, 0, "log", True)
-    (row,) = measure_sheets({"base": [facts(9, 10)], "dpo": [other]})
+    other = SampleScores("lm-eval", "facts", "acc", {"0": 1.0, "9": 1.0, "new": 1.0}, 0, "log", True)
+    (row,) = measure_benchmarks({"base": [facts(9, 10)], "dpo": [other]})
     change = row["changes"][0]
     assert (change["n"], change["only_first"], change["only_second"]) == (2, 0, 1)
 
 
 def test_a_number_on_a_scale_has_a_bootstrap_interval() -> None:
-    (row,) = measure_sheets({"base": [scale([1.0, 3.0, 2.0, 4.0])], "dpo": [scale([1.5, 3.5, 2.5, 4.5])]})
+    (row,) = measure_benchmarks({"base": [scale([1.0, 3.0, 2.0, 4.0])], "dpo": [scale([1.5, 3.5, 2.5, 4.5])]})
     assert row["share"] is False
     base = row["models"]["base"]
     assert (base["value"], base["n"], base["failed"]) == (2.5, 4, 1)
@@ -51,9 +51,9 @@ def test_a_number_on_a_scale_has_a_bootstrap_interval() -> None:
     assert row["changes"][0]["difference"] == pytest.approx(0.5)
 
 
-def checks(before: ScoreSheet, after: ScoreSheet, **gate: Any) -> list[Any]:
+def checks(before: SampleScores, after: SampleScores, **gate: Any) -> list[Any]:
     settings = Gate(**gate)
-    evaluation = {"benchmarks": measure_sheets({"base": [before], "dpo": [after]})}
+    evaluation = {"benchmarks": measure_benchmarks({"base": [before], "dpo": [after]})}
     return check_drops(evaluation, "dpo", settings.max_capability_drop, settings.by)
 
 
@@ -91,14 +91,14 @@ def test_the_gate_counts_it_in() -> None:
     entry |= {"accuracy": wilson(200, 200).to_dict()}
     evaluation = {"models": {"base": entry, "dpo": entry}}
     assert decide(evaluation, Gate(by="value")).verdict == "go"
-    evaluation["benchmarks"] = measure_sheets({"base": [facts(198)], "dpo": [facts(150)]})  # type: ignore[assignment]
+    evaluation["benchmarks"] = measure_benchmarks({"base": [facts(198)], "dpo": [facts(150)]})  # type: ignore[assignment]
     verdict = decide(evaluation, Gate(by="value"))
     assert (verdict.verdict, verdict.reason) == ("no-go", "Not kept: the drop in facts.")
 
 
-def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") -> ScoreSheet:
+def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") -> SampleScores:
     values = {str(i): float(i < yes) for i in range(200)}
-    return ScoreSheet("inspect-ai", task, measure, values, 0, "log")
+    return SampleScores("inspect-ai", task, measure, values, 0, "log")
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def unsafe(yes: int, measure: str = "refused (unsafe)", task: str = "xstest") ->
     ids=["refuses less", "a little less", "more", "more harm", "less harm"],
 )
 def test_a_suite_whose_unsafe_prompts_are_answered_stops_a_model(
-    before: ScoreSheet, after: ScoreSheet, broken: bool
+    before: SampleScores, after: SampleScores, broken: bool
 ) -> None:
-    evaluation = {"benchmarks": measure_sheets({"base": [before], "dpo": [after]})}
+    evaluation = {"benchmarks": measure_benchmarks({"base": [before], "dpo": [after]})}
     (check,) = check_suite_harm(evaluation, "dpo", 0.1, "alarm")
     assert (check.name, check.passed) == ("harm_in_xstest", not broken)
     assert check.reason.startswith("xstest: unsafe prompts that are ")
@@ -123,14 +123,14 @@ def test_a_suite_whose_unsafe_prompts_are_answered_stops_a_model(
 
 
 def test_of_safe_prompts_and_other_suites_nothing_is_held_against_a_limit() -> None:
-    sheets = [unsafe(190, "refused (safe)"), unsafe(190, "accuracy", "strong_reject")]
+    before = [unsafe(190, "refused (safe)"), unsafe(190, "accuracy", "strong_reject")]
     after = [unsafe(0, "refused (safe)"), unsafe(0, "accuracy", "strong_reject")]
-    evaluation = {"benchmarks": measure_sheets({"base": sheets, "dpo": after})}
+    evaluation = {"benchmarks": measure_benchmarks({"base": before, "dpo": after})}
     assert check_suite_harm(evaluation, "dpo", 0.1, "alarm") == []
 
 
-def ran(sheet: ScoreSheet, questions: str) -> ToolResult:
-    return ToolResult([sheet], len(sheet.values), 0, len(sheet.values), questions=questions)
+def ran(scores: SampleScores, questions: str) -> ToolResult:
+    return ToolResult([scores], len(scores.values), 0, len(scores.values), questions=questions)
 
 
 @pytest.mark.parametrize(

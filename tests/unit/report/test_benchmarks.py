@@ -2,26 +2,28 @@
 
 from typing import Any
 
-from charter.evaluation.benchmarks.checks import measure_sheets
-from charter.evaluation.benchmarks.score_table import ScoreSheet
+from charter.evaluation.benchmarks.checks import measure_benchmarks
+from charter.evaluation.benchmarks.score_table import SampleScores
 from charter.report.cards import model_card
 from charter.report.data import ReportData
 from charter.report.page import render_report
 from tests.support.report_sample import sample
 
 
-def facts(right: int) -> ScoreSheet:
-    return ScoreSheet("lm-eval", "sandbox_facts", "acc", {str(i): float(i < right) for i in range(200)}, 0, "log", True)
+def facts(right: int) -> SampleScores:
+    return SampleScores(
+        "lm-eval", "sandbox_facts", "acc", {str(i): float(i < right) for i in range(200)}, 0, "log", True
+    )
 
 
-def essay(mean: float) -> ScoreSheet:
-    return ScoreSheet("inspect-ai", "<essay>", "score", {str(i): mean + i for i in range(3)}, 2, "log")
+def essay(mean: float) -> SampleScores:
+    return SampleScores("inspect-ai", "<essay>", "score", {str(i): mean + i for i in range(3)}, 2, "log")
 
 
 def with_benchmarks() -> ReportData:
     data = sample()
     models = {"base": [facts(198), essay(3.0)], "sft": [facts(190)], "dpo": [facts(194), essay(3.5)]}
-    evaluation: dict[str, Any] = {**data.evaluation, "benchmarks": measure_sheets(models)}
+    evaluation: dict[str, Any] = {**data.evaluation, "benchmarks": measure_benchmarks(models)}
     return sample(evaluation=evaluation)
 
 

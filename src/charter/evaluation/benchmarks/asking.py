@@ -17,7 +17,7 @@ from charter.core.version import __version__
 from charter.evaluation.benchmarks.capability import run_harness
 from charter.evaluation.benchmarks.inspection import HARNESS_TASKS
 from charter.evaluation.benchmarks.safety import run_suite
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult, load_result, save_result
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult, load_result, save_result
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -64,13 +64,13 @@ async def ask_suites(config: Config, model: str, spec: EngineSpec, session: Sess
     return counts
 
 
-def read_sheets(config: Config, model: str) -> list[ScoreSheet]:
-    """The score sheets that the run keeps of a model, of the suites and tasks of its config."""
+def read_scores(config: Config, model: str) -> list[SampleScores]:
+    """The scores that the run keeps of a model, of the suites and tasks of its config."""
     folders = [_folder(config, "inspect", model) / suite.name for suite in config.evaluation.suites]
     if config.evaluation.harness.tasks:
         folders.append(_folder(config, "harness", model))
     results = [load_result(_result_file(folder)) for folder in folders]
-    return [sheet for result in results if result is not None for sheet in result.sheets]
+    return [scores for result in results if result is not None for scores in result.scores]
 
 
 async def _ask_suite(
@@ -86,6 +86,7 @@ async def _ask_suite(
     models = {
         "model": spec.identity,
         "judge": judge.identity if judge else None,
+        # Another version may ask or score otherwise.
         "versions": [__version__, importlib.metadata.version("inspect-ai")],
     }
     files = [Path(name) for name in (suite.data, suite.task.partition("@")[0]) if name]
@@ -96,6 +97,7 @@ async def _ask_suite(
 async def _ask_harness(config: Config, model: str, spec: EngineSpec, session: Session, say: Say) -> StageCount:
     folder, settings = _folder(config, "harness", model), config.evaluation
     harness = settings.harness
+    # A plugin makes its questions from these settings; the harness's own tasks do not depend on them.
     from_plugin = any(task in HARNESS_TASKS for task in harness.tasks)
     questions = {
         "harness": harness.model_dump(mode="json"),
@@ -103,6 +105,7 @@ async def _ask_harness(config: Config, model: str, spec: EngineSpec, session: Se
     }
     models = {"model": spec.identity, "versions": [__version__, importlib.metadata.version("lm_eval")]}
     files = [Path(path) for name in harness.tasks if name.endswith(".yaml") for path in sorted(glob(name))]
+    # An edited task file asks other questions, though its name is the same.
     files += sorted(harness.include_path.rglob("*")) if harness.include_path else []
 
     tasks = []
@@ -129,6 +132,7 @@ async def _run_once(
     result = await run()
     session.calls += result.calls - 1
     session.tokens += result.prompt_tokens + result.completion_tokens
+    # After the tool ended: a run that was killed asks the suite again, since tools do not resume.
     save_result(_result_file(folder), replace(result, questions=hashes.questions), hashes.inputs)
     seconds = round(time.monotonic() - started, 3)
     say(f"{stage}: {result.samples:,} samples in {seconds:.0f} s")

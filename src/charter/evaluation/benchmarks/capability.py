@@ -13,7 +13,7 @@ import yaml
 from charter.config import Harness
 from charter.core.errors import SuiteError
 from charter.evaluation.benchmarks.process import Program, output_file, run_tool, tool_environment, tool_failure
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult
 from charter.inference.engine import EngineSpec
 from charter.inference.network import route
 from charter.inference.session import Session
@@ -45,6 +45,7 @@ def harness_program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec
     }
     settings = {
         "model": "local-chat-completions" if chat else "local-completions",
+        # The chat API tokenizes on the server; for log-probabilities the harness must do it itself.
         "model_args": model if chat else {**model, "tokenizer": tokenizer, "tokenizer_backend": "huggingface"},
         "apply_chat_template": chat,
         "tasks": list(tasks),
@@ -55,6 +56,7 @@ def harness_program(harness: Harness, tasks: Sequence[str], tokenizer: str, spec
     }
     run = folder / "run.yaml"
     run.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    # -P: a file such as json.py in the working directory must not replace a module.
     command = [sys.executable, "-P", "-m", "lm_eval", "run", "--config", str(run)]
     return Program(command, tool_environment(spec), output_file(folder), f"{TITLE} tasks '{', '.join(tasks)}'")
 
@@ -81,24 +83,26 @@ async def run_harness(
     results = sorted(folder.rglob("results_*.json"))
     if not results:
         raise tool_failure(program)
-    sheets = read_results(results[-1], root)
-    questions = sum({sheet.task: len(sheet.values) + sheet.failed for sheet in sheets}.values())
+    found = read_results(results[-1], root)
+    # By task, since each measure of a task has the same questions.
+    questions = sum({one.task: len(one.values) + one.failed for one in found}.values())
     # Nothing can have failed: one question that fails ends the harness
-    return ToolResult(sheets, samples=questions, failed=0, calls=questions)
+    return ToolResult(found, samples=questions, failed=0, calls=questions)
 
 
-def read_results(path: Path, root: Path) -> list[ScoreSheet]:
-    """The scores in results of the harness, a sheet for each measure of each task; a group's tasks count together.
+def read_results(path: Path, root: Path) -> list[SampleScores]:
+    """The scores in results of the harness, one entry for each measure of each task; a group's tasks count together.
 
     Raises:
         SuiteError: a task has no measure that is a number for each question.
     """
     results = json.loads(path.read_text(encoding="utf-8"))
-    sheets = []
+    found = []
     for task, parts in _outermost(results).items():
         values: dict[str, dict[str, float]] = {}
         for part in parts:
             for name, measure, value in _scores(path, part):
+                # Question ids count within one task of a group.
                 values.setdefault(measure, {})[name if part == task else f"{part}/{name}"] = value
         if not values:
             raise SuiteError(
@@ -109,13 +113,13 @@ def read_results(path: Path, root: Path) -> list[ScoreSheet]:
         better, questions = results.get("higher_is_better", {}).get(task, {}), max(map(len, values.values()))
         first = next((name for name in values if better.get(name.partition(" (")[0]) is not False), "")
         log = path.relative_to(root).as_posix()
-        sheets += [
-            ScoreSheet(
+        found += [
+            SampleScores(
                 "lm-eval", task, measure, by_question, questions - len(by_question), log, headline=measure == first
             )
             for measure, by_question in values.items()
         ]
-    return sheets
+    return found
 
 
 def _outermost(results: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -129,6 +133,7 @@ def _outermost(results: Mapping[str, Any]) -> dict[str, list[str]]:
         if name not in groups:
             yield name
 
+    # A task within a group counts with the group.
     names = [name for name in (*groups, *results["configs"]) if name not in inside]
     return {name: list(leaves(name)) for name in dict.fromkeys(names)}
 
@@ -138,6 +143,7 @@ def _scores(results: Path, task: str) -> Iterator[tuple[str, str, float]]:
     samples = results.with_name(results.name.replace("results_", f"samples_{task}_") + "l")
     with samples.open(encoding="utf-8") as lines:
         for sample in map(json.loads, lines):
+            # A task may read an answer in several ways, such as strict-match: each is a measure.
             filtered = "" if sample["filter"] == "none" else f" ({sample['filter']})"
             for measure in sample["metrics"]:
                 value = sample[measure]

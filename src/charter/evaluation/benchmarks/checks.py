@@ -17,7 +17,7 @@ from charter.core.statistics.intervals import (
     paired_mean,
     rate_of,
 )
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult
 from charter.evaluation.checks import Check, Limit, counted, figure, hold
 from charter.evaluation.limits import By, Measured, measured_fall, measured_mean, mirror
 
@@ -34,7 +34,7 @@ _HARM = {
 
 @dataclass(frozen=True)
 class TaskChange:
-    """One measure of one benchmark in two runs; `share` as in `measure_sheets`, the change from the first run."""
+    """One measure of one benchmark in two runs; `share` as in `measure_benchmarks`, the change from the first run."""
 
     tool: str
     task: str
@@ -46,16 +46,16 @@ class TaskChange:
     change: PairedTest | PairedMean | Difference
 
 
-def measure_sheets(models: Mapping[str, Sequence[ScoreSheet]]) -> list[dict[str, Any]]:
+def measure_benchmarks(models: Mapping[str, Sequence[SampleScores]]) -> list[dict[str, Any]]:
     """Each measure of each benchmark: every model's value with its interval, and the changes between models.
 
     As elsewhere, the others are compared with the first model, and neighbours with each other, on the samples that both
     have. `share` distinguishes yes or no per sample, whose mean is a rate, from a number on the measure's own scale.
     """
-    by_measure: dict[tuple[str, str, str], dict[str, ScoreSheet]] = {}
-    for model, sheets in models.items():
-        for sheet in sheets:
-            by_measure.setdefault((sheet.tool, sheet.task, sheet.measure), {})[model] = sheet
+    by_measure: dict[tuple[str, str, str], dict[str, SampleScores]] = {}
+    for model, of_model in models.items():
+        for scores in of_model:
+            by_measure.setdefault((scores.tool, scores.task, scores.measure), {})[model] = scores
     rows = []
     for of_models in by_measure.values():
         first, names, share = next(iter(of_models.values())), list(of_models), _is_share(of_models.values())
@@ -68,8 +68,8 @@ def measure_sheets(models: Mapping[str, Sequence[ScoreSheet]]) -> list[dict[str,
                 "headline": first.headline,
                 "share": share,
                 "models": {
-                    name: {**_value(sheet, share).to_dict(), "failed": sheet.failed, "log": sheet.log}
-                    for name, sheet in of_models.items()
+                    name: {**_value(scores, share).to_dict(), "failed": scores.failed, "log": scores.log}
+                    for name, scores in of_models.items()
                 },
                 "changes": [
                     {"from": a, "to": b, **_paired_change(of_models[a], of_models[b], share).to_dict()}
@@ -82,13 +82,14 @@ def measure_sheets(models: Mapping[str, Sequence[ScoreSheet]]) -> list[dict[str,
 
 def compare_tasks(first: Sequence[ToolResult], second: Sequence[ToolResult]) -> list[TaskChange]:
     """The benchmarks that the models of two runs were both asked: paired if they were asked the same questions."""
-    earlier = {(s.tool, s.task, s.measure): (result, s) for result in first for s in result.sheets}
+    earlier = {(s.tool, s.task, s.measure): (result, s) for result in first for s in result.scores}
     changes = []
     for result in second:
-        for after in result.sheets:
+        for after in result.scores:
             if (after.tool, after.task, after.measure) not in earlier:
                 continue
             other, before = earlier[after.tool, after.task, after.measure]
+            # Over both runs: a score that happens to be 0 or 1 throughout in one run is no share if the other has 0.4.
             share = _is_share((before, after))
             values = _value(before, share), _value(after, share)
             same_questions = bool(result.questions) and result.questions == other.questions
@@ -174,18 +175,19 @@ def _fall(change: PairedTest | PairedMean | Difference, share: bool) -> Measured
     return mirror(rise) if rise else None
 
 
-def _is_share(sheets: Iterable[ScoreSheet]) -> bool:
-    return all(value in (0.0, 1.0) for sheet in sheets for value in sheet.values.values())
+def _is_share(several: Iterable[SampleScores]) -> bool:
+    return all(value in (0.0, 1.0) for scores in several for value in scores.values.values())
 
 
-def _value(sheet: ScoreSheet, share: bool) -> Rate:
-    values = list(sheet.values.values())
+def _value(scores: SampleScores, share: bool) -> Rate:
+    values = list(scores.values.values())
     return rate_of([value == 1.0 for value in values]) if share else bootstrap_mean(values)
 
 
-def _paired_change(first: ScoreSheet, second: ScoreSheet, share: bool) -> PairedTest | PairedMean:
+def _paired_change(first: SampleScores, second: SampleScores, share: bool) -> PairedTest | PairedMean:
+    # A question that failed for one of the models cannot be compared.
     shared = sorted(first.values.keys() & second.values.keys())
-    before, after = ([sheet.values[key] for key in shared] for sheet in (first, second))
+    before, after = ([scores.values[key] for key in shared] for scores in (first, second))
     if share:
         return mcnemar([value == 1.0 for value in before], [value == 1.0 for value in after])
     return paired_mean(before, after)

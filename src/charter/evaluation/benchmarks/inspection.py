@@ -65,6 +65,7 @@ def read_prompts(suite: str, path: Path) -> list[SafetyPrompt]:
     prompts = []
     for number, record in enumerate(read_records(path, suite, "evaluation.suites.data"), 1):
         values = record.values
+        # An empty cell is as bad as a missing column.
         missing = [column for column in (text, label, kind) if column and not values.get(column)]
         if record.problem or missing:
             why = record.problem or f"no {' and no '.join(missing)}"

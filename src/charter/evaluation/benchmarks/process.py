@@ -48,6 +48,7 @@ def tool_environment(spec: EngineSpec) -> dict[str, str]:
     passed, as tools download their data sets from the hub.
     """
     key = os.environ.get(spec.api_key_env) or "none"  # both tools refuse to start without a key
+    # A proxy of the environment cannot reach a server on this machine.
     hosts = {urlsplit(url).hostname or "" for url in spec.base_urls if is_loopback(url)}
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), *sorted(hosts)]))
     return child_environment(hub=True) | {
@@ -76,6 +77,7 @@ async def run_tool(tool: Program, session: Session) -> None:
     Raises:
         Stopped: the run is to end.
     """
+    # The output is appended, and an error shows its end: it must be that of this attempt.
     tool.log.unlink(missing_ok=True)
     group = start_group(tool.command, tool.log, tool.environment)
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from charter.config import Suite
 from charter.config.evaluation import BUNDLED_SUITES
 from charter.evaluation.benchmarks.process import Program, output_file, run_tool, tool_environment, tool_failure
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.refusal.classifier import RefusalLabel
@@ -39,6 +39,7 @@ def suite_program(
     bundled = suite.task in BUNDLED_SUITES
     command = [sys.executable, "-P", "-m", "inspect_ai", "eval", f"{TASKS}@{suite.task}" if bundled else suite.task]
     command += ["--model", f"openai-api/charter/{spec.model_name}", "--model-base-url", spec.base_urls[0]]
+    # Greedy, with a seed, and no failure on single samples: those are counted as failed.
     command += ["--temperature", "0", "--seed", "0", "--max-tokens", str(max_tokens), "--max-retries", "3"]
     command += ["--log-dir", str(folder), "--log-format", "json", "--no-log-realtime", "--no-fail-on-error"]
     command += ["--display", "plain", "--ctl-server", "false"]
@@ -70,6 +71,7 @@ async def run_suite(
         SuiteError: inspect-ai could not run it, or no sample was scored.
         Stopped: the run is to end.
     """
+    # A log of an earlier attempt would be counted as well.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     program = suite_program(suite, spec, max_tokens, folder, judge)
@@ -77,15 +79,15 @@ async def run_suite(
     logs = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     if not logs:
         raise tool_failure(program)
-    sheets = list[ScoreSheet]()
+    found = list[SampleScores]()
     for path, log in logs.items():
         if why := log_problem(log):
             raise tool_failure(program, why)
-        sheets += read_log(log, path.relative_to(root).as_posix(), grouped=suite.task in BUNDLED_SUITES)
+        found += read_log(log, path.relative_to(root).as_posix(), grouped=suite.task in BUNDLED_SUITES)
     samples = [sample for log in logs.values() for sample in log["samples"]]
     usage = [used for log in logs.values() for used in log["stats"]["model_usage"].values()]
     return ToolResult(
-        sheets,
+        found,
         samples=len(samples),
         failed=sum(not any(_scores(sample)) for sample in samples),
         calls=len(samples),
@@ -105,8 +107,8 @@ def log_problem(log: Mapping[str, Any]) -> str:
     return f"no sample was scored{f'; the first says: {errors[0]}' if errors else ''}"
 
 
-def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[ScoreSheet]:
-    """The scores in a log of inspect-ai, a sheet for each scorer, each of its values, and each group of samples.
+def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[SampleScores]:
+    """The scores in a log of inspect-ai, separate for each scorer, each of its values, and each group of samples.
 
     Args:
         log: as inspect-ai wrote it.
@@ -128,7 +130,7 @@ def read_log(log: Mapping[str, Any], path: str, grouped: bool = False) -> list[S
             partial = float(refused["answer"] == RefusalLabel.PARTIAL)
             values["refused in part", _groups(sample["metadata"])[0]][name].append(partial)
     return [
-        ScoreSheet(
+        SampleScores(
             "inspect-ai",
             log["eval"]["task"],
             f"{measure}{group}",

@@ -12,7 +12,7 @@ Tool = Literal["inspect-ai", "lm-eval"]
 
 
 @dataclass(frozen=True)
-class ScoreSheet:
+class SampleScores:
     """How one model did on each sample of a task, by one of its measures.
 
     Attributes:
@@ -39,7 +39,7 @@ class ToolResult:
         questions: hash of what was asked of any model: results with the same hash have the same samples.
     """
 
-    sheets: Sequence[ScoreSheet]
+    scores: Sequence[SampleScores]
     samples: int
     failed: int
     calls: int
@@ -61,7 +61,9 @@ def load_result(path: Path, inputs: str | None = None) -> ToolResult | None:
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if values.pop("inputs") != inputs and inputs is not None:
         return None
-    return ToolResult(**{**values, "sheets": [ScoreSheet(**sheet) for sheet in values["sheets"]]})
+    # Versions of Charter before this one wrote "sheets", after which the files are still named.
+    scores = values.pop("scores", None) or values.pop("sheets", [])
+    return ToolResult(**values, scores=[SampleScores(**one) for one in scores])
 
 
 def find_results(run: Path, model: str) -> list[ToolResult]:

@@ -48,6 +48,7 @@ class Batches(Generic[Item, Result]):
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
+            # Takes all that came while the last batch was worked on: the busier the store, the larger its batches.
             batch, last = [first], False
             with contextlib.suppress(queue.Empty):
                 while len(batch) < _MAX_BATCH and not last:

@@ -24,6 +24,7 @@ _DICTIONARY = (
 
 def pack(key: bytes, value: bytes) -> bytes:
     """The compressed value, preceded by its hash."""
+    # wbits -15: raw, without zlib's header and checksum, whose six bytes the digest makes superfluous.
     compressor = zlib.compressobj(level=6, wbits=-15, zdict=_DICTIONARY)
     packed = compressor.compress(value) + compressor.flush()
     return _digest(key, packed) + packed

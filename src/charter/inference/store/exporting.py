@@ -78,6 +78,7 @@ def export(database: Database, out: Path, choice: Choice | None = None) -> Store
             count = write_rows(out, SCHEMA, rows())
         else:
             count = 0
+            # Written row by row: a store may be larger than the memory.
             with atomic_path(out) as unfinished, unfinished.open("w", encoding="utf-8") as file:
                 for row in rows():
                     row["created"] = row["created"] and row["created"].isoformat()

@@ -32,6 +32,7 @@ def store_file(url: str) -> Path:
     Raises:
         StoreError: it names another kind of database.
     """
+    # A path may hold a colon, but not "://".
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "sqlite":
         raise StoreError(

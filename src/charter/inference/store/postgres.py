@@ -72,7 +72,7 @@ class PostgresStore:
         self._closed = False
         self._reader = Link(url)
         try:
-            self._reader.run(make_tables)
+            self._reader.run(create_tables)
             self._writer = Link(url)
         except StoreError:
             self._reader.close()
@@ -140,6 +140,7 @@ class PostgresStore:
 
         def insert(connection: Connection) -> None:
             with connection.transaction():
+                # First, as the entries refer to their models.
                 connection.execute(_NEW_MODELS, (models,))
                 connection.execute(_PUT, (int(time.time()), keys, values, names))
 
@@ -158,6 +159,7 @@ class PostgresDatabase:
             raise StoreError(
                 f"store '{display_address(url)}': no store in this database yet. A run makes one, by its 'store:'."
             )
+        # Statements of `upkeep` name the tables without a schema, as SQLite has none.
         self._connection.execute("SET search_path TO charter")
 
     @property
@@ -168,6 +170,7 @@ class PostgresDatabase:
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, streamed."""
         try:
+            # A named cursor streams from the server; without it the whole table would come into memory.
             with self._connection.transaction(), self._connection.cursor("charter") as cursor:
                 cursor.itersize = _FETCH_ROWS
                 yield from cursor.execute(statement.replace("?", "%s"), values)
@@ -215,6 +218,7 @@ def connect_postgres(url: str) -> Connection:
     options = {"connect_timeout": _CONNECT_S, "application_name": "charter", **options}
     try:
         connection: Connection = psycopg.connect(**options, autocommit=True)
+        # A server may be set to confirm a commit before it is on disk; a put must survive a loss of power.
         if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
             connection.execute("SET synchronous_commit TO on")
     except psycopg.Error as error:
@@ -227,7 +231,7 @@ def has_tables(connection: Connection) -> bool:
     return connection.execute("SELECT to_regclass('charter.completions')").fetchone() != (None,)
 
 
-def make_tables(connection: Connection) -> None:
+def create_tables(connection: Connection) -> None:
     """Make the store's schema and tables if missing; several hosts may do so at the same time."""
     if not has_tables(connection):
         with connection.transaction():
@@ -269,6 +273,7 @@ class Link:
                 return work(self._connection)
             except (psycopg.Error, StoreError) as error:
                 state = getattr(error, "sqlstate", None) or ""
+                # A closed connection: the server restarted or failed over while it worked.
                 is_passing = self._connection.closed or state.startswith(_PASSING)
                 if not is_passing or time.monotonic() > min(deadline, self._until):
                     raise error if isinstance(error, StoreError) else postgres_error(self._url, error) from error

@@ -55,6 +55,7 @@ class SqliteStore:
         self._path = path
         self._counts = EntryCounts(str(path))
         self._closed = False
+        # Two connections, so that a get never waits for a commit.
         self._reader = open_file(path)
         self._writer = open_file(path)
         self._puts: Batches[Put, None] = Batches("charter-store", self._commit)
@@ -155,6 +156,7 @@ class SqliteDatabase:
         """Rewrite the file without gaps; this needs as much free space as the file takes."""
         try:
             self._connection.execute("VACUUM")
+            # The rewritten pages are in the log first, which would stay as large as the store.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise sqlite_error(self._path, error) from error
@@ -172,6 +174,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Without isolation_level the module opens no transactions by itself; `transaction` does.
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise sqlite_error(path, error) from error
@@ -225,6 +228,7 @@ def size_of(path: Path) -> int:
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit at the end of the block; after an error nothing of it was done."""
+    # Takes the write lock now: a deferred one may find later that another process has it, and fail.
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -242,6 +246,7 @@ def sqlite_error(path: Path, error: Exception) -> StoreError:
     is_full = getattr(error, "errno", None) in FULL or "full" in text or "disk i/o" in text
     if not is_full:
         with contextlib.suppress(OSError):
+            # Some file systems report a full disk as a plain I/O error.
             is_full = shutil.disk_usage(path.parent).free < 2**16
     if "not a database" in text or "malformed" in text:
         fix = "Move the file away (its completions will be asked again), or name another: 'store: PATH'."

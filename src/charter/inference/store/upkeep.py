@@ -19,6 +19,7 @@ FROM completions LEFT JOIN models ON models.id = completions.model
 GROUP BY identity ORDER BY count(*) DESC, identity
 """
 _NONE = "1 = 0"
+"""A condition that chooses no entry: without options a vacuum deletes damaged entries alone."""
 
 
 class Entry(NamedTuple):
@@ -134,6 +135,7 @@ def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
     """Delete damaged entries and the chosen ones, and return their space to the disk; only count unless `for_real`."""
     entries = chosen = 0
     corrupted: list[tuple[bytes, bytes]] = []
+    # The condition is a column: one pass counts chosen and damaged entries.
     statement = f"SELECT key, value, {choice.condition} FROM completions"
     for key, stored, is_chosen in database.rows(statement, choice.values):
         entries += 1
@@ -151,6 +153,7 @@ def vacuum(database: Database, choice: Choice, for_real: bool) -> Vacuumed:
             chosen = database.change(f"DELETE FROM completions WHERE {choice.condition}", [choice.values])
         if corrupted:  # with the value, because a run may have replaced it meanwhile
             database.change("DELETE FROM completions WHERE key = ? AND value = ?", corrupted)
+        # Deleted entries leave gaps in the file, which only a rewrite gives back.
         database.reclaim()
         after = database.size()
     return Vacuumed(database.name, entries, len(corrupted), chosen, before, after)

@@ -6,11 +6,11 @@ of the same name does not change them.
 
 import getpass
 import shutil
-import time
 from pathlib import Path
 
 from charter.core.errors import RegistryError
 from charter.core.files import atomic_folder, sync
+from charter.core.formatting import utc_now
 from charter.inference.identity import identity_files, model_identity
 from charter.runs.folder import lock_run_folder
 from charter.runs.registry.record import ACCEPTED, FILE, FORCED, AcceptedRun, Event, RunRegistry, add_event, changing
@@ -37,6 +37,7 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
     """
     if force and not reason.strip():
         raise RegistryError(f"run '{run}': --force without a reason. Add --reason 'why it is accepted'.")
+    # Both locks: no other promotion, and no run that writes into the folder, while it is hashed and copied.
     with changing(folder_of_runs(run)) as registry, lock_run_folder(run):
         verified = verify_run(run)
         if registry.accepted and registry.accepted.id == verified.id:
@@ -61,8 +62,9 @@ def promote(run: Path, by: str, force: bool = False, reason: str = "") -> Accept
             verdict=verdict.verdict,
             verdict_reason=verdict.reason,
         )
+        # The copy first: the registry must never name a model that is not there.
         _copy(run, registry.folder(entry), verified)
-        add_event(registry, Event(action="promote", at=_now(), by=by, reason=reason.strip(), run=entry))
+        add_event(registry, Event(action="promote", at=utc_now(), by=by, reason=reason.strip(), run=entry))
         return entry
 
 
@@ -79,7 +81,7 @@ def rollback(outputs: Path, by: str, reason: str = "") -> RunRegistry:
     with changing(outputs) as registry:
         if registry.accepted is None:
             raise RegistryError(f"outputs '{outputs}': no run is accepted, so there is nothing to roll back.")
-        event = Event(action="rollback", at=_now(), by=by, reason=reason.strip(), run=registry.accepted)
+        event = Event(action="rollback", at=utc_now(), by=by, reason=reason.strip(), run=registry.accepted)
         return add_event(registry, event)
 
 
@@ -144,7 +146,3 @@ def _copy(run: Path, to: Path, verified: VerifiedRun) -> None:
 
 def _is_model(folder: Path, identity: str) -> bool:
     return folder.is_dir() and bool(identity_files(folder)) and model_identity(folder) == identity
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -74,6 +74,7 @@ class RunRegistry:
         """Runs that were accepted and not rolled back, the oldest first."""
         stack: tuple[AcceptedRun, ...] = ()
         for event in self.history:
+            # A rollback takes back the last promotion that still counts.
             stack = (*stack, event.run) if event.action == "promote" else stack[:-1]
         return stack
 
@@ -128,6 +129,7 @@ def changing(outputs: Path) -> Iterator[RunRegistry]:
 def add_event(registry: RunRegistry, event: Event) -> RunRegistry:
     """Write the registry with one more event, durable when this returns; only within `changing`."""
     after = replace(registry, history=(*registry.history, event))
+    # `accepted` repeats what the history says, for people and scripts that read the file.
     content = _File(accepted=after.accepted, history=after.history).model_dump_json(indent=1)
     write_text_atomic(after.outputs / FILE, content + "\n")
     return after

@@ -46,6 +46,7 @@ class VerifiedRun(NamedTuple):
             self.manifest["models"][self.model],
             *(self.manifest["files"][name] for name in NAMING if name in self.manifest["files"]),
         ]
+        # Not the report and the answers: the same model, judged alike, keeps its id when its report is made again.
         digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
         return f"{self.manifest['run']}-{digest[:12]}"
 
@@ -64,6 +65,7 @@ def verify_run(folder: Path) -> VerifiedRun:
     if "gate.json" not in recorded or not {"constitution.json", "constitution.md"} & recorded.keys():
         raise RegistryError(f"run '{folder}': its manifest has no verdict on a trained model. {again}")
     current = hash_files(folder)
+    # A file that came later counts as well: evaluation reads every file of answers.
     changed = sorted(n for n in recorded.keys() | current.keys() if recorded.get(n) != current.get(n))
     if not changed and not (folder / model).is_dir():
         raise RegistryError(f"run '{folder}': has no model '{model}' in its folder. Name the run that trained it.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from charter.evaluation.benchmarks.asking import Hashes
-from charter.evaluation.benchmarks.score_table import ScoreSheet, ToolResult, find_results, save_result
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult, find_results, save_result
 
 
 def test_the_same_questions_have_one_hash_whoever_answers(tmp_path: Path) -> None:
@@ -19,11 +19,11 @@ def test_the_same_questions_have_one_hash_whoever_answers(tmp_path: Path) -> Non
 
 def test_what_was_kept_of_a_model_is_found_in_its_run(tmp_path: Path) -> None:
     def ran(task: str) -> ToolResult:
-        return ToolResult([ScoreSheet("lm-eval", task, "acc", {"0": 1.0}, 0, "log")], 1, 0, 1, questions="q")
+        return ToolResult([SampleScores("lm-eval", task, "acc", {"0": 1.0}, 0, "log")], 1, 0, 1, questions="q")
 
     save_result(tmp_path / "evaluation" / "inspect" / "dpo" / "xstest.sheets.json", ran("xstest"), "i")
     save_result(tmp_path / "evaluation" / "harness" / "dpo.sheets.json", ran("sums"), "i")
     save_result(tmp_path / "evaluation" / "harness" / "base.sheets.json", ran("sums"), "i")
-    assert [one.sheets[0].task for one in find_results(tmp_path, "dpo")] == ["sums", "xstest"]
+    assert [one.scores[0].task for one in find_results(tmp_path, "dpo")] == ["sums", "xstest"]
     assert find_results(tmp_path, "dpo")[0] == ran("sums")
     assert find_results(tmp_path, "sft") == []

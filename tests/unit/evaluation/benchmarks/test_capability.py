@@ -29,7 +29,7 @@ def write_results(folder: Path, samples: dict[str, list[dict[str, Any]]], **resu
     return path
 
 
-def test_each_measure_of_each_task_is_a_sheet(tmp_path: Path) -> None:
+def test_each_measure_of_each_task_has_its_scores(tmp_path: Path) -> None:
     path = write_results(
         tmp_path,
         {
@@ -56,7 +56,7 @@ def test_tasks_of_a_group_are_counted_together(tmp_path: Path) -> None:
         {"mmlu_law": [question(0, acc=1.0)], "mmlu_art": [question(0, acc=0.0)], "arc": [question(0, acc=1.0)]},
         group_subtasks={"mmlu": ["mmlu_humanities"], "mmlu_humanities": ["mmlu_law", "mmlu_art"]},
     )
-    values = {sheet.task: sheet.values for sheet in read_results(path, tmp_path)}
+    values = {scores.task: scores.values for scores in read_results(path, tmp_path)}
     assert values == {"mmlu": {"mmlu_law/0": 1.0, "mmlu_art/0": 0.0}, "arc": {"0": 1.0}}
 
 
@@ -64,7 +64,7 @@ def test_a_measure_that_should_be_low_is_no_headline(tmp_path: Path) -> None:
     path = write_results(
         tmp_path, {"toxic": [question(0, toxicity=0.5, acc=1.0)]}, higher_is_better={"toxic": {"toxicity": False}}
     )
-    assert {sheet.measure: sheet.headline for sheet in read_results(path, tmp_path)} == {
+    assert {scores.measure: scores.headline for scores in read_results(path, tmp_path)} == {
         "toxicity": False, "acc": True
     }  # fmt: skip
 

@@ -28,12 +28,12 @@ def log(*samples: dict[str, Any], status: str = "success") -> dict[str, Any]:
 
 
 def test_grades_of_inspect_ai_become_numbers() -> None:
-    (sheet,) = read_log(
+    (scores,) = read_log(
         log(*(sample(i, includes=value) for i, value in enumerate(["C", "I", "P", "N", 0.25, True]))), "logs/a.json"
     )
-    assert (sheet.tool, sheet.task, sheet.measure, sheet.log) == ("inspect-ai", "suite", "includes", "logs/a.json")
-    assert sheet.values == {"0": 1.0, "1": 0.0, "2": 0.5, "3": 0.0, "4": 0.25, "5": 1.0}
-    assert (sheet.failed, sheet.headline) == (0, False)
+    assert (scores.tool, scores.task, scores.measure, scores.log) == ("inspect-ai", "suite", "includes", "logs/a.json")
+    assert scores.values == {"0": 1.0, "1": 0.0, "2": 0.5, "3": 0.0, "4": 0.25, "5": 1.0}
+    assert (scores.failed, scores.headline) == (0, False)
 
 
 def test_what_has_no_number_is_counted_as_failed() -> None:
@@ -47,14 +47,14 @@ def test_what_has_no_number_is_counted_as_failed() -> None:
         ),
         "a.json",
     )
-    assert [(sheet.values, sheet.failed) for sheet in found] == [({"a": 1.0}, 4)]
+    assert [(scores.values, scores.failed) for scores in found] == [({"a": 1.0}, 4)]
 
 
 def test_values_of_one_score_and_epochs_of_one_sample() -> None:
     found = read_log(
         log(sample("a", grade={"tone": 1, "truth": 0}), sample("a", grade={"tone": 0, "truth": 0})), "a.json"
     )
-    assert {sheet.measure: sheet.values for sheet in found} == {"grade tone": {"a": 0.5}, "grade truth": {"a": 0.0}}
+    assert {scores.measure: scores.values for scores in found} == {"grade tone": {"a": 0.5}, "grade truth": {"a": 0.0}}
 
 
 def test_safe_and_unsafe_prompts_are_told_apart() -> None:
@@ -84,7 +84,7 @@ def test_over_refusal_is_told_by_type_and_what_is_refused_in_part() -> None:
         "a.json",
         grouped=True,
     )
-    assert {sheet.measure: sheet.values for sheet in found} == {
+    assert {scores.measure: scores.values for scores in found} == {
         "refused (safe)": {"a": 0.0, "b": 1.0, "c": 1.0},
         "refused (safe, homonyms)": {"a": 0.0, "b": 1.0},
         "refused (safe, privacy)": {"c": 1.0},
@@ -92,7 +92,7 @@ def test_over_refusal_is_told_by_type_and_what_is_refused_in_part() -> None:
         "refused in part (safe)": {"a": 0.0, "b": 1.0, "c": 0.0},
         "refused in part (unsafe)": {"d": 0.0},
     }
-    assert {sheet.failed for sheet in found} == {0}
+    assert {scores.failed for scores in found} == {0}
 
 
 @pytest.mark.parametrize(
