@@ -122,9 +122,9 @@ def write_form(question: Question[Form], answer: Form | None = None) -> None:
     """Write the file, whole or not at all: with `answer`, or for people to fill in."""
     lines = [f"# {line}" for line in wrap(f"{question.words} Look at {question.read.name} first.", 110)]
     lines += ["", "# What was looked at: leave it as it is.", f"{ABOUT}: '{question.about}'"]
-    for name, field in question.form.model_fields.items():
-        default = None if field.is_required() else field.default
-        lines += ["", *(f"# {line}" for line in wrap(field.description or "", 110))]
+    for name, setting in question.form.model_fields.items():
+        default = None if setting.is_required() else setting.default
+        lines += ["", *(f"# {line}" for line in wrap(setting.description or "", 110))]
         # One at a time, so that each has its comment above it.
         lines.append(yaml.safe_dump({name: getattr(answer, name, default)}, allow_unicode=True).strip())
     write_text_atomic(question.path, "\n".join(lines) + "\n")
