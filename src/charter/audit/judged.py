@@ -53,7 +53,7 @@ class JudgedPair:
         return {**row, "principles": list(self.principles), "by_principle": list(self.by_principle)}
 
 
-class JudgedPairs(NamedTuple):
+class AuditedPairs(NamedTuple):
     """The pairs that were judged, and rows of ``failures`` for those that could not be."""
 
     pairs: list[JudgedPair]
@@ -66,7 +66,7 @@ async def judge_pairs(
     context: StageContext,
     settings: Judge,
     on_progress: OnProgress | None = None,
-) -> JudgedPairs:
+) -> AuditedPairs:
     """Ask about every pair, under the principles that a run would: those that bear on it first, then others.
 
     Raises:
@@ -107,7 +107,7 @@ async def judge_pairs(
 
     rows = [{"row_id": pair.row_id, "pair": pair} for pair in pairs]
     outcome = await each_row(rows, STAGE, judge_pair, on_progress)
-    return JudgedPairs([judged[row["row_id"]] for row in outcome.rows], outcome.failures)
+    return AuditedPairs([judged[row["row_id"]] for row in outcome.rows], outcome.failures)
 
 
 def verdict(p: float, margin: float = 0.0) -> Label:

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from charter.audit.concerns import concerns, passes
-from charter.audit.judged import JudgedPairs
+from charter.audit.judged import AuditedPairs
 from charter.audit.labelled import LabelledData
 from charter.audit.metrics import audit_metrics, worst_mistakes
 from charter.config import Generation, Judge
@@ -33,7 +33,7 @@ VERSION = 1
 
 def make_record(
     labelled: LabelledData,
-    judged: JudgedPairs,
+    judged: AuditedPairs,
     constitution: Constitution,
     settings: Judge,
     judge: dict[str, str],
@@ -110,7 +110,7 @@ def make_record(
     return record
 
 
-def write_record(folder: Path, record: dict[str, Any], labelled: LabelledData, judged: JudgedPairs) -> Path:
+def write_record(folder: Path, record: dict[str, Any], labelled: LabelledData, judged: AuditedPairs) -> Path:
     """Write every file of the audit; returns the path of ``audit.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = (json.dumps(plain(pair.row()), ensure_ascii=False) for pair in judged.pairs)

@@ -122,7 +122,8 @@ def write_form(question: Question[Form], answer: Form | None = None) -> None:
     """Write the file, whole or not at all: with `answer`, or for people to fill in."""
     lines = [f"# {line}" for line in wrap(f"{question.words} Look at {question.read.name} first.", 110)]
     lines += ["", "# What was looked at: leave it as it is.", f"{ABOUT}: '{question.about}'"]
-    for name, setting in question.form.model_fields.items():
+    form: type[Section] = question.form  # mypy cannot see the fields of a type variable
+    for name, setting in form.model_fields.items():
         default = None if setting.is_required() else setting.default
         lines += ["", *(f"# {line}" for line in wrap(setting.description or "", 110))]
         # One at a time, so that each has its comment above it.

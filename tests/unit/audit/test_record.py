@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from charter.audit.judged import JudgedPair, JudgedPairs
+from charter.audit.judged import AuditedPairs, JudgedPair
 from charter.audit.labelled import LabelledData
 from charter.audit.record import make_record, render_audit, write_record
 from charter.config import Judge, Member
@@ -31,7 +31,7 @@ async def recorded(prefers: Prefers = SURE, n: int = 60, floor: float = 0.8, **c
     asked = [pair(i, human="better", models=(("null", "x"), ("x", "null"))[i // 4 % 2], **changes) for i in range(n)]
     rejects = (failure({"row_id": "line 3"}, "labelled", "malformed-row", "line 3: not JSON"),)
     labelled = LabelledData(tuple(asked), rejects, 5, n + 6, "columns")
-    said = JudgedPairs(await judged(prefers, asked), [])
+    said = AuditedPairs(await judged(prefers, asked), [])
     record = make_record(
         labelled, said, LAW, Judge(principles=2, min_agreement=floor), WHO, "p.jsonl", own_names={"null"}
     )
@@ -62,7 +62,7 @@ async def test_a_judge_that_decides_little_fails_however_right_it_is() -> None:
         return SURE(a, b) if int(a.split()[1]) < 40 else 0.5
 
     asked = [pair(i) for i in range(100)]
-    said = JudgedPairs(await judged(seldom_sure, asked), [])
+    said = AuditedPairs(await judged(seldom_sure, asked), [])
     record = make_record(LabelledData(tuple(asked), (), 0, 100, "columns"), said, LAW, Judge(), WHO, "p.jsonl")
     assert record["figures"]["agreement"]["low"] > 0.8 and record["figures"]["ties"]["value"] == 0.6
     assert not record["passed"] and record["max_ties"] == 0.5
@@ -74,7 +74,7 @@ async def test_a_judge_that_decides_little_fails_however_right_it_is() -> None:
 async def test_lost_pairs_are_a_bug() -> None:
     _, labelled, said = await recorded(n=4)
     with pytest.raises(CountMismatch, match="4 pairs in, 3 judged and 0 failed"):
-        make_record(labelled, JudgedPairs(said.pairs[:3], []), LAW, Judge(), WHO, "p.jsonl")
+        make_record(labelled, AuditedPairs(said.pairs[:3], []), LAW, Judge(), WHO, "p.jsonl")
 
 
 async def test_the_folder_holds_everything(tmp_path: Path) -> None:
@@ -123,7 +123,9 @@ async def test_a_kind_and_a_principle_of_one_name_both_show() -> None:
     asked = [JudgedPair(pair(i, kind="p0"), 0.9, ("p0", "p1"), (0.9, 0.2), 0.9, 0.9, True) for i in range(8)]
     asked += [JudgedPair(pair(i, kind="p1"), 0.9, ("p0", "p1"), (0.9, 0.2), 0.9, 0.9, True) for i in range(8, 16)]
     labelled = LabelledData(tuple(x.pair for x in asked), (), 0, 16, "columns")
-    text = "".join(Page(render_audit(make_record(labelled, JudgedPairs(asked, []), LAW, Judge(), WHO, "p.jsonl"))).text)
+    text = "".join(
+        Page(render_audit(make_record(labelled, AuditedPairs(asked, []), LAW, Judge(), WHO, "p.jsonl"))).text
+    )
     assert "p0: 100.0 % of 8; p1: 100.0 % of 8; p0: 100.0 % of 16; p1: 0.0 % of 16" in text
 
 
@@ -137,7 +139,7 @@ async def test_a_panel_s_record_shows_its_members_on_the_page_and_in_words(tmp_p
     ]
     labelled = LabelledData(tuple(x.pair for x in said), (), 0, 40, "columns")
     settings = Judge(kind="panel", panel=members, principles=1, min_agreement=0.5)
-    record = make_record(labelled, JudgedPairs(said, []), LAW, settings, WHO, "p.jsonl")
+    record = make_record(labelled, AuditedPairs(said, []), LAW, settings, WHO, "p.jsonl")
     assert record["figures"]["splits"]["value"] == 0.25
     assert record["figures"]["splits_by_kind"]["theft"]["value"] == 0.5  # of even numbers, every second pair
     assert record["figures"]["by_member"]["south"]["agreement"]["value"] == 0.75
@@ -155,7 +157,7 @@ def worst(text: str) -> Any:
         pair(i, prompt=(user(f"{text} {i}"),), better=f"good {text}", worse=f"bad {text} {i}", kind=text, source=text)
         for i in range(8)
     ]
-    said = JudgedPairs([JudgedPair(one, 0.1, (text, "p1"), (0.1, 0.1), 0.1, 0.1, True) for one in asked], [])
+    said = AuditedPairs([JudgedPair(one, 0.1, (text, "p1"), (0.1, 0.1), 0.1, 0.1, True) for one in asked], [])
     labelled = LabelledData(tuple(asked), (failure({"row_id": text}, "labelled", text, text),), 0, 9, "columns")
     law = Constitution(text, text, LAW.principles)
     return make_record(labelled, said, law, Judge(), {"model": text, "identity": text}, text, own_names={text})
