@@ -96,7 +96,7 @@ def _read_values(values: Any, name: str) -> Constitution:
             (values, Constitution),
             *((p, Principle) for p in _list(values["principles"], name, "principles")),
         ]:
-            # Refused, not ignored: a misspelt field would be lost without a word.
+            # Refused, not ignored: a misspelt field would be lost unnoticed.
             known = {f.name for f in fields(kind)} - {"path", "sources", "line", "file"}
             if isinstance(entry, dict) and (unknown := sorted(entry.keys() - known)):
                 raise _wrong(name, unknown[0], f"is not a part of this format; known are {', '.join(sorted(known))}")

@@ -256,7 +256,7 @@ def group_pairs(rows: Sequence[Graded]) -> dict[str, GroupPair]:
     return {
         name: GroupPair(*sorted(both, key=lambda row: str(row.variant)))
         for name, both in by_name.items()
-        # A pair with one answer says nothing about unequal treatment.
+        # One answer alone cannot show unequal treatment.
         if len(both) == 2
     }
 

@@ -1,6 +1,6 @@
 """The forms that people fill in, in Prefect or as a YAML file in the run's folder; the file keeps the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -122,13 +122,16 @@ def write_form(question: Question[Form], answer: Form | None = None) -> None:
     """Write the file, whole or not at all: with `answer`, or for people to fill in."""
     lines = [f"# {line}" for line in wrap(f"{question.words} Look at {question.read.name} first.", 110)]
     lines += ["", "# What was looked at: leave it as it is.", f"{ABOUT}: '{question.about}'"]
-    form: type[Section] = question.form  # mypy cannot see the fields of a type variable
-    for name, setting in form.model_fields.items():
-        default = None if setting.is_required() else setting.default
-        lines += ["", *(f"# {line}" for line in wrap(setting.description or "", 110))]
-        # One at a time, so that each has its comment above it.
-        lines.append(yaml.safe_dump({name: getattr(answer, name, default)}, allow_unicode=True).strip())
+    lines += _fields(question.form, answer)
     write_text_atomic(question.path, "\n".join(lines) + "\n")
+
+
+def _fields(form: type[Section], answer: Section | None) -> Iterator[str]:
+    for name, field in form.model_fields.items():
+        default = None if field.is_required() else field.default
+        yield from ("", *(f"# {line}" for line in wrap(field.description or "", 110)))
+        # One at a time, so that each has its comment above it.
+        yield yaml.safe_dump({name: getattr(answer, name, default)}, allow_unicode=True).strip()
 
 
 def _read(question: Question[Form]) -> tuple[str, dict[str, Any]]:

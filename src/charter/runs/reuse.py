@@ -60,7 +60,7 @@ def check_training(config: Config, dataset: Path) -> None:
 
 def take_dataset(config: Config, dataset: Path) -> None:
     """Start the run's folder with a copy of the dataset, and its manifest as ``dataset.json``."""
-    # Results of an earlier run of this name would be taken for those of this dataset.
+    # Results of an earlier run of this name would count as those of this dataset.
     folder = reset_run_folder(config)
     for name in (*STAGE_FOLDERS, *_COPIED):
         if (dataset / name).is_dir():

@@ -210,7 +210,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool], confidence: float = 0
     Raises:
         ValueError: the two sequences differ in length.
     """
-    # What both models do alike says nothing about which one does it more often.
+    # Only requests on which the models differ show which one does it more often.
     gained = sum(b and not a for a, b in zip(first, second, strict=True))
     lost = sum(a and not b for a, b in zip(first, second, strict=True))
     n = len(first)
