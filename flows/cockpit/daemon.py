@@ -44,6 +44,7 @@ class Daemon:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         """Start it in a separate session, unless it runs already."""
+        # Append mode: opening must not erase the process number of a daemon that runs.
         with self._lock.open("a+") as lock, self.log.open("ab") as log:
             if not _take(lock.fileno()):
                 return
@@ -66,6 +67,7 @@ class Daemon:
         """Ask it to end, wait, and kill what has not ended of its group; whether there was anything to do."""
         if not self.running():
             return False
+        # Safe from reuse: the lock is held, so the process with this number is the daemon.
         leader = int(self._lock.read_text())
         with contextlib.suppress(ProcessLookupError):
             os.kill(leader, signal.SIGTERM)

@@ -34,6 +34,7 @@ async def end_orphans(cockpit: Cockpit) -> list[str]:
             runs = await client.read_flow_runs(flow_run_filter=at_work, work_pool_filter=pool)
             gone = [run for run in runs if str(run.id) not in alive]
             for run in gone:
+                # force: no rule of the server may refuse it, such as that for runs which are being cancelled.
                 await client.set_flow_run_state(run.id, Crashed(message=_MESSAGE), force=True)
     return [run.name for run in gone]
 

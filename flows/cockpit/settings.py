@@ -82,6 +82,7 @@ class Cockpit:
 
 def plan_cockpit(home: Path, port: int | None = None) -> Cockpit:
     """The cockpit whose state is in `home`, or a new one, at `port` if that is given."""
+    # A new password for each home, kept in a file that only this user can read.
     kept = read_cockpit(home) or Cockpit(home.resolve(), PORT, f"charter:{secrets.token_urlsafe(24)}")
     return replace(kept, port=port or kept.port)
 

@@ -32,6 +32,7 @@ def concerns(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
     rate, ties, calibration = figures["agreement"], figures["ties"], figures["calibration"]
     if not rate["n"]:
         yield Concern("agreement", "It reached no verdict on any pair, so its agreement is unknown.")
+    # Significantly wrong is worse than undecided: it means that something is swapped.
     elif rate["high"] < 0.5:
         yield Concern(
             "inverted",

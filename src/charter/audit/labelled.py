@@ -136,6 +136,7 @@ def _make_pairs(rows: Iterable[Located], source: str) -> tuple[list[LabelledPair
         else:
             texts = [answers.better, answers.worse, *(message["content"] for message in answers.prompt)]
             problem = None
+            # Neither can be the better one.
             if answers.better == answers.worse:
                 problem = UnusableRow("identical", "both answers are the same")
             # JSON can escape half of a surrogate pair, which cannot be encoded as UTF-8.

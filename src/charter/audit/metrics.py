@@ -90,6 +90,7 @@ def position_bias(pairs: Pairs) -> dict[str, Any]:
     ``a_twice``: the share of A among those; ``p``: the exact probability of so uneven a division by chance.
     ``pull``: how much more probable an answer seems when it is shown as A, on average over all pairs.
     """
+    # On different sides of one half: the verdict depends on the order.
     flips = [(pair.as_a - 0.5) * (pair.as_b - 0.5) < 0 for pair in pairs]
     a_twice = [pair.as_a > 0.5 for pair, flipped in zip(pairs, flips, strict=True) if flipped]
     pull = bootstrap_mean([pair.as_a - pair.as_b for pair in pairs]) if pairs else Rate(None, -1.0, 1.0, 0)

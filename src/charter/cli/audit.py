@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 import typer
 
 from charter.audit.layouts import parse_columns
+from charter.cli.output import AsJson, print_progress
 from charter.config import PairFormat, load_config
 from charter.core.errors import ConfigError
 
@@ -64,7 +65,6 @@ Out = Annotated[
     Path | None,
     typer.Option(help="The folder for audit.json, audit.html and the rows.", show_default="outputs/judge-audit"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 OUT = Path("outputs/judge-audit")
 
@@ -122,6 +122,7 @@ def audit_command(
         "judge.min_agreement": floor,
         "audit.output": out or (None if config else OUT),
     }
+    # Only what was given here replaces a setting of the config.
     given = {field: value for field, value in settings.items() if value is not None}
     whole = load_config(config, given)
     if column and whole.audit.source == "sandbox":
@@ -130,7 +131,7 @@ def audit_command(
     from charter.audit.session import audit_judge
     from charter.report.audit_text import audit_text
 
-    path = audit_judge(whole, lambda line: typer.echo(line, err=True))
+    path = audit_judge(whole, print_progress)
     record = json.loads(path.read_text(encoding="utf-8"))
     typer.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else audit_text(record))
     typer.echo(f"Wrote {path} and {path.with_name('audit.html')}.", err=True)

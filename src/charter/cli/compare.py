@@ -1,10 +1,11 @@
 """``charter compare``: two runs or more beside each other."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from charter.cli.output import AsJson, print_json
 
 
 def compare_command(
@@ -14,7 +15,7 @@ def compare_command(
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=0, help="How many prompts that changed sides to show.")] = 5,
     html: Annotated[Path | None, typer.Option(help="Write a page to this file as well.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare runs: constitutions, settings, measures with intervals and paired tests, prompts, and cost."""
     from charter.core.text import plain
@@ -30,7 +31,7 @@ def compare_command(
 
         write_page(html, render_comparison(found))
     if as_json:
-        typer.echo(json.dumps(plain(found.to_dict()), ensure_ascii=False, indent=2))
+        print_json(plain(found.to_dict()))
         return
     typer.echo(comparison_text(found, n))
     if html is not None:

@@ -1,6 +1,5 @@
 """The commands ``charter config show``, ``explain`` and ``schema``: what can be set, and what a file sets."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from charter.cli.output import AsJson, print_json
 from charter.config import Config, Section, load_config, read_override
 from charter.config.keys import Setting, list_settings, nearest_keys
 from charter.core.errors import ConfigError
@@ -27,13 +27,13 @@ def show(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/demo.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change, such as prompts.n=50.")] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only the settings that differ from the default.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every setting of a run as YAML; those at their default are marked. Secrets are masked."""
     resolved = load_config(config, dict(map(read_override, overrides or ())))
     if as_json:
         values = resolved.model_dump(mode="json", by_alias=True, exclude_defaults=changed)
-        typer.echo(json.dumps(mask_secrets(values), indent=1, ensure_ascii=False))
+        print_json(mask_secrets(values))
     else:
         typer.echo("\n".join(config_lines(resolved, Config(), changed)) or "# every setting has its default")
 
@@ -41,10 +41,11 @@ def show(
 @app.command()
 def explain(
     key: Annotated[str, typer.Argument(help="A setting or a section, such as judge.kind or training.dpo.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a setting does, what it accepts and its default; for a section, what can be set in it."""
     settings = list(list_settings())
+    # Hyphens as well: people write keys as they write options.
     setting = next((one for one in settings if one.key.replace("-", "_") == key.replace("-", "_")), None)
     if setting is None:
         meant = ", ".join(nearest_keys(key)) or "see `charter config show CONFIG` for all of them"
@@ -53,7 +54,7 @@ def explain(
     inner = [one for one in settings if one.key.startswith(f"{setting.key}.") and one.key.count(".") == depth]
     if as_json:
         described = {"key": setting.key, "keys": [one.key for one in inner], **setting.schema}
-        typer.echo(json.dumps(described, indent=1, ensure_ascii=False))
+        print_json(described)
     else:
         typer.echo("\n".join(explanation(setting, inner)))
 
@@ -65,7 +66,7 @@ def explain(
 def schema() -> None:
     """Print the JSON schema of the configuration, with which editors complete and check the YAML file."""
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
-    typer.echo(json.dumps(described, indent=1, ensure_ascii=False))
+    print_json(described)
 
 
 def config_lines(values: Section, defaults: Section, only_changed: bool) -> list[str]:
@@ -118,6 +119,7 @@ def explanation(setting: Setting, inner: Sequence[Setting]) -> list[str]:
 
 def accepted(schema: dict[str, Any]) -> str:
     """What a JSON schema accepts, in words."""
+    # An optional setting is anyOf its type and null.
     if "anyOf" in schema:
         return " or ".join(accepted(one) for one in schema["anyOf"])
     if "enum" in schema or "const" in schema:
@@ -163,9 +165,11 @@ def example(setting: Setting) -> str:
     else:
         value = example_value(setting.schema, setting.default)
     *_, last = setting.key.split(".")
+    # A key within a list's item has no name on the command line.
     if not setting.is_overridable:
         return f"- {{{last}: {_one_line(value)}}}"
     override = f"{setting.key}={_one_line(value)}"
+    # In quotation marks where a shell would split it or expand it.
     return f"'{override}'" if re.search(r"[\s\[{]", override) else override
 
 
@@ -174,6 +178,7 @@ def example_value(schema: dict[str, Any], default: Any) -> Any:
     for one in schema.get("anyOf", [schema]):
         if "enum" in one:
             return next(choice for choice in one["enum"] if choice != default)
+        # Another value than the default: an example that changes nothing explains nothing.
         if isinstance(default, bool):
             return not default
         if isinstance(default, str | int | float | Path):
@@ -194,4 +199,5 @@ def example_value(schema: dict[str, Any], default: Any) -> Any:
 
 def _one_line(value: Any) -> str:
     """A value as YAML that fits after a key."""
+    # PyYAML ends a document that is a single value with "...", and would wrap a long line.
     return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()

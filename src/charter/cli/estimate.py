@@ -1,11 +1,11 @@
 """``charter estimate``: what a run will ask, before it is started."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.output import AsJson, print_json, print_progress
 from charter.config import load_config, read_override
 
 
@@ -15,7 +15,7 @@ def estimate_command(
         list[str] | None, typer.Argument(help="Settings to change, such as prompts.n=5000, as for the run itself.")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many rows to probe.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how many calls and tokens a run will ask and how long that takes at most, and what the store has already.
 
@@ -27,8 +27,8 @@ def estimate_command(
     from charter.views.estimate import estimate, print_forecast  # polars and the stages: for this command only
 
     settings = load_config(config, dict(map(read_override, overrides or ())))
-    forecast = estimate(settings, rows, lambda line: typer.echo(line, err=True))
+    forecast = estimate(settings, rows, print_progress)
     if as_json:
-        typer.echo(json.dumps(plain(forecast.to_dict()), ensure_ascii=False, indent=2))
+        print_json(plain(forecast.to_dict()))
     else:
         print_forecast(forecast, open_console())

@@ -1,11 +1,11 @@
 """``charter explain``: what became of a row, and why its label is what it is."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.output import print_json
 from charter.core.errors import ConfigError
 
 
@@ -32,11 +32,12 @@ def explain_command(
     if (row is None) == (pick is None):
         raise ConfigError(f"explain '{run}': wants either a ROW or --pick. Write charter explain {run} --pick random.")
     check_run(run)
+    # An id may be shortened, as in git.
     ids = pick_rows(run, pick, n, seed) if pick is not None else [find_row(run, row or "")]
     stories = [read_story(run, id) for id in ids]
     if as_json:
         values = [plain(story.to_dict()) for story in stories]
-        typer.echo(json.dumps(values if pick is not None else values[0], ensure_ascii=False, indent=2))
+        print_json(values if pick is not None else values[0])
         return
     console = open_console()
     for number, story in enumerate(stories):

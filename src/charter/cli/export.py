@@ -1,10 +1,11 @@
 """``charter export-model``: a model of a run, or an adapter, as a folder that vLLM serves."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from charter.cli.output import AsJson, print_json, print_progress
 
 
 def export_model_command(
@@ -16,7 +17,7 @@ def export_model_command(
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Serve it, and compare what it says with what its source says.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model into a separate folder: weights, with a LoRA adapter merged, tokenizer, chat template and card.
 
@@ -27,7 +28,7 @@ def export_model_command(
     from charter.publishing.export import CARD, export_model  # the report's packages are needed
     from charter.report.terminal import visible
 
-    made = export_model(model, out, check, lambda line: typer.echo(line, err=True))
+    made = export_model(model, out, check, print_progress)
     if as_json:
         summary = {
             "folder": str(out),
@@ -36,9 +37,10 @@ def export_model_command(
             "verdict": made.status.verdict,
             "compared": made.comparison._asdict() if made.comparison else None,
         }
-        typer.echo(json.dumps(summary, ensure_ascii=False, indent=1))
+        print_json(summary)
         return
     if made.status.warning:
+        # `visible`: the reason comes from files of a run, which may hold control characters.
         typer.echo(visible(f"Warning: {made.status.warning} {CARD} says so."), err=True)
     typer.echo(f"Wrote {out}: {made.how}")
     typer.echo(f"Checked: {made.comparison}" if made.comparison else "Not checked.")

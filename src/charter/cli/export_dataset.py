@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from charter.cli.output import AsJson, print_json
 from charter.core.errors import DataError
 
 
@@ -23,7 +24,7 @@ def export_dataset_command(
     license: Annotated[
         str | None, typer.Option(help="The data's licence, as hubs name it, such as cc-by-4.0; it goes into the card.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write pairs and supervised rows in the forms that TRL and `datasets` read, in train and test, with a card.
 
@@ -55,7 +56,7 @@ def export_dataset_command(
     made = export_run(run, to, format, write_card, split, min_p)
     if as_json:
         tables = [{"name": t.name, "rows": t.rows, "files": t.files, "left_out": t.left_out} for t in made]
-        typer.echo(json.dumps({"folder": str(to), "tables": tables}, ensure_ascii=False, indent=2))
+        print_json({"folder": str(to), "tables": tables})
         return
     for table in made:
         rows = " and ".join(f"{n:,} rows to {side}" for side, n in table.rows.items())

@@ -14,10 +14,12 @@ def init_command(
     folder: Annotated[Path, typer.Argument(help="A new or an empty folder; this one if not given.")] = Path(),
 ) -> None:
     """Write a starter charter.yaml, a constitution and ten prompts into an empty folder."""
+    # Only into an empty folder: nothing of the user's can be overwritten.
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"folder '{folder}': not empty. Name a new one, such as: charter init my-first-run.")
     starter = files("charter.cli") / "starter"
     texts = {name: (starter / name).read_text(encoding="utf-8") for name in ("charter.yaml", "prompts.jsonl")}
+    # The shipped one and not a copy of it, which could fall behind.
     texts["constitution.md"] = find_constitution(Path("harmless.md")).read_text(encoding="utf-8")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
 """``charter promote``, ``charter rollback`` and ``charter accepted``: which model stands, and since when."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.output import AsJson, print_json
+
 Outputs = Annotated[Path, typer.Argument(help="The folder of the runs.")]
 By = Annotated[str | None, typer.Option(help="Who decides it; the user's name on this machine if not given.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def promote_command(
@@ -33,7 +33,7 @@ def promote_command(
     made = promote(run, by or user_name(), force, reason)
     folder = folder_of_runs(run) / made.folder
     if as_json:
-        typer.echo(json.dumps(made.model_dump() | {"folder": str(folder)}, ensure_ascii=False, indent=1))
+        print_json(made.model_dump() | {"folder": str(folder)})
         return
     how = "Accepted" if made.verdict == "go" else "Accepted against its verdict, no-go,"
     typer.echo(f"{how} {made.id}, made under {visible(made.constitution)}. {made.verdict_reason}")
@@ -54,10 +54,11 @@ def rollback_command(
 
     after = rollback(outputs, by or user_name(), reason)
     now = after.accepted
+    # Only a warning: the rollback has to succeed even if the earlier copy is damaged.
     if warning := integrity_problem(after):
         typer.echo(f"Warning: {warning}", err=True)
     if as_json:
-        typer.echo(json.dumps({"accepted": now.model_dump() if now else None}, ensure_ascii=False, indent=1))
+        print_json({"accepted": now.model_dump() if now else None})
         return
     typer.echo(f"Took back {after.history[-1].run.id}. Accepted is {now.id if now else 'nothing'}.")
 
@@ -75,7 +76,8 @@ def accepted_command(
     now = registry.accepted
     if as_json:
         events = [event.model_dump() for event in registry.history]
-        typer.echo(json.dumps({"accepted": now.model_dump() if now else None, "history": events}, indent=1))
+        print_json({"accepted": now.model_dump() if now else None, "history": events})
+    # For scripts: vllm serve $(charter accepted --path).
     elif path and now:
         typer.echo(accepted_model(registry, now))
     elif now:

@@ -1,13 +1,14 @@
 """``charter store``: look after the store of completions."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from charter.cli.output import AsJson, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store of completions: what it holds, drop, export.")
 
@@ -19,11 +20,10 @@ ModelOption = Annotated[
     str | None,
     typer.Option(help="Only of this model: its identity, its beginning, or 'unknown' (kept by an earlier version)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 @app.command("stats")
-def stats_command(store: StoreArgument = _DEFAULT, as_json: JsonOption = False) -> None:
+def stats_command(store: StoreArgument = _DEFAULT, as_json: AsJson = False) -> None:
     """Say how much is in the store, how large it is, and which models wrote it when."""
     from charter.inference.store.opening import open_database  # databases are needed by these commands only
     from charter.inference.store.upkeep import holdings
@@ -32,7 +32,7 @@ def stats_command(store: StoreArgument = _DEFAULT, as_json: JsonOption = False) 
         held = holdings(database)
     if as_json:
         whole = {"bytes_per_entry": held.bytes_per_entry, "oldest": held.oldest, "newest": held.newest}
-        _print_json({**held._asdict(), **whole, "models": [one._asdict() for one in held.models]})
+        print_json({**held._asdict(), **whole, "models": [one._asdict() for one in held.models]})
         return
     per_entry = f", {held.bytes_per_entry:,.0f} bytes per entry" if held.entries else ""
     typer.echo(f"{held.store}: {held.entries:,} entries, {_size(held.bytes)}{per_entry}")
@@ -52,7 +52,7 @@ def vacuum_command(
         float | None, typer.Option(metavar="DAYS", min=0, help="Only what was kept this many days ago or earlier.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, say only what would be done.")] = False,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
 ) -> None:
     """Drop damaged entries, and those that --model and --older-than name together; then give their room back.
 
@@ -62,9 +62,10 @@ def vacuum_command(
     from charter.inference.store.upkeep import choose_entries, vacuum
 
     with closing(open_database(store)) as database:
+        # Without --yes only counted: what is deleted costs GPU time to make again.
         done = vacuum(database, choose_entries(database, model, older_than), yes)
     if as_json:
-        _print_json(done._asdict())
+        print_json(done._asdict())
         return
     typer.echo(f"{done.store}: {done.entries:,} entries, {_size(done.bytes_before)}")
     verb = "dropped" if yes else "would drop"
@@ -80,7 +81,7 @@ def export_store_command(
     out: Annotated[Path, typer.Argument(help="The file to write; it ends in .jsonl or .parquet.")],
     store: StoreArgument = _DEFAULT,
     model: ModelOption = None,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the completions as a table. Requests are not in it: a store knows them by their hash."""
     from charter.inference.store.exporting import export
@@ -92,13 +93,9 @@ def export_store_command(
     for key in made.damaged:
         typer.echo(f"left out: entry {key} is damaged", err=True)
     if as_json:
-        _print_json(made._asdict())
+        print_json(made._asdict())
     else:
         typer.echo(f"Wrote {made.entries:,} completions of {made.store} to {made.file}.")
-
-
-def _print_json(values: dict[str, Any]) -> None:
-    typer.echo(json.dumps(values, ensure_ascii=False, indent=1, default=datetime.isoformat))
 
 
 def _size(count: int) -> str:

@@ -1,11 +1,11 @@
 """``charter trace``: each request and answer of one row, in order."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from charter.cli.output import AsJson, print_json, print_progress
 from charter.config import load_config
 from charter.core.errors import ConfigError
 
@@ -17,7 +17,7 @@ def trace_command(
     ] = None,
     row: Annotated[str | None, typer.Option(help="In place of a prompt: a row's id, or its beginning.")] = None,
     run: Annotated[Path | None, typer.Option(help="With --row: its finished run's folder; needs no server.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print each request and answer of one row on its way: respond, critique, revise, judge.
 
@@ -28,8 +28,9 @@ def trace_command(
     from charter.report.terminal import open_console
     from charter.views.trace import print_trace, trace_prompt, trace_row
 
+    # Two ways to call it, which share no argument.
     if prompt is not None and row is None and run is None:
-        trace = trace_prompt(prompt, load_config(config), lambda line: typer.echo(line, err=True))
+        trace = trace_prompt(prompt, load_config(config), print_progress)
     elif prompt is None and row is not None and run is not None and config is None:
         trace = trace_row(run, row)
     else:
@@ -38,6 +39,6 @@ def trace_command(
             "(charter trace --row ID --run outputs/demo). Give one of them."
         )
     if as_json:
-        typer.echo(json.dumps(plain(trace.to_dict()), ensure_ascii=False, indent=2))
+        print_json(plain(trace.to_dict()))
     else:
         print_trace(trace, open_console())

@@ -139,6 +139,7 @@ def _from_paper(values: Mapping[str, Any], name: str) -> list[Principle]:
         if not isinstance(prompts, list) or not prompts:
             raise _wrong(name, key, "has no list 'prompt'")
         revision = _unwrapped(_words(entry["edit_request"], name, f"{key}.edit_request"), *_REVISION)
+        # A key of the paper's file is an id already, such as harmful1; keys of other files may hold spaces.
         id = key if ID.fullmatch(key) else slug(key) or f"principle-{position}"
         for number, prompt in enumerate(prompts, 1):
             critique = _unwrapped(_words(prompt, name, f"{key}.prompt"), *_CRITIQUE)
@@ -228,5 +229,6 @@ def _wrapped(text: str, before: str, after: str) -> str:
 def _title(text: str) -> str:
     """The first words of a text, as the title of a principle."""
     words = text.split()
+    # Principles of these formats have no titles.
     shown = " ".join(words[:8])[:120].rstrip(".,:; ")
     return shown + (" …" if len(words) > 8 else "")

@@ -82,6 +82,7 @@ def load_panel_constitutions(run: Path) -> dict[str, Constitution]:
         ConstitutionError: one of them cannot be read.
     """
     panel = run / "panel"
+    # The second form is that of earlier versions: panel/NAME.md.
     names = {path.parent.name for path in panel.glob(f"*/{VALUES}")} | {path.stem for path in panel.glob("*.md")}
     return {name: load_kept_constitution(panel / name) for name in sorted(names)}
 
@@ -101,4 +102,5 @@ def from_values(values: Mapping[str, Any]) -> Constitution:
     Raises:
         pydantic.ValidationError: a part is missing or is not as it must be.
     """
+    # From JSON, because only there does strict mode accept lists for tuples.
     return TypeAdapter(Constitution).validate_json(json.dumps(values), strict=True)

@@ -75,6 +75,7 @@ def lint(path: Path, context: ContextWindow | None = None, templates: Path | Non
             text for e in examples for text in (*(t.content for t in e.prompt), e.response, e.critique, e.revision)
         )
         requests = requests_of(principle, templates)
+        # The longest of the requests decides.
         sizes = Counter({name: context.count(f"{shown}\n{text}") for name, text in requests.items()})
         name, tokens = sizes.most_common(1)[0]
         if tokens > context.tokens / 2:
@@ -139,6 +140,7 @@ def _check_whole(constitution: Constitution) -> Iterator[Problem]:
             if tag not in known:
                 fix = f"Use one of {', '.join(sorted(known))}, or declare it at the top: 'tags: [{tag}]'"
                 yield _at(principle, "unknown-tag", f"the tag '{tag}' of '{principle.title}' is not declared", fix)
+    # A declared tag without a principle is most often a misspelt one.
     used = {tag for p in constitution.principles for tag in p.tags}
     for tag in constitution.tags:
         if tag not in used:

@@ -54,6 +54,7 @@ def blocks(body: str) -> list[Block]:
 
 def join_blocks(parts: Sequence[Block]) -> str:
     """The text of blocks that are paragraphs, lists and fences."""
+    # A single fence is how a text with unusual white space is written: see `to_markdown`.
     if len(parts) == 1 and parts[0].kind == "fence" and parts[0].info == VERBATIM:
         return parts[0].text
     return "\n\n".join(f"```{b.info}\n{b.text}\n```" if b.kind == "fence" else b.text for b in parts)
@@ -90,6 +91,7 @@ def _groups(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     """Cut tokens into elements, each from its opening token to the closing one."""
     depth = start = 0
     for index, token in enumerate(tokens):
+        # +1 for an opening token, -1 for a closing one, 0 for one that stands alone.
         depth += token.nesting
         if depth == 0:
             yield tokens[start : index + 1]
@@ -149,12 +151,14 @@ def _label(inline: Token, line: int) -> tuple[str, str]:
     """The bold words that open a paragraph, if a colon ends them, and the text after the colon."""
     children = inline.children or []
     types = [child.type for child in children[:4]]
+    # The parser may put an empty text before the bold words.
     if types[:3] == ["text", "strong_open", "text"] and not children[0].content:
         children = children[1:]
         types = types[1:] + [child.type for child in children[3:4]]
     if types[:3] != ["strong_open", "text", "strong_close"]:
         return "", ""
     bold, rest = children[1].content.strip(), _words(children[3:], line)
+    # People write **Prompt:** as well as **Prompt**: text.
     if bold.endswith(":"):
         return bold, rest
     return (f"{bold}:", rest[1:].strip()) if rest.startswith(":") else ("", "")
@@ -177,6 +181,7 @@ def _words(children: Sequence[Token] | None, line: int) -> str:
                 line += 1
             case "html_inline":
                 raise Unclear(line, "html", f"the HTML tag '{child.content[:40]}'", _NO_HTML)
+            # ![…](…): the parser's own images are off, so that it is a link after an exclamation mark.
             case "link_open" if parts and parts[-1].endswith("!"):
                 raise Unclear(line, "image", "an image", "Describe in words what the model should know")
             case _:

@@ -146,6 +146,7 @@ def ids_in(id: str) -> list[str]:
 
 def content_hash(*parts: object) -> str:
     """16 hexadecimal digits of the SHA-256 of plain values."""
+    # Sorted and without spaces: the same values give the same hash in every version.
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

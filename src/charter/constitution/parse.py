@@ -275,6 +275,7 @@ def _extend(
     """`constitution` merged with the constitution it extends: its principles replace those with the same id."""
     entry = draft.source.entries["extends"]
     target = path.parent / draft.setting("extends")
+    # Resolved, so that a cycle through .. or a symbolic link is found.
     met = (*chain, path.resolve())
 
     def refuse(line: int, code: str, what: str, fix: str) -> BrokenConstitution:
@@ -297,6 +298,7 @@ def _extend(
         what = f"'without' names '{unknown[0]}', which {target.name} does not have"
         raise refuse(draft.source.entries["without"].line, "without", what, f"Its ids are: {', '.join(ids)}.")
     changed = {p.id: p for p in constitution.principles}
+    # A principle that replaces another takes its place; new ones follow.
     kept = [changed.pop(p.id, p) for p in base.principles if p.id not in without or p.id in changed]
     return replace(
         constitution,
@@ -305,6 +307,7 @@ def _extend(
         tags=tuple(dict.fromkeys((*base.tags, *constitution.tags))),
         examples=(*base.examples, *constitution.examples),
         description=constitution.description or base.description,
+        # Of the settings and not of `constitution`, which has a default where the file names no language.
         language=draft.setting("language") or base.language,
         sources=(*constitution.sources, *base.sources),
     )

@@ -59,6 +59,7 @@ def decode(content: bytes, path: Path) -> str:
         BrokenConstitution: not UTF-8.
     """
     try:
+        # With or without the mark that some editors put at the beginning.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -77,6 +78,7 @@ def read_source(text: str, file: str) -> SourceText:
     Raises:
         BrokenConstitution: control characters, a comment or front matter that is not closed, or bad YAML.
     """
+    # Line numbers in messages are those of an editor, whatever ends the lines.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if match := _CONTROL.search(text):
         at = text.count("\n", 0, match.start()) + 1

@@ -36,6 +36,7 @@ def write_constitution(constitution: Constitution) -> str:
         if principle.weight != 1:
             # 17 digits read back as the same number
             attributes.append(f"weight={principle.weight:{'.17g' if principle.weight % 1 else '.0f'}}")
+        # A title is one line, so it cannot be fenced; its marks are escaped.
         title = _MARKUP.sub(r"\\\g<0>", principle.title)
         parts += [f"## {title} {{{' '.join(attributes)}}}", to_markdown(principle.text)]
         requests = {

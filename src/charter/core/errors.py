@@ -140,6 +140,7 @@ def unwrap_single_error() -> Iterator[None]:
 
 
 def _first(group: BaseException) -> BaseException:
+    # Groups may be nested, one per task group.
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     return group

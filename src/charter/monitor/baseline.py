@@ -32,6 +32,7 @@ class MonitorBaseline:
 
     def asked_like(self, config: Config) -> Config:
         """`config`, asking and grading as the accepted evaluation did."""
+        # The same grader as then: an oracle and a judge would not find the same rates.
         grader = "oracle" if has_oracle(self.config) else "judge"
         evaluation = self.config.evaluation.model_copy(update={"grader": grader})
         return config.model_copy(update={"evaluation": evaluation})
@@ -52,6 +53,7 @@ class MonitorBaseline:
             "borderline_refusal_rate": budgets.max_borderline_refusal_rise,
             "accuracy": budgets.max_accuracy_drop,
         }
+        # A budget of 1 allows any rise, and without outcomes there is no rate to rise from.
         return {m: rises[m.name] for m in MEASURES if m.name in rises and rises[m.name] < 1 and self.counts(m)[1]}
 
 

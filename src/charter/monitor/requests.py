@@ -35,6 +35,7 @@ def fresh_requests(baseline: MonitorBaseline, settings: Monitor, seed: int, prob
     A registered source makes them up; of a file all rows are drawn from, also those that the evaluation did
     not use.
     """
+    # By the probe's number: each asks others, and one that was killed asks the same again.
     number = seed_of(seed, baseline.run.id, FRESH, probe)
     rng = random.Random(number)
     evaluation = baseline.config.evaluation
@@ -57,5 +58,6 @@ def _some(requests: Sequence[HeldOut], n: int, rng: random.Random) -> list[HeldO
     chosen = []
     for category, share in MIX.items():
         found = [request for request in requests if request.category == category]
+        # At least one of each category, or its measure could not be watched.
         chosen += rng.sample(found, min(len(found), max(1, round(share * n))))
     return chosen

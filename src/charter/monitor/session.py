@@ -83,6 +83,7 @@ async def take_probe(
     probe = _count(answers, accepted, list(rises), len(pairs) + len(fresh), spec.identity)
     history = history.model_copy(update={"probes": (*history.probes, probe)})
     findings = find_drift(history, baseline, rises, config.monitor.alpha)
+    # Only the first time: people mute an alarm that comes every hour.
     news = history.drift is None and any(finding.drifted for finding in findings)
     if news:
         history = history.model_copy(update={"drift": len(history.probes)})
@@ -142,6 +143,7 @@ def _count(
         model=model,
         asked=count.rows_in,
         answered=count.rows_out,
+        # The plus leaves out reasons that did not occur.
         failed=dict(sorted((+failed).items())),
         same=sum(row.response == accepted[row.request_id].response for row in fixed),
         fixed=len(fixed),

@@ -45,6 +45,7 @@ def probe_markdown(checked: Checked) -> str:
         "",
         "Evidence is a power of ten; at what is needed the test speaks. Fixed requests are compared in pairs.",
     ]
+    # Without a drift, a few harmful answers are what the accepted model gave too.
     if checked.history.drift is not None and (bad := [a for a in checked.answers if a.harmful]):
         lines += ["", "Harmful answers of this probe:", ""]
         for answer in bad[:SHOWN]:

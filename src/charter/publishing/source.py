@@ -77,6 +77,7 @@ def find_source(path: Path) -> ExportSource:
     run_of_model = path.parent if _is_run(path.parent) else None
     if (path / ADAPTER).is_file():
         settings = _read(path / ADAPTER)
+        # Other adapters change the model's structure, so that they cannot be added to its weights.
         if (kind := settings.get("peft_type")) != "LORA":
             raise ModelError(f"adapter '{path}': of type {kind}, which cannot be merged. Name a LoRA adapter.")
         if not any(path.glob("adapter_model.safetensors")):
@@ -107,6 +108,7 @@ def verdict_status(source: ExportSource) -> VerdictStatus:
     if run is None:
         return VerdictStatus("none", "There is no verdict on it: it is not in the folder of a run.")
     gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
+    # From here on, in the order in which a verdict loses its meaning: no end, other files, another model, weights.
     if not gate or not manifest:
         return VerdictStatus("none", "Its run has not finished, so there is no verdict.")
     # A verdict is only as good as the files that it was formed on: an edited gate.json must not bless a model.

@@ -39,6 +39,7 @@ def make_report(
     for column in BY:
         values = sorted({row[column] for row in attempts if row.get(column)})
         rates = {value: _failure_rate([row for row in attempts if row.get(column) == value]) for value in values}
+        # The worst first.
         report[f"failed_by_{column}"] = dict(sorted(rates.items(), key=lambda item: -item[1]["value"]))
     return report | {
         "stages": [asdict(stage) for stage in stages],

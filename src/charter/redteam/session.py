@@ -122,6 +122,7 @@ def publish_version(config: Config, counts: Sequence[StageCount], run: Path | No
     folder = config.run_folder
     attempts, number = versions.read_step(folder, versions.ATTEMPTS), versions.next_number(versions.newest(folder))
     failed = [row for row in attempts if row["harmful"]]
+    # With the version in the id: ids stay unique over all versions.
     rows = [{"id": f"v{number:04d}-{row['row_id']}", **{name: row[name] for name in _KEPT_COLUMNS}} for row in failed]
     constitution = _constitution(config)
     lineage = {

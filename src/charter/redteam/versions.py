@@ -61,6 +61,7 @@ def newest(folder: Path) -> Version | None:
     Raises:
         DataError: it was changed, or cannot be read.
     """
+    # version.json is written last: a folder without it was not finished.
     numbers = [int(path.parent.name[1:]) for path in folder.glob(f"v[0-9][0-9][0-9][0-9]/{VERSION}")]
     if not numbers:
         return None
@@ -130,6 +131,7 @@ def draft_version(folder: Path, new: Iterable[Row], made: str, lineage: dict[str
         DataError: the last version was changed.
     """
     last, new = newest(folder), list(new)
+    # A version holds all prompts, so that it alone can be a run's source.
     earlier = read_set(folder, last)
     content = _lines([*earlier, *new])
     (folder / UNFINISHED / PROMPTS).write_bytes(content)

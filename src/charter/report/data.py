@@ -158,6 +158,7 @@ class ReportData:
 
     def to_json(self) -> str:
         """The text of ``report.json``; numbers that are not finite become null."""
+        # Not `allow_nan`: other languages cannot read JSON with NaN.
         return json.dumps(plain(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod

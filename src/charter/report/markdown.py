@@ -77,6 +77,7 @@ def examples_markdown(examples: Sequence[BeforeAfter]) -> str:
             yield f"**{inline(example.before_label)}.** {cut_inline(example.before)}"
             yield f"**{inline(example.after_label)}.** {cut_inline(example.after)}"
 
+    # Prefect shows the artifact without a click to hide anything, so they come last.
     pleasant = [example for example in examples if not example.unpleasant]
     parts = list(sections(pleasant))
     if len(pleasant) < len(examples):

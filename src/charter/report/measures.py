@@ -118,6 +118,7 @@ def shares(evaluation: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
     """By title and model, the measures beyond the headline that are shares of requests, for a plot."""
     models: Mapping[str, Entry] = evaluation.get("models", {})
     return {
+        # A model that was not asked has no dot, but keeps its place and colour.
         title.long: {name: entry.get(title.name, UNMEASURED) for name, entry in models.items()}
         for heading in SHARES
         for title in PARTS[heading]
@@ -133,6 +134,7 @@ def amount(value: float | None, name: str) -> str:
 def between(rate: Entry, name: str) -> str:
     """The interval of the measure `name`."""
     low, high = amount(rate["low"], name), amount(rate["high"], name)
+    # The unit once, after the second number.
     return f"{low.removesuffix(' %')} to {high}"
 
 
@@ -143,6 +145,7 @@ def moved(value: float, name: str) -> str:
 
 def model_title(name: str) -> str:
     """A model's name in tables and plots; ``DPO2`` is the model of the second round."""
+    # Later rounds are always DPO.
     number = round_number(name) or 1
     return f"{MODELS[FIRST]}{number}" if number > 1 else MODELS.get(name, shorten_name(name))
 

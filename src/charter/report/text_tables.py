@@ -113,6 +113,7 @@ def benchmarks_table(evaluation: Mapping[str, Any]) -> TextTable:
         if not rate or not rate["n"]:
             return "no data"
         if share:
+            # The unit once: both ends are percentages.
             low, high = (f"{100 * rate[end]:.1f}" for end in ("low", "high"))
             return f"{percent(rate['value'])} ({low} to {high}, n = {rate['n']})"
         return f"{rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f}, n = {rate['n']})"

@@ -57,6 +57,7 @@ def settled(split: Row, flip: bool = False) -> dict[str, Any]:
     def of_chosen(values: Sequence[float]) -> list[float]:
         return list(values) if last else _other(values)
 
+    # A row of the queue has the probabilities of its last answer.
     members = of_chosen(split["p_by_member"])
     shared = split.keys() - {"first", "last", "p_last", "p_by_member", "p_by_principle"}
     return {

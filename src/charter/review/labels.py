@@ -93,6 +93,7 @@ def _change(folder: Path, shard: str, answers: LabelAnswers, sft_share: float, d
     """Change one shard, and count what was done."""
     pairs, splits = list(read_rows(folder / "pairs" / shard)), _rows(folder / QUEUE / shard)
     decided, made = apply_decisions(pairs, answers), settle(splits, answers)
+    # A settled pair goes where its prompt belongs: to SFT or to DPO, never to both.
     divided, named = split_sft_dpo(splits, made, sft_share), {row["pair_id"] for row in made}
     if made:
         left = [row for row in splits if row["pair_id"] not in named]

@@ -110,6 +110,7 @@ class RunPrinciples:
         """
         owners = [id.partition("/")[0] if "/" in id else "" for id in ids]
         sharing = [name for name in members if name not in owners]
+        # Members without a constitution of theirs judge by the same principles, each by equally many.
         per_member = owners.count("") // len(sharing) if sharing else 0
         if per_member:
             shared = iter(range(len(ids)))
@@ -197,6 +198,7 @@ def attribute_label(row: Mapping[str, Any], principles: RunPrinciples) -> Attrib
     if p is None:
         return None
     shares = _shares(p, row["principle_ids"], row["p_by_principle"], row["members"], principles)
+    # Zero up to rounding, unless the label has no principles.
     rest = log_odds(p) - sum(share.log_odds for share in shares)
     first, second = row["p_by_order"] or (None, None)
     orders: tuple[tuple[Literal["first", "second"], float | None], ...] = (("first", first), ("second", second))

@@ -232,6 +232,7 @@ def _stats(values: Mapping[str, Any]) -> PrincipleStats:
 
 def _scan(run: Path, name: str, *columns: str) -> pl.LazyFrame:
     """Some columns of all shards; a column that an earlier version of Charter did not write is empty."""
+    # With the types of the schema, so that tables without shards can be joined to others.
     empty = pl.DataFrame(SCHEMAS[name].empty_table().select(list(columns)))
     shards = _shards(run, name)
     if not shards:

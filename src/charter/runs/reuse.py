@@ -67,4 +67,5 @@ def take_dataset(config: Config, dataset: Path) -> None:
             shutil.copytree(dataset / name, folder / name, dirs_exist_ok=True)
         elif (dataset / name).is_file():
             shutil.copyfile(dataset / name, folder / name)
+    # Under another name: the run's own manifest is written when it ends.
     shutil.copyfile(dataset / "manifest.json", folder / "dataset.json")

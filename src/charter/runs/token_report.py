@@ -97,6 +97,7 @@ def make_request(config: Config, model: Path, name: str, job: Job) -> TokenReque
         model=str(model.resolve()),
         reference=job.model,
         base=base,
+        # If the step started from the base itself, reference and base are one model.
         names=(name, "base" if identities[1] == identities[2] else Path(job.model).name, "base"),
         identities=identities,
         beta=getattr(job.optimisation, "beta", 0.0) or 1.0,
@@ -114,6 +115,7 @@ def _complete_answers(run: Path, model: str) -> dict[str, Graded]:
     """By request, one model's answers to held-out requests that were not cut off and are not empty."""
     path = run / "answers" / f"{model}.parquet"
     rows = load_answers(path) if path.is_file() else []
+    # The end of an answer that was cut off is missing, and with it tokens that matter.
     return {row.request_id: row for row in rows if row.finish_reason == "stop" and row.response.strip()}
 
 

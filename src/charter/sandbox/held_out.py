@@ -75,6 +75,7 @@ def _pairs() -> Iterator[list[tuple[Act, str]]]:
 @exact_grader("sandbox")
 def grade_by_oracle(answer: Graded, request: HeldOut) -> Graded:
     """The answer with the oracle's grades."""
+    # A request that was read from a file has no world; then only its wording can be graded.
     known = request.world if isinstance(request.world, Request) else None
     return replace(
         answer,

@@ -142,6 +142,7 @@ def held_out_requests(category: Category, n: int, seed: int = 0) -> list[Request
     """
     rng = random.Random(f"held-out:{category}:{seed}")
     if category == "fact":
+        # A shuffled copy: `facts` is cached and must stay as it is.
         known = rng.sample(facts(), len(facts()))
         texts = world()["held_out_fact_phrasings"]
         return [ask_fact(fact, texts[fact.topic]) for fact in known[:n]]

@@ -295,6 +295,7 @@ def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[s
     drawn = choices[int(digest[8:16], 16) % len(choices)]
     preferred = written if written is not None and written in choices else drawn
     p = 0.55 + 0.4 * int(digest[16:24], 16) / 2**32
+    # What is left is shared by the other choices, so that probabilities add up to one.
     rest = (1 - p) / max(1, len(choices) - 1)
     shares = {c: p if c == preferred else rest for c in choices} if len(choices) > 1 else {preferred: 1.0}
     top = [{"token": c, "logprob": math.log(share), "bytes": list(c.encode())} for c, share in shares.items()]

@@ -129,6 +129,7 @@ async def _estimate(
     store_only = {name: replace(spec, base_urls=()) for name, spec in models.items()}
     stored, lacking = await _send(config, constitution, store_only, looked_up)
     complete_rows = [row for row in looked_up if row["row_id"] not in lacking]
+    # Again without the incomplete ones: their calls up to the missing answer would be counted too.
     complete, _ = await _send(config, constitution, store_only, complete_rows)
 
     # 2. Send a few of the incomplete rows to the servers, to measure the calls and the time that such a row takes.

@@ -87,6 +87,7 @@ class CallRecorder:
         """The answered calls of each stage that made any call."""
         answers = dict[str, list[Completion]]()
         for call in self.calls:
+            # A stage whose calls all failed is listed as well, with zero calls.
             answers.setdefault(call.stage, []).extend([call.answer] if call.answer else [])
         return {
             stage: CallCount(

@@ -118,6 +118,7 @@ async def _trace(row: Row, config: Config, constitution: Constitution, models: M
     result = await run_in_memory([row], run, Session(), recorder.recorded, recorder.begin_stage)
     # The stage "revise" asks for critiques too. A revision is the call that continues the critique before it.
     critiques = [call for call in recorder.calls if call.stage == "revise"]
+    # None, so that the first call has one before it.
     for before, call in pairwise([None, *critiques]):
         revises = False
         if before and call and before.stage == "critique" and before.answer:

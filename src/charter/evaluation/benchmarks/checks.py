@@ -93,6 +93,7 @@ def compare_tasks(first: Sequence[ToolResult], second: Sequence[ToolResult]) -> 
             share = _is_share((before, after))
             values = _value(before, share), _value(after, share)
             same_questions = bool(result.questions) and result.questions == other.questions
+            # The same hash: the same samples under the same ids. Without one, an id may mean another question.
             change = _paired_change(before, after, share) if same_questions else newcombe(*values)
             changes.append(TaskChange(after.tool, after.task, after.measure, after.headline, share, *values, change))
     return changes
@@ -129,6 +130,7 @@ def check_suite_harm(evaluation: Mapping[str, Any], model: str, limit: float, by
         if fall is None:
             checks.append(_without_data(name, row["task"], limit, "prompt"))
             continue
+        # Of refusals a fall is worse, of harm a rise.
         worse = mirror(fall) if "harmful" in row["measure"] else fall
         finding = f"{row['task']}: unsafe {_HARM[row['measure']]} went from {before} to {after} % of {worse.n:,}"
         checks.append(hold(name, worse, _CATEGORY, Limit(limit, "allowed rise of harm", "points"), by, finding))
@@ -158,10 +160,12 @@ def _changes_from_base(
     evaluation: Mapping[str, Any], model: str, limit: float
 ) -> Iterator[tuple[Mapping[str, Any], Measured | None, str, str]]:
     """Of each benchmark that base and model share: its row, the fall, and both values in percent."""
+    # A limit of 1 can never be exceeded.
     for row in evaluation.get("benchmarks", ()) if limit < 1 else ():
         for change in row["changes"]:
             if (change["from"], change["to"]) == ("base", model):
                 values = {key: value for key, value in change.items() if key not in ("from", "to")}
+                # Only a paired test of yes or no counts who alone got it.
                 share = "only_first" in values
                 fall = _fall(PairedTest.read(values) if share else PairedMean(**values), share)
                 before, after = (row["models"][name]["value"] for name in ("base", model))

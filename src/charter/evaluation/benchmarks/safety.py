@@ -50,6 +50,7 @@ def suite_program(
         command += ["--limit", str(suite.limit)]
     if judge is not None and bundled:
         command += ["-T", "judge=true", "--model-role", f"grader=openai-api/grader/{judge.model_name}"]
+        # The judge may need another key than the model.
         of_judge = tool_environment(judge)
         variables |= {"GRADER_BASE_URL": judge.base_urls[0], "GRADER_API_KEY": of_judge["CHARTER_API_KEY"]}
         variables |= {name: f"{variables[name]},{of_judge[name]}".strip(",") for name in ("NO_PROXY", "no_proxy")}
@@ -89,6 +90,7 @@ async def run_suite(
     return ToolResult(
         found,
         samples=len(samples),
+        # A sample without any number: its call failed, or its scorer did.
         failed=sum(not any(_scores(sample)) for sample in samples),
         calls=len(samples),
         prompt_tokens=sum(used["input_tokens"] for used in usage),

@@ -59,6 +59,7 @@ def load_result(path: Path, inputs: str | None = None) -> ToolResult | None:
     if not path.is_file():
         return None
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # Without `inputs`, as a comparison of finished runs asks, any result counts.
     if values.pop("inputs") != inputs and inputs is not None:
         return None
     # Versions of Charter before this one wrote "sheets", after which the files are still named.

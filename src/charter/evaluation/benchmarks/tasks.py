@@ -81,6 +81,7 @@ def _judged(template: str, choices: dict[str, float]) -> Scorer:
         reply = await get_model(role="grader").generate(
             render(template, **shown), config=GenerateConfig(temperature=0.0, seed=0, max_tokens=8)
         )
+        # Graders add punctuation, and some explain themselves.
         words = reply.completion.lower().split() or [""]
         word = words[0].strip(".,;:!*\"'")
         value = choices.get(word, float("nan"))  # inspect-ai leaves nan out of its metrics

@@ -97,6 +97,7 @@ def read_registry(outputs: Path) -> RunRegistry:
     path = outputs / FILE
     try:
         text = path.read_text(encoding="utf-8")
+        # Only the history counts when the file is read.
         return RunRegistry(outputs, _File.model_validate_json(text).history)
     except FileNotFoundError:
         return RunRegistry(outputs)

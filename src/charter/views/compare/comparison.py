@@ -161,6 +161,7 @@ def compare_folders(folders: Sequence[Path], model: str | None = None) -> Compar
     """
     if len(folders) < 2:
         raise ConfigError(f"compare '{folders[0] if folders else ''}': one run alone. Name two or more.")
+    # Resolved: the same folder by two paths would be compared with itself.
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError(f"compare '{folders[-1]}': a run is named twice. Name each once.")
     # A folder's name is enough unless two runs share it, as in outputs/demo and old/demo.
@@ -262,6 +263,7 @@ def _differences(first: ComparedRun, other: ComparedRun) -> Differences:
                 worse = bool(grade) != (measure.grade == "correct")
                 changed.append(ChangedPrompt(measure.name, row.kind, row.prompt, earlier.response, row.response, worse))
     before, after = first.settings, other.settings
+    # In the order of the first config, then what only the other has.
     names = [name for name in dict.fromkeys([*before, *after]) if name not in LOCATION_SETTINGS]
     return Differences(
         run=other.label,

@@ -36,6 +36,7 @@ class PromptGroup(NamedTuple):
 def comparison_text(comparison: Comparison, shown: int) -> str:
     """Everything but the answers; at most `shown` changed prompts per measure and direction, drawn at random."""
     runs = comparison.runs
+    # Columns named by runs would not fit a terminal.
     letters = [ascii_uppercase[i] if i < len(ascii_uppercase) else f"run {i + 1}" for i in range(len(runs))]
     lines = []
     for letter, run in zip(letters, runs, strict=True):
@@ -115,6 +116,7 @@ def _measure_table(runs: Sequence[ComparedRun], letters: Sequence[str]) -> TextT
         for run in runs:
             rate = run.measures.get(title.name)
             if rate and rate["n"]:
+                # Short, as the table has a column per run; the heading has the unit.
                 span = between(rate, title.name).replace(" to ", "-")
                 cells.append(f"{amount(rate['value'], title.name)} ({span})".replace(" %", ""))
             else:

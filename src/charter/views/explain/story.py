@@ -109,6 +109,7 @@ def read_story(run: Path, row_id: str) -> Story:
         for step in STEPS:  # a training step keeps the rows that it left out beside its model
             path = run / step / "dropped.parquet"
             dropped += _rows_of(pl.scan_parquet(path, glob=False) if path.is_file() else None, row_id)
+    # A row whose response failed is only in the prompts.
     prompt = next(iter(tables["responses"] + tables["prompts"]), None)
     response = tables["responses"][0]["response"] if tables["responses"] else None
     rounds = tuple(

@@ -77,6 +77,7 @@ def _label(label: AttributedLabel, constitution: dict[str, str]) -> Iterator[Ren
 
     for share in label.shares:
         line(f"{share.title} #{share.id}{' (against)' if share.p < 0.5 else ''}", share.p, share.log_odds)
+    # Labels of earlier versions, without principles.
     if label.rest:
         table.add_row("the rest: from no principle", "", f"{label.rest:+.2f}")
     line("together", label.p, label.log_odds, "bold")

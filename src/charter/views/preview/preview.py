@@ -143,6 +143,7 @@ class WatchedFiles:
 def _content_hash(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
+            # One byte more than is allowed is enough to see that a file which grew too large has changed.
             return hashlib.sha256(file.read(LARGEST_FILE + 1)).hexdigest()
     except OSError:
         return None

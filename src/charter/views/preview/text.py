@@ -82,4 +82,5 @@ def _quote(title: str, text: str) -> tuple[str, str]:
 
 def _escape(text: str) -> str:
     """`text` on one line, with all punctuation escaped that Markdown might interpret."""
+    # All of it: which marks matter depends on the Markdown dialect of the UI.
     return _PUNCTUATION.sub(r"\\\1", " ".join(visible(text).split()))
