@@ -1,6 +1,5 @@
 """The sandbox on real vLLM, once per session, and flows as the processes that users start."""
 
-import os
 import re
 import subprocess
 import sys
@@ -12,17 +11,18 @@ import pytest
 from charter.config import Serving
 from charter.inference import Served, serve
 from charter.sandbox import MODEL
+from tests.support.prefect_api import run_prefect_server
 
 RunFlow = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def without_privacy(folder: Path) -> Path:
     """A copy of the shipped constitution whose principle of privacy is deleted."""
-    text, law = Path("constitutions/harmless.md").read_text(), folder / "without-privacy.md"
+    text, path = Path("constitutions/harmless.md").read_text(), folder / "without-privacy.md"
     edited, count = re.subn(r"^## [^\n]*\{#privacy\b.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     assert count == 1
-    law.write_text(edited)
-    return law
+    path.write_text(edited)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +34,10 @@ def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
 
 
 @pytest.fixture(scope="session")
-def flow_environment(prefect_home: Path) -> dict[str, str]:
-    """The environment of flows started as processes."""
-    return {**os.environ, "PREFECT_HOME": str(prefect_home), "PYTHONUNBUFFERED": "1"}
+def flow_environment(prefect_home: Path) -> Iterator[dict[str, str]]:
+    """The environment of flows started as processes. They share a Prefect server: starting one takes 20 s."""
+    with run_prefect_server(prefect_home) as server:
+        yield {**server.environment, "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.system.conftest import RunFlow, flow_command
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-N = 120
+N = 60
 CONCURRENCY = 16
 TABLES = ("prompts", "responses", "revisions", "pairs", "sft_data", "failures")
 

@@ -156,6 +156,7 @@ with serve(sys.argv[1], Serving(kv_cache_gib=0.25, max_model_len=512), Path(sys.
 """
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_nothing_behind(served: Served, model: Path, tmp_path: Path) -> None:
     """A second server, beside the first; its parent is killed with SIGKILL while it serves."""
     log = tmp_path / "vllm.log"

@@ -94,7 +94,8 @@ def test_a_finished_step_is_reused(world: World) -> None:
     assert weights(world.dpo.model) == before
 
 
-def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_step_killed_at_random_continues_to_the_same_weights(world: World, tmp_path: Path, kills: int) -> None:
     """Each time another process is killed: the one that trains, the one that launched it, the whole group.
 
     The moments are drawn anew each time; where it fails, its output says the seed.
@@ -102,8 +103,8 @@ def test_a_step_killed_three_times_at_random_continues_to_the_same_weights(world
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # noqa: T201 # shown only where the test fails
     draw = random.Random(seed)
-    steps = sorted(draw.sample(range(2, LONG_STEPS // 2), 3))
-    ways = draw.sample([_kill_worker, _kill_launcher, _kill_group], 3)
+    steps = sorted(draw.sample(range(2, LONG_STEPS // 2), kills))
+    ways = draw.sample([_kill_worker, _kill_launcher, _kill_group], kills)
     whole, out = world.dpo_again(tmp_path / "whole", dpo=LONG), tmp_path / "dpo"
     for step, kill in zip(steps, ways, strict=True):
         kill(world, out, step, draw.uniform(0, 0.2))
