@@ -61,7 +61,7 @@ async def finish(
     identities = {name: spec.folder_identity for name, spec in models.items()}
     created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     page = report_run(config, stages, identities, created, again)
-    write_manifest(folder, counts, identities)
+    write_manifest(folder, counts, identities, run.session.server_notes())
     await _publish(run, ReportData.load(folder / "report.json"))
     await run.progress.publish(
         acreate_markdown_artifact, places_markdown(folder), key="folder", description=f"Run {config.name}"

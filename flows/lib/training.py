@@ -150,7 +150,8 @@ async def align_again(run: FlowRun, model: Path) -> LaterRounds:
         async with serve_generation_models(round_run, model) as models:
             counts = await make_data(round_run, models, start_round(config.run_folder, later))
         round_run.progress.close()
-        write_manifest(later.folder, counts, {name: spec.identity for name, spec in models.items()})
+        identities = {name: spec.identity for name, spec in models.items()}
+        write_manifest(later.folder, counts, identities, run.session.server_notes())
         result.counts.extend(later.named(counts))
         if not count_rows(later.folder / "pairs"):
             run.progress.say(f"round {later.number}: no pairs, so nothing is left to learn, and it is the last")

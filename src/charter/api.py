@@ -121,8 +121,10 @@ def make_dataset(config: Config) -> Run:
     """
     prompts = check_config(config)
     with lock_run_folder(config.run_folder), serve_temporarily(config, _print_line, patience_s=None) as models:
-        counts = asyncio.run(make_tables(config, models, prompts))
-        write_manifest(config.run_folder, counts, {role: spec.identity for role, spec in models.items()})
+        session = Session(config.budget)
+        counts = asyncio.run(make_tables(config, models, prompts, session))
+        identities = {role: spec.identity for role, spec in models.items()}
+        write_manifest(config.run_folder, counts, identities, session.server_notes())
     return Run(config.run_folder)
 
 

@@ -13,6 +13,7 @@ from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
+from charter.inference.probe import probe
 from charter.inference.server.process import serve
 from charter.inference.session import Session
 from charter.pipeline.counts import with_engine_stats
@@ -60,7 +61,7 @@ def serve_audited_judge(
     model, serving = judge_model(config)
     with contextlib.ExitStack() as stack:
         if serving.base_urls:
-            served = connect(serving.base_urls, serving, model=model)
+            served = probe(connect(serving.base_urls, serving, model=model), say, stop=stop)
         else:
             # By default a model is served under its folder's name, which for the sandbox is that of a cache.
             name = "sandbox" if model == model_folder("sandbox") else None

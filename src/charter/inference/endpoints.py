@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from charter.config import Serving
 from charter.config.addresses import display_address, refuse_login
 from charter.core.errors import ServingError
+from charter.inference.dialect import Dialect
 from charter.inference.identity import identity_files, model_identity
 from charter.inference.network import DIRECT, is_loopback, metrics_url, opener, proxy_of, route
 from charter.inference.special_tokens import special_tokens
@@ -51,6 +52,8 @@ class Served:
     """The key and the timeouts for its requests."""
     merged: str = ""
     """For an adapter served by its base's server: the identity of the folder with the merged weights."""
+    dialects: tuple[Dialect, ...] = ()
+    """What the servers support, in their order, once they were probed."""
 
     @property
     def base_url(self) -> str:

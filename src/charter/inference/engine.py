@@ -9,6 +9,7 @@ from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages
 from charter.inference.client import Client, StoreOnlyClient
 from charter.inference.completion import Ask, Completion, Sampling, request_key
+from charter.inference.dialect import Dialect
 from charter.inference.endpoints import Served
 from charter.inference.limiter import Concurrency, ConcurrencyLimiter, Priority
 from charter.inference.metrics import MetricsPoller, ServerSnapshot
@@ -49,6 +50,9 @@ class EngineSpec:
     choice_samples: int = 8
     """How often a choice is sampled where a server returns no log-probabilities; 0 refuses such servers."""
 
+    dialects: tuple[Dialect, ...] = ()
+    """What the servers support, in their order, once they were probed."""
+
     @property
     def folder_identity(self) -> str:
         """The identity of the model's folder, however the model is served."""
@@ -70,6 +74,7 @@ class EngineSpec:
             special_tokens=served.special_tokens,
             merged=served.merged,
             choice_samples=served.settings.choice_samples,
+            dialects=served.dialects,
         )
 
 

@@ -123,14 +123,15 @@ class Router:
     """When any call was last answered; distinguishes a request that always fails from servers that are gone."""
 
     @classmethod
-    def of(cls, base_urls: Sequence[str]) -> "Router":
-        """For servers of unknown state."""
-        return cls(
-            [
-                Endpoint(display_address(url).rstrip("/"), route(url, "chat/completions"), proxy_of(url))
-                for url in base_urls
-            ]
-        )
+    def of(cls, base_urls: Sequence[str], dialects: Sequence[Dialect] = ()) -> "Router":
+        """For servers of unknown state; with the dialects that a probe learned, if there was one."""
+        endpoints = [
+            Endpoint(display_address(url).rstrip("/"), route(url, "chat/completions"), proxy_of(url))
+            for url in base_urls
+        ]
+        for endpoint, dialect in zip(endpoints, dialects, strict=False):
+            endpoint.dialect, endpoint.notes = dialect, dialect.differences()  # reported by the probe
+        return cls(endpoints)
 
     def choose(self, affinity: str, now: float, failed: Sequence[Endpoint] = ()) -> Endpoint | None:
         """The endpoint for a conversation that begins with `affinity`; None while none is healthy.

@@ -86,13 +86,18 @@ class Session:
             patience_s=spec.patience_s,
             server_log=Path(spec.server_log) if spec.server_log else None,
             # One router for all engines: each sees the others' load, and which servers are unhealthy.
-            router=self._routers.setdefault(spec.base_urls, Router.of(spec.base_urls)),
+            router=self._routers.setdefault(spec.base_urls, Router.of(spec.base_urls, spec.dialects)),
             connections=self.connections,
             may_wait=self.check_before_retry,
             on_busy=self.limiter(spec.base_urls, spec.concurrency).back_off,
             choice_samples=spec.choice_samples,
         ) as client:
             yield client
+
+    def server_notes(self) -> dict[str, list[str]]:
+        """What was learned of each server that differs from vLLM, such as refused parameters, for the manifest."""
+        endpoints = (endpoint for router in self._routers.values() for endpoint in router.endpoints)
+        return {endpoint.url: list(endpoint.notes.values()) for endpoint in endpoints if endpoint.notes}
 
     def limiter(self, base_urls: Sequence[str], concurrency: Concurrency) -> ConcurrencyLimiter:
         """The limiter of calls in flight to some servers, shared by all engines that ask them."""

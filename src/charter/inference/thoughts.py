@@ -56,6 +56,8 @@ def split_thoughts(text: str) -> tuple[str, str]:
     else:
         thoughts.append(text[place:])
     thinking = "\n\n".join(each for each in map(str.strip, thoughts) if each)
+    if not thinking and not answer.strip():
+        thinking = text.strip()  # tags alone: the model began to think, or thought nothing
     return (text, "") if answer == text and not thinking else (answer.strip(), thinking)
 
 

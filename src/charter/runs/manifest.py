@@ -39,8 +39,20 @@ PACKAGES = (
 )
 
 
-def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[str, str]) -> Path:
-    """Write ``manifest.json``, the last file of all: a run that has one is complete."""
+def write_manifest(
+    folder: Path,
+    counts: Sequence[StageCount],
+    models: Mapping[str, str],
+    servers: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write ``manifest.json``, the last file of all: a run that has one is complete.
+
+    Args:
+        folder: of the run.
+        counts: of its stages.
+        models: the identity of each model's weights, by role.
+        servers: what servers do not support, by address; what was left out of requests to them.
+    """
     config, stages = load_config(folder / "config.yaml"), total(counts)
     constitution = load_kept_constitution(folder) if kept_constitution_path(folder).is_file() else None
     manifest = {
@@ -49,6 +61,7 @@ def write_manifest(folder: Path, counts: Sequence[StageCount], models: Mapping[s
         "constitution": constitution
         and {"name": constitution.name, "version": constitution.version, "hash": constitution.hash},
         "models": dict(models),
+        "servers": {url: list(notes) for url, notes in (servers or {}).items()},
         "seed": config.seed,
         "stages": {name: asdict(count) for name, count in stages.items()},
         "rows": {name: count_rows(folder / name) for name in SCHEMAS if any((folder / name).glob("*"))},

@@ -23,6 +23,7 @@ from weakref import WeakSet
 from aiohttp import web
 
 from charter.core.messages import Message
+from charter.inference.probe import PROBE_MESSAGES
 
 Answer = Callable[[Sequence[Message]], str]
 """From the conversation to the answer."""
@@ -101,7 +102,7 @@ class NullServer:
     """When it says that it was started, in seconds since 1970."""
     counts: Counter[str] = field(default_factory=Counter)
     """`connections` that asked for a completion, `requests`, `answered`, `errors`, `malformed`, `truncated`, `slow`,
-    `lost`, `refused`, `running`, `most running`, `prompt_tokens`, `tokens`."""
+    `lost`, `refused`, `running`, `most running`, `prompt_tokens`, `tokens`; `probes`, which are in none of these."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The requests as they came, when `keep_bodies`."""
     keep_bodies: bool = False
@@ -155,6 +156,8 @@ class NullServer:
         return web.Response(text="".join(f"{name} {float(value)}\n" for name, value in series.items()))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        if (body := await request.json()).get("messages") == PROBE_MESSAGES:
+            return self._respond_to_probe(request, body)
         self.counts["requests"] += 1
         if request.transport and request.transport not in self._asking:
             # Counted at its first completion: health checks open connections too.
@@ -166,6 +169,18 @@ class NullServer:
             return await self._respond(request)
         finally:
             self.counts["running"] -= 1
+
+    def _respond_to_probe(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+        """As to any request, but without latency and faults: neither tests nor benchmarks are about it."""
+        self.counts["probes"] += 1
+        if not self._key_fits(request):
+            return _error(401, "Unauthorized")
+        if problem := self._refusal(body):
+            return problem
+        answer = self._completion({k: v for k, v in body.items() if k not in self.ignored}, "0" * 64, "Hello.")
+        if self.rewrite:
+            self.rewrite(answer)
+        return web.json_response(answer)
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         if not self._key_fits(request):
@@ -253,9 +268,9 @@ class NullServer:
             draw -= share  # the shares divide the interval from 0 to 1 between the faults
         return None
 
-    def _completion(self, body: dict[str, Any], digest: str) -> dict[str, Any]:
+    def _completion(self, body: dict[str, Any], digest: str, given: str | None = None) -> dict[str, Any]:
         limit = _token_limit(body)
-        written = None if self.answer is None else self.answer(body["messages"])
+        written = given if given or self.answer is None else self.answer(body["messages"])
         choices = (body.get("structured_outputs") or {}).get("choice") or []
         logprobs: dict[str, Any] | None
         if choices:

@@ -37,7 +37,8 @@ def test_thoughts_are_split_off(text: str) -> None:
         ("<think>\n\n</think>\n\nParis.", "Paris.", ""),
         ("<think>One. Two.", "", "One. Two."),
         ("<think>One.</think>\n", "", "One."),
-        ("<think>", "", ""),
+        ("<think>", "", "<think>"),
+        ("<think>\n</think>\n", "", "<think>\n</think>"),
     ],
 )
 def test_any_number_of_blocks_closed_or_not(text: str, answer: str, thinking: str) -> None:

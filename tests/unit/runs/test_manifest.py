@@ -73,3 +73,10 @@ def test_what_a_flow_is_given_beside_its_config_is_kept(tmp_path: Path) -> None:
     config, run = made_run(tmp_path), tmp_path / "demo"
     command = again_command(config, "train dataset=outputs/data")
     assert command == f"python -m flows.train {run}/config.yaml name=demo-again dataset=outputs/data"
+
+
+def test_the_manifest_says_what_the_servers_did_not_support(tmp_path: Path) -> None:
+    made_run(tmp_path)
+    notes = {"http://host/v1": ["does not accept 'seed'"]}
+    manifest = json.loads(write_manifest(tmp_path / "demo", [], {}, notes).read_text())
+    assert manifest["servers"] == notes

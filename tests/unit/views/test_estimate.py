@@ -26,7 +26,7 @@ NEEDED = {"respond": N, "revise": 5 * N, "judge": 2 * N}  # four critiques and a
 
 
 def quiet(line: str) -> None:
-    raise AssertionError(line)
+    assert "log-probabilities" in line  # of the probe; nothing is started
 
 
 def calls(forecast: Forecast) -> dict[str, int]:

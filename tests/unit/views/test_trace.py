@@ -35,7 +35,7 @@ def with_rounds(config: Config, rounds: int | str) -> Config:
 
 
 def quiet(line: str) -> None:
-    raise AssertionError(line)
+    assert "log-probabilities" in line  # of the probe; nothing is started
 
 
 def shown(trace: Trace) -> str:

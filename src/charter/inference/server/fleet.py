@@ -11,6 +11,7 @@ from charter.config import Serving
 from charter.core.errors import ModelError, ServingError
 from charter.core.hardware import gpus
 from charter.inference.endpoints import Served, connect
+from charter.inference.probe import probe
 from charter.inference.server.adapters import AdapterGroup, group_by_base, serve_group, singleton
 from charter.inference.server.process import serve
 
@@ -87,7 +88,12 @@ def serve_each(
         ModelError, ServingError: one of them cannot be used or started.
         Interrupted: `stop` was set.
     """
-    served = {name: connect(its.base_urls, its, model=model) for name, (model, its) in models.items() if its.base_urls}
+    judge = "judge" if "judge" in models else None  # else every model may be asked for choices
+    served = {
+        name: probe(connect(its.base_urls, its, model=model), on_progress, judge in (name, None), stop)
+        for name, (model, its) in models.items()
+        if its.base_urls
+    }
     to_start = {name: model for name, (model, _) in models.items() if name not in served}
     with ExitStack() as stack:
         if len(to_start) > 1:
