@@ -364,6 +364,7 @@ def test_watch_from_first_to_last(law: Path, questions: Path, server: NullServer
         assert child.stdout is not None
         assert child.stderr is not None
         try:
+            assert "log-probabilities" in child.stderr.readline()  # what the server supports
             assert f"Watching {law}." in child.stderr.readline()
             assert "asked 12" in next(line for line in child.stdout if "asked" in line)
             assert 'http-equiv="refresh"' in html.read_text()
