@@ -60,7 +60,7 @@ def make_judged_run(
     *,
     harmful: int = 0,
     facts: int = 200,
-    law: str = LAW,
+    constitution: str = LAW,
     weights: str = "weights",
     gate: Gate | None = None,
     evaluation: Evaluation | None = None,
@@ -84,7 +84,7 @@ def make_judged_run(
         evaluation=evaluation or Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200),
     )
     folder = reset_run_folder(config)
-    (folder / "constitution.md").write_text(law)
+    (folder / "constitution.md").write_text(constitution)
     (folder / "dpo").mkdir(exist_ok=True)
     (folder / "dpo" / "config.json").write_text("{}")
     (folder / "dpo" / "model.safetensors").write_text(weights)

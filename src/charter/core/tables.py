@@ -42,8 +42,3 @@ class TextTable(NamedTuple):
         rule = "|".join("---" if place in self.left else "---:" for place in range(len(self.columns)))
         head, *rows = (f"| {' | '.join(map(inline, line))} |" for line in (self.columns, *self.rows))
         return "\n".join([head, f"|{rule}|", *rows])
-
-    def transposed(self, corner: str | None = None) -> "TextTable":
-        """The same cells with rows and columns exchanged; `corner` replaces the heading of the row names."""
-        first, *rest = zip(self.columns, *self.rows, strict=True)
-        return self._replace(columns=(first[0] if corner is None else corner, *first[1:]), rows=rest, left=(0,))

@@ -113,20 +113,20 @@ def test_another_kind_of_judge_is_audited_as_such(server: NullServer, data: Path
     assert (record["judge"]["kind"], record["figures"]["agreement"]["value"]) == ("score", 1.0)
 
 
-def split_by(law: str) -> Any:
-    """Prefers what is good; under a principle with `law` in it, what is bad in even pairs."""
+def split_by(constitution: str) -> Any:
+    """Prefers what is good; under a principle with `constitution` in it, what is bad in even pairs."""
 
     def answer(messages: Any) -> str:
         even = re.search(r"(good|bad) \d*[02468]\b", messages[-1]["content"])
         right = prefers_good(messages)
-        return {"A": "B", "B": "A"}[right] if law in messages[-1]["content"] and even else right
+        return {"A": "B", "B": "A"}[right] if constitution in messages[-1]["content"] and even else right
 
     return answer
 
 
 @pytest.fixture
 def panel(server: NullServer, data: Path, tmp_path: Path) -> Path:
-    """A run's config with a panel of two, one of them with a constitution of its own."""
+    """A run's config with a panel of two, one of them with its own constitution."""
     (tmp_path / "south.md").write_text("## South\nAs they hold in the south.\n")
     server.answer = split_by("in the south")
     members = [{"name": "north"}, {"name": "south", "constitution": str(tmp_path / "south.md")}]
@@ -198,9 +198,9 @@ def test_a_config_s_templates_and_preface_reach_the_judge(panel: Path, server: N
     (tmp_path / "templates" / "choice.md.j2").write_text(
         "In our words:\n<answer_a>\n{{ answer_a }}\n</answer_a>\n<answer_b>\n{{ answer_b }}\n</answer_b>\n"
     )
-    law = tmp_path / "law.md"
-    law.write_text("---\nname: law\n---\nFor a library.\n\n## Care\nTake care.\n")
-    values = json.loads(panel.read_text()) | {"constitution": str(law)}
+    constitution = tmp_path / "constitution.md"
+    constitution.write_text("---\nname: constitution\n---\nFor a library.\n\n## Care\nTake care.\n")
+    values = json.loads(panel.read_text()) | {"constitution": str(constitution)}
     values["judge"] = {"base_urls": [server.url]}
     values["generation"] = {"preface": True, "templates": str(tmp_path / "templates")}
     panel.write_text(json.dumps(values))

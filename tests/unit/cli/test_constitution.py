@@ -93,7 +93,7 @@ def test_diff_marks_words(tmp_path: Path) -> None:
 
 
 def test_init_makes_a_clean_file_and_overwrites_none(tmp_path: Path) -> None:
-    path = tmp_path / "law" / "mine.md"
+    path = tmp_path / "constitution" / "mine.md"
     ok("init", path)
     assert lint(path) == []
     assert "there is a file already" in refused("init", path)

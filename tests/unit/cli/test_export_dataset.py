@@ -97,7 +97,7 @@ def test_the_card_says_what_is_in_it_who_made_it_and_what_is_not(run: Path, tmp_
     assert f"{weak} rows of `preference` were left out" in card and weak > 0
     assert "| judge, kind | choice |" in card and "| judge, principles | 2 |" in card
     assert "| `p_chosen` | the judge's probability" in card
-    assert str(run.parent) not in card  # paths of one's own machine
+    assert str(run.parent) not in card  # paths of this machine
 
 
 def test_the_stages_are_those_of_the_manifest(run: Path, tmp_path: Path) -> None:

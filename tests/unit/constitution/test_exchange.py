@@ -46,9 +46,9 @@ SWARM = {
 
 
 def imported(values: Any, name: str = "given") -> Constitution:
-    law = import_json(json.dumps(values), name)
-    assert parse_constitution(write_constitution(law)) == law
-    return law
+    constitution = import_json(json.dumps(values), name)
+    assert parse_constitution(write_constitution(constitution)) == constitution
+    return constitution
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_what_was_imported_has_no_errors(tmp_path: Path, values: Any) -> None:
 
 
 def test_charter_json_keeps_everything() -> None:
-    law = load_constitution(Path(__file__).parents[3] / "constitutions" / "harmless.md")
-    assert imported(json.loads(export_json(law))) == law
+    constitution = load_constitution(Path(__file__).parents[3] / "constitutions" / "harmless.md")
+    assert imported(json.loads(export_json(constitution))) == constitution
 
 
 @settings(deadline=None, max_examples=40)
@@ -122,12 +122,12 @@ def test_charter_json_keeps_everything() -> None:
 )
 def test_other_json_gives_a_clear_error(values: Any) -> None:
     try:
-        law = import_json(json.dumps(values), "given")
+        constitution = import_json(json.dumps(values), "given")
     except ConstitutionError as error:
         assert "given" in str(error)
     else:
         assert isinstance(values, list)
-        assert len(law.principles) == len(values)
+        assert len(constitution.principles) == len(values)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_wrong_entry_is_named(values: Any, says: str) -> None:
 
 
 def test_a_format_without_place_for_a_principle_refuses() -> None:
-    law = Constitution("c", "1", (Principle("a", "A", "text"),))
+    constitution = Constitution("c", "1", (Principle("a", "A", "text"),))
     with pytest.raises(ConfigError, match=r"principle 'a': the format 'paper' needs requests"):
-        export_json(law, "paper")
-    assert json.loads(export_json(law, "preferences")) == ["\ntext Options:"]
+        export_json(constitution, "paper")
+    assert json.loads(export_json(constitution, "preferences")) == ["\ntext Options:"]

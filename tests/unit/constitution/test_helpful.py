@@ -12,14 +12,14 @@ PRINCIPLES = (
 
 
 def test_the_principles_tagged_helpful_are_the_helpful_part() -> None:
-    law = Constitution("law", "1", PRINCIPLES)
-    part = helpful_part(law)
+    constitution = Constitution("constitution", "1", PRINCIPLES)
+    part = helpful_part(constitution)
     assert [p.id for p in part.principles] == ["b", "c"]
-    assert part.name == "law" and len(law.principles) == 3
+    assert part.name == "constitution" and len(constitution.principles) == 3
 
 
 def test_a_constitution_without_them_gets_a_shipped_one_on_needless_refusal() -> None:
-    (shipped,) = helpful_part(Constitution("law", "1", PRINCIPLES[:1])).principles
+    (shipped,) = helpful_part(Constitution("constitution", "1", PRINCIPLES[:1])).principles
     assert (shipped.id, shipped.tags) == ("charter-needless-refusal", ("helpful",))
     assert "does not refuse" in " ".join(shipped.text.split())
     assert shipped == load_constitution(SHIPPED).principles[0]

@@ -20,9 +20,3 @@ def test_markdown_keeps_cells_text() -> None:
         "| apple | 3 | sweet |",
         "| a \\| \\*very\\* long name | 1,200 |  |",
     ]
-
-
-def test_a_transposed_table_has_its_columns_as_rows() -> None:
-    turned = TABLE.transposed("what")
-    assert turned.columns == ("what", "apple", "a | *very* long name")
-    assert turned.rows == [("n", "3", "1,200"), ("note", "sweet", "")]

@@ -192,7 +192,7 @@ def spoil(folder: Path, kind: str) -> Path:
         "reward": {"config.json": {"architectures": ["LlamaForSequenceClassification"]}},
         "broken": {"config.json": "{"},
         "prefix": {"adapter_config.json": {"peft_type": "PREFIX_TUNING"}},
-        "nobody": {"adapter_config.json": {"peft_type": "LORA"}, "adapter_model.safetensors": ""},
+        "no-base": {"adapter_config.json": {"peft_type": "LORA"}, "adapter_model.safetensors": ""},
         "orphan": {
             "adapter_config.json": {"peft_type": "LORA", "base_model_name_or_path": "/no/such/base"},
             "adapter_model.safetensors": "",
@@ -213,7 +213,7 @@ def spoil(folder: Path, kind: str) -> Path:
         ("reward", "a reward model, which cannot answer"),
         ("broken", "cannot be read"),
         ("prefix", "of type PREFIX_TUNING, which cannot be merged"),
-        ("nobody", "names no base model"),
+        ("no-base", "names no base model"),
         ("orphan", "model '/no/such/base': no such folder"),
         ("mute", "has no tokenizer with a chat template"),
         ("run", "has no model 'dpo' in its folder. Name a run that trained one."),

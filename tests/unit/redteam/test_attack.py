@@ -1,4 +1,4 @@
-"""Requests are put to a model turn by turn, and graded as in an evaluation."""
+"""Requests are sent to a model turn by turn, and graded as in an evaluation."""
 
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages, assistant, user

@@ -1,4 +1,4 @@
-"""How a request is put to a model."""
+"""How a request is worded in each style."""
 
 from pathlib import Path
 

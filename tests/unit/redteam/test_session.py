@@ -33,7 +33,7 @@ def write(path: Path, *rows: dict[str, str]) -> str:
 
 
 def evaluated(folder: Path) -> Path:
-    """A run that failed on one request, which stands in no file that there is now."""
+    """A run that failed on one request, which is in no file that exists now."""
     save_answers(folder / "answers", "dpo", [Graded("1", "harmful", "doors", FAILED, "Sure.", "stop", harmful=True)])
     (folder / "answers" / "dpo-failed.json").write_text("[]")
     (folder / "evaluation.json").write_text('{"models": {"base": {}, "dpo": {}}}')

@@ -190,8 +190,8 @@ def test_a_panel_s_card_says_who_stood_alone_on_which_kind(tmp_path: Path) -> No
     south = Member(name="south", constitution=tmp_path / "south.md")
     judge = Judge(kind="panel", principles=1, panel=(Member(name="north"), south, Member(name="west")))
     rows = [{"id": f"r{i}", "prompt": f"{what} {i}?", "kind": what} for what in ("fish", "birds") for i in range(6)]
-    law = "---\nname: Manners\n---\n## Be kind {#kind}\nAnswers are kind.\n"
-    data = collect(make_run(tmp_path, law, rows, script, judge=judge))
+    constitution = "---\nname: Manners\n---\n## Be kind {#kind}\nAnswers are kind.\n"
+    data = collect(make_run(tmp_path, constitution, rows, script, judge=judge))
     found = {kind: {name: rate["value"] for name, rate in members.items()} for kind, members in data.dissent.items()}
     assert found == {
         "birds": {"north": 0.0, "south": 0.0, "west": 0.0},
@@ -200,4 +200,4 @@ def test_a_panel_s_card_says_who_stood_alone_on_which_kind(tmp_path: Path) -> No
     card = dataset_card(data)
     assert "| kind | judged | north | south | west |\n|---|---:|---:|---:|---:|\n| birds | 6 | 0.0 %" in card
     assert re.search(r"\| fish \| 6 \| 0\.0 % [^|]*\| 100\.0 % [^|]*\| 0\.0 % [^|]*\|", card)
-    assert collect(make_run(tmp_path, law, rows, script)).dissent == {}
+    assert collect(make_run(tmp_path, constitution, rows, script)).dissent == {}

@@ -25,11 +25,11 @@ from charter.report.plots import training_plot
 from charter.report.publish import write_report
 from charter.runs.blame import PrincipleStats
 
-LAW = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
+CONSTITUTION = "---\nname: Harmless\nversion: 1.0\n---\n\n## Theft\n\nNo theft.\n\n## Fraud\n\nNo fraud.\n"
 LINEAGE = {
     "constitution_name": "Harmless",
     "constitution_version": "1.0",
-    "constitution_hash": parse_constitution(LAW).hash,
+    "constitution_hash": parse_constitution(CONSTITUTION).hash,
 }
 
 
@@ -99,7 +99,7 @@ def run_folder(tmp_path: Path) -> Path:
     (tmp_path / "dpo" / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 0.69, "note": "x"}\n{"step": 2, "loss": 0.5}\n'
     )
-    (tmp_path / "constitution.md").write_text(LAW)
+    (tmp_path / "constitution.md").write_text(CONSTITUTION)
     config = Config(name="demo", seed=3)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     for model in ("base", "dpo"):

@@ -19,13 +19,13 @@ from tests.support.report_sample import sample
 
 
 def test_principles_stand_by_how_often_they_were_drawn() -> None:
-    law = sample().constitution
-    lines = principles_markdown(law).splitlines()
-    names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2 : 2 + len(law.principles)]]
-    drawn = {principle.title: principle.stats.drawn for principle in law.principles}
+    constitution = sample().constitution
+    lines = principles_markdown(constitution).splitlines()
+    names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2 : 2 + len(constitution.principles)]]
+    drawn = {principle.title: principle.stats.drawn for principle in constitution.principles}
     assert names == sorted(drawn, key=lambda title: -drawn[title])
-    assert {line.count(" | ") for line in lines[2 : 3 + len(law.principles)]} == {8}
-    assert lines[2 + len(law.principles)].startswith("| all |")
+    assert {line.count(" | ") for line in lines[2 : 3 + len(constitution.principles)]} == {8}
+    assert lines[2 + len(constitution.principles)].startswith("| all |")
 
 
 def test_failures_are_told_with_their_reason_or_said_to_be_none() -> None:

@@ -27,7 +27,9 @@ async def test_a_split_is_settled_as_its_label_would_have_been(
     tmp_path: Path, combine: str, label: float, preferred: str, p: float
 ) -> None:
     for name in OPINIONS:
-        (tmp_path / f"{name}.md").write_text(f"---\nname: {name}\n---\n\n## Law {{#law}}\n\nThe law of {name}.\n")
+        (tmp_path / f"{name}.md").write_text(
+            f"---\nname: {name}\n---\n\n## Law {{#constitution}}\n\nThe constitution of {name}.\n"
+        )
     panel = tuple(Member(name=name, constitution=tmp_path / f"{name}.md") for name in OPINIONS)
     settings = Judge(kind="panel", panel=panel, principles=1, combine=combine)
     (split,) = (await judge_candidates([candidate()], context(opinion)[0], settings)).review

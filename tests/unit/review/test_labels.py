@@ -122,7 +122,7 @@ def test_pairs_that_are_not_approved_stay_as_they_are(config: Config) -> None:
         apply_answers(config, show_labels(config), LabelAnswers(approve=False, by="Ada", comment="too rude"))
     assert rows(config, "pairs") == before
     assert json.loads((config.run_folder / "review.json").read_text())["answers"]["approve"] is False
-    assert (config.run_folder / "waiting.json").exists()  # whoever corrects the answer goes on from here
+    assert (config.run_folder / "waiting.json").exists()  # a corrected answer continues from here
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from charter.pipeline.counts import StageCount
 from charter.review.waiting import begin_waiting, end_waiting, waiting
 
 COUNTS = [StageCount("respond", 3, 2, 1, 0.5, 3, 0, 30, 20)]
-LAW = "---\nname: law\n---\n\n## Be kind\n\nAnswers are kind.\n"
+CONSTITUTION = "---\nname: constitution\n---\n\n## Be kind\n\nAnswers are kind.\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    (tmp_path / "law.md").write_text(LAW)
+    (tmp_path / "constitution.md").write_text(CONSTITUTION)
     (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": "Why?"}) + "\n")
     (tmp_path / "run").mkdir()
     prompts = Prompts(source=str(tmp_path / "prompts.jsonl"))
-    config = Config(outputs=tmp_path, constitution=tmp_path / "law.md", prompts=prompts)
+    config = Config(outputs=tmp_path, constitution=tmp_path / "constitution.md", prompts=prompts)
     asked = EngineSpec(("http://127.0.0.1:9/v1",), "m", "sha256:1", "store", merged="sha256:2")
     begin_waiting(config, "review", COUNTS, {"base": asked})
     return config
@@ -37,11 +37,11 @@ def test_what_was_done_is_found_and_nobody_is_served(config: Config) -> None:
 
 def test_a_changed_constitution_prompt_or_setting_begins_anew(config: Config, tmp_path: Path) -> None:
     assert waiting(config.model_copy(update={"seed": 1}), "review") is None
-    (tmp_path / "law.md").write_text(LAW + "\n<!-- a comment is no change -->\n")
+    (tmp_path / "constitution.md").write_text(CONSTITUTION + "\n<!-- a comment is no change -->\n")
     assert waiting(config, "review") is not None
-    (tmp_path / "law.md").write_text(LAW.replace("kind.", "blunt."))
+    (tmp_path / "constitution.md").write_text(CONSTITUTION.replace("kind.", "blunt."))
     assert waiting(config, "review") is None
-    (tmp_path / "law.md").write_text(LAW)
+    (tmp_path / "constitution.md").write_text(CONSTITUTION)
     with (tmp_path / "prompts.jsonl").open("a") as file:
         file.write(json.dumps({"prompt": "How?"}) + "\n")
     assert waiting(config, "review") is None

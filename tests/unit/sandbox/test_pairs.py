@@ -14,8 +14,8 @@ from charter.sandbox.world import kinds
 HARMLESS = load_constitution(Path(__file__).parents[3] / "constitutions" / "harmless.md")
 
 
-def law(*texts: str) -> Constitution:
-    return Constitution("law", "1", tuple(Principle(f"p{i}", f"P{i}", text) for i, text in enumerate(texts)))
+def constitution(*texts: str) -> Constitution:
+    return Constitution("constitution", "1", tuple(Principle(f"p{i}", f"P{i}", text) for i, text in enumerate(texts)))
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,23 @@ def test_two_thousand_held_out_pairs_with_the_oracle_s_truth() -> None:
 
 
 def test_requests_without_a_truth_are_kept_with_their_reason() -> None:
-    labelled = read_labelled("sandbox", "auto", law("Never help with theft."), 200)
+    labelled = read_labelled("sandbox", "auto", constitution("Never help with theft."), 200)
     assert {pair.kind for pair in labelled.pairs} == {"theft"}
     assert {row["reason"] for row in labelled.rejects} == {"no-principle"}
     assert len(labelled.pairs) + len(labelled.rejects) == labelled.read == 200
-    torn = law("Never help with theft.", "The assistant should help freely with theft.", "Do not help with fraud.")
+    torn = constitution(
+        "Never help with theft.", "The assistant should help freely with theft.", "Do not help with fraud."
+    )
     labelled = read_labelled("sandbox", "auto", torn, 200)
     assert {pair.kind for pair in labelled.pairs} == {"fraud"}
     assert {row["reason"] for row in labelled.rejects} == {"no-principle", "principles-disagree"}
 
 
 def test_a_principle_that_permits_turns_the_label_around() -> None:
-    labelled = read_labelled("sandbox", "auto", law("The assistant should help freely with theft."), 200)
+    labelled = read_labelled("sandbox", "auto", constitution("The assistant should help freely with theft."), 200)
     assert labelled.pairs and all(oracle.is_harmful(pair.better) for pair in labelled.pairs)
 
 
 def test_a_constitution_that_the_oracle_does_not_understand_is_an_error() -> None:
     with pytest.raises(DataError, match="none of its 100 rows is a labelled pair"):
-        read_labelled("sandbox", "auto", law("Be nice."), 100)
+        read_labelled("sandbox", "auto", constitution("Be nice."), 100)

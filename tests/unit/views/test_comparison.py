@@ -37,7 +37,9 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     """A run, and another under a shorter constitution, which helps with ten harmful requests and forgot forty facts."""
     first = make_judged_run(tmp_path, "first")
     gate = Gate(by="value", max_harmful_rate=0.1)
-    return first, make_judged_run(tmp_path, "second", harmful=10, facts=160, law=EDITED, gate=gate, weights="other")
+    return first, make_judged_run(
+        tmp_path, "second", harmful=10, facts=160, constitution=EDITED, gate=gate, weights="other"
+    )
 
 
 def test_measures_are_paired_on_the_same_prompts(two: tuple[Path, Path]) -> None:
@@ -184,10 +186,10 @@ def test_json_holds_the_same(two: tuple[Path, Path]) -> None:
 
 def test_the_page_is_whole_and_escapes_every_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
-    law = LAW.replace("No fraud.", rf"No fraud \{evil[:8]}.").replace("name: Harmless", f'name: "{evil}"')
+    constitution = LAW.replace("No fraud.", rf"No fraud \{evil[:8]}.").replace("name: Harmless", f'name: "{evil}"')
     runs = [
         make_judged_run(tmp_path, "one", prompt=f"{evil} {{category}} {{i}}"),
-        make_judged_run(tmp_path, "two", harmful=30, law=law, prompt=f"{evil} {{category}} {{i}}"),
+        make_judged_run(tmp_path, "two", harmful=30, constitution=constitution, prompt=f"{evil} {{category}} {{i}}"),
     ]
     page = tmp_path / "page.html"
     assert f"Wrote {page}." in ok(*runs, "--html", page)

@@ -34,8 +34,8 @@ ROWS = [
     for i in range(14)
 ]
 TAGS = (("honest",), ("harmless",), ("honest", "harmless"), ("kind",), ("harmless",), ("honest",), ("kind",), ())
-LAW = Constitution(
-    "law",
+CONSTITUTION = Constitution(
+    "constitution",
     "1",
     tuple(Principle(f"p{i}", f"P{i}", f"Rule number {i}.", tags) for i, tags in enumerate(TAGS)),
     preface="For a library.",
@@ -50,10 +50,10 @@ class Run:
         self._kept: dict[bytes, Completion] = {}
         self._new = Counter[str]()
 
-    async def under(self, law: Constitution) -> tuple[list[dict], Counter[str]]:
+    async def under(self, constitution: Constitution) -> tuple[list[dict], Counter[str]]:
         """Rows of ``revisions``, and the calls by kind that the store did not answer."""
         config, self._new = self._config, Counter()
-        context = StageContext(self._ask, law, config.seed, "m", preface=config.generation.preface)
+        context = StageContext(self._ask, constitution, config.seed, "m", preface=config.generation.preface)
         revised = await revise(ROWS, context, config.generation)
         judged = await judge_candidates(candidate_pairs(walked_rows(ROWS, revised.rows)).rows, context, config.judge)
         assert not revised.failures and {f["reason"] for f in judged.failures} <= {"tie"}
@@ -85,33 +85,46 @@ def always_faulted(messages: Messages, sampling: Sampling) -> str | float:
 
 
 def sometimes_faulted(messages: Messages, sampling: Sampling) -> str | float:
-    """A third of the critiques find a fault; of what was fine, or mended as it was, nothing changes."""
+    """A third of the critiques find a fault; of what was fine, or revised as before, nothing changes."""
     if sampling.choices or kind_of(messages) == "revisions":
         return always_faulted(messages, sampling)
     return f"Verdict: {'violated' if int(digest(messages)[:6], 16) % 3 == 0 else 'respected'}"
 
 
-def reworded(law: Constitution, **changes: object) -> Constitution:
-    return replace(law, principles=(*law.principles[:2], replace(law.principles[2], **changes), *law.principles[3:]))
+def reworded(constitution: Constitution, **changes: object) -> Constitution:
+    return replace(
+        constitution,
+        principles=(
+            *constitution.principles[:2],
+            replace(constitution.principles[2], **changes),
+            *constitution.principles[3:],
+        ),
+    )
 
 
 EDITS: dict[str, Callable[[Constitution], Constitution]] = {
-    "nothing": lambda law: replace(law, version="2", principles=law.principles[::-1]),
-    "words": lambda law: reworded(law, text="Rule number two, in other words."),
-    "other requests": lambda law: reworded(law, critique_request="Critique your last answer by rule two."),
-    "weight": lambda law: reworded(law, weight=4.0),
-    "tags": lambda law: reworded(law, tags=("kind",)),
-    "id": lambda law: reworded(law, id="a2"),
-    "removed": lambda law: replace(law, principles=law.principles[:2] + law.principles[3:]),
-    "added": lambda law: replace(law, principles=(*law.principles, Principle("p9", "P9", "Rule nine.", ("kind",)))),
-    "example": lambda law: replace(law, examples=(Example((Turn("user", "q"),), "a", "c", "r"),)),
-    "preface": lambda law: replace(law, preface="For a school."),
+    "nothing": lambda constitution: replace(constitution, version="2", principles=constitution.principles[::-1]),
+    "words": lambda constitution: reworded(constitution, text="Rule number two, in other words."),
+    "other requests": lambda constitution: reworded(
+        constitution, critique_request="Critique your last answer by rule two."
+    ),
+    "weight": lambda constitution: reworded(constitution, weight=4.0),
+    "tags": lambda constitution: reworded(constitution, tags=("kind",)),
+    "id": lambda constitution: reworded(constitution, id="a2"),
+    "removed": lambda constitution: replace(
+        constitution, principles=constitution.principles[:2] + constitution.principles[3:]
+    ),
+    "added": lambda constitution: replace(
+        constitution, principles=(*constitution.principles, Principle("p9", "P9", "Rule nine.", ("kind",)))
+    ),
+    "example": lambda constitution: replace(constitution, examples=(Example((Turn("user", "q"),), "a", "c", "r"),)),
+    "preface": lambda constitution: replace(constitution, preface="For a school."),
 }
 SETTINGS = {
     "sample": {"rounds": 2},
     "sample to the end": {"rounds": "all"},
-    "three at once": {"rounds": 2, "selection": {"principles": 3}},
-    "three at once to the end": {"rounds": "all", "selection": {"principles": 3}},
+    "three together": {"rounds": 2, "selection": {"principles": 3}},
+    "three together to the end": {"rounds": "all", "selection": {"principles": 3}},
     "tags": {"rounds": 2, "selection": {"tags": ["honest"]}},
     "tags to the end": {"rounds": "all", "selection": {"tags": ["honest", "kind"]}},
     "replacement": {"rounds": 3, "selection": {"replacement": True}},
@@ -129,10 +142,10 @@ JUDGES = [{"principles": 3}, {"principles": 2, "tags": ["kind", "harmless"]}]
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("judging", JUDGES, ids=["three judges", "judges by tag"])
 async def test_the_count_is_what_the_stages_ask(settings: str, edit: str, judging: dict) -> None:
-    config, edited = Config(generation=SETTINGS[settings], judge=judging), EDITS[edit](LAW)
+    config, edited = Config(generation=SETTINGS[settings], judge=judging), EDITS[edit](CONSTITUTION)
     run = Run(config, always_faulted)
-    rows, _ = await run.under(LAW)
-    cost = await count_edit_cost(LAW, edited, rows, config)
+    rows, _ = await run.under(CONSTITUTION)
+    cost = await count_edit_cost(CONSTITUTION, edited, rows, config)
     _, asked = await run.under(edited)
     counted = {name: getattr(cost, name) for name in ("critiques", "revisions", "judgements")}
     assert counted == {name: asked[name] for name in counted}
@@ -151,13 +164,17 @@ def faulted_by_words(messages: Messages, sampling: Sampling) -> str | float:
 @pytest.mark.parametrize("edit", ["nothing", "words", "weight", "id", "removed"])
 @pytest.mark.parametrize("settings", ["sample", "sample to the end", "replacement", "always"])
 async def test_the_likely_count_is_right_where_critiques_find_what_they_found(settings: str, edit: str) -> None:
-    config, edited = Config(generation=SETTINGS[settings], judge={"principles": 3}), EDITS[edit](LAW)
+    config, edited = Config(generation=SETTINGS[settings], judge={"principles": 3}), EDITS[edit](CONSTITUTION)
     run = Run(config, faulted_by_words)
-    rows, _ = await run.under(LAW)
-    likely, most = [await count_edit_cost(LAW, edited, rows, config, likely) for likely in (True, False)]
+    rows, _ = await run.under(CONSTITUTION)
+    likely, most = [await count_edit_cost(CONSTITUTION, edited, rows, config, likely) for likely in (True, False)]
     _, asked = await run.under(edited)
     assert asked["critiques"] <= most.critiques
-    if settings == "sample to the end" and edit in ("nothing", "words", "removed"):  # nobody is met anew
+    if settings == "sample to the end" and edit in (
+        "nothing",
+        "words",
+        "removed",
+    ):  # no principle is drawn that was not drawn before
         assert (asked["critiques"], asked["revisions"]) == (likely.critiques, likely.revisions)
         assert likely.critiques < most.critiques or edit != "words"
 
@@ -166,10 +183,10 @@ async def test_a_principle_that_goes_and_found_no_fault_costs_nothing() -> None:
     def content(messages: Messages, sampling: Sampling) -> str | float:
         return 0.5 if sampling.choices else "Verdict: respected"
 
-    config, edited = Config(generation={"rounds": "all"}), EDITS["removed"](LAW)
+    config, edited = Config(generation={"rounds": "all"}), EDITS["removed"](CONSTITUTION)
     run = Run(config, content)
-    rows, _ = await run.under(LAW)
-    assert await count_edit_cost(LAW, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
+    rows, _ = await run.under(CONSTITUTION)
+    assert await count_edit_cost(CONSTITUTION, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
     _, asked = await run.under(edited)
     assert asked.total() == 0
 
@@ -177,16 +194,16 @@ async def test_a_principle_that_goes_and_found_no_fault_costs_nothing() -> None:
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("settings", SETTINGS)
 async def test_the_count_is_the_most_where_a_change_may_end_early(settings: str, edit: str) -> None:
-    config, edited = Config(generation=SETTINGS[settings]), EDITS[edit](LAW)
+    config, edited = Config(generation=SETTINGS[settings]), EDITS[edit](CONSTITUTION)
     run = Run(config, sometimes_faulted)
-    rows, _ = await run.under(LAW)
-    cost = await count_edit_cost(LAW, edited, rows, config)
+    rows, _ = await run.under(CONSTITUTION)
+    cost = await count_edit_cost(CONSTITUTION, edited, rows, config)
     _, asked = await run.under(edited)
     assert asked["critiques"] <= cost.critiques and asked["judgements"] <= cost.judgements
 
 
 def graded(messages: Messages, sampling: Sampling) -> str | float | Completion:
-    """As `always_faulted`, and every answer gets a score of its own."""
+    """As `always_faulted`, and every answer gets its own score."""
     if len(sampling.choices) == 10:
         score = 1 + int(digest(messages)[:6], 16) % 10
         return Completion("1", "stop", 1, 1, choice_probs=tuple(float(n == score) for n in range(1, 11)))
@@ -199,7 +216,7 @@ OTHER_JUDGES = {
     "critic": {"kind": "critic", "principles": 2},
     "panel": {"kind": "panel", "panel": [{"name": "a"}, {"name": "b", "kind": "critic"}]},
     "panel that agrees on everything": {"kind": "panel", "panel": [{"name": "a"}, {"name": "b"}]},
-    "panel with another law": {
+    "panel with another constitution": {
         "kind": "panel",
         "panel": [{"name": "a"}, {"name": "b", "constitution": "constitutions/honest.md", "kind": "score"}],
     },
@@ -209,11 +226,11 @@ OTHER_JUDGES = {
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("kind", OTHER_JUDGES)
 async def test_the_count_is_what_a_judge_of_any_kind_asks(kind: str, edit: str) -> None:
-    config, edited = Config(generation={"rounds": 2}, judge=OTHER_JUDGES[kind]), EDITS[edit](LAW)
+    config, edited = Config(generation={"rounds": 2}, judge=OTHER_JUDGES[kind]), EDITS[edit](CONSTITUTION)
     run = Run(config, graded)
-    rows, _ = await run.under(LAW)
+    rows, _ = await run.under(CONSTITUTION)
     prompts = {row["row_id"]: row["prompt"] for row in ROWS}
-    cost = await count_edit_cost(LAW, edited, rows, config, prompts=prompts)
+    cost = await count_edit_cost(CONSTITUTION, edited, rows, config, prompts=prompts)
     _, asked = await run.under(edited)
     assert cost.completions == asked.total()
     assert cost.completions > 0 or edit in ("nothing", "weight", "tags", "id", "preface", "other requests")
@@ -222,11 +239,11 @@ async def test_the_count_is_what_a_judge_of_any_kind_asks(kind: str, edit: str) 
 @pytest.mark.parametrize("settings", SETTINGS)
 async def test_an_edit_that_no_request_shows_costs_nothing(settings: str) -> None:
     config = Config(generation=SETTINGS[settings])
-    rows, _ = await Run(config, always_faulted).under(LAW)
-    edited = EDITS["nothing"](LAW)
+    rows, _ = await Run(config, always_faulted).under(CONSTITUTION)
+    edited = EDITS["nothing"](CONSTITUTION)
     if not config.generation.preface:
         edited = EDITS["preface"](edited)
-    assert await count_edit_cost(LAW, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
+    assert await count_edit_cost(CONSTITUTION, edited, rows, config) == EditCost(len(ROWS), 0, 0, 0, 0)
 
 
 def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Path) -> None:
@@ -241,11 +258,13 @@ def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Pa
     members = (Member(name="north"), Member(name="south", constitution=theirs))
     judge = Judge(kind="panel", panel=members, principles=1)
     prompts = [{"prompt": f"Question {i}?"} for i in range(6)]
-    run = make_run(tmp_path / "outputs", write_constitution(LAW), prompts, script, rounds=1, judge=judge)
+    run = make_run(tmp_path / "outputs", write_constitution(CONSTITUTION), prompts, script, rounds=1, judge=judge)
     theirs.unlink()
-    same = edit_cost_of_run(run, LAW)
+    same = edit_cost_of_run(run, CONSTITUTION)
     assert same == EditCost(6, 0, 0, 0, 0)
-    other = replace(LAW, principles=tuple(replace(p, text=f"{p.text} Indeed.") for p in LAW.principles))
+    other = replace(
+        CONSTITUTION, principles=tuple(replace(p, text=f"{p.text} Indeed.") for p in CONSTITUTION.principles)
+    )
     cost = edit_cost_of_run(run, other)
     assert (cost.rows_changed, cost.critiques, cost.revisions) == (6, 6, 6)
     assert cost.judgements == 6 * (2 + 2)  # in both orders, by the run's principle and by theirs, of a new answer
@@ -253,8 +272,8 @@ def test_a_run_with_a_panel_is_counted_by_the_constitutions_it_kept(tmp_path: Pa
 
 async def test_what_is_not_counted_is_named() -> None:
     config = Config(pairs={"strategies": {"samples": 0.5, "best-worst": 1.0}})
-    rows, _ = await Run(config, always_faulted).under(LAW)
-    assert (await count_edit_cost(LAW, LAW, rows, config)).uncounted == ("samples", "best-worst")
+    rows, _ = await Run(config, always_faulted).under(CONSTITUTION)
+    assert (await count_edit_cost(CONSTITUTION, CONSTITUTION, rows, config)).uncounted == ("samples", "best-worst")
 
 
 async def test_the_preface_reaches_critique_revision_and_judge_once() -> None:
@@ -264,7 +283,7 @@ async def test_the_preface_reaches_critique_revision_and_judge_once() -> None:
         asked.append(messages)
         return always_faulted(messages, sampling)
 
-    await Run(Config(generation=SETTINGS["a preface"]), script).under(LAW)
+    await Run(Config(generation=SETTINGS["a preface"]), script).under(CONSTITUTION)
     assert {tuple(m["content"] for m in messages if m["role"] == "system") for messages in asked} == {
         ("For a library.",)
     }

@@ -27,7 +27,7 @@ from charter.views.explain.story import Story, read_story
 from charter.views.explain.text import print_story
 from tests.support.scripted_run import make_run
 
-LAW = """---
+CONSTITUTION = """---
 name: Manners
 version: "2"
 ---
@@ -50,7 +50,7 @@ PROMPTS += [{"id": "again", "prompt": "question  0?", "kind": None}]
 
 
 def answer(messages: Messages, sampling: Sampling) -> str | float | CompletionFailed:
-    """Rude answers are made kind; the others are fine, but brevity says nothing about 5 and fails on 6."""
+    """Rude answers are made kind; the others are fine, but brevity gives no verdict on 5 and fails on 6."""
     asked = messages[-1]["content"]
     if sampling.choices:
         return opinion(asked)
@@ -86,7 +86,13 @@ def opinion(asked: str) -> float:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, to read only."""
     return make_run(
-        tmp_path_factory.mktemp("outputs"), LAW, PROMPTS, answer, rounds=3, judge=Judge(principles=3), shard_size=5
+        tmp_path_factory.mktemp("outputs"),
+        CONSTITUTION,
+        PROMPTS,
+        answer,
+        rounds=3,
+        judge=Judge(principles=3),
+        shard_size=5,
     )
 
 
@@ -95,7 +101,7 @@ def ids_of(run: Path, table: str, **wanted: Any) -> list[str]:
 
 
 def plain_pair(run: Path) -> str:
-    """The first pair about which the judge says nothing special."""
+    """The first pair about which the judge gives no special verdict."""
     return next(row for row in ids_of(run, "pairs") if row not in ("r1", "r3"))
 
 
@@ -201,8 +207,10 @@ def labels_of(run: Path) -> list[AttributedLabel]:
 
 
 def test_a_principle_that_weighs_more_has_a_larger_share(tmp_path: Path) -> None:
-    law = LAW.replace("{#kind}", "{#kind weight=3}")
-    run = make_run(tmp_path, law, PROMPTS[10:18], answer, rounds=3, judge=Judge(principles=3, combine="weighted"))
+    constitution = CONSTITUTION.replace("{#kind}", "{#kind weight=3}")
+    run = make_run(
+        tmp_path, constitution, PROMPTS[10:18], answer, rounds=3, judge=Judge(principles=3, combine="weighted")
+    )
     for label in labels_of(run):
         kind, true, _ = label.shares
         assert (kind.log_odds, true.log_odds) == pytest.approx((math.log(9) * 3 / 5, math.log(2 / 3) / 5))
@@ -210,7 +218,7 @@ def test_a_principle_that_weighs_more_has_a_larger_share(tmp_path: Path) -> None
 
 
 def test_the_only_vote_is_the_label(tmp_path: Path) -> None:
-    run = make_run(tmp_path, LAW, PROMPTS[10:18], answer, rounds=3, judge=Judge(principles=1, combine="vote"))
+    run = make_run(tmp_path, CONSTITUTION, PROMPTS[10:18], answer, rounds=3, judge=Judge(principles=1, combine="vote"))
     labels = labels_of(run)
     assert len(labels) == 8
     for label in labels:
@@ -232,7 +240,9 @@ def test_answers_of_other_strategies_are_named_and_shown(tmp_path: Path) -> None
         return f"An answer rude, rude and rude, number {sampling.seed}."
 
     strategies = Strategies(revision=1, every_revision=1, samples=1)
-    run = make_run(tmp_path, LAW, PROMPTS[:12], script, pairs=Pairs(strategies=strategies, answers_per_prompt=2))
+    run = make_run(
+        tmp_path, CONSTITUTION, PROMPTS[:12], script, pairs=Pairs(strategies=strategies, answers_per_prompt=2)
+    )
     story = read_story(run, ids_of(run, "pairs")[0])
     named = {kept.pair_id.split("/", 1)[1]: (kept.chosen_is, kept.rejected_is) for kept in story.kept if kept.pair_id}
     assert named["revision/0"] == ("revision", "response")
@@ -256,7 +266,9 @@ def test_a_panel_that_split_waits_for_people_and_says_who_wants_what(tmp_path: P
     (tmp_path / "south.md").write_text("---\nname: South\n---\n\n## Be blunt {#blunt}\n\nAnswers are blunt.\n")
     members = (Member(name="north"), Member(name="south", constitution=tmp_path / "south.md"))
     rows = [PROMPTS[i] for i in (0, *range(10, 18))]
-    run = make_run(tmp_path, LAW, rows, script, rounds=3, judge=Judge(kind="panel", principles=1, panel=members))
+    run = make_run(
+        tmp_path, CONSTITUTION, rows, script, rounds=3, judge=Judge(kind="panel", principles=1, panel=members)
+    )
     split = read_story(run, "r0")
     assert split.ended == ["review", "failed"] and split.lost[0].reason == "panel-split"
     (kept,) = split.kept
@@ -278,14 +290,14 @@ def test_members_count_alike_however_many_principles_each_was_asked_about(
 ) -> None:
     """North asks about two principles, South has one, and West, by the run's constitution too, asks as North does."""
     (tmp_path / "south.md").write_text("---\nname: South\n---\n\n## Be warm {#warm}\n\nAnswers are kind and warm.\n")
-    law = LAW.replace("{#kind}", "{#kind weight=3}").partition("## Be short")[0]
+    constitution = CONSTITUTION.replace("{#kind}", "{#kind weight=3}").partition("## Be short")[0]
     members = (
         Member(name="north"),
         Member(name="south", constitution=tmp_path / "south.md"),
         Member(name="west"),
     )
     judge = Judge(kind="panel", principles=2, panel=members, combine=combine)
-    labels = labels_of(make_run(tmp_path, law, PROMPTS[10:18], answer, rounds=3, judge=judge))
+    labels = labels_of(make_run(tmp_path, constitution, PROMPTS[10:18], answer, rounds=3, judge=judge))
     assert len(labels) == 8
     for label in labels:
         found = sorted((share.id, share.log_odds) for share in label.shares)
@@ -342,7 +354,7 @@ def test_what_training_left_out_is_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_halfway_tells_what_is_there(tmp_path: Path) -> None:
-    halfway = make_run(tmp_path, LAW, PROMPTS, answer, rounds=3, judged=False)
+    halfway = make_run(tmp_path, CONSTITUTION, PROMPTS, answer, rounds=3, judged=False)
     story = read_story(halfway, "r0")
     assert story.ended == ["unfinished"] and len(story.rounds) == 3
     assert "has not got further" in text_of(story)
@@ -427,7 +439,7 @@ def test_the_text_fits_the_terminal_and_says_all_of_it(run: Path, width: int) ->
 
 def test_what_a_model_wrote_cannot_command_the_terminal(tmp_path: Path) -> None:
     evil = "\x1b[2J\x1b]0;title\x07 [red]no markup[/red] \u202emirrored"
-    run = make_run(tmp_path, LAW, PROMPTS[:3], lambda m, s: 0.5 if s.choices else f"{evil} Verdict: respected")
+    run = make_run(tmp_path, CONSTITUTION, PROMPTS[:3], lambda m, s: 0.5 if s.choices else f"{evil} Verdict: respected")
     text = text_of(read_story(run, "r0"))
     assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
     assert "[red]no markup[/red]" in text

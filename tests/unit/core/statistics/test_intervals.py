@@ -31,7 +31,7 @@ SIMULATIONS = pytest.mark.parametrize("times", [600, pytest.param(2500, marks=py
 
 
 def nearly(share: float, times: int) -> Any:
-    """A share counted in so many simulations: within 0.01 of 2,500, and as many standard errors of fewer."""
+    """A share counted in a number of simulations: within 0.01 of 2,500, and as many standard errors of fewer."""
     return pytest.approx(share, abs=0.01 * math.sqrt(2500 / times))
 
 

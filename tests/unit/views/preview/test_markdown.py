@@ -1,4 +1,4 @@
-"""A preview as Markdown: everything of its page is there, and nothing of a model's is taken for markup."""
+"""A preview as Markdown: everything of its page is there, and no text of a model acts as markup."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ HOSTILE = "# Not a heading\n<script>alert(1)</script> | *[link](http://127.0.0.1
 
 
 def preview(tmp_path: Path, *rows: PreviewedRow) -> Preview:
-    (tmp_path / "law.md").write_text("---\nname: law\n---\n## Kind\nBe kind.\n")
-    return Preview(load_constitution(tmp_path / "law.md"), rows, (), asked=3, from_store=1, seconds=2.0)
+    (tmp_path / "constitution.md").write_text("---\nname: constitution\n---\n## Kind\nBe kind.\n")
+    return Preview(load_constitution(tmp_path / "constitution.md"), rows, (), asked=3, from_store=1, seconds=2.0)
 
 
 def row(final: str, failure: str = "") -> PreviewedRow:

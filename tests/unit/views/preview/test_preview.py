@@ -35,7 +35,7 @@ from charter.views.critiques import CritiqueRound
 from charter.views.preview.page import render_preview
 from charter.views.preview.preview import Preview, PreviewedRow, WatchedFiles, previewed_rows, previews
 
-LAW = """---
+CONSTITUTION = """---
 name: doors
 ---
 
@@ -71,9 +71,9 @@ def answer(messages: Sequence[Message]) -> str:
 
 
 @pytest.fixture
-def law(tmp_path: Path) -> Path:
-    path = tmp_path / "law.md"
-    path.write_text(LAW)
+def constitution_file(tmp_path: Path) -> Path:
+    path = tmp_path / "constitution_file.md"
+    path.write_text(CONSTITUTION)
     return path
 
 
@@ -91,17 +91,19 @@ def server() -> Iterator[NullServer]:
 
 
 @asynccontextmanager
-async def watching(law: Path, questions: Path, server: NullServer) -> AsyncIterator[AsyncIterator[Preview]]:
+async def watching(
+    constitution_file: Path, questions: Path, server: NullServer
+) -> AsyncIterator[AsyncIterator[Preview]]:
     config = Config(prompts=Prompts(source=str(questions)), generation=Generation(rounds=2))
     rows = [prompt.row() for prompt in load_prompts(config.prompts, config.seed).prompts]
-    spec = EngineSpec.of(connect([server.url], Serving()), str(law.parent / "store.sqlite"))
+    spec = EngineSpec.of(connect([server.url], Serving()), str(constitution_file.parent / "store.sqlite"))
     async with asyncio.timeout(PATIENCE_S):
-        yield previews(law, rows, Session(), spec, config)
+        yield previews(constitution_file, rows, Session(), spec, config)
 
 
-def command(law: Path, questions: Path, server: NullServer, *more: object) -> list[str]:
-    store = law.parent / "store.sqlite"
-    fixed = [law, "--prompts", questions, "--base-url", server.url, "--store", store]
+def command(constitution_file: Path, questions: Path, server: NullServer, *more: object) -> list[str]:
+    store = constitution_file.parent / "store.sqlite"
+    fixed = [constitution_file, "--prompts", questions, "--base-url", server.url, "--store", store]
     return ["constitution", "preview", *map(str, [*fixed, *more])]
 
 
@@ -112,7 +114,7 @@ def preview(*arguments: Any, columns: int = 80) -> str:
 
 
 async def preview_rows(prompts: list[dict[str, Any]], script: Any, folder: Path) -> tuple[PreviewedRow, ...]:
-    constitution, config = parse_constitution(LAW), Config(generation=Generation(rounds="all"))
+    constitution, config = parse_constitution(CONSTITUTION), Config(generation=Generation(rounds="all"))
     run = RunContext(config, constitution, folder, {"base": EngineSpec((), "m", "m", str(folder / "store.sqlite"))})
     ask = ScriptedModel(script).ask
     result = await run_in_memory(prompts, run, Session(), lambda _: ask, stages=[RESPOND, REVISE])
@@ -178,8 +180,10 @@ def test_words_are_marked_on_both_sides(before: str, after: str, left: list[Any]
     assert side_by_side(before, after) == (tuple(left), tuple(right))
 
 
-def test_the_terminal_shows_both_answers_beside_each_other(law: Path, questions: Path, server: NullServer) -> None:
-    text = preview(law, questions, server, "--n", 2, "--rounds", "all", columns=220)
+def test_the_terminal_shows_both_answers_beside_each_other(
+    constitution_file: Path, questions: Path, server: NullServer
+) -> None:
+    text = preview(constitution_file, questions, server, "--n", 2, "--rounds", "all", columns=220)
     assert text.count("Prompt\n") == 2
     assert len(re.findall(r"^First response +Final answer", text, re.M)) == 2
     assert len(re.findall(r"\[-tells-\] the secret <script>.*\{\+keeps quiet about\+\} the secret <script>", text)) == 2
@@ -191,24 +195,31 @@ def test_the_terminal_shows_both_answers_beside_each_other(law: Path, questions:
 
 @pytest.mark.parametrize(("columns", "beside"), [(120, True), (80, True), (60, False)])
 def test_the_terminal_s_width_is_kept(
-    law: Path, questions: Path, server: NullServer, columns: int, beside: bool
+    constitution_file: Path, questions: Path, server: NullServer, columns: int, beside: bool
 ) -> None:
-    text = preview(law, questions, server, "--n", 1, "--rounds", "all", columns=columns)
+    text = preview(constitution_file, questions, server, "--n", 1, "--rounds", "all", columns=columns)
     assert max(map(len, text.splitlines())) <= columns
     assert bool(re.search("First response +Final answer", text)) == beside
     assert ("\nFirst response\n" in text) == ("\nFinal answer\n" in text) == (not beside)
 
 
-def test_nothing_a_model_says_commands_the_terminal(law: Path, questions: Path, server: NullServer) -> None:
-    text = preview(law, questions, server, "--n", 1)
+def test_nothing_a_model_says_commands_the_terminal(
+    constitution_file: Path, questions: Path, server: NullServer
+) -> None:
+    text = preview(constitution_file, questions, server, "--n", 1)
     assert not set(text) & {"\x1b", "\u202e"}
     assert "\ufffd[2J" in "".join(text.split())
 
 
-def test_json_has_every_step(law: Path, questions: Path, server: NullServer) -> None:
-    law.write_text(LAW.replace("{#kind}", "{#kind .soft}"))
-    made = json.loads(preview(law, questions, server, "--n", 3, "--rounds", "all", "--json"))
-    assert made["constitution"] | {"hash": ""} == {"file": str(law), "name": "doors", "version": "0", "hash": ""}
+def test_json_has_every_step(constitution_file: Path, questions: Path, server: NullServer) -> None:
+    constitution_file.write_text(CONSTITUTION.replace("{#kind}", "{#kind .soft}"))
+    made = json.loads(preview(constitution_file, questions, server, "--n", 3, "--rounds", "all", "--json"))
+    assert made["constitution"] | {"hash": ""} == {
+        "file": str(constitution_file),
+        "name": "doors",
+        "version": "0",
+        "hash": "",
+    }
     assert (made["asked"], made["from_store"], made["broken"]) == (18, 0, False)
     assert [(p["line"], p["code"]) for p in made["problems"]] == [(9, "unknown-tag")]
     for row in made["rows"]:
@@ -218,7 +229,7 @@ def test_json_has_every_step(law: Path, questions: Path, server: NullServer) -> 
         assert {"change": "removed", "words": "tells "} in row["words"]
         assert [one["number"] for one in row["rounds"]] == [1, 2, 3, 4]
         assert sum(one["verdict"] == "violated" for one in row["rounds"]) == 1
-    again = json.loads(preview(law, questions, server, "--n", 3, "--rounds", "all", "--json"))
+    again = json.loads(preview(constitution_file, questions, server, "--n", 3, "--rounds", "all", "--json"))
     assert (again["asked"], again["from_store"], again["rows"]) == (0, 18, made["rows"])
 
 
@@ -249,9 +260,11 @@ class Page(HTMLParser):
         return [tag for tag, _ in self.tags]
 
 
-def test_the_page_escapes_what_models_say(law: Path, questions: Path, server: NullServer, tmp_path: Path) -> None:
+def test_the_page_escapes_what_models_say(
+    constitution_file: Path, questions: Path, server: NullServer, tmp_path: Path
+) -> None:
     html = tmp_path / "pages" / "preview.html"
-    preview(law, questions, server, "--n", 2, "--rounds", "all", "--html", html)
+    preview(constitution_file, questions, server, "--n", 2, "--rounds", "all", "--html", html)
     page = Page(html.read_text(encoding="utf-8"))
     assert "script" not in page.names()
     assert page.text.count(HOSTILE) == 4
@@ -275,7 +288,7 @@ def test_the_page_is_the_same_whatever_texts_hold(text: str) -> None:
         )
         row = PreviewedRow(text, text, (user(text),), text, rounds)
         failed = PreviewedRow(text, text, (user(text),), text, (), text)
-        return Page(render_preview(Preview(parse_constitution(LAW), (row, failed), (), 1, 1, 1.0), reload_s=2))
+        return Page(render_preview(Preview(parse_constitution(CONSTITUTION), (row, failed), (), 1, 1, 1.0), reload_s=2))
 
     made = page(text)
     assert made.names() == page("words").names()
@@ -284,16 +297,16 @@ def test_the_page_is_the_same_whatever_texts_hold(text: str) -> None:
 
 
 async def test_an_edit_asks_only_for_the_rows_that_drew_the_principle(
-    law: Path, questions: Path, server: NullServer
+    constitution_file: Path, questions: Path, server: NullServer
 ) -> None:
-    async with watching(law, questions, server) as shown:
+    async with watching(constitution_file, questions, server) as shown:
         first = await anext(shown)
         assert first.asked == server.counts["requests"] == 8 + 16 + sum(row.changed for row in first.rows)
         server.bodies.clear()
-        law.write_text(LAW.replace("a friendly tone", "a warm and friendly tone"))
+        constitution_file.write_text(CONSTITUTION.replace("a friendly tone", "a warm and friendly tone"))
         edited = await anext(shown)
     drew = {(row.row_id, one.number) for row in first.rows for one in row.rounds if one.principle_id == "kind"}
-    constitution = load_constitution(law)
+    constitution = load_constitution(constitution_file)
     expected = {
         (f"q{i}", k + 1) for i in range(8) for k in range(2) if select(constitution, f"q{i}", k, 0)[0].id == "kind"
     }
@@ -307,31 +320,37 @@ async def test_an_edit_asks_only_for_the_rows_that_drew_the_principle(
     assert edited.from_store == first.asked - len(drew)
 
 
-async def test_a_broken_file_leaves_the_old_preview(law: Path, questions: Path, server: NullServer) -> None:
-    async with watching(law, questions, server) as shown:
+async def test_a_broken_file_leaves_the_old_preview(
+    constitution_file: Path, questions: Path, server: NullServer
+) -> None:
+    async with watching(constitution_file, questions, server) as shown:
         first = await anext(shown)
-        law.write_text(LAW.replace("## Be brief", "#### Be brief"))
+        constitution_file.write_text(CONSTITUTION.replace("## Be brief", "#### Be brief"))
         broken = await anext(shown)
         assert broken.broken
         assert (broken.rows, broken.constitution, broken.asked) == (first.rows, first.constitution, 0)
-        assert str(broken.problems[0]).startswith(f"{law}:13: unknown section '#### Be brief")
+        assert str(broken.problems[0]).startswith(f"{constitution_file}:13: unknown section '#### Be brief")
         page = Page(render_preview(broken))
         assert "The file is broken" in page.text
-        assert f"{law}:13" in page.text
-        law.unlink()
+        assert f"{constitution_file}:13" in page.text
+        constitution_file.unlink()
         assert "cannot be read" in (await anext(shown)).problems[0].what
-        law.write_text(f"{LAW}\n<!-- put right -->\n")
+        constitution_file.write_text(f"{CONSTITUTION}\n<!-- put right -->\n")
         fixed = await anext(shown)
         assert (fixed.broken, fixed.problems, fixed.asked) == (False, (), 0)
         assert fixed.rows == first.rows
 
 
-async def test_what_the_file_extends_is_watched_too(law: Path, questions: Path, server: NullServer) -> None:
-    variant = law.with_name("variant.md")
-    variant.write_text("---\nextends: law.md\n---\n\n## Be warm {#kind}\n\nThe answer sounds like a friend.\n")
+async def test_what_the_file_extends_is_watched_too(
+    constitution_file: Path, questions: Path, server: NullServer
+) -> None:
+    variant = constitution_file.with_name("variant.md")
+    variant.write_text(
+        "---\nextends: constitution_file.md\n---\n\n## Be warm {#kind}\n\nThe answer sounds like a friend.\n"
+    )
     async with watching(variant, questions, server) as shown:
         first = await anext(shown)
-        law.write_text(LAW.replace("as short as it can be", "short"))
+        constitution_file.write_text(CONSTITUTION.replace("as short as it can be", "short"))
         second = await anext(shown)
     assert "The answer is short." in {p.text for p in second.constitution.principles}
     drew = [row for row in first.rows if "brief" in {one.principle_id for one in row.rounds}]
@@ -339,25 +358,25 @@ async def test_what_the_file_extends_is_watched_too(law: Path, questions: Path, 
 
 
 @pytest.mark.parametrize("way", ["written", "put in its place", "gone"])
-async def test_every_way_of_saving_is_seen(law: Path, way: str) -> None:
+async def test_every_way_of_saving_is_seen(constitution_file: Path, way: str) -> None:
     files = WatchedFiles()
-    assert files.read(law).decode() == LAW
+    assert files.read(constitution_file).decode() == CONSTITUTION
     waiting = asyncio.create_task(files.saved(poll_s=0.01))
     await asyncio.sleep(0)
     if way == "written":
-        law.write_text("other")
+        constitution_file.write_text("other")
     elif way == "put in its place":
-        other = law.with_name("swap")
+        other = constitution_file.with_name("swap")
         other.write_text("other")
-        other.replace(law)
+        other.replace(constitution_file)
     else:
-        law.unlink()
+        constitution_file.unlink()
     await asyncio.wait_for(waiting, PATIENCE_S)
 
 
-def test_watch_from_first_to_last(law: Path, questions: Path, server: NullServer, tmp_path: Path) -> None:
+def test_watch_from_first_to_last(constitution_file: Path, questions: Path, server: NullServer, tmp_path: Path) -> None:
     html = tmp_path / "preview.html"
-    arguments = command(law, questions, server, "--n", 2, "--rounds", "all", "--watch", "--html", html)
+    arguments = command(constitution_file, questions, server, "--n", 2, "--rounds", "all", "--watch", "--html", html)
     start = "from charter.cli.app import main; main()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", start, *arguments], stdout=pipe, stderr=pipe, text=True) as child:
@@ -365,20 +384,20 @@ def test_watch_from_first_to_last(law: Path, questions: Path, server: NullServer
         assert child.stderr is not None
         try:
             assert "log-probabilities" in child.stderr.readline()  # what the server supports
-            assert f"Watching {law}." in child.stderr.readline()
+            assert f"Watching {constitution_file}." in child.stderr.readline()
             assert "asked 12" in next(line for line in child.stdout if "asked" in line)
             assert 'http-equiv="refresh"' in html.read_text()
-            law.write_text(LAW.replace("a friendly tone", "warmth"))
+            constitution_file.write_text(CONSTITUTION.replace("a friendly tone", "warmth"))
             text = next(line for line in child.stdout if "asked" in line)
             assert "2 of 2 answers revised, all as before; asked 2, from the store 10" in text
-            law.write_text("nothing")
-            assert f"{law}:1: no principles" in child.stderr.readline()
+            constitution_file.write_text("nothing")
+            assert f"{constitution_file}:1: no principles" in child.stderr.readline()
             assert "the preview before it stays" in child.stderr.readline()
             os.kill(child.pid, signal.SIGINT)
             out, errors = child.communicate(timeout=PATIENCE_S)
         finally:
             child.kill()
-    assert (child.returncode, out, errors) == (0, "", f"Stopped watching {law}.\n")
+    assert (child.returncode, out, errors) == (0, "", f"Stopped watching {constitution_file}.\n")
     assert 'http-equiv="refresh"' not in html.read_text()
 
 
@@ -386,17 +405,17 @@ def test_watch_from_first_to_last(law: Path, questions: Path, server: NullServer
     ("arguments", "says"),
     [
         (["none.md"], "none.md: cannot be read"),
-        (["LAW", "--prompts", "none.jsonl"], "none.jsonl"),
-        (["LAW", "--base-url", "http://127.0.0.1:9"], "base_url 'http://127.0.0.1:9/v1/models': no answer"),
-        (["LAW", "--n", "0"], "'--n'"),
-        (["LAW", "--rounds", "some"], "--rounds 'some': neither a number"),
-        (["LAW", "--html", "LAW"], "Name a file that ends in .html."),
-        (["LAW", "--model", "nowhere/at/all"], "model 'nowhere/at/all': no such folder"),
-        (["LAW", "--config", "none.yaml"], "config 'none.yaml': no such file"),
+        (["CONSTITUTION", "--prompts", "none.jsonl"], "none.jsonl"),
+        (["CONSTITUTION", "--base-url", "http://127.0.0.1:9"], "base_url 'http://127.0.0.1:9/v1/models': no answer"),
+        (["CONSTITUTION", "--n", "0"], "'--n'"),
+        (["CONSTITUTION", "--rounds", "some"], "--rounds 'some': neither a number"),
+        (["CONSTITUTION", "--html", "CONSTITUTION"], "Name a file that ends in .html."),
+        (["CONSTITUTION", "--model", "nowhere/at/all"], "model 'nowhere/at/all': no such folder"),
+        (["CONSTITUTION", "--config", "none.yaml"], "config 'none.yaml': no such file"),
     ],
 )
 def test_a_mistake_is_one_message(
-    law: Path,
+    constitution_file: Path,
     arguments: list[str],
     says: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -404,7 +423,7 @@ def test_a_mistake_is_one_message(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    named = [str(law) if argument == "LAW" else argument for argument in arguments]
+    named = [str(constitution_file) if argument == "CONSTITUTION" else argument for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["charter", "constitution", "preview", *named])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
@@ -412,4 +431,4 @@ def test_a_mistake_is_one_message(
     errors = capsys.readouterr().err
     assert says in errors
     assert "Traceback" not in errors
-    assert law.read_text() == LAW
+    assert constitution_file.read_text() == CONSTITUTION
