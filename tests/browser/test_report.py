@@ -51,7 +51,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     edited = LAW.replace("No theft.", "No theft at all.")
     runs = [
         make_judged_run(folder / "runs", "first", sums=98),
-        make_judged_run(folder / "runs", "second", harmful=10, facts=160, constitution=edited, weights="other", sums=90),
+        make_judged_run(
+            folder / "runs", "second", harmful=10, facts=160, constitution=edited, weights="other", sums=90
+        ),
     ]
     made = {
         "go": render_report(complete()),
