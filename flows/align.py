@@ -10,6 +10,7 @@ from charter.evaluation.gate import Verdict
 from charter.pipeline.roles import model_folder
 from charter.review.waiting import waiting
 from charter.runs.folder import start_run
+from charter.runs.outcome import check_trainable
 from charter.runs.preflight import check_config
 from charter.runs.verdict import decide_and_save
 from flows.lib.api_keys import api_key
@@ -36,8 +37,11 @@ async def align(config: Config) -> Verdict:
         else:
             async with serve_generation_models(run) as models:
                 counts = await make_data(run, models, start_run(config, prompts))
+                check_trainable(config)
                 counts += await ask_models(run, {"base": models["base"]})
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
+
+        check_trainable(config)
 
         # Train on the revisions, then on the pairs.
         sft = await train_step(run, "sft", model_folder(config.model))

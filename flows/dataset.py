@@ -10,6 +10,7 @@ from prefect import flow
 from charter.config import Config
 from charter.review.waiting import waiting
 from charter.runs.folder import local_mirror, start_run
+from charter.runs.outcome import check_dataset
 from charter.runs.preflight import check_config
 from flows.lib.api_keys import api_key
 from flows.lib.artifacts import finish
@@ -31,6 +32,7 @@ async def dataset(config: Config) -> None:
         else:
             async with serve_generation_models(run) as models:
                 counts = await make_data(run, models, start_run(config, prompts))
+                check_dataset(config)
         counts += await review(run, counts, models)  # by people, if review.labels asks for them
         with local_mirror(config) as here:  # a copy, if `outputs` are on S3
             await finish(replace(run, config=here), counts, models, again="dataset")

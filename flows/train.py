@@ -10,6 +10,7 @@ from prefect import flow
 from charter.config import Config
 from charter.evaluation.gate import Verdict
 from charter.pipeline.roles import model_folder
+from charter.runs.outcome import check_trainable
 from charter.runs.reuse import check_training, take_dataset, with_dataset
 from charter.runs.verdict import decide_and_save
 from flows.lib.api_keys import api_key
@@ -37,6 +38,7 @@ async def train(config: Config, dataset: Path) -> Verdict:
     config = with_dataset(config, dataset)
     with open_flow_run(config) as run:
         take_dataset(config, dataset)
+        check_trainable(config)
 
         # The base model answers the held-out requests; then its server ends, and the GPU is free to train.
         async with serve_base(run) as base:

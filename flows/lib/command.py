@@ -16,6 +16,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.settings import PREFECT_API_URL
 
 from charter.config import Config, load_config, read_override
+from charter.core.crash import describe_crash
 from charter.core.errors import CharterError, ConfigError
 from charter.core.files import disk_full_as_data_error
 from charter.evaluation.gate import Verdict
@@ -27,7 +28,7 @@ from flows.lib.temporary_server import start_server
 
 EXIT_STATUS = (
     "Exit status: 0 done, 1 no-go, below the floor or drifted, 2 invalid input, 3 the budget is spent, 4 waiting for "
-    "people, 130 Ctrl-C. After 3, 4 and 130 the same command continues where it ended."
+    "people, 5 no data or too little, 70 crashed, 130 Ctrl-C. After 3, 4 and 130 the same command continues where it ended."
 )
 SETTINGS = "All settings are described in src/charter/config/ and in the form that `charter ui start` shows."
 
@@ -79,6 +80,7 @@ class FlowCommand:
 
     def _run(self, path: Path, overrides: Sequence[str]) -> int:
         """Run the flow and print how it ended. Returns the exit status."""
+        config: Config | None = None
         try:
             settings = dict(map(read_override, overrides))
             others = {name: settings.pop(name) for name in self._others() if name in settings}
@@ -97,7 +99,9 @@ class FlowCommand:
             return 130
         except Exception as error:
             if not is_outage(error):
-                raise
+                message, status = describe_crash(error, config.work_folder / "logs" if config else None)
+                sys.stderr.write(f"{message}\n")
+                return status
             url = PREFECT_API_URL.value() or "started for this run"
             sys.stderr.write(
                 f"Prefect server '{url}': does not answer ({describe(error)}). Start it, or correct PREFECT_API_URL; "

@@ -17,6 +17,7 @@ from charter.inference.session import Session
 from charter.pipeline import shards
 from charter.pipeline.context import RunContext
 from charter.pipeline.counts import StageCount
+from charter.pipeline.rows import Progress
 from charter.pipeline.sequence import Stage
 from charter.runs import verdict
 from charter.runs.folder import StartedRun, shard_sizes
@@ -58,6 +59,8 @@ async def make_data(run: FlowRun, models: Mapping[str, EngineSpec], started: Sta
         started: the run or later round, whose folder is ready.
     """
     context, counts = started.context(models), [started.prompts]
+    read = started.prompts
+    run.progress.report(Progress(read.stage, read.rows_in, read.rows_in, read.failed, started.lost))
     sizes, runner = shard_sizes(context.folder), started.config.runner
     for stage in ("respond", "revise"):  # how many rows reach the later stages is not known yet
         run.progress.expect(stage, sizes)

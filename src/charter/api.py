@@ -35,6 +35,7 @@ from charter.pipeline.rows import StageContext
 from charter.runs.dataset import make_tables
 from charter.runs.folder import lock_run_folder
 from charter.runs.manifest import write_manifest
+from charter.runs.outcome import check_dataset
 from charter.runs.preflight import check_config
 
 
@@ -123,6 +124,7 @@ def make_dataset(config: Config) -> Run:
     with lock_run_folder(config.run_folder), serve_temporarily(config, _print_line, patience_s=None) as models:
         session = Session(config.budget)
         counts = asyncio.run(make_tables(config, models, prompts, session))
+        check_dataset(config)
         identities = {role: spec.identity for role, spec in models.items()}
         write_manifest(config.run_folder, counts, identities, session.server_notes())
     return Run(config.run_folder)

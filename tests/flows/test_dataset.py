@@ -11,8 +11,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, FlowRunFilterName
 
 from charter.config import Config
+from charter.core.errors import NoDataError
+from charter.core.losses import ADVICE
 from charter.data.schema import SCHEMAS
-from charter.testing.null_server import NullServer
+from charter.testing.null_server import NullServer, run_null_server
 from flows.dataset import dataset
 from tests.flows.conftest import completed_tasks
 
@@ -115,6 +117,28 @@ async def test_tasks_and_progress_are_seen_in_prefect(
     assert [one["prefect.resource.id"] for one in pairs["related"] if one["prefect.resource.role"] == "asset"] == [
         (tmp_path / "seen" / "revisions").as_uri()
     ]
+
+
+async def test_a_run_that_makes_nothing_is_failed_in_prefect_with_reason_and_advice(
+    prefect_server: None, tmp_path: Path
+) -> None:
+    rows = [json.dumps({"prompt": prompt}) for prompt in ("One?", "", "Two?", None)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(rows))
+    with run_null_server(NullServer(answer=lambda messages: "")) as server:
+        made = config(tmp_path, server.url, "nothing").model_dump(mode="json")
+        made["prompts"] = {"source": str(tmp_path / "prompts.jsonl")}
+        with pytest.raises(NoDataError) as raised:
+            await dataset(Config.model_validate(made))
+    assert ADVICE["empty"] in str(raised.value)
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=["dataset-nothing"]))
+        (flow_run,) = await client.read_flow_runs(flow_run_filter=named)
+        artifacts = await client.read_artifacts(artifact_filter=ArtifactFilter(), flow_run_filter=named)
+    assert flow_run.state is not None and flow_run.state.is_failed()
+    assert ADVICE["empty"] in str(flow_run.state.message)
+    (prompts,) = [artifact for artifact in artifacts if artifact.key == "progress-prompts"]
+    assert "2 failed" in str(prompts.description)  # rows that could not be read are seen like those of any stage
+    assert not (tmp_path / "nothing" / "manifest.json").exists()
 
 
 async def _events(client: PrefectClient, name: str, of: str) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from charter.audit.labelled import LabelledData, read_labelled
 from charter.audit.record import make_record, write_record
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
+from charter.core.errors import NoDataError
+from charter.core.losses import Losses
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.probe import probe
@@ -93,6 +95,13 @@ async def run_audit(config: Config, spec: EngineSpec, session: Session, on_progr
         )
         report = with_engine_stats(on_progress, engines)
         judged = await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, report)
+    if not judged.pairs:
+        losses = Losses()
+        losses.add_failures(judged.failures)
+        raise NoDataError(
+            f"audit.source '{config.audit.source}': the judge judged none of {len(labelled.pairs):,} pairs, so nothing "
+            f"is known about it. {losses.text()}"
+        )
     record = make_record(
         labelled,
         judged,

@@ -1,7 +1,7 @@
 """The command ``charter``: one front door to flows, constitutions, runs, models and this machine.
 
 Exit status of every command: 0 done, 1 the answer is no (no-go, mistakes found, something missing), 2 invalid input,
-3 the budget is spent, 4 waiting for people, 130 Ctrl-C.
+3 the budget is spent, 4 waiting for people, 5 no data, 70 crashed, 130 Ctrl-C.
 """
 
 import sys
@@ -24,6 +24,7 @@ from charter.cli.sandbox import app as sandbox
 from charter.cli.store import app as store
 from charter.cli.trace import trace_command
 from charter.cli.ui import app as ui
+from charter.core.crash import describe_crash
 from charter.core.errors import CharterError
 from charter.core.files import disk_full_as_data_error
 from charter.core.version import __version__
@@ -33,7 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # messages and help contain brackets, which Rich would read as its markup
     help="A written constitution in, an aligned model and a verdict out.",
-    epilog="Exit status: 0 done, 1 no-go or mistakes found, 2 invalid input, 3 budget spent, 4 waiting for people.",
+    epilog="Exit status: 0 done, 1 no-go or mistakes found, 2 invalid input, 3 budget spent, 4 waiting for people, "
+    "5 no data, 70 crashed.",
 )
 app.command("init")(init_command)
 for _name in FLOWS:
@@ -72,3 +74,7 @@ def main() -> None:
     except CharterError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_status) from None
+    except Exception as error:
+        message, status = describe_crash(error)
+        sys.stderr.write(f"{message}\n")
+        raise SystemExit(status) from None

@@ -44,7 +44,7 @@ class Selection(Section):
 class Generation(Section):
     """How responses, critiques and revisions are generated."""
 
-    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "templates"})
+    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates"})
 
     rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
     """Critique and revision rounds per response; `all`: as many as it takes to use every principle once."""
@@ -67,6 +67,10 @@ class Generation(Section):
     queue, halved when a server refuses calls."""
     shard_size: PositiveInt = 500
     """Prompts per shard; a shard of a stage is one task in Prefect."""
+    max_lost_share: Fraction = 0.5
+    """Stop a run that loses more than this fraction of its rows to failures, such as answers that are cut off; 1 turns
+    this off. It is checked over the first rows of each stage (100, or a tenth of them) and over all rows at the end.
+    Rows that are left out by design, such as ties, do not count."""
     templates: LocalPath | None = None
     """A folder whose templates replace the shipped ones of the same name."""
 

@@ -15,15 +15,20 @@ CharterError
 │   ├── Interrupted      Ctrl-C; commands end with status 130
 │   └── ReviewPending    people must fill in a form first; commands end with status 4
 ├── NotApproved          people rejected the data; commands end with status 1
-├── CountMismatch        a stage lost or duplicated rows: always a bug, never ignored
+├── NoDataError          a run made no data, too little, or lost too much; commands end with status 5
+├── CountMismatch        a stage lost or duplicated rows: always a bug, never ignored; status 70
 └── CompletionFailed     one call that cannot succeed; becomes a row in ``failures``
 
 A message reads: *subject 'value': what is wrong. What to do, with the literal flag or path.*
-Commands print it without a traceback and exit with status 2.
+Commands print it without a traceback and exit with status 2. An error outside this tree is a crash: commands write its
+traceback to a file (`charter.core.crash`) and exit with status 70, which no verdict has.
 """
 
 import contextlib
 from collections.abc import Iterator
+
+CRASHED = 70
+"""The exit status after an unexpected error: EX_SOFTWARE of sysexits.h."""
 
 
 class CharterError(Exception):
@@ -97,8 +102,16 @@ class RegistryError(CharterError):
     """A run cannot be accepted or taken back, or the registry of accepted runs cannot be read."""
 
 
+class NoDataError(CharterError):
+    """A run made no data or too little, or lost more rows than `generation.max_lost_share`."""
+
+    exit_status = 5
+
+
 class CountMismatch(CharterError):
     """Rows were lost: rows_in != rows_out + failed."""
+
+    exit_status = CRASHED
 
 
 class CompletionFailed(CharterError):

@@ -15,6 +15,7 @@ from typing import Literal
 
 from charter.config import Budget
 from charter.core.errors import BudgetSpent, Interrupted, Stopped
+from charter.core.losses import LossCounts
 from charter.inference.client import Client, StoreOnlyClient
 from charter.inference.engine import Engine, EngineSpec
 from charter.inference.limiter import Concurrency, ConcurrencyLimiter, make_limiter
@@ -39,6 +40,7 @@ class Session:
     Attributes:
         connections: shared by all engines.
         stores: shared by all engines.
+        losses: lost rows by stage, counted over all shards.
         calls: calls started; answers from the store do not count.
         tokens: prompt and completion tokens of the answered calls.
     """
@@ -52,6 +54,7 @@ class Session:
         self._engines = set[Engine]()
         self._stop_reason: Literal["calls", "tokens", "minutes", "Ctrl-C"] | None = None
         self.connections, self.stores = connection_pool(), store_pool()
+        self.losses = LossCounts()
         self.calls = 0
         self.tokens = 0
 

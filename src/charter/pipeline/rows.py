@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from charter.constitution import Constitution, Principle
 from charter.core.errors import CompletionFailed, CountMismatch, unwrap_single_error
+from charter.core.losses import StageLosses
 from charter.core.messages import Message, Messages, system
 from charter.core.templates import render
 from charter.inference.completion import Ask, Completion, Sampling
@@ -44,6 +45,7 @@ class StageContext:
         helpful: whether answers are compared for their helpfulness alone.
         with_priority: gives `ask` a priority among the calls that wait; None if the model has no queue.
         priority: of all calls made here.
+        losses: the limit of lost rows by the name of a stage; None if there is none, as in a trace.
         requests: rendered templates by template name and principle; filled by `request`.
     """
 
@@ -57,6 +59,7 @@ class StageContext:
     helpful: bool = False
     with_priority: Callable[[Priority], Ask] | None = None
     priority: Priority = ()
+    losses: Callable[[str], StageLosses] | None = None
     # Rendering a template takes longer than asking the store: a stage would spend most of its time on it.
     requests: dict[tuple[str, Principle], str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -82,10 +85,12 @@ class StageContext:
 
         Raises:
             CountMismatch: a row neither came out nor failed.
+            NoDataError: too many of the stage's first rows failed.
         """
         # By identity: rows of one prompt, such as its samples, share their `row_id`.
         places = {id(row): place for place, row in enumerate(rows)}
-        return await each_row(rows, stage, lambda row: work(row, self.for_row(places[id(row)])), on_progress)
+        losses = self.losses(stage) if self.losses else None
+        return await each_row(rows, stage, lambda row: work(row, self.for_row(places[id(row)])), on_progress, losses)
 
     def request(self, template: str, principle: Principle) -> str:
         """A template whose only variable is the principle; rendered once for all rows.
@@ -193,6 +198,7 @@ async def each_row(
     stage: str,
     work: Callable[[Row], Awaitable[Iterable[dict[str, Any]]]],
     on_progress: OnProgress | None = None,
+    losses: StageLosses | None = None,
 ) -> Outcome:
     """Process every row concurrently: rows never wait for each other.
 
@@ -201,6 +207,7 @@ async def each_row(
 
     Raises:
         CountMismatch: a row neither came out nor failed.
+        NoDataError: too many of the stage's first rows failed; only if `losses` are given.
     """
     done, reasons = 0, Counter[str]()
 
@@ -211,6 +218,7 @@ async def each_row(
     async def process(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
         """The row's results, or its failure."""
         nonlocal done
+        is_early = losses is not None and losses.begin()
         result: list[dict[str, Any]] | dict[str, Any]
         # Only these two errors belong to a row. Any other, such as a server that is gone, ends the stage.
         try:
@@ -223,6 +231,8 @@ async def each_row(
         if isinstance(result, dict):
             reasons[result["reason"]] += 1
         report()
+        if losses is not None and is_early and isinstance(result, dict):
+            losses.add(result["reason"], result["stage"], result["row_id"], result["detail"])
         return result
 
     async def pulse() -> None:

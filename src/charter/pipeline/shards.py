@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from charter.core.errors import Stopped, unwrap_single_error
 from charter.data.schema import SCHEMAS
-from charter.data.shards import read_rows, shard_files, write_rows
+from charter.data.shards import count_rows, read_rows, shard_files, write_rows
 from charter.inference.session import Session
 from charter.pipeline.balance import REASONS, PairLength, collect_columns, drop_reasons
 from charter.pipeline.context import RunContext
@@ -35,12 +36,16 @@ async def run_stage(
 
     Raises:
         CharterError: a model, a server or the store cannot be used, or the run was stopped.
+        NoDataError: too many of the stage's first rows failed, over all shards of the session.
     """
     started = time.monotonic()
     tables = {name: read_shard(run.folder, name, shard) for name in stage.reads}
+    total = session.losses.total(str(run.folder), lambda: count_rows(run.folder / "prompts"))
+    limit = run.config.generation.max_lost_share
     async with open_stage(stage, run, session, shard) as opened:
         report = with_engine_stats(on_progress, opened.engines)
-        result = await stage.run(tables, run, opened.context, report)
+        context = replace(opened.context, losses=lambda name: session.losses.of_stage(str(run.folder), name, total, limit))
+        result = await stage.run(tables, run, context, report)
         for name, rows in result.tables.items():
             write_rows(shard_path(run.folder, name, shard), SCHEMAS[name], rows)
         write_failures(run.folder, stage.name, shard, result.failures)

@@ -5,8 +5,10 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import yaml
@@ -23,7 +25,7 @@ from charter.core import files
 from charter.core.errors import ConfigError, ConstitutionError
 from charter.data.schema import SCHEMAS
 from charter.data.shards import Shards, count_rows
-from charter.data.sources import Prompt, SurveyedSource, open_source
+from charter.data.sources import Prompt, Reject, SurveyedSource, open_source
 from charter.inference.engine import EngineSpec
 from charter.pipeline.context import RunContext
 from charter.pipeline.counts import StageCount
@@ -74,11 +76,13 @@ class StartedRun(NamedTuple):
         config: the run's settings, with the judge's files as kept in the folder.
         constitution: the run's principles.
         prompts: how many were read, used and failed.
+        lost: how many failed for each reason.
     """
 
     config: Config
     constitution: Constitution
     prompts: StageCount
+    lost: Mapping[str, int] = MappingProxyType({})
 
     def context(self, models: Mapping[str, EngineSpec]) -> RunContext:
         """The context of the stages, with the models that make the data, by role."""
@@ -100,16 +104,18 @@ def start_run(config: Config, source: SurveyedSource | None = None) -> StartedRu
     constitution = load_constitution(config.constitution)
     started, source = time.monotonic(), source or open_source(config.prompts, config.seed)
     folder = create_run_folder(config, constitution)
-    size = config.generation.shard_size
+    size, lost = config.generation.shard_size, Counter[str]()
     with (
         Shards(folder / "prompts", SCHEMAS["prompts"], size) as prompts,
         Shards(folder / "failures", SCHEMAS["failures"], size, "prompts-") as failures,
     ):
         for row in source.rows():
             (prompts if isinstance(row, Prompt) else failures).add(row.row())
+            if isinstance(row, Reject):
+                lost[row.reason] += 1
     rows_in = source.read - source.not_drawn  # a row that was not drawn did not fail
     count = StageCount("prompts", rows_in, prompts.count, failures.count, time.monotonic() - started)
-    return StartedRun(with_kept_judge(config), constitution, count)
+    return StartedRun(with_kept_judge(config), constitution, count, lost)
 
 
 def create_run_folder(config: Config, constitution: Constitution) -> Path:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
+from charter.core.losses import Losses
 from charter.evaluation.benchmarks.inspection import count_samples
 from charter.evaluation.requests import load_requests
 from charter.inference.client import NOT_STORED
@@ -68,6 +69,8 @@ class Forecast:
         stages: in the order of the pipeline.
         held_out: requests of the evaluation, which the flow `align` sends to each of its models; not in the stages.
         rounds: of alignment; the stages are those of the first.
+        lost: rows of the probe that were lost.
+        losses: their reasons, and what to change; empty if none was lost.
         benchmarks: samples of each suite and task, all of which each model answers; None where only its tool knows.
     """
 
@@ -79,6 +82,8 @@ class Forecast:
     stages: tuple[StageForecast, ...]
     held_out: int
     rounds: int = 1
+    lost: int = 0
+    losses: str = ""
     benchmarks: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
@@ -127,7 +132,8 @@ async def _estimate(
 ) -> Forecast:
     # 1. Send the rows to the store alone: rows that fail for want of an answer are incomplete.
     store_only = {name: replace(spec, base_urls=()) for name, spec in models.items()}
-    stored, lacking = await _send(config, constitution, store_only, looked_up)
+    stored, failures = await _send(config, constitution, store_only, looked_up)
+    lacking = {row["row_id"] for row in failures if row["reason"] == NOT_STORED}
     complete_rows = [row for row in looked_up if row["row_id"] not in lacking]
     # Again without the incomplete ones: their calls up to the missing answer would be counted too.
     complete, _ = await _send(config, constitution, store_only, complete_rows)
@@ -135,7 +141,9 @@ async def _estimate(
     # 2. Send a few of the incomplete rows to the servers, to measure the calls and the time that such a row takes.
     incomplete_rows = [row for row in looked_up if row["row_id"] in lacking]
     probed_rows = _spread(incomplete_rows, len(incomplete_rows), rows)
-    probed, _ = await _send(config, constitution, models, probed_rows)
+    probed, failures = await _send(config, constitution, models, probed_rows)
+    losses = Losses()
+    losses.add_failures(failures)
 
     # 3. Extrapolate from the rows that were looked up to the whole run, and from the probed to the incomplete ones.
     scale = total / len(looked_up)
@@ -154,19 +162,21 @@ async def _estimate(
         stages=tuple(stages),
         held_out=len(load_requests(config.evaluation, config.seed)),
         rounds=config.training.rounds,
+        lost=len({row["row_id"] for row in failures}),
+        losses=losses.text() if failures else "",
         benchmarks=count_samples(config.evaluation),
     )
 
 
 async def _send(
     config: Config, constitution: Constitution, models: Mapping[str, EngineSpec], rows: Sequence[Row]
-) -> tuple[dict[str, CallCount], set[str]]:
-    """Send rows through the stages; the answered calls by stage, and the ids of rows that lacked an answer."""
+) -> tuple[dict[str, CallCount], list[dict[str, Any]]]:
+    """Send rows through the stages; the answered calls by stage, and the rows that failed."""
     recorder = CallRecorder()
     run = RunContext(config, constitution, config.run_folder, models)
     result = await run_in_memory(rows, run, Session(), recorder.recorded, recorder.begin_stage)
     recorder.begin_stage("")
-    return recorder.counts(), {row["row_id"] for row in result.failures if row["reason"] == NOT_STORED}
+    return recorder.counts(), result.failures
 
 
 def forecast_stage(
@@ -229,6 +239,8 @@ def print_forecast(forecast: Forecast, console: Console) -> None:
     notes.append(
         f"{forecast.probed:,} were sent through the stages now; their answers to {forecast.asked:,} calls are kept."
     )
+    if forecast.losses:
+        notes.append(f"{forecast.lost:,} of these {forecast.probed:,} rows were lost. {forecast.losses}")
     if forecast.total.to_ask and forecast.probed:
         notes.append(
             f"Times are upper bounds: the probe ran {forecast.probed:,} rows concurrently; a run has more calls in "

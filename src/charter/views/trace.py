@@ -19,6 +19,7 @@ from rich.text import Text
 from charter.config import Config, load_config
 from charter.constitution import Constitution, load_constitution, load_kept_constitution
 from charter.core.errors import ConfigError, DataError, StoreError
+from charter.core.losses import ADVICE, OTHER_ADVICE
 from charter.core.messages import assistant, user
 from charter.data.conversations import content_id
 from charter.data.sources import Prompt
@@ -146,6 +147,7 @@ def print_trace(trace: Trace, console: Console) -> None:
     for end in trace.ended:
         if end["as"] == "failed":
             text = f"at {end['stage']}: {end['reason']}{': ' + end['detail'] if end['detail'].strip() else ''}"
+            text += f". {ADVICE.get(end['reason'], OTHER_ADVICE)}"
         else:
             ended = f"in SFT, which learns the {end['source']}" if end["as"] == "sft" else ""
             text = ended or f"as a preference pair ({end['pair_id']})"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from charter.cli import app as cli
 from charter.config import Config
+from charter.core.losses import ADVICE
 from charter.inference import EngineSpec, connect
 from charter.inference.session import Session
 from charter.pipeline.sequence import RESPOND
@@ -58,6 +59,13 @@ def test_a_run_is_foretold_and_its_probe_is_not_asked_again(tmp_path: Path) -> N
         answers, requests = (server.counts[name] for name in ("tokens", "prompt_tokens"))
         assert forecast.total.completion_tokens == pytest.approx(answers - probe_tokens[0], rel=0.05)
         assert forecast.total.prompt_tokens == pytest.approx(requests - probe_tokens[1], rel=0.05)
+
+
+def test_rows_that_the_probe_loses_come_with_reason_and_advice(tmp_path: Path) -> None:
+    with run_null_server(NullServer(answer=lambda messages: "")) as server:
+        forecast = estimate(settings(tmp_path, server.url, n=N), 6, quiet)
+    assert forecast.lost == 6
+    assert "6 empty" in forecast.losses and ADVICE["empty"] in forecast.losses
 
 
 def test_what_the_store_has_is_not_foretold(tmp_path: Path) -> None:
