@@ -28,7 +28,8 @@ from flows.lib.temporary_server import start_server
 
 EXIT_STATUS = (
     "Exit status: 0 done, 1 no-go, below the floor or drifted, 2 invalid input, 3 the budget is spent, 4 waiting for "
-    "people, 5 no data or too little, 70 crashed, 130 Ctrl-C. After 3, 4 and 130 the same command continues where it ended."
+    "people, 5 no data or too little, 70 crashed, 130 Ctrl-C. "
+    "After 3, 4 and 130 the same command continues where it ended."
 )
 SETTINGS = "All settings are described in src/charter/config/ and in the form that `charter ui start` shows."
 

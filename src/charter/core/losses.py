@@ -51,8 +51,27 @@ ADVICE: Mapping[str, str] = {
 OTHER_ADVICE = "Look at the example and at the folder failures/ of the run."
 
 BY_DESIGN = frozenset(
-    "tie panel-split orders-contradict near-identical identical prefix length-ratio language repetition unchanged no-pair "
-    "one-answer duplicate near-duplicate dropped under-margin length-balance helpful-share held-out".split()
+    {
+        "tie",
+        "panel-split",
+        "orders-contradict",
+        "near-identical",
+        "identical",
+        "prefix",
+        "length-ratio",
+        "language",
+        "repetition",
+        "unchanged",
+        "no-pair",
+        "one-answer",
+        "duplicate",
+        "near-duplicate",
+        "dropped",
+        "under-margin",
+        "length-balance",
+        "helpful-share",
+        "held-out",
+    }
 )
 """Reasons for which rows are left out on purpose: they say something about the data, and nothing failed."""
 

@@ -44,7 +44,9 @@ async def run_stage(
     limit = run.config.generation.max_lost_share
     async with open_stage(stage, run, session, shard) as opened:
         report = with_engine_stats(on_progress, opened.engines)
-        context = replace(opened.context, losses=lambda name: session.losses.of_stage(str(run.folder), name, total, limit))
+        context = replace(
+            opened.context, losses=lambda name: session.losses.of_stage(str(run.folder), name, total, limit)
+        )
         result = await stage.run(tables, run, context, report)
         for name, rows in result.tables.items():
             write_rows(shard_path(run.folder, name, shard), SCHEMAS[name], rows)

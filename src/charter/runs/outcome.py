@@ -34,7 +34,9 @@ def check_dataset(config: Config) -> MadeData:
     folder, limit = config.run_folder, config.generation.max_lost_share
     made = MadeData(*(count_rows(folder / name) for name in ("prompts", "sft_data", "pairs")))
     if not made.sft and not made.pairs:
-        raise NoDataError(f"run '{folder}': made no SFT rows and no pairs of {made.prompts:,} prompts. {_losses(config)}")
+        raise NoDataError(
+            f"run '{folder}': made no SFT rows and no pairs of {made.prompts:,} prompts. {_losses(config)}"
+        )
     # A row that fails in one strategy may end in a pair of another: only rows that left the run entirely are lost.
     kept = {row["row_id"] for name in ("sft_data", "pairs") for row in read_rows(folder / name, ("row_id",))}
     failed = {
