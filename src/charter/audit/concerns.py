@@ -52,6 +52,7 @@ def concerns(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
     before = calibration["before"] or calibration["whole"]
     if before["ece"] is not None and before["ece"] > MAX_ECE:
         after = {how: calibration[how]["ece"] for how in ("temperature", "isotonic") if calibration[how]}
+        # The one that helps most on pairs it was not fitted to.
         best = min(after, key=lambda how: float(after[how]), default="")
         remedy = f" With {best} calibration the error is {after[best]:.3f}." if best else ""
         yield Concern("calibration", f"Its probabilities are {before['ece']:.3f} off on average (ECE).{remedy}")
@@ -61,6 +62,7 @@ def _bias_concerns(figures: Mapping[str, Any]) -> Iterator[Concern]:
     position, length, own = figures["position"], figures["length"], figures["self_preference"]
     flips, a_twice = position["flips"], position["a_twice"]
     if flips["n"] and flips["value"] >= MIN_GAP and position["p"] < MAX_P:
+        # Named by the letter that it prefers.
         letter, share = ("A", a_twice["value"]) if a_twice["value"] > 0.5 else ("B", 1 - a_twice["value"])
         yield Concern(
             "position",

@@ -91,6 +91,7 @@ def read_labelled(
     """
     if source := next((name for name in (data, format) if name in PAIR_SOURCES), None):
         data = layout_name = source
+        # A registered source makes as many pairs as it is asked for, so it needs a number.
         pairs, rejects = _make_pairs(PAIR_SOURCES[source](constitution, n or 400, seed), source)
     else:
         layout = PairLayout(data, format, columns or {})

@@ -164,6 +164,7 @@ def calibration_scores(pairs: Pairs) -> dict[str, Any]:
     scores = {"whole": score([pair.p for pair in pairs]), "fitted_to": len(fit)}
     if min(len(fit), len(test)) < MIN_HALF:
         return {**scores, "before": None, "temperature": None, "isotonic": None}
+    # Mirrored: each pair counts in both directions, since which answer comes first is arbitrary.
     temperature, isotonic = fit_temperature(*mirrored(fit)), fit_isotonic(*mirrored(fit))
     return {
         **scores,
@@ -175,6 +176,7 @@ def calibration_scores(pairs: Pairs) -> dict[str, Any]:
 
 def worst_mistakes(pairs: Pairs, n: int = 6, tie_margin: float = 0.05) -> list[dict[str, Any]]:
     """The `n` pairs about which the judge was most sure and wrong, the surest first; none on which a panel split."""
+    # The lower p of the better answer, the surer the judge was of the worse one.
     wrong = [pair for pair in pairs if not pair.split and verdict(pair.p, tie_margin) == "worse"]
     return [
         {

@@ -77,6 +77,7 @@ def make_record(
         }
         for member in settings.panel
     ]
+    # Without NaN and half characters, which neither JSON nor the page can hold.
     record: dict[str, Any] = plain(
         {
             "version": VERSION,
@@ -115,6 +116,7 @@ def write_record(folder: Path, record: dict[str, Any], labelled: LabelledData, j
     folder.mkdir(parents=True, exist_ok=True)
     rows = (json.dumps(plain(pair.row()), ensure_ascii=False) for pair in judged.pairs)
     (folder / "judged.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    # Rows that were not usable and pairs that could not be judged, so that in = out + failed.
     failures = [plain(row) for row in (*labelled.rejects, *judged.failures)]
     write_rows(folder / "failures.parquet", SCHEMAS["failures"], failures)
     (folder / "audit.html").write_text(render_audit(record), encoding="utf-8")

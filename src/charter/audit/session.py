@@ -110,6 +110,7 @@ async def run_audit(config: Config, spec: EngineSpec, session: Session, on_progr
         {"model": spec.model_name, "identity": spec.identity},
         config.audit.source,
         seed=config.seed,
+        # Data sets name models by their identifiers, so these two are likely names.
         own_names=config.audit.own_names or (spec.model_name, config.judge.model or config.model),
         member_models=member_identities(config),
         generation=generation,

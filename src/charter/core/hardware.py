@@ -51,6 +51,7 @@ def memory_gib() -> tuple[float, float]:
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             name, _, rest = line.partition(":")
+            # The file counts in KiB.
             values[name] = int(rest.split()[0]) / 2**20
     except (OSError, ValueError, IndexError):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -65,6 +65,7 @@ class Registry(Generic[Entry]):
         """
         if name in self:
             return self._entries[name]
+        # Most unknown names are typing errors.
         nearest = get_close_matches(name, self._entries, n=1)
         suggestion = f" Did you mean '{nearest[0]}'?" if nearest else ""
         raise ConfigError(

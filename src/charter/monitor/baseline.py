@@ -77,6 +77,7 @@ def read_baseline(outputs: Path) -> MonitorBaseline:
         )
     folder = registry.folder(run)
     try:
+        # An answer without a grade has no outcome to compare with.
         answers = usable(read_answers(folder, run.model))
     except OSError as error:
         raise RegistryError(

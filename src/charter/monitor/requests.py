@@ -25,6 +25,7 @@ def fixed_requests(baseline: MonitorBaseline, settings: Monitor, seed: int) -> l
     """The requests of every probe, each with the accepted model's answer to it."""
     named = [replace(request, request_id=f"{FIXED}-{i:05d}") for i, (request, _) in enumerate(baseline.known)]
     answers = {request.request_id: answer for request, (_, answer) in zip(named, baseline.known, strict=True)}
+    # Without the number of the probe in the seed: the same requests each time.
     chosen = _some(named, settings.fixed, random.Random(seed_of(seed, baseline.run.id, FIXED)))
     return [(r, replace(answers[r.request_id], request_id=r.request_id)) for r in chosen]
 

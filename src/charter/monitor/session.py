@@ -55,6 +55,7 @@ def check_monitor(config: Config, anew: bool = False) -> None:
             "Lower one, such as gate.against_accepted.max_harmful_rise=0.02."
         )
     check_evaluation_models(baseline.asked_like(config))
+    # A test that begins anew does not read the old history, which may be what is broken.
     if not anew:
         read_history(config.run_folder, baseline.run.id)
 

@@ -24,6 +24,7 @@ def reasons(checked: Checked) -> list[str]:
 def probe_text(checked: Checked) -> str:
     """As plain text, a measure a line."""
     lines = [summary(checked), *(f"  {reason}" for reason in reasons(checked)), "", _answered(checked), ""]
+    # What drifted is above, with the reasons.
     lines += [f"  {finding}" for finding in checked.findings if not finding.drifted]
     return "\n".join(lines).rstrip()
 

@@ -89,6 +89,7 @@ def _write(source: ExportSource, folder: Path, say: Callable[[str], None]) -> st
         merge_adapter(source.base, source.folder, folder)
         base = Path(source.base)
         how = f"the LoRA adapter {source.name} merged into {base.name if base.is_absolute() else source.base}."
+    # The template may be in either file: transformers moved it.
     config = folder / "tokenizer_config.json"
     has_template = (folder / "chat_template.jinja").is_file() or (
         config.is_file() and "chat_template" in config.read_text(encoding="utf-8")

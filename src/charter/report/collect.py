@@ -173,6 +173,7 @@ def _dissent(run_folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Over everything that the panel judged without a tie: pairs, supervised rows, and rows that wait for people."""
     judge = config.get("judge", {})
     members = [member["name"] for member in judge.get("panel", ())]
+    # Where a panel split, the row is in `review`: without these, its members would seem to agree more than they do.
     judged = _concat(run_folder, ("pairs", "sft_data", "review"), "kind", "p_by_member") if members else None
     if judged is None:
         return {}

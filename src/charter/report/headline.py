@@ -21,6 +21,7 @@ def comparisons_of(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | N
     """The changes between the run's models, and from the model accepted last to the one the gate decided on."""
     comparisons: list[Mapping[str, Any]] = list(evaluation.get("comparisons", ()))
     if verdict and verdict.get("changes"):
+        # A model of another run, so it is not among the run's own comparisons.
         comparisons.append({"from": ACCEPTED, "to": verdict["model"], "measures": verdict["changes"]})
     return comparisons
 

@@ -110,6 +110,7 @@ def _plots(data: ReportData, final: str) -> dict[str, Markup]:
 
 def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, Any] | None) -> dict[str, Any]:
     models: Mapping[str, Any] = evaluation.get("models", {})
+    # By measure and model, as the table shows them.
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
     comparisons = comparisons_of(evaluation, verdict)
     # The table beside the plots shows the change from the first model to the last; the others follow below it.

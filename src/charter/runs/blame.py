@@ -191,6 +191,7 @@ def _labels(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     labels = pl.concat([_scan(run, name, *columns) for name in ("pairs", "sft_data")]).drop_nulls("p_chosen")
     labels = with_contributions(labels, read_principles(run))
     p, odds = pl.col("p_by_principle"), pl.col("contributions")
+    # One row per label and principle; the three lists have the same order.
     judged = labels.select(pl.col("principle_ids").alias("id"), p, odds).explode(
         "id", "p_by_principle", "contributions"
     )

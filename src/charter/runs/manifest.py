@@ -54,6 +54,7 @@ def write_manifest(
         servers: what servers do not support, by address; what was left out of requests to them.
     """
     config, stages = load_config(folder / "config.yaml"), total(counts)
+    # A run that only evaluates has no constitution.
     constitution = load_kept_constitution(folder) if kept_constitution_path(folder).is_file() else None
     manifest = {
         "run": config.name,

@@ -54,6 +54,7 @@ def check_training(config: Config, dataset: Path) -> None:
     check_tracker(config.training)
     check_method(config.training)
     check_distributed(config.training)
+    # GRPO asks a judge for rewards while it trains; other methods need the base alone.
     models = generation_models(with_dataset(config, dataset))
     check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
 

@@ -83,5 +83,6 @@ def start_round(run_folder: Path, later: Round) -> StartedRun:
 
 def round_folders(run_folder: Path) -> dict[int, Path]:
     """The folders of the rounds after the first that a run has made, by number."""
+    # By number and not by name: round 10 comes after round 9.
     folders = {int(path.name): path for path in (run_folder / ROUNDS).glob("[0-9]*")}
     return dict(sorted(folders.items()))

@@ -116,6 +116,7 @@ class NullServer:
 
     def application(self) -> web.Application:
         """The routes, for any aiohttp runner."""
+        # The default, 1 MiB, is less than a long conversation.
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post(f"{self.path}/chat/completions", self._chat)
         if self.has_models:
@@ -195,8 +196,10 @@ class NullServer:
         body = {name: value for name, value in body.items() if name not in self.ignored}
         if problem := self._refusal(body):
             return problem
+        # The same request always gets the same answer, and meets the same fault.
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         if self.latency_s:
+            # Like an engine: with more requests than places, the others wait in its queue.
             async with self._places:
                 await asyncio.sleep(self.latency_s)
         fault = self._fault(digest)
@@ -309,6 +312,7 @@ def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[s
     """The choice that the hash, or the writer of answers, prefers; its probability lies between 0.55 and 0.95."""
     drawn = choices[int(digest[8:16], 16) % len(choices)]
     preferred = written if written is not None and written in choices else drawn
+    # Away from one half, where the judge's label would be a tie, and from 1, which no model reaches.
     p = 0.55 + 0.4 * int(digest[16:24], 16) / 2**32
     # What is left is shared by the other choices, so that probabilities add up to one.
     rest = (1 - p) / max(1, len(choices) - 1)

@@ -25,6 +25,7 @@ class CritiqueRound(NamedTuple):
     def from_row(cls, row: Mapping[str, Any], principle_title: str) -> "CritiqueRound":
         """The round of a row of ``revisions``."""
         values = {name: row[name] for name in ("principle_id", "flagged", "critique", "revision", "changed")}
+        # Rounds count from 0 in the files, and from 1 for people.
         return cls(number=row["round"] + 1, principle_title=principle_title, **values)
 
     @property
@@ -39,6 +40,7 @@ class CritiqueRound(NamedTuple):
 
 def print_round(one: CritiqueRound, with_revision: bool) -> Iterator[RenderableType]:
     """A round for the terminal: its verdict and critique, and the revised answer or only that there is one."""
+    # In capitals as well as in red, for terminals without colours.
     verdict = Text(one.verdict.upper() if one.flagged else one.verdict, style="bold red" if one.flagged else "green")
     revised = ", answer revised" if one.changed and not with_revision else ""
     title, id = visible(one.principle_title), visible(one.principle_id)

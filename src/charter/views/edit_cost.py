@@ -144,6 +144,7 @@ class _Edit:
 
     async def cost(self, row_id: str, rounds: list[_RunRound]) -> tuple[int, int, int, int]:
         """Whether the row changes, and its critiques, revisions and judgements to generate again."""
+        # A round without an equal in the run is generated again, with its critique.
         new_rounds, last = self._new_rounds(row_id, rounds)
         again = [one for one in new_rounds if one.same is None]
         judgements = await self._judgements(row_id, rounds, new_rounds, last)
@@ -157,6 +158,7 @@ class _Edit:
         for one in rounds:
             occurrences[one.principle_hash] += 1
             run_rounds[one.principle_hash, occurrences[one.principle_hash], one.response] = one
+        # By id: an edited principle most likely finds what it found before.
         flagged_before = {one.principle_id: one.flagged for one in rounds}
 
         new_rounds, occurrences = list[_NewRound](), Counter[str]()
@@ -167,10 +169,12 @@ class _Edit:
             occurrences[principle.hash] += 1
             key = (principle.hash, occurrences[principle.hash])
             same = None if answer is None else run_rounds.get((*key, answer))
+            # A new principle is assumed to find a fault, since the count is an upper bound.
             flagged = same.flagged if same else flagged_before.get(principle.id, True)
             new_rounds.append(_NewRound(principle, same, flagged))
             if same:
                 answer = same.revision
+            # A revision may follow, which would change the answer for all later rounds.
             elif flagged or not self._ends_early:
                 answer = None
         return new_rounds, answer
@@ -185,6 +189,7 @@ class _Edit:
         first, former = rounds[0].response, rounds[-1].revision
         changing = [one for one in new_rounds if (one.same.changed if one.same else self._revises(one))]
         new_judges = self._judges(self._new, row_id, {p.id for one in changing for p in one.principle.parts})
+        # Principles that changed the answer judge first, so they decide which principles judge.
         shaped_before = {id for one in rounds if one.changed for id in ids_in(one.principle_id)}
         old_judges = self._judges(self._old, row_id, shaped_before)
         # The same answers under the same judges make the same requests.
@@ -209,6 +214,7 @@ class _Edit:
         keys, settings = set[bytes](), self._config.generation
 
         async def record(messages: Messages, sampling: Sampling, member: str = "") -> Completion:
+            # Members on different servers may ask the same question, so the name is a part of the key.
             keys.add(request_key(member, messages, sampling))
             # An answer that leaves every choice open, so that a judge asks all that it may ask.
             equal = tuple(1 / len(sampling.choices) for _ in sampling.choices)
@@ -219,6 +225,7 @@ class _Edit:
         context = StageContext(
             record, constitution, self._config.seed, "", settings.templates, settings.preface, members
         )
+        # Any prompt will do: old and new requests are compared with each other, and have the same one.
         prompt = self._prompts.get(row_id) or [user(row_id)]
         await self._judge(prompt, first.strip(), last.strip(), principles, context)
         return keys

@@ -146,10 +146,12 @@ async def _estimate(
     losses.add_failures(failures)
 
     # 3. Extrapolate from the rows that were looked up to the whole run, and from the probed to the incomplete ones.
+    # The rows that were looked up represent the others.
     scale = total / len(looked_up)
     per_probed = len(incomplete_rows) / len(probed_rows) if probed_rows else 0.0
     stages = []
     for stage in ("respond", "revise", "sample", "judge"):
+        # Not every run has every stage: only some pair strategies sample.
         if stage in stored or stage in probed:
             counts = [counts.get(stage, CallCount()) for counts in (complete, stored, probed)]
             stages.append(forecast_stage(stage, scale, per_probed, *counts))

@@ -65,6 +65,7 @@ class CallRecorder:
         now = time.monotonic()
         if self._stage:
             self.seconds[self._stage] += now - self._started
+        # Calls that begin from now on belong to this stage.
         self._stage, self._started = stage, now
 
     def recorded(self, ask: Ask) -> Ask:

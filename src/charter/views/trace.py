@@ -86,6 +86,7 @@ def trace_row(run: Path, name: str) -> Trace:
     """
     check_run(run)
     config = load_config(run / "config.yaml")
+    # With the panel's constitutions as the run kept them: the originals may have been edited since.
     config = config.model_copy(update={"judge": judge_settings(run, config)})
     row_id = find_row(run, name)
     with broken_shard_as_data_error(run):

@@ -129,6 +129,7 @@ def _copy(run: Path, to: Path, verified: VerifiedRun) -> None:
     # A promotion that was killed left a large folder. No other is at work now: the caller holds the registry's lock.
     for leftover in to.parent.glob(f".{to.name}.*unfinished"):
         shutil.rmtree(leftover, ignore_errors=True)
+    # The cards are not sealed, as people may edit them, but belong to the model.
     kept = [run / name for name in (*verified.manifest["files"], "manifest.json", *CARDS)]
     with atomic_folder(to) as unfinished:
         for source in [*kept, *identity_files(run / verified.model)]:

@@ -58,6 +58,7 @@ def verify_run(folder: Path) -> VerifiedRun:
         RegistryError: it has not finished, trained no model, has no hashes in its manifest, or was changed.
     """
     again = f"Run it again: python -m flows.align {folder / 'config.yaml'}."
+    # Written last, so that a run with a manifest has everything else.
     manifest = _read(folder / "manifest.json")
     if not manifest:
         raise RegistryError(f"run '{folder}': no manifest.json, so it has not finished. {again}")

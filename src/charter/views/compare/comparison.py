@@ -123,6 +123,7 @@ class Differences:
         """As plain values."""
 
         def change_values(change: Change) -> dict[str, Any]:
+            # Only a `Difference` is of other requests.
             return {"paired": not isinstance(change, Difference), **change.to_dict()}
 
         constitution = self.constitution

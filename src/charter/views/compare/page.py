@@ -30,6 +30,7 @@ def render_comparison(comparison: Comparison) -> str:
                 "title": title.long,
                 "worse": worse,
                 "n": len(prompts),
+                # A fixed seed: the same comparison gives the same page.
                 "drawn": [plain(vars(prompts[prompt])) for prompt in draw(prompts, EXAMPLES, 0)],
             }
             for title, worse, prompts in prompt_groups(differences.changed_prompts)
@@ -54,4 +55,5 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _plain_table(table: TextTable) -> TextTable:
+    # Names of runs and tasks may hold characters that HTML forbids.
     return table._replace(rows=[[plain(cell) for cell in row] for row in table.rows])

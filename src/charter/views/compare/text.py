@@ -51,6 +51,7 @@ def comparison_text(comparison: Comparison, shown: int) -> str:
         lines += _constitution_lines(differences, runs[0], run)
         lines += [f"  {name}: {before} -> {after}" for name, (before, after) in differences.settings.items()]
         lines += _prompt_lines(differences, shown)
+    # Once for all: names, prompts and constitutions come from files that others may have written.
     return visible("\n".join(lines))
 
 
@@ -159,4 +160,5 @@ def _prompt_lines(differences: Differences, shown: int) -> Iterator[str]:
         yield f"  {title.long}: {len(prompts)} {'worse' if worse else 'better'}"
         for prompt in draw(prompts, shown, 0):
             kind = prompts[prompt].kind
+            # Two lines of a terminal at most.
             yield f"    {f'[{kind}] ' if kind else ''}{' '.join(prompt.split())[:160]}"

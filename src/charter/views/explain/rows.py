@@ -24,6 +24,7 @@ def find_row(run: Path, name: str) -> str:
         if not known:
             raise DataError(f"run '{run}': has no rows yet. Let it run first: python -m flows.align {run}/config.yaml")
         ids = pl.concat(known)
+        # A whole id first: it may be the beginning of another one.
         exact = ids.filter(pl.col("row_id") == name).head(1).collect(engine="streaming")
         if exact.height:
             return name
@@ -97,6 +98,7 @@ def broken_shard_as_data_error(run: Path) -> Iterator[None]:
 def _row_ids(run: Path, table: str, reason: str | None = None) -> Iterator[str]:
     if scan(run, table) is None:
         return
+    # One shard at a time, and only the columns that are needed.
     for row in read_rows(run / table, ["row_id", *(["reason"] if reason else [])]):
         if reason is None or row["reason"] == reason:
             yield row["row_id"]

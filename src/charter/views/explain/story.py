@@ -104,6 +104,7 @@ def read_story(run: Path, row_id: str) -> Story:
     """
     constitution, principles = load_kept_constitution(run), read_principles(run)
     with broken_shard_as_data_error(run):
+        # Filtered while they are read: the tables of a run may not fit into memory.
         tables = {name: _rows_of(scan(run, name), row_id) for name in SCHEMAS}
         dropped = []
         for step in STEPS:  # a training step keeps the rows that it left out beside its model

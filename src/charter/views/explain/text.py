@@ -25,6 +25,7 @@ def print_story(story: Story, console: Console) -> None:
 def _story(story: Story, wide: bool) -> Iterator[RenderableType]:
     title = " · ".join(filter(None, (story.row_id, story.kind, Path(story.run).name)))
     yield Rule(Text(" ".join(visible(title).split()), style="bold"), align="left", style="dim")
+    # A prompt that was refused when the file was read is not in the run's tables.
     if story.prompt:
         yield from labelled("Prompt", Text(visible(story.question)))
     first, final = story.response, story.final

@@ -23,6 +23,7 @@ def render_preview(preview: Preview, reload_s: int | None = None) -> str:
         preview: what to show.
         reload_s: after how many seconds the browser shall reload the file; None: never.
     """
+    # The template needs the prompt as one text; JSON has its messages.
     rows = [{**row.to_dict(), "question": row.question} for row in preview.rows]
     return render_page(
         "page.html.j2",

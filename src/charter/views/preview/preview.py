@@ -176,6 +176,7 @@ async def previews(
     """
     last: Preview | None = None
     while True:
+        # New for each reading: a save may add or remove `extends`, and with it files to watch.
         files, recorder, started = WatchedFiles(), CallRecorder(), time.monotonic()
         try:
             constitution = load_constitution(path, files.read)
@@ -194,6 +195,7 @@ async def previews(
                 seconds=time.monotonic() - started,
             )
         except (BrokenConstitution, ConfigError) as error:
+            # At the beginning there is no earlier preview to show instead.
             if last is None:
                 raise
             if isinstance(error, BrokenConstitution):

@@ -85,6 +85,7 @@ class _Output:
         if self._as_json:
             typer.echo(json.dumps(plain(now.to_dict()), ensure_ascii=False, indent=None if self._watch else 2))
         else:
+            # Not after every save: only when the problems have changed.
             if now.broken or self._last is None or now.problems != self._last.problems:
                 for problem in now.problems:
                     _print_error(f"{problem} [{problem.severity}: {problem.code}]")
