@@ -1,6 +1,5 @@
 """``charter store``: look after the store of completions."""
 
-from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from charter.cli.output import AsJson, print_json
+from charter.core.tables import TextTable
 
 app = typer.Typer(no_args_is_help=True, help="Look after the store of completions: what it holds, drop, export.")
 
@@ -40,8 +40,9 @@ def stats_command(store: StoreArgument = _DEFAULT, as_json: AsJson = False) -> N
         (f"{one.entries:,}", _size(one.bytes), _minute(one.oldest), _minute(one.newest), one.model)
         for one in held.models
     ]
-    for line in _table(("entries", "values", "oldest (UTC)", "newest (UTC)", "model"), rows) if rows else ():
-        typer.echo(line)
+    if rows:
+        # Numbers and times to the right; the model, which may be long, last.
+        typer.echo(TextTable(("entries", "values", "oldest (UTC)", "newest (UTC)", "model"), rows, left=(4,)).text())
 
 
 @app.command("vacuum")
@@ -110,10 +111,3 @@ def _size(count: int) -> str:
 
 def _minute(time: datetime | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M") if time else "-"
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Lines with aligned columns, the last one free."""
-    widths = [max(len(row[place]) for row in (header, *rows)) for place in range(len(header))]
-    for row in (header, *rows):
-        yield "  ".join([*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])

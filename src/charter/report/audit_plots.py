@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.core.formatting import percent, shorten_name
+from charter.core.formatting import percent
 from charter.core.statistics.intervals import wilson
-from charter.report.plots import model_style, new_figure, share_axis
+from charter.report.plots import draw_dot, label_lines, model_style, new_figure, share_axis
 from charter.report.svg import COLOURS, to_svg
 
 _ROW = 0.26
@@ -83,22 +83,11 @@ def biases_plot(figures: Mapping[str, Any]) -> str:
 def _dots(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], floor: float | None = None) -> str:
     with new_figure(0.8 + _ROW * len(rows)) as figure:
         axes = figure.add_subplot()
-        colour, marker = model_style(1)
         for y, (_, rate) in enumerate(rows):
-            if not rate["n"]:
-                axes.text(0.01, y, "no data", va="center", fontsize=8, color=COLOURS["muted"])
-                continue
-            axes.hlines(y, rate["low"], rate["high"], color=colour, linewidth=2.2)
-            axes.plot([rate["value"]], [y], marker=marker, color=colour, markersize=6)
-            axes.text(max(rate["high"], rate["value"]) + 0.015, y, percent(rate["value"]), va="center", fontsize=8.5)
+            draw_dot(axes, 1, rate, y)
         if floor is not None:
             axes.axvline(floor, color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1)
-        axes.set_yticks(range(len(rows)), [shorten_name(row) for row, _ in rows])
+        label_lines(axes, range(len(rows)), [row for row, _ in rows])
         axes.set(xlim=(-0.02, 1.14), ylim=(len(rows) - 0.5, -0.5))
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        share_axis(axes.xaxis)
         words = "; ".join(f"{row}: {percent(rate['value'])} of {rate['n']}" for row, rate in rows)
         return to_svg(figure, name, title, words)

@@ -276,28 +276,27 @@ def _dots(name: str, rows: Mapping[str, Rates], limits: Mapping[str, float], tit
         for line, (row, rates) in enumerate(rows.items()):
             for position, model in enumerate(models):
                 y = line * band + position * ROW
-                _dot(axes, position, rates[model], y, model_title(model) if line == 0 else "_", limits.get(row))
+                # A label that begins with an underscore is not in the legend: each model is there once.
+                draw_dot(axes, position, rates[model], y, model_title(model) if line == 0 else "_", limits.get(row))
             if row in limits:
                 axes.vlines(
                     limits[row], line * band - 0.12, line * band + (len(models) - 1) * ROW + 0.12,
                     color=COLOURS["ink"], linestyle=(0, (2, 2)), linewidth=1, label="limit" if line == 0 else "_",
                 )  # fmt: skip
         middles = [line * band + (len(models) - 1) * ROW / 2 for line in range(len(rows))]
-        axes.set_yticks(middles, [shorten_name(row) for row in rows])
+        label_lines(axes, middles, list(rows))
         # From the last row to the first, so that rows are read from top to bottom.
         axes.set_ylim((len(rows) - 1) * band + (len(models) - 1) * ROW + 0.2, -0.2)
         # Beyond 100 %, room for the number after an interval that ends there.
         axes.set_xlim(-0.02, 1.12)
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        share_axis(axes.xaxis)
         figure.legend(loc="outside upper left", ncols=8, fontsize=10, handletextpad=0.4, columnspacing=1.4)
     return to_svg(figure, name, title, words)
 
 
-def _dot(axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: str, limit: float | None) -> None:
+def draw_dot(
+    axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: str = "_", limit: float | None = None
+) -> None:
+    """One rate as a dot with its interval and its value, in the style of the model at `position`."""
     colour, marker = model_style(position)
     if not rate["n"]:
         axes.text(0.01, y, "no data", va="center", fontsize=8, color=COLOURS["muted"])
@@ -308,6 +307,16 @@ def _dot(axes: Axes, position: int, rate: Mapping[str, Any], y: float, label: st
     if limit is not None and end - 0.02 < limit < end + 0.1:
         end = max(end, limit)  # keep the number clear of the dashed limit
     axes.text(end + 0.015, y, percent(rate["value"]), va="center", fontsize=8.5)
+
+
+def label_lines(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
+    """Name the lines at `places`, whose rates are along the horizontal axis."""
+    axes.set_yticks(places, [shorten_name(name) for name in names])
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    share_axis(axes.xaxis)
 
 
 def share_axis(axis: Any, ticks: Sequence[float] | None = (0, 0.25, 0.5, 0.75, 1)) -> None:

@@ -8,7 +8,7 @@ from charter.core.formatting import interval, percent
 from charter.core.tables import TextTable
 from charter.report.data import ConstitutionReport, FailureCount, LabelSummary, StageReport
 from charter.report.measures import amount, between, further_parts, model_title, moved
-from charter.runs.blame import PrincipleStats
+from charter.runs.blame import STATS_COLUMNS, stats_cells
 
 
 def stages_table(stages: Iterable[StageReport]) -> TextTable:
@@ -27,17 +27,10 @@ def failures_table(failures: Iterable[FailureCount]) -> TextTable:
 
 def principles_table(constitution: ConstitutionReport) -> TextTable:
     """What each principle did, most drawn first, and a line for all of them."""
-
-    def cells(stats: PrincipleStats) -> list[str]:
-        counts = (stats.drawn, stats.flagged, stats.revised, stats.judged, stats.against)
-        odds = "-" if stats.log_odds is None else f"{stats.log_odds:+.2f}"
-        return [*(f"{count:,}" for count in counts), odds, f"{stats.ties:,}", f"{stats.failed:,}"]
-
     # What was drawn most has the most evidence behind its numbers.
     ranked = sorted(constitution.principles, key=lambda principle: -principle.stats.drawn)
-    rows = [[principle.title, *cells(principle.stats)] for principle in ranked]
-    columns = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
-    return TextTable(columns, [*rows, ["all", *cells(constitution.total)]])
+    rows = [[principle.title, *stats_cells(principle.stats)] for principle in ranked]
+    return TextTable(STATS_COLUMNS, [*rows, ["all", *stats_cells(constitution.total)]])
 
 
 def labels_table(labels: LabelSummary) -> TextTable:

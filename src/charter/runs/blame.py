@@ -132,7 +132,11 @@ def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[s
 def blame_text(blame: Blame, width: int = 80) -> str:
     """The table for a terminal of `width` columns, the most drawn first, and what its totals are made of."""
     ranked = sorted(blame.stats.items(), key=lambda item: -item[1].drawn)
-    rows = [_HEADS, *((name, *_cells(stats)) for name, stats in ranked), ("total", *_cells(blame.total))]
+    rows = [
+        STATS_COLUMNS,
+        *((name, *stats_cells(stats)) for name, stats in ranked),
+        ("total", *stats_cells(blame.total)),
+    ]
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     # Only the names can be cut: a number must be readable.
     first = min(first, max(10, width - sum(others) - len(others)))
@@ -146,10 +150,12 @@ def blame_text(blame: Blame, width: int = 80) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", *notes])
 
 
-_HEADS = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
+STATS_COLUMNS = ("principle", "drawn", "flagged", "revised", "judged", "against", "log-odds", "ties", "failed")
+"""The headings of a table of what principles did."""
 
 
-def _cells(stats: PrincipleStats) -> list[str]:
+def stats_cells(stats: PrincipleStats) -> list[str]:
+    """The cells of such a table after the principle's name."""
     odds = "-" if stats.log_odds is None else f"{stats.log_odds:+.2f}"
     before = (stats.drawn, stats.flagged, stats.revised, stats.judged, stats.against)
     return [*(f"{n:,}" for n in before), odds, f"{stats.ties:,}", f"{stats.failed:,}"]
