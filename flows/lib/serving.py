@@ -59,7 +59,7 @@ async def serve_trained(run: FlowRun, models: Mapping[str, Path]) -> AsyncIterat
     settings = config.serving.model_copy(update={"base_urls": (), "model_name": None})
     logs, say = config.work_folder / "logs", run.progress.say
     async with enter_in_thread(lambda stop: serve_all(models, settings, logs, say, stop)) as served:
-        where = config.store_url, config.generation.concurrency
+        where = config.store_url, config.generation.concurrency, config.generation.sampling
         yield {name: EngineSpec.of(one, *where) for name, one in served.items()}
 
 
@@ -73,5 +73,5 @@ async def _serve(
     async with enter_in_thread(
         lambda stop: serve_each(models, config.serving, logs, say, side_by_side, stop)
     ) as served:
-        where = config.store_url, config.generation.concurrency
+        where = config.store_url, config.generation.concurrency, config.generation.sampling
         yield {name: EngineSpec.of(one, *where) for name, one in served.items()}

@@ -41,10 +41,38 @@ class Selection(Section):
     """Draw each round from all principles. Off: no principle is drawn again until all have been drawn."""
 
 
+class SamplingParameters(Section):
+    """Which tokens are drawn from where the temperature is above 0. Greedy answers and choices are not affected."""
+
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Draw from the most probable tokens that have this probability together; 1 draws from all."""
+    top_k: Annotated[int, Field(ge=-1), ACCEPT_EXPONENT] | None = None
+    """Draw from this many most probable tokens; 0 or -1 draws from all."""
+    min_p: Fraction | None = None
+    """Draw from tokens with at least this fraction of the most probable one's probability."""
+    repetition_penalty: Annotated[float, Field(gt=0.0)] | None = None
+    """Divides the logits of tokens that occurred in prompt or answer; 1 changes nothing."""
+    presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    """Subtracted from the logits of tokens that occurred in the answer."""
+    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    """Subtracted from the logits of tokens for each time that they occurred in the answer."""
+
+    def effective(self) -> "SamplingParameters":
+        """These parameters without those that change nothing."""
+        neutral = {"top_p": (1.0,), "top_k": (0, -1), "repetition_penalty": (1.0,)}
+        values = self.model_dump(exclude_none=True)
+        return SamplingParameters(**{name: v for name, v in values.items() if v not in neutral.get(name, (0.0,))})
+
+    def over(self, defaults: "SamplingParameters") -> "SamplingParameters":
+        """These parameters, with the defaults for those that are empty, without those that change nothing."""
+        values = defaults.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)
+        return SamplingParameters(**values).effective()
+
+
 class Generation(Section):
     """How responses, critiques and revisions are generated."""
 
-    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates"})
+    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates", "sampling"})
 
     rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
     """Critique and revision rounds per response; `all`: as many as it takes to use every principle once."""
@@ -62,6 +90,9 @@ class Generation(Section):
     """Sampling temperature of responses; critiques and revisions use `critique_temperature`."""
     critique_temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature of critiques and revisions; 0 is greedy."""
+    sampling: SamplingParameters = SamplingParameters()
+    """Further parameters of sampled answers. Those that are empty are as the model's `generation_config.json` says, if
+    its files are on this machine."""
     concurrency: PositiveInt | Literal["auto"] = "auto"
     """Calls in flight at a model's servers, over all shards of this process. `auto` is 128, doubled while vLLM has no
     queue, halved when a server refuses calls."""

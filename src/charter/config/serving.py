@@ -24,6 +24,7 @@ class Serving(Section):
     advanced = frozenset({
         "model_revision", "api_key_block", "timeout_s", "patience_s", "python", "port", "pipeline_parallel",
         "data_parallel", "adapters", "trust_remote_code", "startup_timeout_s", "extra_args", "choice_samples",
+        "chat_template_kwargs", "thinking_tokens",
     })  # fmt: skip
 
     base_urls: tuple[ServerAddress, ...] = ()
@@ -41,6 +42,10 @@ class Serving(Section):
     choice_samples: NonNegativeInt = 8
     """How often a choice, such as the judge's A or B, is sampled at a server that returns no log-probabilities. Its
     probability is (votes + 1) / (samples + 2), so labels are soft but coarse. 0: refuse such servers."""
+    chat_template_kwargs: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Variables of the model's chat template, such as `{enable_thinking: false}` of Qwen 3."""
+    thinking_tokens: NonNegativeInt = 0
+    """Tokens for the thoughts of a model that thinks, in addition to the `max_tokens` of its answer."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The number format of the weights; `auto` is float32 without a GPU."""
     max_model_len: PositiveInt | None = None

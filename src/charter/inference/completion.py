@@ -38,6 +38,15 @@ class Sampling:
     choice_marker: str = ""
     """Non-empty: the answer is free text that names one of `choices` after these words, and `choice_probs` are measured
     there; they are empty if the answer does not reach the marker or the server returns no log-probabilities."""
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    chat_template_kwargs: str = ""
+    """Variables of the chat template, as canonical JSON."""
+    thinking_tokens: int = 0
+    """Tokens for thoughts, in addition to `max_tokens`."""
 
     def __post_init__(self) -> None:
         for i, one in enumerate(self.choices):
@@ -106,6 +115,11 @@ def well_formed(text: str) -> str:
     return text
 
 
+OPTIONAL_PARAMETERS = (
+    "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "chat_template_kwargs",
+)  # fmt: skip
+"""Fields of `Sampling` that are sent, and part of a key, only if they are set."""
+
 Ask = Callable[[Messages, Sampling], Awaitable[Completion]]
 """Asks a model; every stage gets one. Raises CompletionFailed for one row, ServingError when no endpoint is left."""
 
@@ -126,6 +140,11 @@ def request_key(identity: str, messages: Messages, sampling: Sampling) -> bytes:
     }
     if sampling.choice_marker:  # left out if empty, and under its first name, so that earlier stores' keys stay valid
         rest["sampling"]["after"] = sampling.choice_marker
+    for name in OPTIONAL_PARAMETERS:  # likewise
+        if (value := getattr(sampling, name)) not in (None, ""):
+            rest["sampling"][name] = value
+    if sampling.thinking_tokens:
+        rest["sampling"]["thinking_tokens"] = sampling.thinking_tokens
     # Slower than orjson, but it writes 0.00001 as 1e-05, as the keys in existing stores have it.
     text = json.dumps(rest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(b'{"messages":%b,%b' % (conversation, text[1:].encode("utf-8", "surrogatepass"))).digest()

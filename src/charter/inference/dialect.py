@@ -11,7 +11,7 @@ from typing import Any
 
 from charter.core.messages import Messages
 from charter.inference import fast_json
-from charter.inference.completion import Sampling
+from charter.inference.completion import OPTIONAL_PARAMETERS, Sampling
 
 TOP_LOGPROBS = 20
 """The maximum of OpenAI's protocol, and of vLLM without --max-logprobs."""
@@ -76,7 +76,7 @@ class Dialect:
             sampling: how the answer is sampled. Where the server cannot limit an answer to the choices, or the model
                 thinks first, more tokens are requested; they are not part of the store's key.
         """
-        limit = sampling.max_tokens
+        limit = sampling.max_tokens + sampling.thinking_tokens
         request: dict[str, Any] = {
             "model": model_name,
             "messages": list(messages),
@@ -85,6 +85,9 @@ class Dialect:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
         }
+        for name in OPTIONAL_PARAMETERS:
+            if (value := getattr(sampling, name)) not in (None, ""):
+                request[name] = fast_json.loads(value.encode()) if name == "chat_template_kwargs" else value
         if self.continues and messages[-1]["role"] == "assistant":
             request |= {"continue_final_message": True, "add_generation_prompt": False}
         if sampling.choices:
@@ -103,7 +106,8 @@ class Dialect:
                 else:
                     limit = max(_FREE_TOKENS, limit)
                 if self.thoughts == 1:
-                    request["chat_template_kwargs"] = {"enable_thinking": False, "thinking": False}
+                    own = request.get("chat_template_kwargs", {})
+                    request["chat_template_kwargs"] = own | {"enable_thinking": False, "thinking": False}
                 elif self.thoughts == 2:
                     limit += _CHOICE_THOUGHT_TOKENS
         request[self.token_limit] = max(limit, self.least_tokens)

@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from charter.config import Serving
 from charter.config.addresses import display_address, refuse_login
+from charter.config.generation import SamplingParameters
 from charter.core.errors import ServingError
 from charter.inference.dialect import Dialect
 from charter.inference.identity import identity_files, model_identity
+from charter.inference.model_sampling import model_sampling
 from charter.inference.network import DIRECT, is_loopback, metrics_url, opener, proxy_of, route
 from charter.inference.special_tokens import special_tokens
 
@@ -52,6 +54,8 @@ class Served:
     """The key and the timeouts for its requests."""
     merged: str = ""
     """For an adapter served by its base's server: the identity of the folder with the merged weights."""
+    sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    """What the model's ``generation_config.json`` says, if its files are on this machine."""
     dialects: tuple[Dialect, ...] = ()
     """What the servers support, in their order, once they were probed."""
 
@@ -93,7 +97,9 @@ def connect(base_urls: Sequence[str], settings: Serving, timeout_s: float = 10.0
     root = cards[0].get("root")
     tokens = special_tokens(root) if root else ()
     identity = _one_identity(urls, cards, settings)
-    return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings)
+    # Files of other machines may have the same path
+    sampling = model_sampling(root) if root and all(map(is_loopback, urls)) else SamplingParameters()
+    return Served(urls, names.pop(), identity, special_tokens=tokens, settings=settings, sampling=sampling)
 
 
 def _candidates(url: str) -> list[str]:

@@ -1,10 +1,13 @@
 """The engine: the store first, then the servers. What every stage asks."""
 
 import asyncio
+import json
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from charter.config import Serving
+from charter.config.generation import SamplingParameters
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages
 from charter.inference.client import Client, StoreOnlyClient
@@ -18,6 +21,24 @@ from charter.inference.store import Store
 
 if TYPE_CHECKING:
     from charter.inference.session import Session
+
+
+class RequestParameters(TypedDict):
+    """The fields of `EngineSpec` that become part of requests."""
+
+    sampling: tuple[tuple[str, float], ...]
+    chat_template_kwargs: str
+    thinking_tokens: int
+
+
+def request_parameters(sampling: SamplingParameters, settings: Serving) -> RequestParameters:
+    """What the settings add to requests."""
+    variables = settings.chat_template_kwargs
+    return {
+        "sampling": tuple(sampling.model_dump(exclude_none=True).items()),
+        "chat_template_kwargs": json.dumps(variables, sort_keys=True) if variables else "",
+        "thinking_tokens": settings.thinking_tokens,
+    }
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,12 @@ class EngineSpec:
     choice_samples: int = 8
     """How often a choice is sampled where a server returns no log-probabilities; 0 refuses such servers."""
 
+    sampling: tuple[tuple[str, float], ...] = ()
+    """Parameters of sampled answers, by name: the model's own and the configured ones."""
+    chat_template_kwargs: str = ""
+    """Variables of the chat template, as canonical JSON."""
+    thinking_tokens: int = 0
+    """Tokens for thoughts, in addition to those of each answer."""
     dialects: tuple[Dialect, ...] = ()
     """What the servers support, in their order, once they were probed."""
 
@@ -59,8 +86,18 @@ class EngineSpec:
         return self.merged or self.identity
 
     @classmethod
-    def of(cls, served: Served, store: str, concurrency: Concurrency = "auto") -> "EngineSpec":
-        """The spec of a model that `serve` started or `connect` found."""
+    def of(
+        cls,
+        served: Served,
+        store: str,
+        concurrency: Concurrency = "auto",
+        sampling: SamplingParameters | None = None,
+    ) -> "EngineSpec":
+        """The spec of a model that `serve` started or `connect` found.
+
+        Without parameters of `sampling`, sampled answers follow the model's own.
+        """
+        parameters = (sampling or SamplingParameters()).over(served.sampling)
         return cls(
             served.base_urls,
             served.model_name,
@@ -75,6 +112,7 @@ class EngineSpec:
             merged=served.merged,
             choice_samples=served.settings.choice_samples,
             dialects=served.dialects,
+            **request_parameters(parameters, served.settings),
         )
 
 
@@ -118,6 +156,7 @@ class Engine:
         self._token_guard = SpecialTokenGuard(spec.special_tokens)
         self._store = store
         self._identity = spec.identity
+        self._spec = spec
         self._session = session
         self._limiter = limiter
         self._poller = poller
@@ -144,7 +183,7 @@ class Engine:
             StoreError: the answer cannot be kept.
             Stopped: the run reached its budget, or was interrupted.
         """
-        sent = self._token_guard.escape(messages)
+        sent, sampling = self._token_guard.escape(messages), self._for_model(sampling)
         key = request_key(self._identity, sent, sampling)
         task = self._flying.get(key)
         if task is not None:
@@ -162,6 +201,20 @@ class Engine:
             advice = ", at max_tokens. Allow more of them" if answer.finish_reason == "length" else ""
             raise CompletionFailed("only-thoughts", f"no answer followed{advice}: {answer.thinking}")
         return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
+
+    def _for_model(self, sampling: Sampling) -> Sampling:
+        """The sampling with the model's parameters; greedy answers and choices get only those of thinking models."""
+        changes: dict[str, Any] = {}
+        if self._spec.chat_template_kwargs:
+            changes["chat_template_kwargs"] = self._spec.chat_template_kwargs
+        if not sampling.choices or sampling.choice_marker:
+            if self._spec.thinking_tokens:
+                changes["thinking_tokens"] = self._spec.thinking_tokens
+            if sampling.temperature > 0:
+                # What a caller set itself stays
+                unset = {name: value for name, value in self._spec.sampling if getattr(sampling, name) in (None, 1.0)}
+                changes |= unset
+        return replace(sampling, **changes) if changes else sampling
 
     def with_priority(self, priority: Priority) -> Ask:
         """`ask` with a fixed priority."""

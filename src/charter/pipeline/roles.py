@@ -67,7 +67,7 @@ def serve_temporarily(
         stack.callback(shutil.rmtree, logs, ignore_errors=True)
         try:
             with serve_each(models, config.serving, logs, say, stop=stop) as served:
-                where = config.store_url, config.generation.concurrency
+                where = config.store_url, config.generation.concurrency, config.generation.sampling
                 specs = {name: EngineSpec.of(one, *where) for name, one in served.items()}
                 if patience_s is not None:
                     specs = {name: replace(spec, patience_s=patience_s) for name, spec in specs.items()}

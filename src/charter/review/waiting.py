@@ -20,7 +20,7 @@ from charter.pipeline.roles import generation_models
 
 Step = Literal["review", "sign-off"]
 FILE = "waiting.json"
-_KEPT = ("model_name", "identity", "merged")
+_KEPT = ("model_name", "identity", "merged", "sampling", "chat_template_kwargs", "thinking_tokens")
 
 
 class Waiting(NamedTuple):

@@ -17,13 +17,15 @@ from rich.rule import Rule
 from rich.text import Text
 
 from charter.config import Config, load_config
+from charter.config.generation import SamplingParameters
 from charter.constitution import Constitution, load_constitution, load_kept_constitution
 from charter.core.errors import ConfigError, DataError, StoreError
 from charter.core.losses import ADVICE, OTHER_ADVICE
 from charter.core.messages import assistant, user
 from charter.data.conversations import content_id
 from charter.data.sources import Prompt
-from charter.inference.engine import EngineSpec
+from charter.inference.engine import EngineSpec, request_parameters
+from charter.inference.model_sampling import model_sampling
 from charter.inference.session import Session
 from charter.inference.special_tokens import special_tokens
 from charter.pipeline.context import RunContext
@@ -105,9 +107,11 @@ def trace_row(run: Path, name: str) -> Trace:
         raise StoreError(f"store '{store}': no such file. Trace from the folder in which the run was started.")
     # Text that spells a special token is escaped in a request, so the keys in the store depend on the tokens.
     tokens = () if config.serving.base_urls else special_tokens(model_folder(config.model))
+    own = SamplingParameters() if config.serving.base_urls else model_sampling(model_folder(config.model))
+    sampling = request_parameters(config.generation.sampling.over(own), config.serving)
     # Without addresses, so that only the store answers.
     models = {
-        name: EngineSpec((), name, identities[name], store, special_tokens=tokens)
+        name: EngineSpec((), name, identities[name], store, special_tokens=tokens, **sampling)
         for name in ("base", "judge")
         if name in identities
     }

@@ -153,7 +153,7 @@ def vllm_command(launch: Launch, settings: Serving, side_by_side: int = 1) -> li
     line = [launch.python, "-m", "vllm.entrypoints.openai.api_server", "--host", HOST, "--port", str(launch.port)]
     line += ["--model", launch.model, "--served-model-name", launch.name]
     line += ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
-    # The request alone determines the completion: no sampling defaults from the model's folder.
+    # The request alone determines the completion: the sampling defaults of the model's folder are part of it.
     line += ["--generation-config", "vllm"]
     line += ["--dtype", "float32" if launch.on_cpu and settings.dtype == "auto" else settings.dtype]
     if settings.max_model_len:

@@ -14,6 +14,7 @@ from charter.core.errors import Interrupted, ServingError
 from charter.core.processes import ProcessGroup, start_group
 from charter.inference.endpoints import Served
 from charter.inference.identity import model_identity
+from charter.inference.model_sampling import model_sampling
 from charter.inference.network import DIRECT
 from charter.inference.server.crash_report import crash_message, read_tail
 from charter.inference.server.launch import HOST, Launch, plan_launch, server_environment, vllm_command
@@ -73,7 +74,8 @@ def serve(
         identity = identity or model_identity(launch.model, revision)
         tokens = special_tokens(_option(settings.extra_args, "--tokenizer") or launch.model, revision)
         url = f"http://{HOST}:{launch.port}/v1"
-        yield Served((url,), launch.name, identity, group.pid, group.log, tokens, settings)
+        sampling = model_sampling(launch.model, revision)
+        yield Served((url,), launch.name, identity, group.pid, group.log, tokens, settings, sampling=sampling)
     finally:
         group.end()
 

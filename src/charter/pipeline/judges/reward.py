@@ -7,7 +7,7 @@ that any kind of judge can reward, and GRPO learns from the same judge that labe
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,8 @@ class RewardJudge:
         """As ``training.yaml`` holds it."""
         return {
             **asdict(self),
+            # Learned again: the process that trains asks the same servers.
+            "engine": asdict(replace(self.engine, dialects=())),
             "settings": self.settings.model_dump(mode="json"),
             "constitution": str(self.constitution),
             "templates": str(self.templates) if self.templates else None,
