@@ -72,7 +72,9 @@ class SamplingParameters(Section):
 class Generation(Section):
     """How responses, critiques and revisions are generated."""
 
-    advanced = frozenset({"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates", "sampling"})
+    advanced = frozenset(
+        {"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates", "sampling"}
+    )
 
     rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
     """Critique and revision rounds per response; `all`: as many as it takes to use every principle once."""
