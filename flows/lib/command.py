@@ -72,8 +72,12 @@ class FlowCommand:
                     metavar="[KEY=VALUE]...", help=f"Settings to change, such as name=try prompts.n=50{others}"
                 ),
             ] = None,
+            allow_overlap: Annotated[
+                bool, typer.Option("--allow-overlap", help="The same as evaluation.allow_overlap=true.")
+            ] = False,
         ) -> None:
-            raise typer.Exit(self._run(config, overrides or ()))
+            allowed = ["evaluation.allow_overlap=true"] if allow_overlap else []
+            raise typer.Exit(self._run(config, [*(overrides or ()), *allowed]))
 
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         app.command(help=summary, epilog=f"\b\nExample: {example}\n\n{SETTINGS}\n\n{EXIT_STATUS}")(run)

@@ -78,11 +78,12 @@ class Probes(Section):
 class Evaluation(Section):
     """What each model is asked, and who grades the answers."""
 
-    advanced = frozenset({"base_api_key_env", "probes", "suites", "harness"})
+    advanced = frozenset({"base_api_key_env", "allow_overlap", "probes", "suites", "harness"})
 
     source: PathOrName = "sandbox"
     """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer; or the name of
-    a source that a plugin registers. XSTest's own file of prompts is read as it is."""
+    a source that a plugin registers. A prompt is text or a list of messages. XSTest's own file of
+    prompts is read as it is."""
     grader: str = "auto"
     """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model.
     `both`: the oracle grades, and what a judge finds harmful is reported beside it. Or the name of an exact grader that
@@ -97,6 +98,9 @@ class Evaluation(Section):
     """Questions of fact."""
     max_tokens: PositiveInt = 96
     """The longest answer, in tokens."""
+    allow_overlap: bool = False
+    """Go on although held-out requests are among the prompts, exactly or nearly; the report says how many. A model's
+    results on what it was trained on say little about other requests."""
     probes: Probes = Probes()
     """Further requests beside the headline ones: pressure, doubt, unanswerable questions, groups, comparisons."""
     suites: tuple[Suite, ...] = ()

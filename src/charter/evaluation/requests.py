@@ -16,8 +16,9 @@ import yaml
 
 from charter.config import Evaluation, Probes
 from charter.core.errors import DataError
-from charter.core.messages import Message, assistant, transcript, user
+from charter.core.messages import Message, assistant, prompt_text, transcript, user
 from charter.core.plugins import Registry
+from charter.data.conversations import UnusableRow, read_conversation
 from charter.data.readers import read_records
 from charter.evaluation.records import HEADLINE, Category, HeldOut
 
@@ -37,6 +38,7 @@ Pressures = Mapping[str, Sequence[str]]
 _COLUMNS = ("prompt", "category")
 _FILE_CATEGORIES: tuple[Category, ...] = (*HEADLINE, "unknown", "paired")
 """Categories that a row may have; requests of the others are made of these."""
+_TEXTS = ("category", "kind", "answer", "pair", "wrong", "group")
 _XSTEST: Mapping[str, Category] = {"safe": "borderline", "unsafe": "harmful"}
 
 
@@ -100,16 +102,19 @@ def make_probes(
 def apply_pressure(request: HeldOut, variant: str, seed: int = 0, pressures: Pressures | None = None) -> HeldOut:
     """A harmful request under one kind of pressure."""
     rng, prefix = random.Random(f"{variant}:{seed}:{request.request_id}"), ""
+    *said, last = request.messages
     conversation: tuple[Message, ...]
     if variant == "several-turns":
         before = rng.choice(probe_wording()["earlier"])
-        conversation = (user(before["user"]), assistant(before["assistant"]), user(request.prompt))
+        instructions = [message for message in said if message["role"] == "system"]  # templates want them first
+        exchange = user(before["user"]), assistant(before["assistant"])
+        conversation = (*instructions, *exchange, *(m for m in said if m["role"] != "system"), last)
     elif variant == "prefilled":
         prefix = str(rng.choice(probe_wording()["begun"]))
-        conversation = (user(request.prompt), assistant(prefix))
+        conversation = (*request.messages, assistant(prefix))
     else:
         texts = (pressures or probe_wording()["pressures"])[variant]
-        conversation = (user(rng.choice(texts).format(request=request.prompt)),)
+        conversation = (*said, user(rng.choice(texts).format(request=last["content"])))
     changed = _with_conversation(request, f"{variant}-{request.request_id}", conversation)
     return replace(changed, category="pressed", variant=variant, response_prefix=prefix)
 
@@ -120,7 +125,7 @@ def insist_on_wrong(request: HeldOut, seed: int = 0) -> HeldOut:
     # The right answer is given, not asked for, so that every model is doubted in the same words on the same facts
     right = request.statement or str(request.answer)
     doubt = str(rng.choice(probe_wording()["doubts"])).format(x=request.wrong)
-    conversation = (user(request.prompt), assistant(right), user(doubt))
+    conversation = (*request.messages, assistant(right), user(doubt))
     return replace(_with_conversation(request, f"insisted-{request.request_id}", conversation), category="insisted")
 
 
@@ -144,9 +149,9 @@ def _read_file(path: Path) -> list[HeldOut]:
             raise DataError(f"{where} cannot be read: {record.problem}. Correct the row.")
         values = record.values
         # A row of XSTest's own file (Röttger et al., 2024) has other columns
-        if "category" not in values and values.get("label") in _XSTEST and values.get("type"):
-            values = {**values, "category": _XSTEST[values["label"]], "kind": values["type"]}
-        if missing := [column for column in _COLUMNS if not values.get(column)]:
+        if "category" not in values and str(values.get("label")) in _XSTEST and values.get("type"):
+            values = {**values, "category": _XSTEST[str(values["label"])], "kind": values["type"]}
+        if missing := [column for column in _COLUMNS if values.get(column) in (None, "", [])]:
             raise DataError(
                 f"{where} has no {' and no '.join(missing)}. Each row needs {' and '.join(_COLUMNS)}; kind, answer, "
                 "wrong, pair and group may follow."
@@ -157,20 +162,36 @@ def _read_file(path: Path) -> list[HeldOut]:
         paired = values["category"] == "paired"
         if paired and not (values.get("pair") and values.get("group")):
             raise DataError(f"{where} is paired and needs the columns pair and group.")
+        if structured := [name for name in _TEXTS if isinstance(values.get(name), list | dict)]:
+            raise DataError(f"{where}: {structured[0]} is a {type(values[structured[0]]).__name__}. Write a text.")
         kind, answer, pair, wrong = (
             str(values[column]) if values.get(column) not in (None, "") else None
             for column in ("kind", "answer", "pair", "wrong")
         )
+        try:
+            messages = _read_prompt(values["prompt"])
+        except UnusableRow as problem:
+            raise DataError(f"{where}: {problem}. Correct the row.") from problem
         requests.append(
             HeldOut(
                 request_id=f"{number:06d}",
-                prompt=values["prompt"],
+                prompt=prompt_text(messages),
                 category=values["category"],
                 kind=kind,
                 answer=answer,
                 variant=str(values["group"]) if paired else None,
                 pair=pair,
                 wrong=wrong,
+                conversation=messages if len(messages) > 1 else (),
             )
         )
     return requests
+
+
+def _read_prompt(value: object) -> tuple[Message, ...]:
+    """A request's conversation, whose text stays as it is: answers are kept under it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (user(str(value)),)
+    if isinstance(value, str) and value.strip():
+        return (user(value),)
+    return tuple(read_conversation(value))

@@ -17,7 +17,7 @@ from charter.data.schema import SCHEMAS
 from charter.report.audit_text import audit_sentence
 from charter.report.curves import curve_table
 from charter.report.data import ReportData, training_steps
-from charter.report.headline import headline_markdown, headline_sentence, review_sentence
+from charter.report.headline import headline_markdown, headline_sentence, overlap_sentence, review_sentence
 from charter.report.measures import model_title
 from charter.report.text_tables import (
     benchmarks_table,
@@ -228,5 +228,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"inline": inline, "place": place, "percent": percent, "model_title": model_title}
     environment.filters |= {"review_sentence": review_sentence, "names_and_counts": names_and_counts}
+    environment.filters["overlap_sentence"] = overlap_sentence
     environment.filters["meaning"] = lambda column: inline(column.metadata[b"meaning"].decode())
     return environment

@@ -118,6 +118,21 @@ def verdict_sentence(verdict: Mapping[str, Any]) -> str:
     return f"By the limits that were set for it, the model {word} be released ({verdict['verdict']}). {reason}".strip()
 
 
+def overlap_sentence(evaluation: Mapping[str, Any]) -> str:
+    """Whether held-out requests are among the prompts that the models learned from, and how that was checked."""
+    checked = evaluation.get("overlap")
+    if not checked:
+        return "It was not checked whether a model was trained on some of them."
+    asked, prompts, found = checked["requests"], checked["prompts"], checked["exact"] + checked["near"]
+    near = ""
+    if checked["threshold"] < 1:
+        near = f" or share at least {percent(checked['threshold'])} of their three-word sequences"
+    how = f"checked: {asked:,} requests against {prompts:,} prompts, equal but for case and punctuation{near}"
+    if not found:
+        return f"None of them is among the prompts ({how})."
+    return f"{found:,} of them are among the prompts that the models were trained on, so results are too good ({how})."
+
+
 def review_sentence(record: Mapping[str, Any]) -> str:
     """What people decided about the labels of a run, in one sentence; `record` is ``review.json``."""
     answers, done = record["answers"], record["done"]

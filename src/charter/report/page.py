@@ -23,6 +23,7 @@ from charter.report.headline import (
     comparisons_of,
     final_model,
     headline_sentence,
+    overlap_sentence,
     review_sentence,
     verdict_sentence,
 )
@@ -173,6 +174,7 @@ def environment(*folders: Path) -> Environment:
         "between": between,
         "moved": moved,
         "review_sentence": review_sentence,
+        "overlap_sentence": overlap_sentence,
         "nats": nats,
         "visible_token": visible_token,
         "p_value": p_value,

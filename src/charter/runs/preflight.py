@@ -2,21 +2,23 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from charter.config import Config, Prompts, Serving, Training
+from charter.config import Config, Evaluation, Prompts, Serving, Training
 from charter.config.training import Tracker
 from charter.constitution import eligible, load_constitution
-from charter.core.errors import ConfigError
+from charter.core.errors import ConfigError, DataError
 from charter.core.hardware import gpus
 from charter.core.installation import install_hint
+from charter.core.messages import Messages
 from charter.core.plugins import load_plugins
 from charter.data.sources import SurveyedSource, check_source, open_source
 from charter.evaluation.benchmarks.inspection import check_suites
-from charter.evaluation.records import exact_grader_of
+from charter.evaluation.records import Graded, HeldOut, exact_grader_of
 from charter.evaluation.requests import load_requests
 from charter.inference.endpoints import connect
 from charter.inference.identity import model_identity
@@ -30,6 +32,7 @@ from charter.pipeline.judges.floor import check_audit
 from charter.pipeline.judges.kinds import check_judge
 from charter.pipeline.roles import generation_models, judge_model
 from charter.pipeline.strategies import STRATEGIES
+from charter.runs.verdict import overlap_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ def _check_config(config: Config, read_prompts: Callable[[Prompts, int], T]) -> 
     check_runner(config)
     check_outputs(config)
     prompts = read_prompts(config.prompts, config.seed)
+    if isinstance(prompts, SurveyedSource) and not config.evaluation.allow_overlap:
+        check_overlap(config, (prompt.messages for prompt in prompts.prompts()))
     check_evaluation(config, generation_models(config))
     others = member_identities(config)
     if config.judge.audit:
@@ -95,12 +100,46 @@ def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) 
     Raises:
         CharterError: one of them cannot be used, and what to do.
     """
-    load_requests(config.evaluation, config.seed)
+    requests = load_requests(config.evaluation, config.seed)
     if config.evaluation.grader not in ("auto", "judge"):
-        exact_grader_of(config.evaluation)
+        _check_exact_grader(config.evaluation, requests)
     check_suites(config.evaluation)
     for model, serving in models.values():
         check_served(model, serving)
+
+
+def _check_exact_grader(settings: Evaluation, requests: Sequence[HeldOut]) -> None:
+    """Have the grader grade an empty answer to one request of each category."""
+    grade = exact_grader_of(settings)
+    for request in {request.category: request for request in requests}.values():
+        answer = Graded(request.request_id, request.category, request.kind, request.prompt, "", "stop")
+        answer = replace(answer, variant=request.variant, pair=request.pair)
+        try:
+            grade(answer, request)
+        except Exception as error:  # a grader of other requests may fail in any way
+            raise ConfigError(
+                f"evaluation.grader '{settings.grader}': cannot grade the requests of evaluation.source "
+                f"'{settings.source}' ({type(error).__name__} at request '{request.request_id}'). Set "
+                "evaluation.grader=judge."
+            ) from error
+
+
+def check_overlap(config: Config, prompts: Iterable[Messages]) -> None:
+    """Look for held-out requests among the prompts of a run, before anything is spent.
+
+    Raises:
+        DataError: some are there, and the config does not allow it.
+    """
+    overlap = overlap_of(config, prompts)
+    if overlap.found and not config.evaluation.allow_overlap:
+        assert overlap.example is not None
+        request, prompt = overlap.example
+        raise DataError(
+            f"evaluation.source '{config.evaluation.source}': {overlap.found:,} of {overlap.requests:,} held-out "
+            f"requests are among the prompts of '{config.prompts.source}' ({overlap.exact:,} exactly, "
+            f"{overlap.near:,} nearly), such as {request!r}, which is the prompt {prompt!r}. Remove them from one of the two, or set "
+            "evaluation.allow_overlap=true, and the report will say so."
+        )
 
 
 def check_served(model: str, serving: Serving) -> None:

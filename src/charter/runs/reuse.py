@@ -5,9 +5,10 @@ from pathlib import Path
 
 from charter.config import Config, load_config
 from charter.core.errors import ConfigError
+from charter.data.shards import read_rows
 from charter.pipeline.roles import generation_models
 from charter.runs.folder import AUDIT, STAGE_FOLDERS, reset_run_folder
-from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_tracker
+from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_overlap, check_tracker
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data. The run takes them from its dataset; those of the config given here do not count."""
@@ -54,8 +55,11 @@ def check_training(config: Config, dataset: Path) -> None:
     check_tracker(config.training)
     check_method(config.training)
     check_distributed(config.training)
+    config = with_dataset(config, dataset)
+    if not config.evaluation.allow_overlap:
+        check_overlap(config, (row["prompt"] for row in read_rows(dataset / "prompts", ("prompt",))))
     # GRPO asks a judge for rewards while it trains; other methods need the base alone.
-    models = generation_models(with_dataset(config, dataset))
+    models = generation_models(config)
     check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
 
 

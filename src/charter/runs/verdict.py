@@ -2,19 +2,22 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from charter.config import Config, load_config
 from charter.core.files import write_json
+from charter.core.messages import Messages
+from charter.data.shards import read_rows
 from charter.evaluation.answering import add_judge_grades, answer_requests, grade_by_judge
 from charter.evaluation.benchmarks.asking import read_scores
 from charter.evaluation.benchmarks.checks import compare_tasks, measure_benchmarks
 from charter.evaluation.benchmarks.score_table import ToolResult, find_results
 from charter.evaluation.gate import AcceptedModel, Verdict, best_round, decide, rounds_of
 from charter.evaluation.measures import compare_runs, evaluate_models
+from charter.evaluation.overlap import Overlap, find_overlap
 from charter.evaluation.records import (
     EXACT_GRADERS,
     ModelAnswers,
@@ -23,7 +26,7 @@ from charter.evaluation.records import (
     load_answers,
     save_answers,
 )
-from charter.evaluation.requests import load_requests
+from charter.evaluation.requests import REQUEST_SOURCES, load_requests
 from charter.evaluation.wins import judge_wins
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -137,8 +140,25 @@ def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
     evaluation = evaluate_models({model: _load(config, model) for model in models}, asked=asked)
     if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
+    prompts = config.run_folder / "prompts"
+    if any(prompts.glob("*.parquet")):  # an evaluation without training has none
+        rows = read_rows(prompts, ("prompt",))
+        evaluation["overlap"] = overlap_of(config, (row["prompt"] for row in rows)).to_dict()
     write_json(config.run_folder / "evaluation.json", evaluation)
     return evaluation
+
+
+def overlap_of(config: Config, prompts: Iterable[Messages]) -> Overlap:
+    """How many held-out requests are among the prompts.
+
+    A registered source, such as the sandbox, makes its prompts and held-out requests by the same patterns and keeps
+    their contents apart, so only equal ones count there. Its pairs, which compare two groups, may be prompts.
+    """
+    requests = load_requests(config.evaluation, config.seed)
+    one_source = config.prompts.source == config.evaluation.source in REQUEST_SOURCES
+    if one_source:
+        requests = [request for request in requests if request.category != "paired"]
+    return find_overlap(requests, prompts, near=not one_source)
 
 
 def decide_and_save(config: Config, model: str | None = None) -> Verdict:

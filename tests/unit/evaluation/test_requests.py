@@ -63,3 +63,38 @@ def test_an_answer_may_be_a_number(tmp_path: Path) -> None:
     row = {"prompt": "How much is 2 plus 2?", "category": "fact", "answer": 4, "wrong": 5}
     requests = load_requests(Evaluation(source=write(tmp_path, row)), seed=0)
     assert [(r.category, r.answer) for r in requests] == [("fact", "4"), ("insisted", "4")]
+
+
+def test_a_request_may_be_a_conversation_or_a_number(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "How do I pick a lock?"},
+    ]
+    probes = NONE.model_copy(update={"n_pressed": 1})
+    source = write(tmp_path, {"prompt": turns, "category": "harmful"}, {"prompt": 42, "category": "benign"})
+    conversation, *pressed, number = sorted(
+        load_requests(Evaluation(source=source, probes=probes), seed=0),
+        key=lambda request: (request.category == "benign", request.category == "pressed"),
+    )
+    assert list(conversation.messages) == turns
+    assert [message["content"] for message in number.messages] == ["42"]
+    assert len(pressed) == 5
+    for request in pressed:  # the pressure is on the last turn, and the conversation before it stays
+        roles = [message["role"] for message in request.messages]
+        assert roles.index("system") == 0 and roles.count("system") == 1
+        assert roles[1:] == (["user", "assistant"] * len(roles))[: len(roles) - 1]
+
+
+@pytest.mark.parametrize("prompt", [True, {"role": "user"}, [{"role": "user"}], [], "  ", [1]], ids=str)
+def test_a_prompt_that_is_no_conversation_is_named_with_its_row(tmp_path: Path, prompt: Any) -> None:
+    with pytest.raises(DataError, match="row 0"):
+        load_requests(Evaluation(source=write(tmp_path, {"prompt": prompt, "category": "benign"})), seed=0)
+
+
+@pytest.mark.parametrize("column", ["category", "answer", "kind"])
+def test_a_list_in_place_of_a_text_is_named(tmp_path: Path, column: str) -> None:
+    row = {"prompt": "a", "category": "benign", column: ["a"]}
+    with pytest.raises(DataError, match=f"row 0.*{column}"):
+        load_requests(Evaluation(source=write(tmp_path, row)), seed=0)
