@@ -137,8 +137,8 @@ def check_overlap(config: Config, prompts: Iterable[Messages]) -> None:
         raise DataError(
             f"evaluation.source '{config.evaluation.source}': {overlap.found:,} of {overlap.requests:,} held-out "
             f"requests are among the prompts of '{config.prompts.source}' ({overlap.exact:,} exactly, "
-            f"{overlap.near:,} nearly), such as {request!r}, which is the prompt {prompt!r}. Remove them from one of the two, or set "
-            "evaluation.allow_overlap=true, and the report will say so."
+            f"{overlap.near:,} nearly), such as {request!r}, which is the prompt {prompt!r}. Remove them from one of "
+            "the two, or set evaluation.allow_overlap=true, and the report will say so."
         )
 
 
