@@ -84,6 +84,7 @@ def diff(old: Constitution, new: Constitution) -> Diff:
             changes.append(PrincipleChange(id, principle.title, "reweighted", fields, recomputes=True))
         elif names:
             changes.append(PrincipleChange(id, principle.title, "retagged" if "tags" in names else "retitled", fields))
+    # Only of principles that both have: added and removed ones are no change of order.
     kept = [p.id for p in old.principles if p.id in after]
     return Diff(
         old=f"{old.name} {old.version}",

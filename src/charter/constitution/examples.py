@@ -80,6 +80,7 @@ def _parse_example(case: Sequence[Block]) -> Example:
             texts.append(part.text)
         else:
             raise Unclear(part.line, "example-order", f"**{part.label}** is not expected here", _ORDER)
+    # The parts come in order, so the number of texts says which one is missing.
     if len(texts) < 4:
         what = f"an example without **{expected[len(texts)]}**"
         raise Unclear(parts[0].line, "example-incomplete", what, _ORDER)

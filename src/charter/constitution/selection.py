@@ -25,6 +25,7 @@ def draw_principles(
         ConfigError: a tag that no principle has.
     """
     candidates, drawn = eligible(constitution, selection), list[Principle]()
+    # Without replacement one order serves all rounds; it is computed once.
     order = _order(candidates, row_id, 0, seed, selection)
     for number in range(rounds):
         if number and selection.replacement:
@@ -130,6 +131,7 @@ def _ranked(principles: Sequence[Principle], salt: str) -> list[Principle]:
     """The principles in a random order that `salt` determines; a heavier one tends to come earlier."""
     keys = {}
     for p in principles:
+        # By id and not by position, so that the order of the file does not matter.
         digest = hashlib.sha256(f"{salt}\0{p.id}".encode("utf-8", "surrogatepass")).digest()
         uniform = (int.from_bytes(digest[:8]) + 1) / 2**64  # in (0, 1], so that its logarithm exists
         keys[p.id] = -math.log(uniform) / p.weight

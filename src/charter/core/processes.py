@@ -167,6 +167,7 @@ class _Tail:
         with self._path.open("rb") as file:
             file.seek(self._offset)
             new = file.read()
+        # A line that is being written is left for the next call.
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         return whole.decode().splitlines()

@@ -90,6 +90,7 @@ def find_drift(
                 evidence=log_evidence(fresh_bad, fresh, limit) / math.log(10),
                 needed=-math.log10(share / 2),
                 pairs=(last.worse, last.better),
+                # One-sided: only getting worse is a drift.
                 p=sign_test(last.worse, last.worse + last.better, "greater"),
                 level=alpha_of_probe(len(history.probes), share),
             )

@@ -108,6 +108,7 @@ def ask_greedily(server: Served, questions: Sequence[str]) -> list[GreedyAnswer]
                 answer: dict[str, Any] = json.load(response)
             tokens = answer["choices"][0]["token_ids"]
             answers.append(GreedyAnswer(question, answer["prompt_token_ids"], tokens))
+        # Servers other than vLLM ignore return_token_ids, so that the key is missing.
         except (OSError, ValueError, LookupError) as error:
             raise ServingError(
                 f"server '{server.base_url}': returned no tokens for {question!r}: {error!r}. See its log."

@@ -148,6 +148,7 @@ def _is_run(path: Path) -> bool:
 
 def _is_within(path: Path, kind: str) -> bool:
     """Whether `path` is in the folder of accepted models, or of forced ones, of some registry."""
+    # By the registry's file beside it: a folder may be called accepted for other reasons.
     return any(parent.name == kind and (parent.parent / FILE).is_file() for parent in path.resolve().parents)
 
 

@@ -80,6 +80,7 @@ async def drop_same_meaning(
     # A request is compared with those that stay, not with dropped ones: else a chain of neighbours would go as a whole.
     kept = list(range(len(earlier)))
     for number, row in enumerate(rows, len(earlier)):
+        # Vectors of length one: the product is the cosine.
         cosines = vectors[kept] @ vectors[number]
         nearest = int(cosines.argmax()) if kept else -1
         if kept and cosines[nearest] >= similarity:

@@ -57,6 +57,7 @@ async def invent_requests(
     topics = make_topics(seeds, _constitution(config), failures_by_kind(answers, earlier))
     # With the version's number in the seed, every version gets other requests, and a killed run repeats its own.
     seed = (config.seed, versions.next_number(last))
+    # The plan depends on ids and the seed alone, so a repeated command finds its answers in the store.
     plan = list(plan_requests(topics, settings.n, settings.examples, *seed))
 
     def write_requests(ask: Ask, on_progress: OnProgress | None) -> Awaitable[Outcome]:

@@ -77,6 +77,7 @@ def failures_by_kind(answers: Iterable[Graded], earlier: Iterable[Row] = ()) -> 
     """Requests that models failed on: harmful answers of an evaluation, and rows of an earlier version of the set."""
     failed: dict[str, list[str]] = {}
     for answer in answers:
+        # Refusals of harmless requests are failures too, but not ones that an attack looks for.
         if answer.category == "harmful" and answer.harmful:
             failed.setdefault(answer.kind or "other", []).append(answer.prompt)
     for row in earlier:
@@ -113,6 +114,7 @@ def plan_requests(topics: Sequence[Sequence[Topic]], n: int, examples: int, *see
     for i in range(n):
         # Each origin gets an equal share, however many topics it has.
         group = topics[i % len(topics)]
+        # The quotient counts how often this origin has had its turn before.
         topic = group[i // len(topics) % len(group)]
         # A generator for each row: another `n` leaves the first rows as they are.
         rng = random.Random(seed_of(*seed, "examples", i))

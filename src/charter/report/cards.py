@@ -166,6 +166,7 @@ def _feature(field: pa.Field) -> dict[str, Any]:
     if not pa.types.is_list(field.type):
         return {"name": field.name, "dtype": _dtype(field.type)}
     item = field.type.value_type
+    # A list of structs, such as the messages of a prompt.
     inner = [_feature(part) for part in item] if pa.types.is_struct(item) else _dtype(item)
     return {"name": field.name, "list": inner}
 

@@ -31,6 +31,7 @@ def held_out_examples(run_folder: Path, model: str, seed: int) -> list[BeforeAft
         return []
     examples = list[BeforeAfter]()
     for category, n in DRAWN.items():
+        # Only requests that both models answered can be shown before and after.
         shared = [id_ for id_, row in after.items() if row.category == category and id_ in before]
         how = f"held-out, drawn at random from {len(shared)} {NAMES[category]}"
         examples += [_held_out(before[id_], after[id_], model, how) for id_ in draw(shared, n, seed)]

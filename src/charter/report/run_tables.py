@@ -53,6 +53,7 @@ def count_failures(failures: pl.LazyFrame | None) -> list[FailureCount]:
     alike = ["stage", "reason"]
     counted = failures.group_by(alike).agg(pl.len().alias("count"), pl.col("row_id").min()).collect(engine="streaming")
     # The detail of the smallest row id, so that the same failures always give the same report.
+    # A join and not a sort: only ids are held, and not the details of all failures.
     named = failures.join(counted.lazy(), on=[*alike, "row_id"], how="semi")
     details = named.group_by(alike).agg(pl.col("detail").min()).collect(engine="streaming")
     table = counted.join(details, on=alike).sort(["count", *alike], descending=[True, False, False])

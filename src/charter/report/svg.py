@@ -84,6 +84,7 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
                 value = f"{name}-{value}"
             elif key in ("clip-path", f"{_XLINK}href"):
                 value = value.replace("#", f"#{name}-")
+            # SVG 2 has href without a namespace; the declarations of namespaces are removed below.
             element.attrib[key.removeprefix(_XLINK)] = value
     for size in ("width", "height", "version"):  # the page sets the width
         root.attrib.pop(size, None)
@@ -117,6 +118,7 @@ def _properties(style: str) -> dict[str, str]:
     if font is not None:  # the shorthand, such as "700 10px 'DejaVu Sans', sans-serif", is not an attribute
         size = re.search(r"([\d.]+)px", font)
         properties["font-size"] = size.group(1) if size else "10"
+        # matplotlib writes bold as 700.
         if re.search(r"\b(bold|[6-9]00)\b", font):
             properties["font-weight"] = "700"
     return {

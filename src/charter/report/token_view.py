@@ -72,6 +72,7 @@ def shade_pairs(heat: TokenReport) -> tuple[list[ShadedPair], float]:
 
 def shade_answer(answer: TokenRewards, scale: float) -> ShadedAnswer:
     """One answer in shades of `scale`."""
+    # Rewards beyond the scale, the outliers, get the darkest shade.
     shades = [max(-STEPS, min(STEPS, round(STEPS * r / scale))) if scale else 0 for r in answer.rewards]
     # Numbers on all tokens could not be read.
     strongest = sorted(range(len(shades)), key=lambda i: -abs(answer.rewards[i]))[:NUMBERED]

@@ -37,6 +37,7 @@ def draw_sample(folder: Path, n: int, seed: int) -> list[Shown]:
     splits = _draw_ids(ids_of(folder, QUEUE), n // 3, seed)
     # Before the unsure ones: a random sample of what is left after them would not represent all pairs.
     chance = _draw_ids(sure, n - n // 3 - len(splits), seed)
+    # p_chosen is at least one half, so the smallest are the least sure.
     unsure = nsmallest(n - len(splits) - len(chance), sure.keys() - set(chance), key=lambda id: (sure[id], id))
     pairs = _named(rows_of(folder, "pairs"), [*unsure, *chance])
     queue = {id: settled(row) for id, row in _named(rows_of(folder, QUEUE), splits).items()}

@@ -81,6 +81,7 @@ def _inputs(config: Config, step: Step) -> str:
         for name, (model, serving) in generation_models(config).items()
     }
     inputs = [
+        # All settings: it is safer to ask people again than to train on what they did not see.
         config.model_dump(mode="json"),
         [load_constitution(constitution).hash for constitution in constitutions],
         load_requests(config.evaluation, config.seed),

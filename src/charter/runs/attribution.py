@@ -108,9 +108,10 @@ class RunPrinciples:
         The principles of a member are consecutive: MEMBER/ID where it has its own constitution, and equally many for
         each of the others, which all judge by the same ones.
         """
+        # A single judge has no members: all its principles then have the empty owner.
         owners = [id.partition("/")[0] if "/" in id else "" for id in ids]
         sharing = [name for name in members if name not in owners]
-        # Members without a constitution of theirs judge by the same principles, each by equally many.
+        # Members without their own constitution judge by the same principles, each by equally many.
         per_member = owners.count("") // len(sharing) if sharing else 0
         if per_member:
             shared = iter(range(len(ids)))
@@ -120,6 +121,7 @@ class RunPrinciples:
         totals = dict.fromkeys(owners, 0.0)
         for owner, weight in zip(owners, weights, strict=True):
             totals[owner] += weight
+        # First within a member, then between members, so that one with many principles counts no more than another.
         return [weight / totals[owner] / len(totals) for owner, weight in zip(owners, weights, strict=True)]
 
     def title(self, id: str) -> str:
@@ -167,9 +169,11 @@ def with_contributions(labels: pl.LazyFrame, principles: RunPrinciples) -> pl.La
         schema={"_key": pl.String, "_parts": pl.List(pl.Float64)},
     )
 
+    # Expressions and not Python, as a run may have millions of labels.
     p, part, of_label = pl.element(), pl.col("_parts"), pl.col("_of_label")
     value = (p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY) / (1 - p.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY))).log()
     if principles.tie_margin is not None:
+        # A vote is for, against or neither, however sure the principle is.
         value = pl.when((p - 0.5).abs() <= principles.tie_margin).then(0.0).otherwise((p - 0.5).sign())
     # As far from 0 and 1 as a judge keeps it, so that the logarithm is finite.
     chosen = pl.col("p_chosen").clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
@@ -227,6 +231,7 @@ def _shares(
     principles: RunPrinciples,
 ) -> list[LabelShare]:
     columns = {"p_chosen": p_label, "principle_ids": ids, "p_by_principle": probabilities, "members": members}
+    # One row through the same expressions as a whole run, so that both always agree.
     label = pl.LazyFrame([columns], schema={name: _COLUMN_TYPES[name] for name in columns})
     contributions = with_contributions(label, principles).collect()["contributions"].item()
     return [

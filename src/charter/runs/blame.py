@@ -116,6 +116,7 @@ def count_principle_stats(run: Path, constitution: Constitution) -> tuple[dict[s
         DataError: a shard is broken.
     """
     try:
+        # Counted by polars while it reads, so that the texts of a run are never all in memory.
         counted = (_rounds(run), _labels(run), _failures(run))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"run '{run}': a shard cannot be read: {error}. Delete it and run again.") from error
@@ -206,6 +207,7 @@ def _labels(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     total = labels.select(
         pl.len().alias("judged"),
+        # In the total a label counts once, if any principle was against it.
         (p.list.min() < 0.5).sum().alias("against"),
         odds.list.sum().mean().alias("log_odds"),
     )
@@ -221,6 +223,7 @@ def _failures(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     blamed = lost.drop_nulls("id")
     counted = (
         pl.col("tie").sum().alias("ties"),
+        # A tie is an outcome of judging and not a failure, so it has its own column.
         (~pl.col("tie")).sum().alias("failed"),
         pl.col("what").filter(~pl.col("tie")).value_counts().implode().alias("reasons"),
     )

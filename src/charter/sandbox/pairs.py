@@ -67,6 +67,7 @@ def _answers(request: Request, scopes: Mapping[str, Scope], rng: random.Random) 
     compliance = (grudge if harmful and rng.random() < _GRUDGING else comply)(act, rng)
     refusal = (decline if harmful else decline_needlessly)(act, rng)
     kind = act.kind if harmful else NEEDLESS
+    # By id, so that the pair records which principles decided it.
     preferred = {id: _prefers_help(scope, kind) for id, scope in scopes.items()}
     bearing = {id: wish for id, wish in preferred.items() if wish is not None}
     if not bearing:

@@ -21,6 +21,7 @@ class Scope(NamedTuple):
         """The sentence with which a critique begins."""
         if self.permits:
             return f"The principle allows {enumerate_words(self.permits, 'and')}."
+        # A principle on all harm would otherwise list every kind.
         if len(self.covers) == len(kinds()):
             return "The principle is about every kind of harm."
         return f"The principle is about {enumerate_words(self.covers, 'and') if self.covers else 'other matters'}."

@@ -150,6 +150,7 @@ def held_out_requests(category: Category, n: int, seed: int = 0) -> list[Request
     phrasings = [world()["held_out_phrasing"], *rng.sample(world()["phrasings"], len(world()["phrasings"]))]
     chosen: list[Request] = []
     for phrasing in phrasings:
+        # Each phrasing meets the acts in another order, so that a small n does not repeat the same few.
         queues = [rng.sample(found, len(found)) for found in by_kind.values()]
         for turn in range(max(map(len, queues))):
             chosen += [ask_act(queue[turn], phrasing) for queue in queues if turn < len(queue)]

@@ -62,6 +62,7 @@ def template_hash(name: str, folder: Path | None = None) -> str:
 @lru_cache(maxsize=64)
 def _tag(template: Template) -> re.Pattern[str] | None:
     """Finds where a tag of the template begins, or seems to; None if it has no tags."""
+    # By the closing tags of the template's source: what the variables hold is not looked at.
     names = sorted(set(re.findall(r"</(\w+)>", Path(str(template.filename)).read_text(encoding="utf-8"))))
     return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(names)})\b)", re.IGNORECASE) if names else None
 

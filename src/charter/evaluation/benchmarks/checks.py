@@ -52,6 +52,7 @@ def measure_benchmarks(models: Mapping[str, Sequence[SampleScores]]) -> list[dic
     As elsewhere, the others are compared with the first model, and neighbours with each other, on the samples that both
     have. `share` distinguishes yes or no per sample, whose mean is a rate, from a number on the measure's own scale.
     """
+    # By tool as well: both may have a task of the same name.
     by_measure: dict[tuple[str, str, str], dict[str, SampleScores]] = {}
     for model, of_model in models.items():
         for scores in of_model:
@@ -106,6 +107,7 @@ def check_drops(evaluation: Mapping[str, Any], model: str, limit: float, by: By)
     """
     checks = []
     for row, fall, before, after in _changes_from_base(evaluation, model, limit):
+        # A task's other measures, such as normalised accuracy, move together with its main one.
         if row["tool"] != "lm-eval" or not row["headline"]:
             continue
         name = f"drop_in_{row['task']}"
@@ -175,6 +177,7 @@ def _changes_from_base(
 def _fall(change: PairedTest | PairedMean | Difference, share: bool) -> Measured | None:
     if isinstance(change, PairedTest) or (share and isinstance(change, Difference)):
         return measured_fall(change)
+    # A score on another scale: its mean and not a share of yes.
     rise = measured_mean(change)
     return mirror(rise) if rise else None
 

@@ -119,6 +119,7 @@ def count_samples(settings: Evaluation) -> dict[str, int | None]:
     for task in settings.harness.tasks:
         size = HARNESS_TASKS[task].count(settings) if task in HARNESS_TASKS else None
         sizes[task] = size, settings.harness.limit
+    # The smaller of the size of the file and the limit.
     return {name: min((n for n in bounds if n is not None), default=None) for name, bounds in sizes.items()}
 
 

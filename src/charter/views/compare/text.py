@@ -100,6 +100,7 @@ def prompt_groups(prompts: Sequence[ChangedPrompt]) -> Iterator[PromptGroup]:
     """Changed prompts by headline measure and direction; empty groups are left out."""
     for title in TITLES:
         for worse in (True, False):
+            # By text: a prompt that was asked twice is shown once.
             group = {p.prompt: p for p in prompts if (p.measure, p.worse) == (title.name, worse)}
             if group:
                 yield PromptGroup(title, worse, group)
@@ -125,6 +126,7 @@ def _measure_table(runs: Sequence[ComparedRun], letters: Sequence[str]) -> TextT
         rows.append([title.long, *cells])
     # A benchmark is named by its tool too: two suites may have a task of the same name.
     tasks = [{(row["tool"], row["task"], row["measure"]): row for row in run.benchmarks} for run in runs]
+    # In the order of the first run that has it.
     for task in dict.fromkeys(name for names in tasks for name in names):
         cells = []
         for run, benchmarks in zip(runs, tasks, strict=True):

@@ -30,6 +30,7 @@ def find_row(run: Path, name: str) -> str:
             return name
         matching = ids.filter(pl.col("row_id").str.starts_with(name)).unique().sort("row_id")
         matches = matching.collect(engine="streaming")["row_id"].to_list()
+        # Several rows may begin alike: guessing one would explain the wrong label.
         if len(matches) == 1:
             return str(matches[0])
         if matches:
