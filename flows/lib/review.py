@@ -18,7 +18,7 @@ from charter.inference.engine import EngineSpec
 from charter.pipeline.counts import StageCount
 from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting, end_waiting, waiting
-from charter.runs.forms import Form, Question, ask_by_file, read_answer, write_form
+from charter.runs.forms import Form, Question, ask_by_file, read_form, write_form
 from charter.runs.sign_off import sign_off_question
 from charter.runs.verdict import decide_and_save
 from flows.lib.artifacts import finish
@@ -91,7 +91,7 @@ async def conclude(
 
 async def _ask(config: Config, question: Question[Form]) -> Form:
     """The answer in the run's folder; otherwise the one that people give while the run is suspended."""
-    if (answer := read_answer(question)) is not None:
+    if (answer := read_form(question)) is not None:
         return answer
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:

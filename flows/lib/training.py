@@ -168,7 +168,7 @@ async def align_again(run: FlowRun, model: Path) -> LaterRounds:
 async def report_tokens(run: FlowRun, model: Path) -> None:
     """What training changed token by token, for the report; in its own process, when no server is running."""
     run.progress.say("tokens: what training changed, token by token")
-    report = await run_in_thread(lambda stop: token_report.build_token_report(run.config, model))
+    report = await run_in_thread(lambda stop: token_report.report_token_rewards(run.config, model))
     if report is None:
         run.progress.say("tokens: left out, as tokens.pairs is 0")
     elif report.problem:

@@ -77,7 +77,7 @@ class Question(Generic[Form]):
         return self.folder / f"{self.name}.yaml"
 
 
-def read_answer(question: Question[Form]) -> Form | None:
+def read_form(question: Question[Form]) -> Form | None:
     """The answer in the file; None without an answer, or with one about something else.
 
     Raises:

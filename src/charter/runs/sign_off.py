@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.evaluation.gate import Verdict
-from charter.runs.forms import Question, Signature, read_answer
+from charter.runs.forms import Question, Signature, read_form
 
 
 def sign_off_question(folder: Path) -> Question[Signature]:
@@ -26,7 +26,7 @@ def signed(verdict: Verdict, folder: Path) -> Verdict:
     """
     if verdict.verdict != "go":
         return verdict
-    answer = read_answer(sign_off_question(folder))
+    answer = read_form(sign_off_question(folder))
     if answer is None:
         return replace(verdict, verdict="no-go", outcome="not signed off", sign_off="Nobody has signed it off yet.")
     by = f" by {answer.by}" if answer.by else ""

@@ -30,7 +30,7 @@ _COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "kind", "p_chosen")
 _SPARE = 2  # some of the pairs drawn may be too long to score
 
 
-def build_token_report(
+def report_token_rewards(
     config: Config, model: Path, name: str = "", stop: threading.Event | None = None
 ) -> TokenReport | None:
     """Measure what the last training step changed, and keep the result under ``tokens/``. None if `tokens.pairs` is 0.

@@ -14,7 +14,7 @@ from charter.pipeline.pair import in_sft_half
 from charter.report.collect import collect
 from charter.review.labels import apply_answers, show_labels
 from charter.review.waiting import begin_waiting
-from charter.runs.forms import LabelAnswers, ask_by_file, read_answer, write_form
+from charter.runs.forms import LabelAnswers, ask_by_file, read_form, write_form
 from charter.views.explain.story import read_story
 from tests.support.reviewed_run import AGREED, make_labelled_run
 
@@ -107,10 +107,10 @@ def test_answers_hold_for_the_data_that_was_looked_at_alone(config: Config) -> N
     labels = show_labels(config)
     answers = LabelAnswers(approve=True, drop=(labels.sample[-1].id,))
     write_form(labels.question, answers)
-    assert read_answer(labels.question) == answers
+    assert read_form(labels.question) == answers
     apply_answers(config, labels, answers)
     later = show_labels(config).question
-    assert later.about != labels.question.about and read_answer(later) is None
+    assert later.about != labels.question.about and read_form(later) is None
     with pytest.raises(DataError, match=rf"answers about '{labels.question.about}', and this is '{later.about}'"):
         ask_by_file(later)
 
@@ -143,7 +143,7 @@ def test_a_wrong_answer_is_refused_with_what_is_wrong(config: Config, answers: d
     text = json.dumps({"about": question.about, **said}).replace("{pair}", pair)  # JSON is YAML
     question.path.write_text(text)
     with pytest.raises(DataError) as refused:
-        read_answer(question)
+        read_form(question)
     assert str(refused.value).startswith(f"review '{question.path}': ")
     assert message.replace("{pair}", pair) in str(refused.value)
 
@@ -158,6 +158,6 @@ def test_the_form_is_written_once_and_says_what_each_field_is(config: Config) ->
     form = question.path.read_text()
     assert f"about: '{question.about}'" in form and "approve: null\n" in form and "drop: []\n" in form
     assert all(f"# {field.description}"[:60] in form for field in LabelAnswers.model_fields.values())
-    assert read_answer(question) is None
+    assert read_form(question) is None
     question.path.write_text(form.replace("approve: null", "approve: true").replace("drop: []", "drop: [x]"))
     assert str(ask_by_file(question)) == told and "drop: [x]" in question.path.read_text()  # nothing is written over

@@ -8,7 +8,7 @@ import pytest
 from charter.config import Review, load_config
 from charter.core.errors import RegistryError
 from charter.report.headline import headline_text
-from charter.runs.forms import Signature, read_answer, write_form
+from charter.runs.forms import Signature, read_form, write_form
 from charter.runs.registry.promotion import promote
 from charter.runs.sign_off import sign_off_question
 from charter.runs.verdict import decide_and_save
@@ -42,7 +42,7 @@ def test_a_signature_is_for_one_evaluation_alone(tmp_path: Path) -> None:
     folder = make_unsigned_run(tmp_path)
     write_form(sign_off_question(folder), Signature(approve=True))
     make_unsigned_run(tmp_path, harmful=1)
-    assert read_answer(sign_off_question(folder)) is None
+    assert read_form(sign_off_question(folder)) is None
     assert decide_and_save(load_config(folder / "config.yaml")).outcome == "not signed off"
 
 

@@ -7,7 +7,7 @@ from charter.config import Config, Tokens, Training
 from charter.data.schema import SCHEMAS
 from charter.data.shards import write_rows
 from charter.evaluation.records import Graded, save_answers
-from charter.runs.token_report import build_token_report
+from charter.runs.token_report import report_token_rewards
 from charter.training.job import Job
 from charter.training.token_rewards import read_token_report
 from tests.support.tiny_model import make_tiny_model
@@ -30,7 +30,7 @@ def test_a_look_that_fails_says_why_and_raises_nothing(tmp_path: Path) -> None:
     Job("dpo", str(tmp_path / "gone"), run / "pairs", model, Training(), 0, "").write()
     config = Config(outputs=tmp_path, model=str(base), tokens=Tokens(pairs=6))
 
-    heat = build_token_report(config, model)
+    heat = report_token_rewards(config, model)
     assert heat is not None and heat == read_token_report(run / "tokens")
     assert f"model '{tmp_path / 'gone'}': its weights cannot be read" in heat.problem
     assert "ended with status 2. Set tokens.pairs=0 to leave them out" in heat.problem
@@ -44,5 +44,5 @@ def test_a_look_that_fails_says_why_and_raises_nothing(tmp_path: Path) -> None:
     assert {(p["chosen"], p["rejected"]) for p in asked["pairs"][6:]} == {("dpo.", "base.")}
     assert sorted(answer["text"] for answer in asked["answers"]) == ["dpo 0.", "dpo 1.", "dpo 2."]
 
-    assert build_token_report(config.model_copy(update={"tokens": Tokens(pairs=0)}), model) is None
+    assert report_token_rewards(config.model_copy(update={"tokens": Tokens(pairs=0)}), model) is None
     assert not (run / "tokens").exists()
