@@ -11,7 +11,8 @@ from charter.core.statistics.intervals import wilson
 
 ADVICE: Mapping[str, str] = {
     "cut-off": "Raise generation.max_tokens (for a judge, judge.max_tokens), or ask for shorter answers.",
-    "only-thoughts": "Raise the token limit, or switch thinking off (enable_thinking=false of the chat template).",
+    "only-thoughts": "Raise serving.thinking_tokens, or switch thinking off: "
+    "serving.chat_template_kwargs={enable_thinking: false}.",
     "empty": "Check that the model is an instruct model with a chat template: `charter trace PROMPT --config CONFIG`.",
     "loop": "Raise generation.critique_temperature, or use a larger model.",
     "preamble-only": "Raise generation.max_tokens, or use a larger model as the reviser.",
@@ -26,7 +27,8 @@ ADVICE: Mapping[str, str] = {
     "content-filter": "The server filters these requests. Use a server without the filter, or other prompts.",
     "refused": "The server refuses these requests. Use a model that answers them, or other prompts.",
     "endpoint-error": "The server fails: read its log, then run the same command again.",
-    "malformed": "The server's answers cannot be read: check that serving.base_urls is an OpenAI-compatible address.",
+    "malformed-answer": "The server's answers cannot be read: check that serving.base_urls is the address of an "
+    "OpenAI-compatible server.",
     "tie": "The judge prefers neither answer. Lower judge.tie_margin, name a larger judge.model, or run `charter judge "
     "audit` to see whether it can judge.",
     "panel-split": "The panel disagrees. Change judge.panel, or let people decide: review.labels=true.",

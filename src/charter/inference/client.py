@@ -232,9 +232,7 @@ class Client:
             return (await self._send(endpoint, messages, sampling, attempts)).completion()
         if sampling.choice_marker:
             answer = await self._send(endpoint, messages, sampling, attempts)
-            positions = positions_after(sampling.choice_marker, answer.positions)
-            probabilities = choice_probabilities(sampling.choices, positions)
-            return replace(answer.completion(), choice_probs=probabilities or ())
+            return replace(answer.completion(), choice_probs=_marked_probabilities(answer, sampling))
         if not self._dialect(endpoint, attempts).top_logprobs:
             return await self._vote(endpoint, messages, sampling, attempts)
         answer = await self._send(endpoint, messages, sampling, attempts)
@@ -259,7 +257,7 @@ class Client:
                 endpoint.learn(replace(dialect, constrains=False))
                 raise _Retry("bad-request", text)
             if (problem := _logprobs_problem(choices, text, positions)) is None:
-                raise CompletionFailed("no-choice", text)
+                raise CompletionFailed("no-choice", text.strip() or f"an empty answer, ended for '{answer.reason}'")
             if any(str(position["token"]).startswith(TOKEN_ID) for position in positions) and not dialect.names_tokens:
                 endpoint.learn(replace(dialect, names_tokens=True))
             elif self._choice_samples:
@@ -295,16 +293,12 @@ class Client:
         """
         if not self._choice_samples:
             raise ServingError(no_logprobs_message(endpoint.url))
-        endpoint.note("votes", f"a choice is the vote of {self._choice_samples} sampled answers")
-        each = [replace(sampling, temperature=1.0, seed=sampling.seed + i) for i in range(self._choice_samples)]
-        results = await asyncio.gather(
-            *(self._send(endpoint, messages, one, attempts) for one in each), return_exceptions=True
-        )
-        answers = list[Answer]()
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            answers.append(result)
+        if self._choice_samples > 1:  # the probe needs only one
+            endpoint.note("votes", f"a choice is the vote of {self._choice_samples} sampled answers")
+        answers = [  # one after the other: together they have one place among the calls in flight
+            await self._send(endpoint, messages, replace(sampling, temperature=1.0, seed=sampling.seed + i), attempts)
+            for i in range(self._choice_samples)
+        ]
         texts = [self._choice_text(endpoint, answer, sampling) for answer in answers]
         votes = [vote for text in texts if (vote := chosen(sampling.choices, text))]
         if 2 * len(votes) < len(texts):
@@ -444,6 +438,16 @@ def no_logprobs_message(url: str) -> str:
         f"base_url '{url}': returns no log-probabilities, by which choices are read, and serving.choice_samples is 0. "
         "Set it to 8, to sample each choice that often, or use a server that returns them, such as vLLM."
     )
+
+
+def _marked_probabilities(answer: Answer, sampling: Sampling) -> tuple[float, ...]:
+    """The probabilities of the choices after the marker; those of one vote if there are no log-probabilities."""
+    if answer.positions:
+        after = positions_after(sampling.choice_marker, answer.positions)
+        return choice_probabilities(sampling.choices, after) or ()
+    _, found, rest = answer.text.rpartition(sampling.choice_marker)
+    vote = chosen(sampling.choices, rest) if found else None
+    return vote_probabilities(sampling.choices, [vote]) if vote else ()
 
 
 def _has_alternatives(positions: Sequence[dict[str, Any]]) -> bool:

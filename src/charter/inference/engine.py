@@ -198,7 +198,7 @@ class Engine:
             # Shielded: when this caller is cancelled, others and the store must still get the answer.
             answer = await asyncio.shield(task)
         if answer.thinking and not answer.text.strip():
-            advice = ", at max_tokens. Allow more of them" if answer.finish_reason == "length" else ""
+            advice = " within max_tokens. Raise serving.thinking_tokens" if answer.finish_reason == "length" else ""
             raise CompletionFailed("only-thoughts", f"no answer followed{advice}: {answer.thinking}")
         return answer if sent is messages else replace(answer, text=self._token_guard.unescape(answer.text))
 
