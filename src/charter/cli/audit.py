@@ -125,6 +125,7 @@ def audit_command(
     # Only what was given here replaces a setting of the config.
     given = {field: value for field, value in settings.items() if value is not None}
     whole = load_config(config, given)
+    # After loading: the source may come from the config.
     if column and whole.audit.source == "sandbox":
         raise ConfigError(f"--column '{column[0]}': the sandbox has no columns. Name a file of pairs with --data.")
     # Servers, Parquet and numbers are needed by this command only.

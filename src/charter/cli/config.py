@@ -75,6 +75,7 @@ def config_lines(values: Section, defaults: Section, only_changed: bool) -> list
     for name in values.fields_in_order():
         key = type(values).model_fields[name].alias or name
         value, default = getattr(values, name), getattr(defaults, name)
+        # Sections too: one with defaults alone is left out.
         if only_changed and value == default:
             continue
         if isinstance(value, Section):

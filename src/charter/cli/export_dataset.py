@@ -69,6 +69,7 @@ def export_dataset_command(
         n = count_rows(source) if any(source.glob("*.parquet")) else 0
         why = f"none of the run's {n:,} rows has p = {min_p:g} or more" if n else "the run has no row of it"
         typer.echo(f"{layout.name}: not written, {why}")
+    # To stderr and at the end, where it is seen.
     if not (run / "manifest.json").is_file():
         typer.echo(f"Run '{run}' has not finished: this is what it has so far.", err=True)
     typer.echo(f"Wrote {to}. {to / CARD} says how to load it.")

@@ -91,6 +91,7 @@ def export_store_command(
 
     with closing(open_database(store)) as database:
         made = export(database, out, choose_entries(database, model) if model else None)
+    # Each by its key, so that in = out + damaged can be checked.
     for key in made.damaged:
         typer.echo(f"left out: entry {key} is damaged", err=True)
     if as_json:

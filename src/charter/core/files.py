@@ -132,6 +132,7 @@ def disk_full_as_data_error() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # Other errors, such as missing permission, need other advice.
         if error.errno not in FULL:
             raise
         raise DataError(

@@ -16,6 +16,7 @@ def install_hint(extra: str = "", package: str = "") -> str:
     No hint names Charter itself as something to download: its name on a package index may belong to someone else.
     """
     if (CHECKOUT / "pyproject.toml").is_file():
+        # A path that can be pasted from where the user is.
         folder = "." if Path.cwd() == CHECKOUT else str(CHECKOUT)
         return f"pip install -e '{folder}[{extra}]'" if extra else f"pip install -e '{folder}'"
     try:

@@ -37,6 +37,7 @@ def make_report(
         "failed": _failure_rate(attempts),
     }
     for column in BY:
+        # Not every row has a verb: only a source that knows the act of a request gives one.
         values = sorted({row[column] for row in attempts if row.get(column)})
         rates = {value: _failure_rate([row for row in attempts if row.get(column) == value]) for value in values}
         # The worst first.

@@ -72,6 +72,7 @@ def newest(folder: Path) -> Version | None:
         current_hash = _hash((last / PROMPTS).read_bytes())
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise DataError(f"prompt set '{last}': cannot be read: {error}. {advice}") from error
+    # Runs name a version by its hash, so a changed one would no longer be what they were trained on.
     if current_hash != version.hash:
         raise DataError(f"prompt set '{last / PROMPTS}': was changed since it was made. {advice}")
     return version
@@ -90,6 +91,7 @@ def read_set(folder: Path, version: Version | None) -> list[dict[str, Any]]:
 def begin_version(folder: Path) -> Path:
     """An empty folder for the next version; what a killed run left there is deleted."""
     unfinished = folder / UNFINISHED
+    # Nothing is lost: answers are in the store, and rows of a killed run are made again from there.
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     return unfinished

@@ -45,6 +45,7 @@ def audit_tables(record: Mapping[str, Any]) -> list[TextTable]:
             for rate in (entry["agreement"],)
         ]
         columns = (title, "right", "95 % interval", "n", "ties")
+        # A single judge has no members, and some data have no kinds or sources.
         tables += [TextTable(columns, rows, f"Agreement by {title}", left=(0, 2))] if rows else []
     return tables
 

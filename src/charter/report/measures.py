@@ -103,8 +103,10 @@ def further_parts(evaluation: Mapping[str, Any], model: str) -> list[tuple[str, 
             changes |= comparison["measures"]
     parts = []
     for heading in PARTS:
+        # In the order of `PARTS`, whatever the order of the entries.
         titles = [title for title in further_titles(entries) if title in PARTS[heading]]
         rows = [MeasureRow(t, [entry.get(t.name) for entry in entries], changes.get(t.name)) for t in titles]
+        # A run that was not asked these requests has no such part.
         parts += [(heading, rows)] if rows else []
     return parts
 

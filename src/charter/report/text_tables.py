@@ -124,6 +124,7 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], names: Mapping[str
     rows = [
         [title, *(str(values.get(key, "-")) for values in settings.values())]
         for key, title in names.items()
+        # A setting of DPO, such as β, has no row where only SFT was trained.
         if any(key in values for values in settings.values())
     ]
     return TextTable(("setting", *map(model_title, settings)), rows)

@@ -18,6 +18,7 @@ def sandbox_seeds(seed: int) -> dict[str, Seed]:
     for kind in kinds():
         # A generator for each kind: one more kind leaves the examples of the others as they are.
         rng = random.Random(f"redteam:{seed}:{kind}")
+        # Nothing held out: invented requests may be trained on.
         pool = [act for act in acts("harmful") if act.kind == kind and not act.held_out]
         examples = [ask_act(rng.choice(pool), rng.choice(world()["phrasings"])).text for _ in range(_EXAMPLES)]
         seeds[kind] = Seed(tuple(world()["kinds"][kind]["phrases"]), tuple(dict.fromkeys(examples)))

@@ -311,6 +311,7 @@ def _words(messages: Sequence[Message]) -> int:
 def _choose(choices: Sequence[str], written: str | None, digest: str) -> tuple[str, dict[str, Any]]:
     """The choice that the hash, or the writer of answers, prefers; its probability lies between 0.55 and 0.95."""
     drawn = choices[int(digest[8:16], 16) % len(choices)]
+    # A writer of answers may choose; what it writes instead of a choice is ignored.
     preferred = written if written is not None and written in choices else drawn
     # Away from one half, where the judge's label would be a tie, and from 1, which no model reaches.
     p = 0.55 + 0.4 * int(digest[16:24], 16) / 2**32

@@ -22,6 +22,7 @@ class ScriptedModel:
 
     async def ask(self, messages: Messages, sampling: Sampling) -> Completion:
         """An `Ask`."""
+        # Before it answers, so that calls that fail are recorded too.
         self.asked.append((messages, sampling))
         answer = self._script(messages, sampling)
         if isinstance(answer, CompletionFailed):

@@ -78,6 +78,7 @@ class CallRecorder:
             try:
                 call.answer = await ask(messages, sampling)
             except CompletionFailed as error:
+                # Kept and raised again: the stage decides what becomes of the row.
                 call.failure = str(error)
                 raise
             return call.answer

@@ -206,5 +206,6 @@ def shared_beginning(call: Call, earlier: Sequence[Call]) -> tuple[int, int]:
             if one != its:
                 break
             length += 1
+        # Tuples compare by length first, then by number.
         longest = max(longest, (length, other.number) if length else (0, 0))
     return longest

@@ -165,11 +165,13 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 4000, co
     if not values:
         # Without values a mean can be anything; a rate would be between 0 and 1.
         return Rate(None, -math.inf, math.inf, 0)
+    # One value has no spread to resample.
     if len(values) == 1:
         return Rate(float(values[0]), float(values[0]), float(values[0]), 1)
     sample = np.asarray(values, dtype=np.float64)
     n, mean = sample.size, float(sample.mean())
     rng = np.random.default_rng(seed)
+    # In batches: 4,000 resamples of a million values would not fit into memory.
     batch = max(1, _BATCH // n)
     means, errors = np.empty(draws), np.empty(draws)
     for start in range(0, draws, batch):

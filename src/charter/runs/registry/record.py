@@ -123,6 +123,7 @@ def accepted_model(registry: RunRegistry, run: AcceptedRun) -> Path:
 @contextlib.contextmanager
 def changing(outputs: Path) -> Iterator[RunRegistry]:
     """The registry under its lock, to add events: other writers wait until the block ends."""
+    # A lock beside the file, since the file itself is replaced at each change.
     with file_lock(outputs / f".{FILE}.lock"):
         yield read_registry(outputs)
 
@@ -132,5 +133,6 @@ def add_event(registry: RunRegistry, event: Event) -> RunRegistry:
     after = replace(registry, history=(*registry.history, event))
     # `accepted` repeats what the history says, for people and scripts that read the file.
     content = _File(accepted=after.accepted, history=after.history).model_dump_json(indent=1)
+    # Durable before a command reports success.
     write_text_atomic(after.outputs / FILE, content + "\n")
     return after

@@ -188,6 +188,7 @@ def read_compared_run(folder: Path, label: str, model: str | None) -> ComparedRu
             "Name the folder of a run that was evaluated, such as outputs/demo."
         )
     config, gate = load_config(folder / "config.yaml"), _read_object(folder / "gate.json")
+    # Without a verdict the last model, which is the one that a run ends with.
     name = model or str(gate.get("model") or list(models)[-1])
     if name not in models:
         raise DataError(f"--model '{name}': run '{folder}' did not evaluate it. It has: {', '.join(models)}.")
@@ -259,6 +260,7 @@ def _differences(first: ComparedRun, other: ComparedRun) -> Differences:
             if row.category != measure.category or earlier is None:
                 continue
             grade = getattr(row, measure.grade)
+            # Only changed grades: two answers may differ in words and be equally good.
             if getattr(earlier, measure.grade) != grade:
                 # Every grade but "correct" names a fault, so gaining it is worse.
                 worse = bool(grade) != (measure.grade == "correct")

@@ -220,6 +220,7 @@ def previewed_rows(result: MemoryRun, constitution: Constitution) -> tuple[Previ
     for row in result.failures:
         named = ", ".join(f"'{titles[id]}'" for id in row["principle_ids"] or ())
         detail = f": {row['detail']}" if row["detail"].strip() else ""
+        # A row leaves at its first failure, so there is one per row.
         failures[row["row_id"]] = f"{row['stage']}: {row['reason']}{f' under {named}' if named else ''}{detail}"
     return tuple(
         PreviewedRow(
