@@ -20,8 +20,8 @@ from charter.inference.completion import Ask, Sampling
 from charter.inference.engine import EngineSpec
 from charter.inference.server.process import serve
 from charter.inference.session import open_engine
-from charter.pipeline.revise import critique_messages, is_flagged, revision_messages
-from charter.pipeline.rows import RowFailed, StageContext
+from charter.pipeline.revise import critique_messages, read_verdict, revision_messages
+from charter.pipeline.rows import StageContext
 from charter.sandbox import MODEL, oracle
 from charter.sandbox.wording import NEEDLESS
 from charter.sandbox.world import Category, held_out_requests, kinds
@@ -76,7 +76,7 @@ async def _critiques_and_revisions(ask: Ask, n: int) -> tuple[Rate, Rate]:
     async def walk(scene: Scene, wording: Wording) -> tuple[bool, bool | None]:
         asked = critique_messages(scene.messages, scene.answer, _principle(wording), context)
         critique = (await ask(asked, GREEDY)).text
-        if not _verdict_is(critique, violates(wording, scene)):
+        if read_verdict(critique) != violates(wording, scene):
             return False, None
         revision = await ask(revision_messages(asked, critique, _principle(wording), context), GREEDY)
         return True, _well_revised(scene, violates(wording, scene), revision.text.strip())
@@ -103,13 +103,6 @@ async def _judgements(ask: Ask, n: int) -> Rate:
 
     both = [pair for left, right, w in asked for pair in (judge(left, right, w), judge(right, left, w))]
     return rate_of(await asyncio.gather(*both))
-
-
-def _verdict_is(critique: str, violated: bool) -> bool:
-    try:
-        return is_flagged(critique) == violated
-    except RowFailed:
-        return False
 
 
 def _well_revised(scene: Scene, violated: bool, revision: str) -> bool:

@@ -96,7 +96,7 @@ class Evaluation(Section):
     """Held-out requests that only look harmful."""
     n_facts: PositiveInt = 200
     """Questions of fact."""
-    max_tokens: PositiveInt = 96
+    max_tokens: PositiveInt = 512
     """The longest answer, in tokens."""
     allow_overlap: bool = False
     """Go on although held-out requests are among the prompts, exactly or nearly; the report says how many. A model's

@@ -6,6 +6,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from charter.config.section import ACCEPT_EXPONENT, Fraction, LocalPath, PathOrName, PositiveInt, Section, Threshold
 
+LongAnswers = Literal["trim", "shorten", "drop"]
+"""What happens to an answer that is longer than `max_tokens`."""
+
 
 class Prompts(Section):
     """The prompts of a run."""
@@ -72,9 +75,10 @@ class SamplingParameters(Section):
 class Generation(Section):
     """How responses, critiques and revisions are generated."""
 
-    advanced = frozenset(
-        {"critique_temperature", "concurrency", "shard_size", "max_lost_share", "templates", "sampling"}
-    )
+    advanced = frozenset({
+        "critique_temperature", "concurrency", "flag_above", "long_answers", "max_lost_share", "sampling",
+        "shard_size", "templates",
+    })  # fmt: skip
 
     rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
     """Critique and revision rounds per response; `all`: as many as it takes to use every principle once."""
@@ -86,8 +90,14 @@ class Generation(Section):
     # `always` is what Bai et al. (2022) do.
     revise: Literal["flagged", "always"] = "flagged"
     """Ask for a revision only when the critique found a violation, or always."""
-    max_tokens: PositiveInt = 512
-    """The longest answer, critique or revision, in tokens. Text that is cut off is never used."""
+    flag_above: Fraction = 0.5
+    """A critique without a verdict in its text is asked for one as a choice of two words: it finds a violation if the
+    probability of that word is above this."""
+    max_tokens: PositiveInt = 1024
+    """The longest answer, critique or revision, in tokens."""
+    long_answers: LongAnswers = "trim"
+    """Answers and revisions that are longer. `trim`: keep them up to the last complete sentence. `shorten`: ask once
+    for a shorter answer, and trim it if that is too long as well. `drop`: leave the row out."""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
     """Sampling temperature of responses; critiques and revisions use `critique_temperature`."""
     critique_temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0

@@ -84,8 +84,9 @@ class Judge(Section):
     score_temperature: Annotated[float, Field(gt=0)] = 1.0
     """`score`: the difference in points that makes the odds e to 1; `fit_score_temperature` estimates it from labelled
     pairs."""
-    max_tokens: PositiveInt = 512
-    """`reasoned`, `critic`: the longest chain of thought or critique, in tokens. Text that is cut off is never used."""
+    max_tokens: PositiveInt = 1024
+    """`reasoned`, `critic`: the longest chain of thought or critique, in tokens. One that is cut off counts up to its
+    last complete sentence."""
     panel: tuple[Member, ...] = ()
     """`panel`: its members, two or more. Pairs on which they disagree are left for people to decide
     (`review.labels`), and are not trained on before that."""

@@ -29,7 +29,11 @@ _SEED = _column("seed", pa.int64(), "the seed sent with the request")
 _MODEL = _column("model_identity", pa.string(), "content hash or hub revision of the weights that wrote the text")
 _PROMPT_COLUMNS = (_ROW, _PROMPT, _KIND, _column("source", pa.string(), "the file or world the prompt came from"))
 _COST = (
-    _column("finish_reason", pa.string(), "why generation ended: stop, length, ..."),
+    _column(
+        "finish_reason",
+        pa.string(),
+        "how the answer ended: stop; trimmed to its last sentence or shortened, because it was too long",
+    ),
     _column("prompt_tokens", pa.int32(), "tokens of the request"),
     _column("completion_tokens", pa.int32(), "tokens of the answer"),
 )
@@ -89,8 +93,20 @@ REVISIONS = _schema(  # one row per row_id and round
     _column("response", pa.string(), "the answer before this round"),
     _column("critique", pa.string(), "the critique under the principle"),
     _column("flagged", pa.bool_(), "whether the critique found the principle violated"),
+    _column(
+        "p_violated",
+        pa.float64(),
+        "the probability of that, where the critique gave no verdict and was asked; empty where its text says it",
+        nullable=True,
+    ),
     _column("revision", pa.string(), "the answer after this round"),
     _column("changed", pa.bool_(), "whether this round changed the answer"),
+    _column(
+        "finish_reason",
+        pa.string(),
+        "how the revision ended: stop, trimmed or shortened; empty without a revision",
+        nullable=True,
+    ),
     _column("preamble", pa.string(), "what was taken off before the revision; empty if nothing was", nullable=True),
     _SEED,
     _MODEL,

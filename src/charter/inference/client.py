@@ -235,15 +235,17 @@ class Client:
             return replace(answer.completion(), choice_probs=_marked_probabilities(answer, sampling))
         if not self._dialect(endpoint, attempts).top_logprobs:
             return await self._vote(endpoint, messages, sampling, attempts)
+        # By the time an answer comes, another call may have learned that the server ignores the constraint.
+        constrained = self._dialect(endpoint, attempts).constrains
         answer = await self._send(endpoint, messages, sampling, attempts)
-        return self._read_choice(endpoint, answer, sampling)
+        return self._read_choice(endpoint, answer, sampling, constrained)
 
     def _dialect(self, endpoint: Endpoint, attempts: _Attempts) -> Dialect:
         trial = attempts.dialects.get(endpoint.url)
         return endpoint.dialect.merged(trial) if trial else endpoint.dialect
 
-    def _read_choice(self, endpoint: Endpoint, answer: Answer, sampling: Sampling) -> Completion:
-        """The choice that an answer is, with its probabilities.
+    def _read_choice(self, endpoint: Endpoint, answer: Answer, sampling: Sampling, constrained: bool) -> Completion:
+        """The choice that an answer is, with its probabilities; `constrained` if it was requested to be one of them.
 
         Raises:
             CompletionFailed: it is none of them (``no-choice``), or only thoughts.
@@ -253,7 +255,7 @@ class Client:
         positions = positions_of(text, answer.positions) if answer.thinking else answer.positions
         probabilities = choice_probabilities(choices, positions)
         if probabilities is None or not _has_alternatives(positions):
-            if dialect.constrains and not leads_to(choices, text):
+            if constrained and not leads_to(choices, text):
                 endpoint.learn(replace(dialect, constrains=False))
                 raise _Retry("bad-request", text)
             if (problem := _logprobs_problem(choices, text, positions)) is None:
@@ -293,6 +295,7 @@ class Client:
         """
         if not self._choice_samples:
             raise ServingError(no_logprobs_message(endpoint.url))
+        constrained = self._dialect(endpoint, attempts).constrains
         if self._choice_samples > 1:  # the probe needs only one
             endpoint.note("votes", f"a choice is the vote of {self._choice_samples} sampled answers")
         answers = [  # one after the other: together they have one place among the calls in flight
@@ -302,9 +305,8 @@ class Client:
         texts = [self._choice_text(endpoint, answer, sampling) for answer in answers]
         votes = [vote for text in texts if (vote := chosen(sampling.choices, text))]
         if 2 * len(votes) < len(texts):
-            dialect = endpoint.dialect
-            if dialect.constrains and not any(leads_to(sampling.choices, text) for text in texts):
-                endpoint.learn(replace(dialect, constrains=False))
+            if constrained and not any(leads_to(sampling.choices, text) for text in texts):
+                endpoint.learn(replace(endpoint.dialect, constrains=False))
                 raise _Retry("bad-request", texts[0])
             raise CompletionFailed("no-choice", texts[0])
         probabilities = vote_probabilities(sampling.choices, votes)

@@ -6,7 +6,8 @@ from typing import Any
 from charter.config import Generation
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
-from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext, finished
+from charter.pipeline.asking import ask_for_answer
+from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext
 
 
 async def respond(
@@ -17,7 +18,7 @@ async def respond(
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond")
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=seed)
-        return [{**row, **await _answer(row, context, sampling, "respond")}]
+        return [{**row, **await _answer(row, context, sampling, "respond", settings)}]
 
     return await context.each_row(prompts, "respond", work, on_progress)
 
@@ -37,17 +38,19 @@ async def sample(
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond", row["sample"])
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=temperature, seed=seed)
-        answer = await _answer(row, context, sampling, "sample")
+        answer = await _answer(row, context, sampling, "sample", settings)
         return [{"row_id": row["row_id"], "sample": row["sample"], **answer}]
 
     return await context.each_row(wanted, "sample", work, on_progress)
 
 
-async def _answer(row: Row, context: StageContext, sampling: Sampling, stage: str) -> dict[str, Any]:
+async def _answer(
+    row: Row, context: StageContext, sampling: Sampling, stage: str, settings: Generation
+) -> dict[str, Any]:
     """The columns that ``responses`` and ``samples`` have in common."""
-    answer = await finished(context.ask, row["prompt"], sampling, stage)
+    answer = await ask_for_answer(context, row["prompt"], sampling, stage, settings.long_answers)
     return {
-        "response": answer.text.strip(),
+        "response": answer.text,
         "finish_reason": answer.finish_reason,
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,

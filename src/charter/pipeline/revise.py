@@ -12,6 +12,8 @@ from charter.core.messages import Message, Messages, assistant, user
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
 from charter.pipeline.answer_text import strip_preamble
+from charter.pipeline.asking import ask_for_choice, ask_for_reasoning, ask_until, end_answer
+from charter.pipeline.loops import is_looping
 from charter.pipeline.rows import (
     OnProgress,
     Outcome,
@@ -19,10 +21,10 @@ from charter.pipeline.rows import (
     RowFailed,
     StageContext,
     attributing_failures_to,
-    finished,
 )
 
-_VERDICT = re.compile(r"verdict\W{0,4}(violated|respected)", re.IGNORECASE)
+VERDICTS = ("violated", "respected")
+_VERDICT = re.compile(rf"verdict\W{{0,4}}({'|'.join(VERDICTS)})", re.IGNORECASE)
 
 
 async def revise(
@@ -62,22 +64,29 @@ async def critique_and_revise(
     """One round, as the columns of ``revisions``.
 
     Raises:
-        RowFailed: a completion was cut off or empty, or the critique has no verdict.
+        RowFailed: a completion is empty, or the revision loops, is nothing but a preamble, or is too long.
         CompletionFailed: a call cannot succeed.
     """
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
     messages = critique_messages(prompt, answer, principle, context)
     with attributing_failures_to(principle.parts, "revise"):
-        critique = (await finished(context.ask, messages, sampling, "critique")).text.strip()
-        flagged, revision, preamble = is_flagged(critique), answer, ""
+        critique, p_violated = await critique_answer(messages, sampling, principle, context, "critique")
+        flagged = read_verdict(critique) if p_violated is None else p_violated > settings.flag_above
+        revision, preamble, finish_reason = answer, "", None
         if flagged or settings.revise == "always":
             messages = revision_messages(messages, critique, principle, context)
-            text = (await finished(context.ask, messages, sampling, "revise")).text.strip()
             # Models announce their revision ("Here is a better answer:"), which must not be learnt.
-            revision = strip_preamble(text)
-            preamble = text.removesuffix(revision).strip()
+            written = await ask_until(
+                lambda it: not is_looping(it.text) and bool(strip_preamble(it.text)),
+                context, messages, sampling, "revise",
+            )  # fmt: skip
+            if is_looping(written.text):
+                raise RowFailed("revise", "loop", written.text)
+            ended = await end_answer(written, context, messages, sampling, "revise", settings.long_answers)
+            revision, finish_reason = strip_preamble(ended.text), ended.finish_reason
+            preamble = ended.text.removesuffix(revision).strip()
             if not revision:
-                raise RowFailed("revise", "preamble-only")
+                raise RowFailed("revise", "preamble-only", ended.text)
     return {
         "principle_id": principle.id,
         "principle_hash": principle.hash,
@@ -85,8 +94,10 @@ async def critique_and_revise(
         "response": answer,
         "critique": critique,
         "flagged": flagged,
+        "p_violated": p_violated,
         "revision": revision,
         "changed": revision != answer,
+        "finish_reason": finish_reason,
         "preamble": preamble or None,
         "seed": seed,
         "model_identity": context.model_identity,
@@ -124,13 +135,34 @@ def revision_messages(
     return [*critique_request, assistant(critique), user(context.request("revision", principle))]
 
 
-def is_flagged(critique: str) -> bool:
-    """Whether a critique found a violation: its last verdict decides.
+def read_verdict(critique: str) -> bool | None:
+    """Whether a critique says that it found a violation, by its last verdict; None if it gives no verdict."""
+    verdicts = _VERDICT.findall(critique)
+    return str(verdicts[-1]).lower() == "violated" if verdicts else None
+
+
+async def critique_answer(
+    request: Messages, sampling: Sampling, principle: Principle, context: StageContext, stage: str
+) -> tuple[str, float | None]:
+    """A critique, and the probability that it finds a violation; None if its text ends in a verdict.
+
+    A critique without a verdict is asked for it as a choice between two words, so that no row depends on a model that
+    spells them as requested. The question follows the critique in the same conversation, whose prefix is cached.
+
+    Args:
+        request: as `critique_messages`.
+        sampling: of the critique.
+        principle: under which the answer is criticised.
+        context: of the stage.
+        stage: named in failures.
 
     Raises:
-        RowFailed: it gives no verdict.
+        RowFailed: the critique is empty.
+        CompletionFailed: a call cannot succeed.
     """
-    verdicts = _VERDICT.findall(critique)
-    if not verdicts:
-        raise RowFailed("critique", "no-verdict", critique)
-    return str(verdicts[-1]).lower() == "violated"
+    critique = (await ask_for_reasoning(context, request, sampling, stage)).text
+    if read_verdict(critique) is not None:
+        return critique, None
+    question = [*request, assistant(critique), user(context.request("verdict", principle))]
+    violated, _ = await ask_for_choice(context, question, VERDICTS, sampling.seed)
+    return critique, violated

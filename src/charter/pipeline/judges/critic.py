@@ -10,11 +10,11 @@ from charter.core.messages import Messages
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
 from charter.pipeline.judges.protocol import Judgement, judge
-from charter.pipeline.revise import critique_messages, is_flagged
-from charter.pipeline.rows import RowFailed, StageContext, finished
+from charter.pipeline.revise import critique_answer, critique_messages, read_verdict
+from charter.pipeline.rows import StageContext
 
 
-@judge("critic", templates=["critique"], settings=["max_tokens"])
+@judge("critic", templates=["critique", "verdict"], settings=["max_tokens"])
 async def compare_by_critic(
     prompt: Messages,
     first: str,
@@ -34,23 +34,20 @@ async def compare_by_critic(
     return Judgement(p, by_principle, (p, p), statistics.pstdev(by_principle), tuple(principles))
 
 
-def _share(in_first: int, in_last: int) -> float:
+def _share(in_first: float, in_last: float) -> float:
     """The share of violations that are the first answer's, each answer having one more than was found in it."""
     return (in_first + 1) / (in_first + in_last + 2)
 
 
 async def _violates(
     prompt: Messages, answer: str, principle: Principle, context: StageContext, settings: Judge
-) -> bool:
-    """Whether a greedy critique finds the principle violated.
+) -> float:
+    """Whether a greedy critique finds the principle violated, 0 or 1; a probability if its text gives no verdict.
 
     Raises:
-        RowFailed: the critique was cut off, is empty or gives no verdict.
+        RowFailed: the critique is empty.
     """
     asked = critique_messages(prompt, answer, principle, context)
     sampling = Sampling(settings.max_tokens, seed=seed_of(context.seed, "judge"))
-    critique = await finished(context.ask, asked, sampling, "judge")
-    try:
-        return is_flagged(critique.text)
-    except RowFailed as error:
-        raise RowFailed("judge", error.reason, error.detail) from error
+    critique, p_violated = await critique_answer(asked, sampling, principle, context, "judge")
+    return float(bool(read_verdict(critique))) if p_violated is None else p_violated

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 
 from charter.config import Judge
 from charter.constitution import Principle
-from charter.core.messages import Messages, transcript, user
+from charter.core.messages import Messages, assistant, transcript, user
 from charter.core.sampling import seed_of
 from charter.core.templates import render
 from charter.inference.completion import Sampling
+from charter.pipeline.asking import ask_for_choice, ask_for_reasoning
 from charter.pipeline.judges.protocol import LETTERS, Judgement, clip_probability, in_both_orders, judge, judgement_of
-from charter.pipeline.rows import RowFailed, StageContext, finished
+from charter.pipeline.rows import StageContext
 
 BETTER = "Better:"
 """With this and a letter the template wants the reasoning to end."""
 _NAMED = re.compile(r"(?i:better)\s*:\W{0,6}([AB])\b")
 
 
-@judge("reasoned", templates=["reasoned_choice"], settings=["samples", "clamp", "max_tokens"])
+@judge("reasoned", templates=["reasoned_choice", "better"], settings=["samples", "clamp", "max_tokens"])
 async def compare_by_reasoned(
     prompt: Messages,
     first: str,
@@ -65,13 +66,15 @@ async def _read(asked: Messages, sampling: Sampling, context: StageContext) -> S
     """The probabilities of both letters after one chain of thought.
 
     Raises:
-        RowFailed: it was cut off, is empty or names no letter.
+        RowFailed: it is empty.
+        CompletionFailed: a call cannot succeed.
     """
-    answer = await finished(context.ask, asked, sampling, "judge")
+    answer = await ask_for_reasoning(context, asked, sampling, "judge")
     if len(answer.choice_probs) == len(LETTERS):
         return answer.choice_probs
     # The last letter counts: a judge may name one while it reasons, and change its mind.
     named = _NAMED.findall(answer.text)
-    if not named:
-        raise RowFailed("judge", "no-choice", answer.text)
+    if not named:  # asked for it alone, after the chain of thought
+        question = [*asked, assistant(answer.text), user(render("better", context.templates))]
+        return await ask_for_choice(context, question, LETTERS, sampling.seed)
     return [float(letter == named[-1]) for letter in LETTERS]
