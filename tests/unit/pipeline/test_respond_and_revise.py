@@ -5,8 +5,7 @@ from charter.constitution import select
 from charter.core.errors import CompletionFailed, ServingError
 from charter.inference.completion import Completion
 from charter.pipeline.respond import respond
-from charter.pipeline.revise import is_flagged, revise
-from charter.pipeline.rows import RowFailed
+from charter.pipeline.revise import read_verdict, revise
 
 SETTINGS = Generation(rounds=2)
 
@@ -89,22 +88,113 @@ async def test_always_asks_for_a_revision_even_of_what_is_fine(context) -> None:
     assert (outcome.rows[0]["flagged"], outcome.rows[0]["revision"]) == (False, "same")
 
 
-async def test_a_row_without_a_verdict_fails_as_a_whole(context) -> None:
-    outcome = await revise(responses(2), context(lambda m, s: "I would rather not say."), SETTINGS)
-    assert outcome.rows == []
-    assert [(f["stage"], f["reason"]) for f in outcome.failures] == [("critique", "no-verdict")] * 2
+@pytest.mark.parametrize(
+    "critique",
+    ["I would rather not say.", Completion("It is bad. It is very ba", "length", 1, 1)],
+    ids=["no verdict", "cut off"],
+)
+@pytest.mark.parametrize(("flag_above", "flagged"), [(0.5, True), (0.8, False)])
+async def test_a_critique_without_a_verdict_is_asked_for_it(
+    context, critique, flag_above: float, flagged: bool
+) -> None:
+    asked = []
+
+    def script(messages, sampling):
+        if sampling.choices:
+            asked.append(messages)
+            return 0.7
+        return critique if messages[-1]["content"].startswith("Critique") else "good"
+
+    outcome = await revise(responses(2), context(script), Generation(rounds=1, flag_above=flag_above))
+    assert [(row["p_violated"], row["flagged"], row["changed"]) for row in outcome.rows] == [
+        (0.7, flagged, flagged)
+    ] * 2
+    assert {messages[-2]["content"] for messages in asked} <= {"I would rather not say.", "It is bad."}
+
+
+async def test_a_verdict_in_the_text_costs_no_call(context) -> None:
+    def script(messages, sampling):
+        assert not sampling.choices
+        return critic(messages, sampling)
+
+    outcome = await revise(responses(2), context(script), SETTINGS)
+    assert {row["p_violated"] for row in outcome.rows} == {None}
+
+
+LOOP = "It is bad because it is bad. " * 12
+
+
+@pytest.mark.parametrize(("loops", "ended"), [(1, "good 0"), (2, "good 0"), (3, "loop")])
+async def test_a_revision_that_loops_is_sampled_again_twice(context, loops: int, ended: str) -> None:
+    seeds = list[int]()
+
+    def script(messages, sampling):
+        said = critic(messages, sampling)
+        if not messages[-1]["content"].startswith("Rewrite"):
+            return said
+        seeds.append(sampling.seed)
+        assert sampling.temperature == (0.0, 0.7, 1.0)[len(seeds) - 1]
+        return Completion(LOOP, "length", 1, 1) if len(seeds) <= loops else said
+
+    outcome = await revise(responses(1), context(script), Generation(rounds=1))
+    assert [row["revision"] for row in outcome.rows] + [f["reason"] for f in outcome.failures] == [ended]
+    assert len(set(seeds)) == len(seeds) == min(loops + 1, 3)
+
+
+async def test_a_critique_that_always_loops_ends_before_its_loop(context) -> None:
+    def script(messages, sampling):
+        if sampling.choices:
+            return 0.9
+        return LOOP if messages[-1]["content"].startswith("Critique") else "good"
+
+    (row,) = (await revise(responses(1), context(script), Generation(rounds=1))).rows
+    assert (row["critique"], row["flagged"]) == ("It is bad because it is bad.", True)
+
+
+LONG = "First. Second. Thi"
+
+
+@pytest.mark.parametrize(
+    ("policy", "again", "text", "finish_reason"),
+    [
+        ("trim", None, "First. Second.", "trimmed"),
+        ("shorten", "Short.", "Short.", "shortened"),
+        ("shorten", Completion("Still. To", "length", 1, 1), "First. Second.", "trimmed"),
+    ],
+)
+async def test_a_long_answer_is_kept_as_the_config_says(context, prompts, policy, again, text, finish_reason) -> None:
+    def script(messages, sampling):
+        return Completion(LONG, "length", 1, 1) if len(messages) == 1 else again
+
+    (row,) = (await respond(prompts(1), context(script), Generation(long_answers=policy))).rows
+    assert (row["response"], row["finish_reason"]) == (text, finish_reason)
+
+
+async def test_a_long_answer_is_dropped_if_the_config_says_so(context, prompts) -> None:
+    cut = context(lambda m, s: Completion(LONG, "length", 1, 1))
+    outcome = await respond(prompts(2), cut, Generation(long_answers="drop"))
+    assert [f["reason"] for f in outcome.failures] == ["cut-off"] * 2
+
+
+async def test_a_long_revision_is_trimmed_and_says_so(context) -> None:
+    def script(messages, sampling):
+        said = critic(messages, sampling)
+        return Completion(LONG, "length", 1, 1) if messages[-1]["content"].startswith("Rewrite") else said
+
+    (row,) = (await revise(responses(1), context(script), Generation(rounds=1))).rows
+    assert (row["revision"], row["finish_reason"]) == ("First. Second.", "trimmed")
 
 
 @pytest.mark.parametrize(
     ("broken", "answer", "failed"),
     [
-        ("Critique", "I would rather not say.", ("critique", "no-verdict")),
-        ("Critique", Completion("Verdict: vio", "length", 1, 1), ("critique", "cut-off")),
+        ("Critique", " ", ("critique", "empty")),
+        ("Rewrite", Completion("I will", "length", 1, 1), ("revise", "cut-off")),
         ("Critique", CompletionFailed("context-too-long", "4097 tokens"), ("revise", "context-too-long")),
         ("Rewrite", Completion(" ", "stop", 1, 1), ("revise", "empty")),
         ("Rewrite", "Here is the rewritten answer:", ("revise", "preamble-only")),
     ],
-    ids=["no-verdict", "cut-off", "refused", "empty", "preamble"],
+    ids=["no critique", "cut-off", "refused", "empty", "preamble"],
 )
 async def test_a_failure_names_the_principle_of_its_round(context, broken, answer, failed) -> None:
     """The first round goes well for all; in the second, it is the second round's principle that is named."""
@@ -134,12 +224,11 @@ async def test_a_failure_names_the_principle_of_its_round(context, broken, answe
     ],
 )
 def test_the_last_verdict_decides(critique: str, flagged: bool) -> None:
-    assert is_flagged(critique) is flagged
+    assert read_verdict(critique) is flagged
 
 
 def test_no_verdict_is_not_a_verdict() -> None:
-    with pytest.raises(RowFailed):
-        is_flagged("It is violated, I think.")
+    assert read_verdict("It is violated, I think.") is None
 
 
 @pytest.mark.parametrize("preamble", ["", "Sure, here is the revised answer:"])

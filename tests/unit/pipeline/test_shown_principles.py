@@ -69,9 +69,9 @@ async def test_rounds_go_on_until_every_principle_was_met(selection: Selection, 
 
 
 async def test_a_row_lost_under_several_principles_names_each() -> None:
-    made = StageContext(ScriptedModel(lambda m, s: "no word on it").ask, LAW, 1, "m")
+    made = StageContext(ScriptedModel(lambda m, s: " ").ask, LAW, 1, "m")
     outcome = await revise(ROWS[:1], made, Generation(selection=Selection(how="all")))
-    assert [(f["reason"], f["principle_ids"]) for f in outcome.failures] == [("no-verdict", ["p0", "p1", "p2", "p3"])]
+    assert [(f["reason"], f["principle_ids"]) for f in outcome.failures] == [("empty", ["p0", "p1", "p2", "p3"])]
 
 
 async def test_every_principle_of_a_round_that_changed_the_answer_shaped_it() -> None:

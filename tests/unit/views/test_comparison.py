@@ -122,7 +122,7 @@ def test_a_benchmark_with_other_questions_is_not_paired(tmp_path: Path) -> None:
 def test_runs_that_were_not_asked_alike_are_said_to_be(tmp_path: Path) -> None:
     short = Evaluation(n_harmful=160, n_benign=200, n_borderline=80, n_facts=200, max_tokens=12)
     runs = [make_judged_run(tmp_path, "one"), make_judged_run(tmp_path, "two", evaluation=short)]
-    said = "not evaluated alike: one sandbox requests with at most 96 tokens"
+    said = "not evaluated alike: one sandbox requests with at most 512 tokens"
     assert said in ok(*runs) and said in render_comparison(compare_folders(runs))
     assert compare_folders([*runs[:1], make_judged_run(tmp_path, "three")]).differences[0].caution == ""
 

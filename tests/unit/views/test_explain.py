@@ -50,7 +50,7 @@ PROMPTS += [{"id": "again", "prompt": "question  0?", "kind": None}]
 
 
 def answer(messages: Messages, sampling: Sampling) -> str | float | CompletionFailed:
-    """Rude answers are made kind; the others are fine, but brevity gives no verdict on 5 and fails on 6."""
+    """Rude answers are made kind; the others are fine, but brevity is silent on 5 and fails on 6."""
     asked = messages[-1]["content"]
     if sampling.choices:
         return opinion(asked)
@@ -64,7 +64,7 @@ def answer(messages: Messages, sampling: Sampling) -> str | float | CompletionFa
 
 def critique(asked: str, before: str) -> str | CompletionFailed:
     if "short" in asked and before.endswith(" 5."):
-        return "Hm."
+        return ""
     if "short" in asked and before.endswith(" 6."):
         return CompletionFailed("context-too-long", "513 tokens")
     return f"I looked. Verdict: {'violated' if 'kind' in asked and 'rude' in before else 'respected'}"
@@ -323,7 +323,7 @@ def test_a_supervised_row_says_who_chose_it_or_that_nobody_had_to(run: Path) -> 
     ("row_id", "stage", "reason", "principles"),
     [
         ("again", "prompts", "duplicate", ()),
-        ("r5", "critique", "no-verdict", ("Be short",)),
+        ("r5", "critique", "empty", ("Be short",)),
         ("r6", "revise", "context-too-long", ("Be short",)),
     ],
 )

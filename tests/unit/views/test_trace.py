@@ -77,11 +77,11 @@ def test_what_is_printed(server: NullServer, tmp_path: Path) -> None:
 
 
 def test_a_row_that_fails_says_where(tmp_path: Path) -> None:
-    with run_null_server(NullServer(answer=lambda messages: "Hm.")) as server:
+    with run_null_server(NullServer(answer=lambda messages: "" if len(messages) > 1 else "Hm.")) as server:
         trace = trace_prompt("Well?", settings(tmp_path, server.url), quiet)
-    assert [call.stage for call in trace.calls] == ["respond", "critique"]
-    assert (trace.ended[0]["stage"], trace.ended[0]["reason"]) == ("critique", "no-verdict")
-    assert "at critique: no-verdict: Hm." in shown(trace)
+    assert [call.stage for call in trace.calls] == ["respond", *["critique"] * 3]
+    assert (trace.ended[0]["stage"], trace.ended[0]["reason"]) == ("critique", "empty")
+    assert "at critique: empty" in shown(trace)
 
 
 def test_a_call_that_cannot_succeed_is_shown_without_an_answer(tmp_path: Path) -> None:

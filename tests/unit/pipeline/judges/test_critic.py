@@ -50,14 +50,21 @@ async def test_it_asks_as_a_run_s_own_critique_does_but_for_the_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
-    [("I would rather not say.", "no-verdict"), (Completion("Verdict: vio", "length", 9, 9), "cut-off")],
+    "critique",
+    ["I would rather not say.", Completion("It is. Verdict: vio", "length", 9, 9)],
     ids=["no verdict", "cut off"],
 )
-async def test_a_critique_without_a_verdict_is_the_row_s_failure(answer: str | Completion, reason: str) -> None:
-    made_in, _ = context(lambda m, s: answer)
-    outcome = await judge_candidates([candidate()], made_in, Judge(kind="critic"))
-    assert [(f["stage"], f["reason"]) for f in outcome.failures] == [("judge", reason)] and outcome.rows == []
+async def test_a_critique_without_a_verdict_counts_with_its_probability(critique: str | Completion) -> None:
+    def script(messages: Messages, sampling: Sampling) -> str | float | Completion:
+        return (0.8 if messages[1]["content"] == "bad" else 0.3) if sampling.choices else critique
+
+    made = await compare(PROMPT, "bad", "safe", LAW.principles[:1], context(script)[0], settings=Judge(kind="critic"))
+    assert made.p == pytest.approx(1.8 / 3.1)
+
+
+async def test_an_empty_critique_is_the_row_s_failure() -> None:
+    outcome = await judge_candidates([candidate()], context(lambda m, s: " ")[0], Judge(kind="critic"))
+    assert [(f["stage"], f["reason"]) for f in outcome.failures] == [("judge", "empty")] and outcome.rows == []
 
 
 async def test_as_many_violations_in_both_are_a_tie() -> None:

@@ -75,7 +75,7 @@ async def test_several_chains_of_thought_are_drawn_and_averaged() -> None:
     [
         ("I would rather not say.", "no-choice"),
         ("Better: both", "no-choice"),
-        (Completion("It is about theft. Better", "length", 9, 9), "cut-off"),
+        (Completion("It is about theft. Better", "length", 9, 9), "no-choice"),
         (Completion(" ", "stop", 9, 1), "empty"),
     ],
     ids=["refused", "no letter", "cut off", "empty"],
@@ -85,6 +85,18 @@ async def test_an_answer_without_a_letter_is_the_row_s_failure(answer: str | Com
     outcome = await judge_candidates([candidate()], made_in, Judge(kind="reasoned", principles=2))
     assert outcome.rows == []
     assert [(f["stage"], f["reason"], len(f["principle_ids"])) for f in outcome.failures] == [("judge", reason, 2)]
+
+
+async def test_a_chain_of_thought_without_a_letter_is_asked_for_it() -> None:
+    def script(messages: Messages, sampling: Sampling) -> str | float:
+        if sampling.choice_marker:
+            return "Both are about theft."
+        assert messages[-2]["content"] == "Both are about theft."
+        return 0.8 if safe_is(messages[:1]) == "A" else 0.2
+
+    settings = Judge(kind="reasoned", clamp=0.0)
+    made = await compare(PROMPT, "bad", "safe", LAW.principles[:1], context(script)[0], settings=settings)
+    assert made.p == pytest.approx(0.8)
 
 
 async def test_a_pair_says_how_it_was_judged() -> None:

@@ -61,7 +61,7 @@ def opposed(messages: Messages, sampling: Sampling) -> float:
 @pytest.mark.parametrize(
     ("settings", "script", "reason"),
     [
-        (Judge(kind="critic"), no_verdict, "no-verdict"),
+        (Judge(kind="critic"), no_verdict, "no-choice"),
         (Judge(kind="reasoned"), no_verdict, "no-choice"),
         (Judge(), refused, "context-too-long"),
     ],
