@@ -209,6 +209,14 @@ def test_the_same_data_gives_the_same_page_and_survives_json() -> None:
     assert render_report(json.loads(data.to_json())) == render_report(data)
 
 
+def test_a_report_of_an_earlier_version_keeps_what_its_principles_did() -> None:
+    data = sample()
+    values = json.loads(data.to_json())
+    for principle in values["constitution"]["principles"]:
+        principle["deeds"] = principle.pop("stats")
+    assert ReportData.from_dict(values) == data
+
+
 def test_many_models_still_have_a_look_each() -> None:
     models = {
         name: answers(0.5, 0, 0, 0.9) for name in ("base", "sft", "dpo", "round-2", "round-3", "round-4", "round-5")

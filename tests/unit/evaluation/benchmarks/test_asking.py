@@ -1,12 +1,13 @@
-"""What was asked is told apart from whom it was asked, and what was kept is found again by its model."""
+"""What was asked is distinguished from who was asked, and what was kept is found again by its model."""
 
+import json
 from pathlib import Path
 
 from charter.evaluation.benchmarks.asking import Hashes
-from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult, find_results, save_result
+from charter.evaluation.benchmarks.score_table import SampleScores, ToolResult, find_results, load_result, save_result
 
 
-def test_the_same_questions_have_one_hash_whoever_answers(tmp_path: Path) -> None:
+def test_the_same_questions_have_one_hash_for_all_models(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.csv"
     prompts.write_text("one")
     base = Hashes.of({"limit": 5}, {"model": "base"}, [prompts])
@@ -27,3 +28,12 @@ def test_what_was_kept_of_a_model_is_found_in_its_run(tmp_path: Path) -> None:
     assert [one.scores[0].task for one in find_results(tmp_path, "dpo")] == ["sums", "xstest"]
     assert find_results(tmp_path, "dpo")[0] == ran("sums")
     assert find_results(tmp_path, "sft") == []
+
+
+def test_results_that_an_earlier_version_kept_are_read(tmp_path: Path) -> None:
+    result = ToolResult([SampleScores("lm-eval", "sums", "acc", {"0": 1.0}, 0, "log")], 1, 0, 1, questions="q")
+    path = tmp_path / "dpo.sheets.json"
+    save_result(path, result, "i")
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({"sheets": values.pop("scores"), **values}))
+    assert load_result(path, "i") == result
