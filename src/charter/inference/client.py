@@ -37,7 +37,7 @@ from charter.inference.choices import (
 from charter.inference.completion import Completion, Sampling, well_formed
 from charter.inference.dialect import Dialect
 from charter.inference.endpoints import http_problem
-from charter.inference.pieces import TOKEN_ID
+from charter.inference.pieces import names_disagree, names_ids
 from charter.inference.pool import RefCountedPool, connection_pool
 from charter.inference.routing import Endpoint, Router
 from charter.inference.server.crash_report import crash_message
@@ -232,6 +232,7 @@ class Client:
             return (await self._send(endpoint, messages, sampling, attempts)).completion()
         if sampling.choice_marker:
             answer = await self._send(endpoint, messages, sampling, attempts)
+            self._check_token_names(endpoint, answer.positions)
             return replace(answer.completion(), choice_probs=_marked_probabilities(answer, sampling))
         if not self._dialect(endpoint, attempts).top_logprobs:
             return await self._vote(endpoint, messages, sampling, attempts)
@@ -253,16 +254,15 @@ class Client:
         """
         choices, text, dialect = sampling.choices, self._choice_text(endpoint, answer, sampling), endpoint.dialect
         positions = positions_of(text, answer.positions) if answer.thinking else answer.positions
+        self._check_token_names(endpoint, positions)
         probabilities = choice_probabilities(choices, positions)
-        if probabilities is None or not _has_alternatives(positions):
+        if probabilities is None or not _has_alternatives(positions) or names_disagree(positions):
             if constrained and not leads_to(choices, text):
                 endpoint.learn(replace(dialect, constrains=False))
                 raise _Retry("bad-request", text)
             if (problem := _logprobs_problem(choices, text, positions)) is None:
                 raise CompletionFailed("no-choice", text.strip() or f"an empty answer, ended for '{answer.reason}'")
-            if any(str(position["token"]).startswith(TOKEN_ID) for position in positions) and not dialect.names_tokens:
-                endpoint.learn(replace(dialect, names_tokens=True))
-            elif self._choice_samples:
+            if self._choice_samples:
                 endpoint.note("logprobs", problem)
                 endpoint.learn(replace(dialect, top_logprobs=0))
             else:
@@ -272,6 +272,12 @@ class Client:
             text = choices[probabilities.index(max(probabilities))]
         # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
         return replace(answer.completion(), text=text, finish_reason="stop", choice_probs=probabilities)
+
+    def _check_token_names(self, endpoint: Endpoint, positions: Sequence[dict[str, Any]]) -> None:
+        """Where a server names tokens by their ids, ask it once to name them by their text."""
+        if not endpoint.dialect.names_tokens and names_ids(positions):
+            endpoint.learn(replace(endpoint.dialect, names_tokens=True))
+            raise _Retry("bad-request", "tokens are named by their ids")
 
     def _choice_text(self, endpoint: Endpoint, answer: Answer, sampling: Sampling) -> str:
         """The answer's text; where the model thought instead of choosing, the endpoint learns to ask otherwise."""
@@ -444,7 +450,7 @@ def no_logprobs_message(url: str) -> str:
 
 def _marked_probabilities(answer: Answer, sampling: Sampling) -> tuple[float, ...]:
     """The probabilities of the choices after the marker; those of one vote if there are no log-probabilities."""
-    if answer.positions:
+    if answer.positions and not names_ids(answer.positions) and not names_disagree(answer.positions):
         after = positions_after(sampling.choice_marker, answer.positions)
         return choice_probabilities(sampling.choices, after) or ()
     _, found, rest = answer.text.rpartition(sampling.choice_marker)
@@ -469,6 +475,8 @@ def _logprobs_problem(choices: Sequence[str], text: str, positions: Sequence[dic
     if (choice := chosen(choices, text)) is None:
         return None
     tokens = [str(position["token"]) for position in positions]
+    if names_disagree(positions):
+        return f"log-probabilities name the drawn token {tokens[0]!r} in another way than its alternatives"
     if leads_to(choices, "".join(tokens)) and chosen(choices, "".join(tokens)) == choice:
         return None
     return f"log-probabilities are of the tokens {tokens[:4]}, which do not spell the answer {text[:40]!r}"

@@ -11,6 +11,7 @@ from typing import Any
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _PIECE = re.compile(r"[ĠĊĉ▁\ufffd]|<0x[0-9A-Fa-f]{2}>|token_id:|bytes:|(?:^|\n)(?:\n|$)")
 """A sign that tokens are pieces, ids or bytes; searched in all of them, one a line."""
+_ROUNDING = 1e-3
 TOKEN_ID = "token_id:"
 """What vLLM writes before a token's id when it is started with --return-tokens-as-token-ids."""
 
@@ -36,10 +37,36 @@ def positions_in_text(positions: Sequence[dict[str, Any]]) -> Sequence[dict[str,
     def with_text(token: dict[str, Any]) -> dict[str, Any]:
         return {**token, "token": _text_of(token, is_byte_level)}
 
-    return [
+    converted = [
         {**with_text(position), "top_logprobs": [with_text(token) for token in position.get("top_logprobs") or ()]}
         for position in positions
     ]
+    # vLLM writes the text's bytes next to the id of the token that was drawn, but not of the others: one readable token
+    # among unreadable ones would get all of the probability.
+    return positions if names_ids(converted) else converted
+
+
+def names_ids(positions: Sequence[dict[str, Any]]) -> bool:
+    """Whether any token is named by its id."""
+    return any(
+        str(token["token"]).startswith(TOKEN_ID)
+        for position in positions
+        for token in (position, *(position.get("top_logprobs") or ()))
+    )
+
+
+def names_disagree(positions: Sequence[dict[str, Any]]) -> bool:
+    """Whether a drawn token is missing among its alternatives although it is more probable than one of them.
+
+    Then drawn tokens and alternatives are named in two ways, and the alternatives' probabilities cannot be used.
+    """
+    for position in positions:
+        top = position.get("top_logprobs") or ()
+        if not top or position["token"] in {token["token"] for token in top}:
+            continue
+        if position["logprob"] > min(token["logprob"] for token in top) + _ROUNDING:
+            return True  # else it was drawn from beyond the list
+    return False
 
 
 def _text_of(token: dict[str, Any], is_byte_level: bool) -> str:

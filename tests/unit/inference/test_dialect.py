@@ -225,6 +225,36 @@ async def test_tokens_that_do_not_spell_the_answer_are_named() -> None:
     assert voted.choice_probs == pytest.approx((0.1, 0.9))
 
 
+async def test_ids_next_to_one_text_do_not_give_it_all_of_the_probability() -> None:
+    """As vLLM with --return-tokens-as-token-ids writes them: only the drawn token has the bytes of its text."""
+    server = NullServer()
+
+    def rewrite(answer: Body) -> None:
+        if "return_tokens_as_token_ids" not in server.bodies[-1]:
+            (position,) = answer["choices"][0]["logprobs"]["content"]
+            drawn = position["token"]
+            renamed({"A": "token_id:37", "B": "token_id:38"})(answer)
+            position["bytes"] = list(drawn.encode())
+            for token in position["top_logprobs"]:
+                token["bytes"] = list(token["token"].encode())
+
+    server.rewrite = rewrite
+    (completion,), notes = await ask(server, LETTERS)
+    assert min(completion.choice_probs) > 0
+    assert "names_tokens" in notes
+
+
+async def test_alternatives_named_in_another_way_than_the_drawn_token_are_not_read() -> None:
+    def rewrite(answer: Body) -> None:
+        for token in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+            token["token"], token["bytes"] = f"<{ord(token['token'])}>", None
+
+    with pytest.raises(CompletionFailed, match=r"no-choice.*in another way"):
+        await ask(NullServer(rewrite=rewrite), LETTERS, choice_samples=0)
+    (voted,), _ = await ask(NullServer(rewrite=rewrite), LETTERS)
+    assert sum(10 * p - 1 for p in voted.choice_probs) == pytest.approx(8)
+
+
 def thinking_server(switchable: bool, refused: bool = False, inline: bool = False) -> NullServer:
     """A model that thinks for 100 tokens before it chooses B."""
     server = NullServer(unknown=("chat_template_kwargs",) if refused else (), answer=lambda messages: "B")
