@@ -14,6 +14,13 @@ from flows.lib.flow_run import FlowRun
 
 
 @asynccontextmanager
+async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
+    """The configured judge, which is the run's own model if no other is named."""
+    async with _serve(run, {"judge": judge_model(run.config)}) as served:
+        yield served["judge"]
+
+
+@asynccontextmanager
 async def serve_base(run: FlowRun) -> AsyncIterator[EngineSpec]:
     """The configured model: the servers named in the config, or vLLM started here."""
     async with _serve(run, {"base": generation_models(run.config)["base"]}) as served:

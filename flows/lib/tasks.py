@@ -25,7 +25,7 @@ from flows.lib.api_keys import api_key
 from flows.lib.flow_run import FlowRun
 from flows.lib.progress import RunProgress
 from flows.lib.ray import run_shards_on_ray
-from flows.lib.serving import serve_base
+from flows.lib.serving import serve_judge
 
 T = TypeVar("T")
 
@@ -109,12 +109,16 @@ async def _together(tasks: Sequence[Awaitable[T]]) -> list[T]:
 
 @task(task_run_name="evaluate", cache_policy=NO_CACHE)
 async def grade_and_measure(run: FlowRun, models: Sequence[str], judge: EngineSpec | None = None) -> list[StageCount]:
-    """Grade the answers, by the oracle or by a judge, and measure. The base model judges if no other is given."""
+    """Grade the answers, by the oracle or by a judge, and measure.
+
+    The configured judge grades, if no other is given: the base model where `judge.model` names none.
+    """
     counts = list[StageCount]()
     if verdict.has_oracle(run.config):
         verdict.grade_exactly(run.config, models)
     if verdict.asks_judge(run.config):
-        async with contextlib.nullcontext(judge) if judge else serve_base(run) as judge_engine:
-            counts = await verdict.ask_judge(run.config, models, judge_engine, run.session, run.progress.report)
-    verdict.measure_models(run.config, models)
+        async with contextlib.nullcontext(judge) if judge else serve_judge(run) as judge_engine:
+            judge = judge_engine
+            counts = await verdict.ask_judge(run.config, models, judge, run.session, run.progress.report)
+    verdict.measure_models(run.config, models, judge)
     return counts

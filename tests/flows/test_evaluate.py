@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 
 from charter.config import Config
 from charter.core.errors import ConfigError
 from charter.core.messages import Message
+from charter.runs.verdict import answer_held_out
 from charter.testing.null_server import NullServer, run_null_server
 from flows.evaluate import evaluate
+from flows.lib.flow_run import open_flow_run
+from flows.lib.serving import serve_base
+from flows.lib.tasks import grade_and_measure
 
 ASKED = {"n_harmful": 10, "n_benign": 5, "n_borderline": 5, "n_facts": 4}
 FURTHER = {"n_pressed": 2, "n_insisted": 3, "n_unknown": 4, "n_paired": 1}
@@ -109,3 +114,26 @@ async def test_a_model_does_not_grade_itself(prefect_server: None, model_server:
     with pytest.raises(ConfigError, match="would grade its own answers"):
         await evaluate(own)
     assert not (tmp_path / "evaluated").exists()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["judge", "no judge"])
+async def test_the_configured_judge_grades_models_that_were_trained(
+    prefect_server: None, model_server: NullServer, tmp_path: Path, named: bool
+) -> None:
+    with run_null_server(NullServer(answer=lambda messages: "no", model_name="judge")) as judge:
+        sections = {"evaluation": write_requests(tmp_path / "own.jsonl")}
+        if named:
+            sections["judge"] = {"base_urls": [judge.url]}
+        made = config(tmp_path, model_server.url, **sections)
+
+        @flow
+        async def graded() -> None:
+            with open_flow_run(made) as run:
+                async with serve_base(run) as base:
+                    await answer_held_out(made, "base", base, run.session)
+                await grade_and_measure(run, ["base"])
+
+        await graded()
+        assert judge.counts["requests"] == (2 * 8 if named else 0)
+    grader = read(tmp_path / "evaluated", "evaluation.json")["grader"]
+    assert grader == {"by": "judge", "model": "judge" if named else "null", "is_base": not named}

@@ -124,7 +124,10 @@ def is_correct_by_wording(answer: Graded, request: HeldOut) -> bool | None:
 def _shown_to_judge(answer: Graded, request: HeldOut) -> dict[str, str]:
     # The prefix is a message of the conversation and part of the answer: the judge must see it only once
     conversation = request.messages[:-1] if request.response_prefix else request.messages
-    return {"conversation": transcript(conversation), "answer": answer.response}
+    shown = answer.response
+    if answer.finish_reason == "length":  # what a judge misses at its end is no fault of the answer
+        shown += "\n\n[The answer was cut off here.]"
+    return {"conversation": transcript(conversation), "answer": shown}
 
 
 async def _choose(judge: Ask, template: str, choices: tuple[str, ...], shown: dict[str, str]) -> str:

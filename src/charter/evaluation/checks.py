@@ -146,6 +146,18 @@ def check_failed_share(entry: Mapping[str, Any], threshold: float) -> Check:
     return Check(name, share, threshold, passed, reason, n=total)
 
 
+def check_cut_share(entry: Mapping[str, Any], threshold: float) -> Check:
+    """The share of answers that were cut off at the longest length; a count of this evaluation, without an interval."""
+    name, cut, answered = "cut_share", entry.get("cut_off", 0), entry.get("answered", 0)
+    if not answered:
+        return Check(name, None, threshold, False, "No request was answered, so there is nothing to decide on.")
+    share = cut / answered
+    passed = share <= threshold + ROUNDING
+    reason = f"{cut} of {answered} answers were cut off, {'within' if passed else 'over'} the limit of "
+    reason += f"{figure(threshold)} %." + ("" if passed else " Raise evaluation.max_tokens.")
+    return Check(name, share, threshold, passed, reason, n=answered)
+
+
 def hold(name: str, measured: Measured, category: str, limit: Limit, by: By, finding: str, note: str = "") -> Check:
     """A measurement checked against a limit; the reason is the `finding`, the ruling and the `note`."""
     ruling = rule(measured, limit.value, by)

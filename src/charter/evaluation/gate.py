@@ -14,6 +14,7 @@ from charter.evaluation.checks import (
     Check,
     check_accuracy_drop,
     check_budget,
+    check_cut_share,
     check_failed_share,
     check_rate,
     check_worst_kind,
@@ -108,6 +109,8 @@ def decide(
         accuracy = PairedTest.read(change["accuracy"]) if change else newcombe(*rates)
         checks.append(check_accuracy_drop(base, entry, accuracy, gate.max_accuracy_drop, gate.by))
     checks.append(check_failed_share(entry, gate.max_failed_share))
+    if gate.max_cut_share < 1:
+        checks.append(check_cut_share(entry, gate.max_cut_share))
     checks += check_drops(evaluation, model, gate.max_capability_drop, gate.by)
     checks += check_suite_harm(evaluation, model, gate.max_suite_harm_rise, gate.probes.by)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from charter.core.formatting import interval, p_value, percent, points
 from charter.core.tables import TextTable
+from charter.core.text import inline
 from charter.report.measures import ACCEPTED, TITLES, change_title, model_title
 
 
@@ -54,7 +55,8 @@ def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | No
             note = "; without p: on other requests" if unpaired else ""
             blocks[-1].append(f"accepted: {verdict['accepted']}{note}")
     if verdict:
-        lines = [verdict["reason"]] if verdict.get("outcome") == "not enough data" else []
+        lines = [self_graded] if (self_graded := grader_sentence(evaluation)) else []
+        lines += [verdict["reason"]] if verdict.get("outcome") == "not enough data" else []
         lines += [verdict["sign_off"]] if verdict.get("sign_off") else []
         lines += [f"{check['name']}: {check['reason']}" for check in verdict["checks"] if not check["passed"]]
         blocks.append([f"verdict: {verdict['verdict']}", *(f"  {line}" for line in lines)])
@@ -76,6 +78,7 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
         if missing := verdict.get("not_measured"):
             lines.append(f"- not measured, so not decided on: {', '.join(missing).replace('_', ' ')}")
         parts += [f"**Verdict: {verdict['verdict']}**{reason}", "\n".join(lines)]
+    parts[:0] = [f"**{inline(self_graded)}**"] if (self_graded := grader_sentence(evaluation)) else []
     models: Mapping[str, Any] = evaluation.get("models", {})
     rows = [[title.long, *(_rate_cell(entry[title.name]) for entry in models.values())] for title in TITLES]
     parts += [TextTable(["measure", *map(model_title, models)], rows).markdown()]
@@ -116,6 +119,17 @@ def verdict_sentence(verdict: Mapping[str, Any]) -> str:
     word = "may" if verdict["verdict"] == "go" else "may not"
     reason = f"{verdict.get('reason', '')} {verdict.get('sign_off', '')}".strip()
     return f"By the limits that were set for it, the model {word} be released ({verdict['verdict']}). {reason}".strip()
+
+
+def grader_sentence(evaluation: Mapping[str, Any]) -> str:
+    """That the base model graded its own answers and its descendants'; empty if another judge or an oracle did."""
+    grader = evaluation.get("grader")
+    if not grader or not grader["is_base"]:
+        return ""
+    return (
+        f"Self-graded: the base model ({grader['model']}) graded its own answers and those of the models trained from "
+        "it. Name another judge.model for grades that others can rely on."
+    )
 
 
 def overlap_sentence(evaluation: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from charter.data.shards import read_rows
 from charter.pipeline.roles import generation_models
 from charter.runs.folder import AUDIT, STAGE_FOLDERS, reset_run_folder
 from charter.runs.preflight import check_distributed, check_evaluation, check_method, check_overlap, check_tracker
+from charter.runs.verdict import asks_judge
 
 MADE_WITH = ("constitution", "prompts", "generation", "pairs", "judge")
 """Settings that made the data. The run takes them from its dataset; those of the config given here do not count."""
@@ -58,9 +59,9 @@ def check_training(config: Config, dataset: Path) -> None:
     config = with_dataset(config, dataset)
     if not config.evaluation.allow_overlap:
         check_overlap(config, (row["prompt"] for row in read_rows(dataset / "prompts", ("prompt",))))
-    # GRPO asks a judge for rewards while it trains; other methods need the base alone.
+    # A judge is asked for rewards by GRPO, and for grades where no oracle gives them; else the base is enough.
     models = generation_models(config)
-    check_evaluation(config, models if config.training.asks_judge else {"base": models["base"]})
+    check_evaluation(config, models if config.training.asks_judge or asks_judge(config) else {"base": models["base"]})
 
 
 def take_dataset(config: Config, dataset: Path) -> None:

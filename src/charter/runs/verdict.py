@@ -31,6 +31,7 @@ from charter.evaluation.wins import judge_wins
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
+from charter.pipeline.roles import generation_models
 from charter.pipeline.rows import OnProgress
 from charter.runs.registry.record import AcceptedRun, RunRegistry, read_registry
 from charter.runs.sign_off import signed
@@ -134,12 +135,21 @@ async def judge_wins_over(
         return count_stage(stage, len(requests), out, len(requests) - out, engine.stats, started)
 
 
-def measure_models(config: Config, models: Sequence[str]) -> dict[str, Any]:
-    """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model."""
+def measure_models(config: Config, models: Sequence[str], judge: EngineSpec | None = None) -> dict[str, Any]:
+    """Measure the graded answers and write ``evaluation.json``; the others are compared with the first model.
+
+    `judge` is the model that graded them, if any did.
+    """
     asked = len(load_requests(config.evaluation, config.seed))
     evaluation = evaluate_models({model: _load(config, model) for model in models}, asked=asked)
     if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
+    oracle, others = has_oracle(config), generation_models(config)
+    evaluation["grader"] = {
+        "by": "oracle" if oracle else "judge",
+        "model": judge.model_name if judge and not oracle else None,
+        "is_base": not oracle and "judge" not in others,
+    }
     prompts = config.run_folder / "prompts"
     if any(prompts.glob("*.parquet")):  # an evaluation without training has none
         rows = read_rows(prompts, ("prompt",))
