@@ -146,7 +146,7 @@ def _fields(
 
 def _read_from_git(revision: str, path: Path) -> bytes:
     folder = path.parent if path.parent.is_dir() else Path()
-    # git reads REVISION:path from the top of the repository, and :./ from the folder; a deleted folder has no :./.
+    # git reads REVISION:path from the top of the repository; :./ is relative, but to a folder that still exists.
     name = f"{revision}:./{path.name}" if folder == path.parent else f"{revision}:{path.as_posix()}"
     try:
         done = subprocess.run(["git", "-C", str(folder), "show", name], capture_output=True, timeout=30, check=False)

@@ -131,7 +131,7 @@ def control_length(won: Vector, longer: Vector, seed: int = 0) -> tuple[Rate, fl
     scale = float(longer.std())
     squashed = np.tanh(longer / scale) if scale else np.zeros_like(longer)
     intercept, error = _fit_intercept(won, squashed)
-    # Two parameters are fitted; with fewer requests the interval is everything.
+    # Two parameters are fitted, hence n - 2; with fewer than four requests the interval is unbounded.
     spread = t_quantile(won.size - 2) * error if won.size >= MIN_FOR_SPREAD else math.inf
     value, low, high = (
         1 / (1 + math.exp(-max(-700.0, odds)))  # exp overflows beyond 709

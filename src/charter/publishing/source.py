@@ -108,7 +108,7 @@ def verdict_status(source: ExportSource) -> VerdictStatus:
     if run is None:
         return VerdictStatus("none", "There is no verdict on it: it is not in the folder of a run.")
     gate, manifest = _read(run / "gate.json"), _read(run / "manifest.json")
-    # From here on, in the order in which a verdict loses its meaning: no end, other files, another model, weights.
+    # From here on, what makes a verdict void: an unfinished run, changed files, another model, other weights.
     if not gate or not manifest:
         return VerdictStatus("none", "Its run has not finished, so there is no verdict.")
     # A verdict is only as good as the files that it was formed on: an edited gate.json must not bless a model.

@@ -91,7 +91,7 @@ def shorten(text: str | None, length: int = SHOWN) -> str:
 
 
 def _plots(data: ReportData, final: str) -> dict[str, Markup]:
-    # Runs of earlier versions have no limits in their config; then the plot has no marks.
+    # A config may lack a limit, as those of earlier versions do; then the plot has no mark for it.
     limits = {name: data.config["gate"][key] for name, key in LIMITS.items() if key in data.config.get("gate", {})}
     drawn = {
         "headline": plots.headline_plot(data.evaluation, limits) if data.evaluation.get("models") else "",
@@ -115,7 +115,7 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
     # By measure and model, as the table shows them.
     rows = [(title, [entry[title.name] for entry in models.values()]) for title in TITLES] if models else []
     comparisons = comparisons_of(evaluation, verdict)
-    # The table beside the plots shows the change from the first model to the last; the others follow below it.
+    # What training did as a whole, for the column beside the models.
     changes = [c["measures"] for c in comparisons if (c["from"], c["to"]) == ("base", final)]
     unanswered = [
         f"{model_title(name)} {entry['failed']['n']}"

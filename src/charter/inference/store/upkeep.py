@@ -126,7 +126,7 @@ def choose_entries(database: Database, model: str | None = None, older_than_days
         conditions.append("model = ?")
         values.append(int(matches[0][1]))
     if older_than_days is not None:
-        # Entries of format 1 have no time, and are never older than something.
+        # Entries of format 1 have no time, so no age selects them.
         conditions.append("created < ?")
         values.append(int(time.time() - older_than_days * _DAY_S))
     return Choice(" AND ".join(conditions) or _NONE, tuple(values))
