@@ -96,7 +96,8 @@ def revisions(constitution: Constitution, rows: int, rounds: int, seed: int) -> 
                 "constitution_version": "1",
                 "constitution_hash": constitution.hash,
             }
-            flags = {"flagged": number % 2 == 0, "changed": number % 2 == 0, "preamble": None}
+            flags = {"flagged": number % 2 == 0, "changed": number % 2 == 0}
+            flags |= dict.fromkeys(("preamble", "p_violated", "finish_reason"))
             chosen = {"principle_id": drawn.id, "principle_hash": drawn.hash}
             found.append({"row_id": f"r{number}", "round": round, "seed": 0} | chosen | lineage | text | flags)
     return found

@@ -71,6 +71,7 @@ def run_folder(tmp_path: Path) -> Path:
             **LINEAGE, "response": "yes", "critique": "Verdict: violated", "flagged": turn == 0, "revision": "no",
             "changed": turn == 0 and i < 6, "seed": 0, "model_identity": "m",
             "preamble": "Here is the revised answer:" if turn == 0 and i < 4 else None,
+            "p_violated": None, "finish_reason": None,
         }
         for i in range(12)
         for turn in range(2)
