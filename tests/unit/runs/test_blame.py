@@ -62,9 +62,9 @@ def answer(messages: Messages, sampling: Sampling) -> str | float | CompletionFa
 
 
 def critique(asked: str, before: str) -> str | CompletionFailed:
-    """Kindness is violated by what is rude, truth by row 4; brevity says nothing about 5 and fails on 6."""
+    """Kindness is violated by what is rude, truth by row 4; brevity fails on 5 and 6."""
     if "short" in asked and before == "fine 5":
-        return "Hm."
+        return CompletionFailed("bad-request", "refused")
     if "short" in asked and before == "fine 6":
         return CompletionFailed("context-too-long", "513 tokens")
     violated = ("kind" in asked and before.startswith("rude")) or ("true" in asked and before == "fine 4")
@@ -114,7 +114,7 @@ def test_counts_are_those_that_can_be_counted_by_hand(run: Path) -> None:
         "kind": PrincipleStats(7, 5, 5, 4, 0, round(KIND, 6), ties=1),
         "true": PrincipleStats(7, 1, 0, 4, 3, round(TRUE, 6), ties=1),
         "short": PrincipleStats(
-            7, 0, 0, 4, 0, round(SHORT, 6), 1, 2, {"critique: no-verdict": 1, "revise: context-too-long": 1}
+            7, 0, 0, 4, 0, round(SHORT, 6), 1, 2, {"revise: bad-request": 1, "revise: context-too-long": 1}
         ),
         "rare": PrincipleStats(),
     }
@@ -247,7 +247,7 @@ def test_the_text_is_sorted_by_draws_and_fits_a_terminal(run: Path) -> None:
     assert lines[7].split() == ["total", "21", "6", "5", "4", "3", "+0.79", "1", "2"]
     assert lines[-1] == "manifest.json counts the same."
     told = " ".join(lines[9:])
-    assert "2 lost under a principle (critique: no-verdict 1, revise: context-too-long 1)" in told
+    assert "2 lost under a principle (revise: bad-request 1, revise: context-too-long 1)" in told
 
 
 def test_long_ids_and_large_counts_still_fit(run: Path) -> None:
@@ -266,7 +266,7 @@ def test_the_command_prints_the_table_or_json(run: Path) -> None:
     assert made["constitution"]["name"] == "Manners" and made["finished"] is True
     assert [one["id"] for one in made["principles"]] == ["kind", "true", "short", "rare"]
     short = made["principles"][2]
-    assert (short["title"], short["drawn"], short["reasons"]["critique: no-verdict"]) == ("Short", 7, 1)
+    assert (short["title"], short["drawn"], short["reasons"]["revise: bad-request"]) == ("Short", 7, 1)
     assert made["total"]["drawn"] == made["rows"]["revisions"] == 21
 
 
@@ -304,4 +304,4 @@ def test_the_report_says_the_same(run: Path) -> None:
     assert data.constitution.total == blame.total
     page = render_report(data)
     row = page[page.index(">Short<") : page.index(">Rare<")]
-    assert "no-verdict" in row and f"{blame.stats['short'].log_odds:+.2f}" in row
+    assert "bad-request" in row and f"{blame.stats['short'].log_odds:+.2f}" in row
