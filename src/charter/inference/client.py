@@ -230,63 +230,63 @@ class Client:
         """Ask an endpoint once, or several times for a choice of which it returns no log-probabilities."""
         if not sampling.choices:
             return (await self._send(endpoint, messages, sampling, attempts)).completion()
+        # What an answer shows is about the dialect that it was asked in: other calls may have learned more meanwhile.
+        dialect = self._dialect(endpoint, attempts)
         if sampling.choice_marker:
             answer = await self._send(endpoint, messages, sampling, attempts)
-            self._check_token_names(endpoint, answer.positions)
+            self._check_token_names(endpoint, dialect, answer.positions)
             return replace(answer.completion(), choice_probs=_marked_probabilities(answer, sampling))
-        if not self._dialect(endpoint, attempts).top_logprobs:
+        if not dialect.top_logprobs:
             return await self._vote(endpoint, messages, sampling, attempts)
-        # By the time an answer comes, another call may have learned that the server ignores the constraint.
-        constrained = self._dialect(endpoint, attempts).constrains
         answer = await self._send(endpoint, messages, sampling, attempts)
-        return self._read_choice(endpoint, answer, sampling, constrained)
+        return self._read_choice(endpoint, dialect, answer, sampling)
 
     def _dialect(self, endpoint: Endpoint, attempts: _Attempts) -> Dialect:
         trial = attempts.dialects.get(endpoint.url)
         return endpoint.dialect.merged(trial) if trial else endpoint.dialect
 
-    def _read_choice(self, endpoint: Endpoint, answer: Answer, sampling: Sampling, constrained: bool) -> Completion:
-        """The choice that an answer is, with its probabilities; `constrained` if it was requested to be one of them.
+    def _read_choice(self, endpoint: Endpoint, dialect: Dialect, answer: Answer, sampling: Sampling) -> Completion:
+        """The choice that an answer is, with its probabilities; `dialect` is the one that it was asked in.
 
         Raises:
             CompletionFailed: it is none of them (``no-choice``), or only thoughts.
             _Retry: the endpoint must be asked in another way, which it has learned.
         """
-        choices, text, dialect = sampling.choices, self._choice_text(endpoint, answer, sampling), endpoint.dialect
+        choices, text = sampling.choices, self._choice_text(endpoint, dialect, answer, sampling)
         positions = positions_of(text, answer.positions) if answer.thinking else answer.positions
-        self._check_token_names(endpoint, positions)
+        self._check_token_names(endpoint, dialect, positions)
         probabilities = choice_probabilities(choices, positions)
         if probabilities is None or not _has_alternatives(positions) or names_disagree(positions):
-            if constrained and not leads_to(choices, text):
+            if dialect.constrains and not leads_to(choices, text):
                 endpoint.learn(replace(dialect, constrains=False))
                 raise _Retry("bad-request", text)
             if (problem := _logprobs_problem(choices, text, positions)) is None:
                 raise CompletionFailed("no-choice", text.strip() or f"an empty answer, ended for '{answer.reason}'")
-            if self._choice_samples:
-                endpoint.note("logprobs", problem)
-                endpoint.learn(replace(dialect, top_logprobs=0))
-            else:
+            if not self._choice_samples or endpoint.reads_logprobs:  # else one odd answer would make all others votes
                 raise CompletionFailed("no-choice", f"{text!r}: {problem}")
+            endpoint.note("logprobs", problem)
+            endpoint.learn(replace(dialect, top_logprobs=0))
             raise _Retry("bad-request", problem)
+        endpoint.reads_logprobs = True
         if text not in choices:
             text = choices[probabilities.index(max(probabilities))]
         # A choice that is complete at `max_tokens` is a complete answer, though the server says "length".
         return replace(answer.completion(), text=text, finish_reason="stop", choice_probs=probabilities)
 
-    def _check_token_names(self, endpoint: Endpoint, positions: Sequence[dict[str, Any]]) -> None:
+    def _check_token_names(self, endpoint: Endpoint, dialect: Dialect, positions: Sequence[dict[str, Any]]) -> None:
         """Where a server names tokens by their ids, ask it once to name them by their text."""
-        if not endpoint.dialect.names_tokens and names_ids(positions):
-            endpoint.learn(replace(endpoint.dialect, names_tokens=True))
+        if not dialect.names_tokens and names_ids(positions):
+            endpoint.learn(replace(dialect, names_tokens=True))
             raise _Retry("bad-request", "tokens are named by their ids")
 
-    def _choice_text(self, endpoint: Endpoint, answer: Answer, sampling: Sampling) -> str:
+    def _choice_text(self, endpoint: Endpoint, dialect: Dialect, answer: Answer, sampling: Sampling) -> str:
         """The answer's text; where the model thought instead of choosing, the endpoint learns to ask otherwise."""
         if not answer.thinking or answer.text.strip():
             return answer.text
-        if endpoint.dialect.thoughts == 1 and chosen(sampling.choices, answer.thinking):
+        if dialect.thoughts == 1 and chosen(sampling.choices, answer.thinking):
             return answer.thinking  # some reasoning parsers take an answer without thoughts for thoughts
-        if endpoint.dialect.thoughts < 2:
-            endpoint.learn(replace(endpoint.dialect, thoughts=endpoint.dialect.thoughts + 1))
+        if dialect.thoughts < 2:
+            endpoint.learn(replace(dialect, thoughts=dialect.thoughts + 1))
             raise _Retry("bad-request", "the model thinks")
         raise CompletionFailed("only-thoughts", f"no choice followed: {answer.thinking}")
 
@@ -301,18 +301,18 @@ class Client:
         """
         if not self._choice_samples:
             raise ServingError(no_logprobs_message(endpoint.url))
-        constrained = self._dialect(endpoint, attempts).constrains
+        dialect = self._dialect(endpoint, attempts)
         if self._choice_samples > 1:  # the probe needs only one
             endpoint.note("votes", f"a choice is the vote of {self._choice_samples} sampled answers")
         answers = [  # one after the other: together they have one place among the calls in flight
             await self._send(endpoint, messages, replace(sampling, temperature=1.0, seed=sampling.seed + i), attempts)
             for i in range(self._choice_samples)
         ]
-        texts = [self._choice_text(endpoint, answer, sampling) for answer in answers]
+        texts = [self._choice_text(endpoint, dialect, answer, sampling) for answer in answers]
         votes = [vote for text in texts if (vote := chosen(sampling.choices, text))]
         if 2 * len(votes) < len(texts):
-            if constrained and not any(leads_to(sampling.choices, text) for text in texts):
-                endpoint.learn(replace(endpoint.dialect, constrains=False))
+            if dialect.constrains and not any(leads_to(sampling.choices, text) for text in texts):
+                endpoint.learn(replace(dialect, constrains=False))
                 raise _Retry("bad-request", texts[0])
             raise CompletionFailed("no-choice", texts[0])
         probabilities = vote_probabilities(sampling.choices, votes)

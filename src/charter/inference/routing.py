@@ -54,6 +54,8 @@ class Endpoint:
     """Whether a warning told the user that it is unhealthy."""
     dialect: Dialect = VLLM
     """How requests are written for it."""
+    reads_logprobs: bool = False
+    """Whether a choice was read from its log-probabilities."""
     notes: dict[str, str] = field(default_factory=dict)
     """What is peculiar to its answers, by topic; each was logged once."""
 

@@ -1,5 +1,6 @@
 """What servers refuse is learned once per endpoint, from refusals in any wording that names the parameter."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -293,6 +294,61 @@ async def test_a_judge_that_thinks_is_read_after_its_thoughts_or_without_them(
     assert 0.5 < first.choice_probs[1] < 1
     assert len(server.bodies) == requests + 1
     assert "thoughts" in notes
+
+
+async def ask_together(server: NullServer, n: int = 20) -> tuple[list[Completion], Dialect]:
+    """Choices that are all in flight before the first of them is answered."""
+    server.keep_bodies, server.latency_s = True, 0.3
+    with run_null_server(server):
+        async with Client([server.url], "null") as client:
+            asked = [client.complete([user(f"question {i}")], LETTERS) for i in range(n)]
+            answers = await asyncio.gather(*asked)
+            return answers, client._router.endpoints[0].dialect
+
+
+async def test_thinking_is_switched_off_for_calls_in_flight_together() -> None:
+    count = 0
+
+    def rewrite(answer: Body) -> None:
+        nonlocal count
+        count += 1
+        if count <= 20:  # those in flight together
+            answer["choices"][0] |= {"finish_reason": "length", "logprobs": None}
+            answer["choices"][0]["message"] = {"content": None, "reasoning_content": "Hm"}
+
+    _, dialect = await ask_together(NullServer(rewrite=rewrite))
+    assert dialect == Dialect(thoughts=1)
+
+
+async def test_token_names_are_learned_by_calls_in_flight_together() -> None:
+    count = 0
+
+    def rewrite(answer: Body) -> None:
+        nonlocal count
+        count += 1
+        if count <= 20:
+            renamed({"A": "token_id:32", "B": "token_id:33"})(answer)
+
+    _, dialect = await ask_together(NullServer(rewrite=rewrite))
+    assert dialect == Dialect(names_tokens=True)
+
+
+async def test_one_odd_answer_makes_no_votes_of_all_others() -> None:
+    count = 0
+
+    def rewrite(answer: Body) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            without_logprobs(answer)
+
+    with run_null_server(NullServer(rewrite=rewrite)) as server:
+        async with Client([server.url], "null") as client:
+            await client.complete([user("one")], LETTERS)
+            with pytest.raises(CompletionFailed, match="no-choice"):
+                await client.complete([user("two")], LETTERS)
+            await client.complete([user("three")], LETTERS)
+    assert server.counts["requests"] == 3
 
 
 async def test_what_is_learned_of_two_calls_is_joined(caplog: pytest.LogCaptureFixture) -> None:
