@@ -16,6 +16,8 @@ from flows.cockpit.daemon import Daemon
 from flows.cockpit.settings import POOL, ROOT, Cockpit, keep_cockpit, plan_cockpit
 
 _UP_S = 180.0
+REGISTER_S = 180.0
+"""The longest time that registering may take before the server is started once more."""
 _WORKER_S = 60.0  # it gives its flow runs half a minute to end
 
 
@@ -36,7 +38,20 @@ def start(home: Path, port: int | None, deployments: Path, constitutions: Path) 
         from flows.cockpit.orphans import end_orphans  # Prefect is slow to import, and stopping does without
         from flows.cockpit.register import register
 
-        registered = asyncio.run(register(cockpit, deployments))
+        try:
+            registered = asyncio.run(asyncio.wait_for(register(cockpit, deployments, REGISTER_S), REGISTER_S))
+        except TimeoutError:
+            # Prefect's server was seen to deadlock while automations are created; a new process answers.
+            server.stop()
+            server.start(_python("prefect", "server", "start"), cockpit.server(), ROOT)
+            _wait(cockpit, server)
+            try:
+                registered = asyncio.run(asyncio.wait_for(register(cockpit, deployments, REGISTER_S), REGISTER_S))
+            except TimeoutError as error:
+                raise ConfigError(
+                    f"server '{cockpit.address}': did not register the deployments within {REGISTER_S:.0f} s, twice. "
+                    f"Look at {server.log}, then run `charter ui stop` and `charter ui start` again."
+                ) from error
         crashed = [] if worker.running() else asyncio.run(end_orphans(cockpit))
         worker.start(_python("prefect", "worker", "start", "--pool", POOL, "--name", "local"), cockpit.client(), ROOT)
         watcher.start(_python("charter", "constitution", "watch", str(constitutions)), cockpit.client(), ROOT)

@@ -19,7 +19,7 @@ _PARTS = ("flows/*.py", "src/charter/config/*.py")
 """Code that the deployments' forms are made of."""
 
 
-async def register(cockpit: Cockpit, deployments: Path) -> bool:
+async def register(cockpit: Cockpit, deployments: Path, timeout_s: float = 180.0) -> bool:
     """Tell the server what it does not know yet; whether deployments were registered.
 
     A pool or queue that is there stays as it is, with the limits that people gave it. Deployments are registered
@@ -27,6 +27,7 @@ async def register(cockpit: Cockpit, deployments: Path) -> bool:
 
     Raises:
         ConfigError: the file names something that cannot be registered.
+        TimeoutError: the server did not register the deployments within `timeout_s`.
     """
     with cockpit.connected():
         async with get_client() as client:
@@ -48,7 +49,13 @@ async def register(cockpit: Cockpit, deployments: Path) -> bool:
     if known.is_file() and known.read_text(encoding="utf-8") == wanted:
         return False
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(deployments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=cockpit.client(), cwd=ROOT, check=False)
+    environment = cockpit.client()
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"registering '{deployments}' took longer than {timeout_s:.0f} s") from error
     if done.returncode:
         raise ConfigError(
             f"'{deployments}': cannot be registered. Correct it.\n{done.stdout[-2000:]}{done.stderr[-2000:]}"

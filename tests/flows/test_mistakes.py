@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from charter.testing.null_server import run_null_server
 from flows.align import command
 
 
@@ -86,3 +87,13 @@ def test_a_missing_config_is_one_message(program: list[str], prefect_home: Path)
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, env=environment)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "configs/none.yaml" in done.stderr
+
+
+def test_a_prefect_server_that_cannot_be_reached_is_one_message(prefect_home: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PREFECT_HOME": str(prefect_home), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    with run_null_server() as server:
+        arguments = [f"outputs={tmp_path}", f"serving.base_urls=['{server.url}']", "prompts.n=5"]
+        command = [sys.executable, "-m", "charter", "dataset", "configs/demo.yaml", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "127.0.0.1:9" in done.stderr.splitlines()[-1]
