@@ -16,8 +16,9 @@ class Prompts(Section):
     advanced = frozenset({"format", "near_duplicates"})
 
     source: PathOrName = "sandbox"
-    """`sandbox`, or a path: .jsonl, .jsonl.gz, .parquet, .csv, or a folder saved by `datasets`; or the name of a source
-    that a plugin registers."""
+    """`sandbox`, or a path: .jsonl, .json, .csv, .tsv (each also .gz, .zst, .bz2, .xz), .parquet, or a folder of
+    Parquet files or one saved by `datasets`, with its split as in `folder:train`; or the name of a source that a plugin
+    registers."""
     n: PositiveInt | None = None
     """How many prompts to use, drawn at random by `seed`; all of them when empty."""
     column: str = "prompt"

@@ -1,7 +1,6 @@
 """Rows of a source as candidates for prompts, as a stream: each holds a conversation, or what is wrong with it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Prompts
@@ -21,6 +20,12 @@ prompt_source = PROMPT_SOURCES.register
 
 _TRANSCRIPT_COLUMNS = ("transcript", "chosen", "rejected", "prompt")
 _ID_COLUMNS = ("row_id", "id")
+_OTHER_COLUMNS = (
+    *("messages", "conversations", "conversation", "forbidden_prompt", "prompts_final", "goal", "Goal", "Behavior"),
+    *("question", "instruction", "context", "input"),
+)
+"""Where published data sets keep prompts: OpenAI's messages, ShareGPT, StrongREJECT, SimpleSafetyTests, HarmBench,
+AdvBench, JailbreakBench, do-not-answer, UltraFeedback, HelpSteer3 and OpenAI's preference data."""
 
 
 class Candidate(NamedTuple):
@@ -69,7 +74,7 @@ def _from_plugin(rows: Iterable[Mapping[str, Any]]) -> Iterator[Candidate]:
 
 def _from_file(settings: Prompts) -> Iterator[Candidate]:
     column: _PromptColumn | None = None
-    for record in read_records(Path(settings.source)):
+    for record in read_records(settings.source):
         if record.problem:
             yield Candidate(record.where, None, (), None, "malformed-row", record.problem)
             continue
@@ -89,6 +94,12 @@ def _find_prompt_column(settings: Prompts, record: Record) -> _PromptColumn:
             return _PromptColumn(transcripts[0], read_transcript, True)
         if present and (settings.format == "hh-rlhf" or all(is_blank(values[column]) for column in present)):
             return _PromptColumn(present[0], read_transcript, False)
+    if wanted == "prompt" and wanted not in values:
+        if "vanilla" in values and "adversarial" in values:  # WildJailbreak fills one of them
+            return _PromptColumn("adversarial" if values["adversarial"] else "vanilla", read_conversation, False)
+        wanted = next((column for column in _OTHER_COLUMNS if not is_blank(values.get(column))), wanted)
+        if wanted not in values and isinstance(values.get("chosen"), list):  # TRL's implicit preference
+            wanted = "chosen"
     if wanted not in values:
         columns = ", ".join(map(str, values)) or "none"
         raise DataError(
@@ -102,8 +113,15 @@ def _candidate(record: Record, column: _PromptColumn) -> Candidate:
     values = record.values
     kind = values.get("kind")
     given_id = next((str(values[name]) for name in _ID_COLUMNS if values.get(name) not in (None, "")), None)
+    value = values.get(column.name)
+    if column.name == "Behavior" and values.get("ContextString"):  # HarmBench shows the context first
+        value = f"{values['ContextString']}\n\n---\n\n{value}"
+    if column.name == "instruction" and isinstance(values.get("input"), str) and values["input"].strip():
+        value = f"{value}\n\n{values['input']}"  # Alpaca's layout
+    if column.name == "input" and isinstance(value, dict):  # OpenAI's preference data
+        value = value.get("messages")
     try:
-        messages, reason, detail = tuple(column.read(values.get(column.name))), "", ""
+        messages, reason, detail = tuple(column.read(value)), "", ""
     except UnusableRow as problem:
         messages, reason, detail = (), problem.reason, str(problem)
     kind = kind if isinstance(kind, str) and kind else None

@@ -4,14 +4,25 @@ A transcript is a string of paragraphs that begin with ``Human:`` or ``Assistant
 turns up to and including the user's last one: a dialogue is never cut earlier.
 """
 
+import ast
 import hashlib
 import json
 import re
+from contextlib import suppress
 
 from charter.core.messages import Message, Messages, Role, user
 
 _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
+_MESSAGE_ROLES: dict[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model", "bot"), "assistant"),
+}
+"""The roles of OpenAI's messages and of ShareGPT."""
+_TOOL_ROLES = ("tool", "function", "observation", "function_call", "ipython")
+_LOOKS_LIKE_MESSAGES = re.compile(r"""\[\s*\{\s*['"](?:role|content|from|value|name|weight)['"]\s*:""")
+_MISSING_COMMA = re.compile(r"\}\s*\n\s*\{")
 
 
 class UnusableRow(Exception):
@@ -69,21 +80,62 @@ def read_transcript(value: object) -> list[Message]:
 
 
 def read_conversation(value: object) -> list[Message]:
-    """The prompt in a column: text, or a list of messages.
+    """The prompt in a column: text, or a list of messages (OpenAI's or ShareGPT's), which may be written as text.
 
     Raises:
         UnusableRow: empty, or neither of them.
     """
+    messages = read_turns(value)
+    prompt = _prompt_of(messages)
+    if not prompt:
+        raise UnusableRow("malformed-prompt", "no turn of the user in this conversation")
+    return prompt
+
+
+def read_turns(value: object) -> list[Message]:
+    """Every turn in a column, as `read_conversation`; text is one turn of the user.
+
+    Turns without text are left out, and the turns around one become one turn if they are of the same side.
+
+    Raises:
+        UnusableRow: empty, or neither text nor a list of messages.
+    """
     if is_blank(value):
         raise UnusableRow("empty-prompt", "no prompt in this row")
     if isinstance(value, str):
-        return [user(_require_unicode(value).strip())]
+        # A column of messages that went through CSV. As a prompt, it would teach the model to answer JSON.
+        if not _LOOKS_LIKE_MESSAGES.match(value.lstrip()):
+            return [user(_require_unicode(value).strip())]
+        value = _parse_list(value)
     if not isinstance(value, list):
         raise UnusableRow("malformed-prompt", f"a {type(value).__name__}; a prompt is text or a list of messages")
-    messages = _prompt_of([_read_message(turn) for turn in value])
-    if not messages:
-        raise UnusableRow("malformed-prompt", "no turn of the user in this conversation")
-    return messages
+    turns: list[Message] = []
+    is_gap = False
+    for turn in value:
+        message = _read_message(turn)
+        if not message["content"].strip():
+            is_gap = True
+        elif is_gap and turns and turns[-1]["role"] == message["role"]:
+            turns[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            turns.append(message)
+            is_gap = False
+    if not turns:
+        raise UnusableRow("empty-prompt", "all turns are empty")
+    return turns
+
+
+def _parse_list(text: str) -> object:
+    """A list of messages that was written as JSON or by Python."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    # numpy, and so pandas, writes a list without commas, one item per line
+    for candidate in (text, _MISSING_COMMA.sub("}, {", text)):
+        try:
+            return ast.literal_eval(candidate.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise UnusableRow("malformed-prompt", f"a list of messages as text that cannot be parsed: {text[:80]!r}")
 
 
 def normalized_text(messages: Messages) -> str:
@@ -126,19 +178,59 @@ def in_test(prompt: Messages, share: float) -> bool:
 
 def _prompt_of(turns: list[Message]) -> list[Message]:
     """All turns up to and including the user's last one; empty if there is no turn of the user."""
-    last = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
+    is_said = [turn["role"] == "user" and not turn["content"].startswith("<tool_response>\n") for turn in turns]
+    last = max((i for i, said in enumerate(is_said) if said), default=-1)
     return turns[: last + 1]
 
 
 def _read_message(turn: object) -> Message:
-    roles = ("system", "user", "assistant")
-    if not isinstance(turn, dict) or turn.get("role") not in roles or not isinstance(turn.get("content"), str):
+    """One turn; its content is empty where it holds no text."""
+    name = (turn.get("role") or turn.get("from")) if isinstance(turn, dict) else None
+    if not isinstance(turn, dict) or not isinstance(name, str):
+        raise UnusableRow("malformed-prompt", f"a turn must be a role and a content: {str(turn)[:120]}")
+    content = _text_of(turn.get("content", turn.get("value")), name)
+    # Calls and results are written as the models of Hermes and Qwen write them: a conversation without them would be
+    # another one.
+    if name in _TOOL_ROLES and name != "function_call":
+        return user(f"<tool_response>\n{content}\n</tool_response>")
+    if name == "function_call":
+        return {"role": "assistant", "content": _tool_call(content)}
+    if name not in _MESSAGE_ROLES:
         raise UnusableRow(
-            "malformed-prompt", f"a turn must be a role ({', '.join(roles)}) and a content: {str(turn)[:120]}"
+            "malformed-prompt", f"the role '{name}' is not known. Use one of: {', '.join(_MESSAGE_ROLES)}, tool"
         )
-    if not turn["content"].strip():
-        raise UnusableRow("empty-prompt", f"an empty turn of the {turn['role']}")
-    return {"role": turn["role"], "content": _require_unicode(turn["content"])}
+    calls = turn.get("tool_calls")
+    if isinstance(calls, list):
+        functions = [call["function"] for call in calls if isinstance(call, dict) and call.get("function")]
+        content = "\n".join(filter(str.strip, (content, *map(_tool_call, functions))))
+    return {"role": _MESSAGE_ROLES[name], "content": content}
+
+
+def _tool_call(call: object) -> str:
+    if isinstance(call, dict):
+        arguments = call.get("arguments")
+        with suppress(ValueError):  # arguments that a model wrote wrongly stay as it wrote them
+            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        call = json.dumps({"name": call.get("name"), "arguments": arguments}, ensure_ascii=False, default=str)
+    return f"<tool_call>\n{call}\n</tool_call>"
+
+
+def _text_of(content: object, role: str) -> str:
+    """The text of a turn's content: text, nothing, or a list of parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return _require_unicode(content)
+    if not isinstance(content, list):
+        raise UnusableRow("malformed-prompt", f"the content of a turn of the {role} is a {type(content).__name__}")
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            kind = part.get("type", "no type") if isinstance(part, dict) else type(part).__name__
+            raise UnusableRow("not-text", f"a part of the type '{kind}' in a turn of the {role}; Charter reads text")
+        texts.append(_require_unicode(text))
+    return "\n".join(texts)
 
 
 def _require_unicode(text: str) -> str:
