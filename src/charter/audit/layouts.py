@@ -7,7 +7,14 @@ from charter.config import PairColumn
 from charter.core.errors import ConfigError, DataError
 from charter.core.messages import Message
 from charter.core.statistics.association import Label
-from charter.data.conversations import UnusableRow, is_blank, is_transcript, parse_transcript, read_conversation
+from charter.data.conversations import (
+    UnusableRow,
+    is_blank,
+    is_transcript,
+    parse_transcript,
+    read_conversation,
+    read_turns,
+)
 
 COLUMNS: tuple[str, ...] = get_args(PairColumn)
 NEEDED = ("prompt", "better", "worse")
@@ -55,6 +62,11 @@ class PairLayout:
                 self.name = "cai"
             else:
                 self.name = "hh-rlhf" if all(is_transcript(values.get(column)) for column in _HH) else "columns"
+            is_standard = all(name in values for name in NEEDED)
+            if self.name == "columns" and all(column in values for column in _HH) and not is_standard:
+                self.name = "preference"
+        if self.name == "preference":
+            return read_preference
         if self.name == "hh-rlhf":
             return lambda row: read_transcripts(row, *_HH)
         if self.name == "cai":
@@ -120,6 +132,27 @@ def read_cai_row(values: Mapping[str, Any]) -> LabelledAnswers:
     if not any(column in values for column in _CAI):
         raise UnusableRow("no-pair", f"a question without {' and '.join(_CAI)}")
     return read_transcripts(values, *_CAI)
+
+
+def read_preference(values: Mapping[str, Any]) -> LabelledAnswers:
+    """A row of TRL's preference data: `chosen` and `rejected` are texts, messages, or whole conversations.
+
+    Raises:
+        UnusableRow: there is no prompt, an answer is missing, or the conversations differ before their last turn.
+    """
+    prompts, answers = list[Sequence[Message]](), list[str]()
+    for column in _HH:
+        value = values.get(column)
+        if is_blank(value):
+            raise UnusableRow("empty-answer", f"nothing in column '{column}'")
+        turns = read_turns([value] if isinstance(value, dict) else value)
+        if not isinstance(value, str) and turns[-1]["role"] != "assistant":
+            raise UnusableRow("no-answer", f"the conversation in column '{column}' does not end with an answer")
+        prompts.append(turns[:-1])
+        answers.append(turns[-1]["content"].strip())
+    if prompts[0] != prompts[1]:
+        raise UnusableRow("different-prompts", "the conversations differ before their last turn")
+    return LabelledAnswers(prompts[0] or read_conversation(values.get("prompt")), answers[0], answers[1])
 
 
 def read_columns(values: Mapping[str, Any], columns: Mapping[str, str]) -> LabelledAnswers:

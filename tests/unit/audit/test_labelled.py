@@ -192,3 +192,20 @@ def test_all_of_hh_rlhf_is_accounted_for(shared_data: Path) -> None:
     assert len(labelled.pairs) == 2308
     for pair in labelled.pairs:
         assert pair.prompt[-1]["role"] == "user" and pair.better != pair.worse and pair.human == "better"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Q", "chosen": "good", "rejected": "bad"},
+        {"prompt": [user("Q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
+        {"prompt": "Q", "chosen": [user("Q"), assistant("good")], "rejected": [user("Q"), assistant("bad")]},
+        {"chosen": [user("Q"), assistant("good")], "rejected": [user("Q"), assistant("bad")]},
+    ],
+    ids=["text", "explicit", "binarized", "implicit"],
+)
+def test_preference_data_of_trl_is_read(tmp_path: Path, row: dict[str, Any]) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([row]))
+    (pair,) = read(path).pairs
+    assert (pair.prompt, pair.better, pair.worse) == ((user("Q"),), "good", "bad")
