@@ -71,6 +71,7 @@ def _parser() -> MarkdownIt:
     # Link definitions would vanish and indented text would become code; authors mean neither.
     # Images are recognised among the links below, because the parser's own search is quadratic in a line's length.
     parser = MarkdownIt("commonmark").disable(["reference", "code", "image"])
+    parser.enable("table")  # recognised to be refused: as a paragraph, its cells would become one line
     parser.core.ruler.after("block", "limits", _check_limits)
     return parser
 
@@ -118,6 +119,8 @@ def _block(tokens: Sequence[Token]) -> Block:
             return Block("rule", line)
         case "blockquote_open":
             raise Unclear(line, "quotation", "a quotation ('>')", "Write it as a paragraph, without '>'")
+        case "table_open":
+            raise Unclear(line, "table", "a table", "Write it as a list, or put it between lines of ```text and ```")
         case "html_block":
             raise Unclear(line, "html", "HTML", _NO_HTML)
         case other:  # the parser is set to CommonMark, which has no more

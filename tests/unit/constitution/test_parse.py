@@ -249,3 +249,10 @@ def test_every_mistake_of_a_file_is_reported_together() -> None:
 def test_lines_are_those_of_the_file_despite_comments() -> None:
     with pytest.raises(ConstitutionError, match=r"^c\.md:7: a quotation"):
         parse("---\nname: a\n---\n<!-- one\ntwo -->\n## A\n> b\n")
+
+
+def test_a_table_is_refused_and_never_flattened() -> None:
+    table = "| request | answer |\n|---|---|\n| a way in | the hours |\n"
+    with pytest.raises(ConstitutionError, match=r":5: a table\."):
+        parse_constitution(f"## Stay\n\nBe kind.\n\n{table}")
+    assert "| a way in |" in parse_constitution(f"## Stay\n\nBe kind.\n\n```\n{table}```\n").principles[0].text
