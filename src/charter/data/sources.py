@@ -3,6 +3,7 @@
 A source is read once for a survey of all its rows, and again for the prompts, which are never all in memory.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from charter.core.errors import DataError
 from charter.core.messages import Message
 from charter.data.candidates import read_candidates
 from charter.data.survey import Survey, candidate_digest, survey_candidates
+
+logger = logging.getLogger(__name__)
 
 STAGE = "prompts"
 
@@ -140,6 +143,13 @@ def open_source(settings: Prompts, seed: int) -> SurveyedSource:
         raise DataError(
             f"prompts '{settings.source}': none of its {rows} rows can be used ({counts}); the first: {survey.example}."
             " Repair the file."
+        )
+    if repeated := len(survey.sort_keys) - len(np.unique(survey.sort_keys)):
+        logger.warning(
+            "prompts '%s': %d rows repeat the id of another row. All rows get ids made of their content; correct the id"
+            " column to keep its ids.",
+            settings.source,
+            repeated,
         )
     if settings.n is not None:
         survey.draw(settings.n, seed)

@@ -164,3 +164,10 @@ def test_splits_are_never_mixed(tmp_path: Path) -> None:
     assert texts(f"{tmp_path}:train") == ["train"]
     with pytest.raises(DataError, match="no split 'dev'"):
         load(f"{tmp_path}:dev")
+
+
+def test_repeated_ids_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({"id": id, "prompt": f"p{n}"}) + "\n" for n, id in enumerate((1, 1, 2))))
+    assert len(load(path).prompts) == 3
+    assert "1 rows repeat the id of another row" in caplog.text
