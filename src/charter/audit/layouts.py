@@ -15,6 +15,7 @@ from charter.data.conversations import (
     read_conversation,
     read_turns,
 )
+from charter.data.published import PairShape, pair_shape
 
 COLUMNS: tuple[str, ...] = get_args(PairColumn)
 NEEDED = ("prompt", "better", "worse")
@@ -62,11 +63,10 @@ class PairLayout:
                 self.name = "cai"
             else:
                 self.name = "hh-rlhf" if all(is_transcript(values.get(column)) for column in _HH) else "columns"
-            is_standard = all(name in values for name in NEEDED)
-            if self.name == "columns" and all(column in values for column in _HH) and not is_standard:
-                self.name = "preference"
-        if self.name == "preference":
-            return read_preference
+            own_columns = all(self._columns[name] in values for name in NEEDED)
+            if self.name == "columns" and not own_columns and (shape := pair_shape(values)):
+                self.name = shape.name
+                return lambda row: read_published(row, shape)
         if self.name == "hh-rlhf":
             return lambda row: read_transcripts(row, *_HH)
         if self.name == "cai":
@@ -134,25 +134,33 @@ def read_cai_row(values: Mapping[str, Any]) -> LabelledAnswers:
     return read_transcripts(values, *_CAI)
 
 
-def read_preference(values: Mapping[str, Any]) -> LabelledAnswers:
-    """A row of TRL's preference data: `chosen` and `rejected` are texts, messages, or whole conversations.
+def read_published(values: Mapping[str, Any], shape: PairShape) -> LabelledAnswers:
+    """A pair of a published dataset. Answers are text, or conversations that end with the answer.
 
     Raises:
-        UnusableRow: there is no prompt, an answer is missing, or the conversations differ before their last turn.
+        UnusableRow: an answer is missing, neither is better, or the conversations differ before their last turn.
     """
-    prompts, answers = list[Sequence[Message]](), list[str]()
-    for column in _HH:
-        value = values.get(column)
+    try:
+        pair = shape.read(values)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UnusableRow("malformed-row", f"not a row of {shape.name}: {error!r}") from error
+    before, answers = list[list[Message]](), list[str]()
+    for value in (pair.better, pair.worse):
         if is_blank(value):
-            raise UnusableRow("empty-answer", f"nothing in column '{column}'")
-        turns = read_turns([value] if isinstance(value, dict) else value)
-        if not isinstance(value, str) and turns[-1]["role"] != "assistant":
-            raise UnusableRow("no-answer", f"the conversation in column '{column}' does not end with an answer")
-        prompts.append(turns[:-1])
-        answers.append(turns[-1]["content"].strip())
-    if prompts[0] != prompts[1]:
+            raise UnusableRow("empty-answer", "an answer is missing")
+        if isinstance(value, str):
+            answers.append(value.strip())
+            continue
+        turns = read_turns(value if isinstance(value, list) else [value])
+        if not turns or turns[-1]["role"] != "assistant":
+            raise UnusableRow("no-answer", "a conversation does not end with an answer")
+        before.append(turns[:-1])
+        answers.append(turns[-1]["content"])
+    if len(before) == 2 and before[0] != before[1]:
         raise UnusableRow("different-prompts", "the conversations differ before their last turn")
-    return LabelledAnswers(prompts[0] or read_conversation(values.get("prompt")), answers[0], answers[1])
+    # Conversations may hold more than the column of the prompt, such as a system message.
+    prompt = before[0] if before and before[0] else read_conversation(pair.prompt)
+    return LabelledAnswers(prompt, answers[0], answers[1], models=pair.models)
 
 
 def read_columns(values: Mapping[str, Any], columns: Mapping[str, str]) -> LabelledAnswers:

@@ -12,6 +12,7 @@ from charter.cli.audit import app as judge
 from charter.cli.compare import compare_command
 from charter.cli.config import app as config
 from charter.cli.constitution import app as constitution
+from charter.cli.data import app as data
 from charter.cli.doctor import doctor_command
 from charter.cli.estimate import estimate_command
 from charter.cli.explain import explain_command
@@ -54,6 +55,7 @@ app.command("accepted")(accepted_command)
 app.command("doctor")(doctor_command)
 app.add_typer(config, name="config")
 app.add_typer(constitution, name="constitution")
+app.add_typer(data, name="data")
 app.add_typer(judge, name="judge")
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(store, name="store")

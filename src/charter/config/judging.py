@@ -126,7 +126,7 @@ class Audit(Section):
     renamed: ClassVar = {"own": "own_names"}
 
     source: PathOrName = "sandbox"
-    """A file of labelled pairs (.jsonl, .jsonl.gz, .csv, .parquet), or `sandbox`, whose oracle labels them."""
+    """A file of labelled pairs (as `prompts.source`), or `sandbox`, whose oracle labels them."""
     format: PairFormat = "auto"
     """The layout of the file: `hh-rlhf` transcripts, the `cai` paper's evaluations, or `columns`."""
     n: PositiveInt = 400

@@ -1,6 +1,7 @@
 """Rows of a source as candidates for prompts, as a stream: each holds a conversation, or what is wrong with it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from charter.config import Prompts
@@ -8,6 +9,7 @@ from charter.core.errors import DataError
 from charter.core.messages import Message
 from charter.core.plugins import Registry
 from charter.data.conversations import UnusableRow, is_blank, is_transcript, read_conversation, read_transcript
+from charter.data.published import prompt_layout
 from charter.data.readers import Record, read_records
 
 PromptSource = Callable[[Prompts, int], Iterable[Mapping[str, Any]]]
@@ -20,12 +22,6 @@ prompt_source = PROMPT_SOURCES.register
 
 _TRANSCRIPT_COLUMNS = ("transcript", "chosen", "rejected", "prompt")
 _ID_COLUMNS = ("row_id", "id")
-_OTHER_COLUMNS = (
-    *("messages", "conversations", "conversation", "forbidden_prompt", "prompts_final", "goal", "Goal", "Behavior"),
-    *("question", "instruction", "context", "input"),
-)
-"""Where published data sets keep prompts: OpenAI's messages, ShareGPT, StrongREJECT, SimpleSafetyTests, HarmBench,
-AdvBench, JailbreakBench, do-not-answer, UltraFeedback, HelpSteer3 and OpenAI's preference data."""
 
 
 class Candidate(NamedTuple):
@@ -48,11 +44,20 @@ class Candidate(NamedTuple):
     detail: str
 
 
-class _PromptColumn(NamedTuple):
+class PromptReader(NamedTuple):
+    """How the rows of a source are read.
+
+    Attributes:
+        name: what they are, for people.
+        value: the value of a row's prompt.
+        read: from that value to a conversation.
+        is_certain: whether the row that decided had a value; only then it also decides for the rows after it.
+    """
+
     name: str
+    value: Callable[[Mapping[str, Any]], Any]
     read: Callable[[object], list[Message]]
-    is_certain: bool
-    """Whether the column had a value in the row that decided; only then it also decides for the rows after it."""
+    is_certain: bool = True
 
 
 def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
@@ -67,61 +72,62 @@ def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
 
 
 def _from_plugin(rows: Iterable[Mapping[str, Any]]) -> Iterator[Candidate]:
-    column = _PromptColumn("prompt", read_conversation, True)
+    reader = _by_column("prompt", read_conversation)
     for number, row in enumerate(rows, 1):
-        yield _candidate(Record(f"prompt {number}", dict(row)), column)
+        yield _candidate(Record(f"prompt {number}", dict(row)), reader)
 
 
 def _from_file(settings: Prompts) -> Iterator[Candidate]:
-    column: _PromptColumn | None = None
-    for record in read_records(settings.source):
+    reader: PromptReader | None = None
+    for record in read_records(Path(settings.source)):
         if record.problem:
             yield Candidate(record.where, None, (), None, "malformed-row", record.problem)
             continue
-        if column is None or not column.is_certain:
-            column = _find_prompt_column(settings, record)
-        yield _candidate(record, column)
+        if reader is None or not reader.is_certain:
+            reader = find_prompt_reader(settings, record)
+        yield _candidate(record, reader)
 
 
-def _find_prompt_column(settings: Prompts, record: Record) -> _PromptColumn:
-    """Which column holds the prompt, and how to read it."""
+def _by_column(name: str, read: Callable[[object], list[Message]], is_certain: bool = True) -> PromptReader:
+    return PromptReader(f"column {name}", lambda values: values.get(name), read, is_certain)
+
+
+def find_prompt_reader(settings: Prompts, record: Record) -> PromptReader:
+    """Which column holds the prompt, and how to read it; published shapes are recognised by their columns.
+
+    Raises:
+        DataError: none of the columns is known to hold prompts.
+    """
     values, wanted = record.values, settings.column
     present = [column for column in dict.fromkeys((wanted, *_TRANSCRIPT_COLUMNS)) if column in values]
     transcripts = [column for column in present if is_transcript(values[column])]
     is_plain = wanted in values and not is_blank(values[wanted]) and wanted not in transcripts
     if settings.format == "hh-rlhf" or (settings.format == "auto" and not is_plain):
         if transcripts:
-            return _PromptColumn(transcripts[0], read_transcript, True)
+            return _by_column(transcripts[0], read_transcript)
         if present and (settings.format == "hh-rlhf" or all(is_blank(values[column]) for column in present)):
-            return _PromptColumn(present[0], read_transcript, False)
-    if wanted == "prompt" and wanted not in values:
-        if "vanilla" in values and "adversarial" in values:  # WildJailbreak fills one of them
-            return _PromptColumn("adversarial" if values["adversarial"] else "vanilla", read_conversation, False)
-        wanted = next((column for column in _OTHER_COLUMNS if not is_blank(values.get(column))), wanted)
-        if wanted not in values and isinstance(values.get("chosen"), list):  # TRL's implicit preference
-            wanted = "chosen"
+            return _by_column(present[0], read_transcript, is_certain=False)
+    if wanted not in values and "column" not in settings.model_fields_set and settings.format == "auto":
+        if layout := prompt_layout(values):
+            return PromptReader(layout.name, layout.prompt, read_conversation)
+        # Pairs of whole conversations: both begin with the prompt.
+        if isinstance(values.get("chosen"), list):
+            return _by_column("chosen", read_conversation)
     if wanted not in values:
         columns = ", ".join(map(str, values)) or "none"
         raise DataError(
             f"prompts '{settings.source}': no column '{wanted}' in {record.where}. Set prompts.column to one of the"
             f" columns there are: {columns}."
         )
-    return _PromptColumn(wanted, read_conversation, not is_blank(values[wanted]))
+    return _by_column(wanted, read_conversation, not is_blank(values[wanted]))
 
 
-def _candidate(record: Record, column: _PromptColumn) -> Candidate:
+def _candidate(record: Record, reader: PromptReader) -> Candidate:
     values = record.values
     kind = values.get("kind")
     given_id = next((str(values[name]) for name in _ID_COLUMNS if values.get(name) not in (None, "")), None)
-    value = values.get(column.name)
-    if column.name == "Behavior" and values.get("ContextString"):  # HarmBench shows the context first
-        value = f"{values['ContextString']}\n\n---\n\n{value}"
-    if column.name == "instruction" and isinstance(values.get("input"), str) and values["input"].strip():
-        value = f"{value}\n\n{values['input']}"  # Alpaca's layout
-    if column.name == "input" and isinstance(value, dict):  # OpenAI's preference data
-        value = value.get("messages")
     try:
-        messages, reason, detail = tuple(column.read(value)), "", ""
+        messages, reason, detail = tuple(reader.read(reader.value(values))), "", ""
     except UnusableRow as problem:
         messages, reason, detail = (), problem.reason, str(problem)
     kind = kind if isinstance(kind, str) and kind else None

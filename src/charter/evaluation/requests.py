@@ -19,6 +19,7 @@ from charter.core.errors import DataError
 from charter.core.messages import Message, assistant, prompt_text, transcript, user
 from charter.core.plugins import Registry
 from charter.data.conversations import UnusableRow, read_conversation
+from charter.data.published import request_columns
 from charter.data.readers import read_records
 from charter.evaluation.records import HEADLINE, Category, HeldOut
 
@@ -39,7 +40,6 @@ _COLUMNS = ("prompt", "category")
 _FILE_CATEGORIES: tuple[Category, ...] = (*HEADLINE, "unknown", "paired")
 """Categories that a row may have; requests of the others are made of these."""
 _TEXTS = ("category", "kind", "answer", "pair", "wrong", "group")
-_XSTEST: Mapping[str, Category] = {"safe": "borderline", "unsafe": "harmful"}
 
 
 def load_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
@@ -143,14 +143,11 @@ def _with_conversation(request: HeldOut, request_id: str, conversation: tuple[Me
 
 def _read_file(path: Path) -> list[HeldOut]:
     requests = []
-    for number, record in enumerate(read_records(path)):
+    for number, record in enumerate(read_records(path, "held-out requests", "evaluation.source")):
         where = f"evaluation.source '{path}': row {number}"
         if record.problem:
             raise DataError(f"{where} cannot be read: {record.problem}. Correct the row.")
-        values = record.values
-        # A row of XSTest's own file (Röttger et al., 2024) has other columns
-        if "category" not in values and str(values.get("label")) in _XSTEST and values.get("type"):
-            values = {**values, "category": _XSTEST[str(values["label"])], "kind": values["type"]}
+        values = request_columns(record.values, path)
         if missing := [column for column in _COLUMNS if values.get(column) in (None, "", [])]:
             raise DataError(
                 f"{where} has no {' and no '.join(missing)}. Each row needs {' and '.join(_COLUMNS)}; kind, answer, "

@@ -176,9 +176,9 @@ def test_a_long_csv_field_is_read(tmp_path: Path) -> None:
         ("column.jsonl", b'{"text": "a", "label": 1}\n', "no column 'prompt' in line 1. Set prompts.column to one of"),
         ("column.csv", b"text,label\na,b\n", "the columns there are: text, label."),
         ("header.csv", b"prompt\n", "holds no rows"),
-        ("latin.csv", "prompt\nfür\n".encode("latin-1"), "broken"),
+        ("latin.csv", "prompt\nfür\n".encode("latin-1"), "Save the file as UTF-8"),
         ("cut.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 999)[:-9], "broken"),
-        ("not.jsonl.gz", b"plain text", "broken"),
+        ("not.jsonl.gz", b"plain text", "not JSON"),
         ("not.parquet", b"plain text", "not Parquet"),
         ("notes.docx", b"plain text", "unknown format '.docx'. Use .jsonl"),
     ],
@@ -197,7 +197,7 @@ def test_a_source_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, con
 def test_the_splits_of_a_saved_dataset_are_named(tmp_path: Path) -> None:
     split = datasets.Dataset.from_list([{"prompt": "a"}])
     datasets.DatasetDict(train=split, test=split).save_to_disk(str(tmp_path / "d"))
-    with pytest.raises(DataError, match=r"several splits.*d/test.*d/train"):
+    with pytest.raises(DataError, match=r"several splits.*:test.*:train"):
         load(tmp_path / "d")
     assert texts(load(tmp_path / "d" / "train")) == ["a"]
 
