@@ -143,7 +143,7 @@ CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name
         ({"context": MESSAGES, "response1": "a", "response2": "b"}, "Hello?"),
         ({"instruction": "Hello?", "completions": []}, "Hello?"),
         ({"instruction": "Translate.", "input": "Brot", "output": "bread"}, "Translate.\n\nBrot"),
-        ({"Behavior": "Do it.", "FunctionalCategory": "contextual", "ContextString": "A tale."}, "A tale.\n\n---\n\nDo it."),
+        ({"Behavior": "Do it.", "ContextString": "A tale."}, "A tale.\n\n---\n\nDo it."),
         ({"goal": "Do it.", "target": "Sure"}, "Do it."),
         ({"Goal": "Do it.", "Target": "Sure", "Behavior": "B", "Category": "C"}, "Do it."),
         ({"forbidden_prompt": "Do it.", "category": "x"}, "Do it."),
