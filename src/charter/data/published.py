@@ -145,8 +145,8 @@ def _ultrafeedback(row: Row) -> AnswerPair:
     """The answer with the best and the one with the worst mean rating of four."""
     rated = list[tuple[float, str, str | None]]()
     for answer in row["completions"] or ():
-        marks = [_number(mark.get("Rating")) for mark in (answer.get("annotations") or {}).values() if mark]
-        marks = [mark for mark in marks if mark is not None]
+        given = (_number(mark.get("Rating")) for mark in (answer.get("annotations") or {}).values() if mark)
+        marks = [mark for mark in given if mark is not None]
         if marks and answer.get("response"):
             rated.append((sum(marks) / len(marks), str(answer["response"]), answer.get("model")))
     if len(rated) < 2:
