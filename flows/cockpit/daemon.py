@@ -1,7 +1,8 @@
-"""A process that goes on when the command that started it has ended.
+"""A process that continues when the command that started it has ended.
 
-A lock that the process inherits says whether it lives: it is held until the process ends, however it does, and a
-process number that has been given to another cannot be mistaken for it.
+A lock that the process inherits shows whether it lives: it is held until the process ends, however it ends, and a
+process number that the system has given to another process cannot be mistaken for it. This is why the server is not
+started by ``prefect server start --background``, which trusts the number alone.
 """
 
 import contextlib
@@ -48,32 +49,36 @@ class Daemon:
         with self._lock.open("a+") as lock, self.log.open("ab") as log:
             if not _take(lock.fileno()):
                 return
-            started = subprocess.Popen(
-                command,
+            lock.truncate(0)
+            # The process writes its own number before it becomes the command. If its starter wrote it, a starter
+            # that is killed in between would leave a process that no command can end.
+            shell = ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._lock.absolute())]
+            process = subprocess.Popen(
+                [*shell, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # The lock stays held through this file descriptor when this process has closed its own.
-                pass_fds=(lock.fileno(),),
+                pass_fds=(lock.fileno(),),  # the lock is held for as long as the process lives
                 env=dict(environment),
                 cwd=folder,
             )
-            _left.append(started)
-            lock.truncate(0)
-            lock.write(str(started.pid))
+            _left.append(process)
 
     def stop(self) -> bool:
         """Ask it to end, wait, and kill what has not ended of its group; whether there was anything to do."""
-        if not self.running():
+        # Between its start and its first step it holds the lock and has not written its number yet.
+        while (running := self.running()) and not (number := self._lock.read_text().strip()):
+            time.sleep(_LOOK_S)
+        if not running:
             return False
-        # Safe from reuse: the lock is held, so the process with this number is the daemon.
-        leader = int(self._lock.read_text())
+        leader = int(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(leader, signal.SIGTERM)
         deadline = time.monotonic() + self.patience_s
         while self.running() and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
+        # Also after an orderly end: its children have its group, and may have survived it.
         with contextlib.suppress(ProcessLookupError):
             # Without it, a child that ignores SIGTERM would keep the lock, and the next start would find it running.
             os.killpg(leader, signal.SIGKILL)
@@ -89,8 +94,8 @@ class Daemon:
         """
         if not self.running():
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-            last = "\n".join(f"  {line}" for line in lines)
-            raise ConfigError(f"{self.name}: it ended by itself. The whole log is {self.log}.\n{last}")
+            shown = "\n".join(f"  {line}" for line in lines)
+            raise ConfigError(f"{self.name}: it ended by itself. The whole log is {self.log}.\n{shown}")
 
     @property
     def _lock(self) -> Path:

@@ -1,6 +1,8 @@
 """A process that outlives its starter is known by its lock, and ends with everything of its group."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,6 +64,20 @@ def test_its_children_end_with_it(tmp_path: Path) -> None:
     while Path(f"/proc/{child}/cmdline").exists() and Path(f"/proc/{child}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_one_whose_number_is_not_written_yet_is_waited_for(tmp_path: Path) -> None:
+    daemon = Daemon("one", tmp_path)
+    # A process that holds the lock, and writes its number half a second later than one that was just started.
+    late = "import fcntl, os, sys, time; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX)"
+    late += "; print('up', flush=True); time.sleep(0.5); file.write(str(os.getpid())); file.flush(); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-c", late, str(tmp_path / "one.lock")], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        assert daemon.stop()
+    assert process.returncode == -signal.SIGTERM
+    assert not daemon.running()
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def leads_to(choices: Sequence[str], text: str) -> bool:
 
 
 def chosen(choices: Sequence[str], text: str) -> str | None:
-    """The choice that an answer in words is, or begins with; None if it is none of them, or could be several."""
+    """The choice that an answer in words is, or begins with; None if it is another word, or could be several."""
     word = text.strip(MARKUP + ".:)]")
     reached = [word] if word in choices else _reached(choices, text)
     return reached[0] if len(reached) == 1 and text.strip(MARKUP) and reached[0] in text else None

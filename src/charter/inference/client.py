@@ -249,7 +249,7 @@ class Client:
         """The choice that an answer is, with its probabilities; `dialect` is the one that it was asked in.
 
         Raises:
-            CompletionFailed: it is none of them (``no-choice``), or only thoughts.
+            CompletionFailed: it is another word (``no-choice``), or only thoughts.
             _Retry: the endpoint must be asked in another way, which it has learned.
         """
         choices, text = sampling.choices, self._choice_text(endpoint, dialect, answer, sampling)
@@ -464,7 +464,7 @@ def _has_alternatives(positions: Sequence[dict[str, Any]]) -> bool:
 
 
 def _logprobs_problem(choices: Sequence[str], text: str, positions: Sequence[dict[str, Any]]) -> str | None:
-    """Why the log-probabilities say nothing of an answer that is a choice; None if the answer is none.
+    """Why the log-probabilities say nothing of an answer that is a choice; None if the answer is not a choice.
 
     Its own probability may be too small to be an opinion.
     """

@@ -74,7 +74,7 @@ class Completion:
     """What the model thought before it answered, kept for those who inspect the store; no stage reads it."""
 
     def to_bytes(self) -> bytes:
-        """The stored form: JSON without `stored`, and without `thinking` if there is none."""
+        """The stored form: JSON without `stored`, and without `thinking` if that is empty."""
         values = {name: value for name, value in vars(self).items() if name != "stored"}  # faster than asdict
         if not self.thinking:
             del values["thinking"]
@@ -94,7 +94,7 @@ class Completion:
 
 
 def plain_finish_reason(value: Any) -> str:
-    """A server's reason in plain form: ``FinishReason.MAX_TOKENS`` becomes ``max_tokens``; empty if there is none."""
+    """A server's reason in plain form: ``FinishReason.MAX_TOKENS`` becomes ``max_tokens``; empty without a reason."""
     return "" if value is None else str(value).rpartition(".")[2].strip().lower().replace("-", "_").replace(" ", "_")
 
 

@@ -156,7 +156,7 @@ def _choose_card(
     """The model that is named, or the only one.
 
     Raises:
-        ServingError: there is none, or there are several and none of them is named.
+        ServingError: there is no model, or there are several and none of them is named.
     """
     shown = display_address(url)
     if not models:
@@ -182,7 +182,7 @@ def _choose_card(
     if len(bases) == 1 or (bases and bases[0].get("root") and len({card.get("root") for card in bases}) == 1):
         return bases[0]
     raise ServingError(
-        f"base_url '{shown}': serves several models ({listed}), and model '{model or ''}' is none of them. Set "
+        f"base_url '{shown}': serves several models ({listed}), and model '{model or ''}' is not one of them. Set "
         "serving.model_name to the one to use."
     )
 

@@ -62,6 +62,6 @@ def split_thoughts(text: str) -> tuple[str, str]:
 
 
 def thoughts_end(text: str) -> int:
-    """Where the last closing tag of thoughts ends; 0 if there is none."""
+    """Where the last closing tag of thoughts ends; 0 without one."""
     ends = [tag.end() for tag in _TAG.finditer(text) if any(tag.group("closes", "closes2", "closes3"))]
     return ends[-1] if ends else 0

@@ -45,7 +45,7 @@ class StageContext:
         helpful: whether answers are compared for their helpfulness alone.
         with_priority: gives `ask` a priority among the calls that wait; None if the model has no queue.
         priority: of all calls made here.
-        losses: the limit of lost rows by the name of a stage; None if there is none, as in a trace.
+        losses: the limit of lost rows by the name of a stage; None without a limit, as in a trace.
         requests: rendered templates by template name and principle; filled by `request`.
     """
 
