@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from charter.core.environment import child_environment
 from charter.core.errors import ModelError, ServingError
 from charter.core.hardware import cores, gpus
 from charter.inference.identity import hub_cache
+from charter.inference.server.model_folder import check_model_folder, describe_model_file
 
 HOST = "127.0.0.1"
 _FEW_CORES = 8
@@ -56,26 +58,25 @@ def plan_launch(model: str | Path, settings: Serving, name: str | None) -> Launc
         ModelError: no such folder, or it holds no model; no such hub id.
         ServingError: the port is taken, or the interpreter has no vLLM.
     """
-    folder = check_model(model)
+    folder = check_model(model, settings.extra_args)
     port = choose_port(settings.port)
     python = settings.python or sys.executable
     on_cpu = "cpu" in _vllm_build(python) or not gpus()
     return Launch(str(folder or model), name or Path(folder or model).name, port, python, on_cpu, folder is not None)
 
 
-def check_model(model: str | Path) -> Path | None:
-    """The model's folder, or None for a hub id.
+def check_model(model: str | Path, vllm_args: Sequence[str] = ()) -> Path | None:
+    """The model's folder, or None for a hub id; `vllm_args` as in `check_model_folder`.
 
     Raises:
-        ModelError: neither a folder with a model, nor a hub id that can be downloaded.
+        ModelError: neither a folder with a whole model, nor a hub id that can be downloaded.
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"model '{model}': the folder has no config.json. Name the folder of a trained model.")
+        check_model_folder(model, path, vllm_args)
         return path.resolve()
     if path.exists():
-        raise ModelError(f"model '{model}': is a file. Name the folder that holds config.json and the weights.")
+        raise ModelError(f"model '{model}': {describe_model_file(path)}")
     if not _HUB_ID.fullmatch(str(model)):
         raise ModelError(f"model '{model}': no such folder. Name a model folder, or a hub id such as ORG/NAME.")
     _check_hub(str(model))

@@ -18,6 +18,7 @@ from charter.inference.server.launch import (
     server_environment,
     vllm_command,
 )
+from tests.support.model_folders import write_model_folder
 
 LOCAL = Launch("/models/a", "a", 8123, "python", on_cpu=True, local=True)
 HUB = Launch("org/name", "name", 8123, "python", on_cpu=False, local=False)
@@ -25,10 +26,7 @@ HUB = Launch("org/name", "name", 8123, "python", on_cpu=False, local=False)
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    return folder
+    return write_model_folder(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", ["nothing/at/all", "./nothing", "/nothing", "~/no-such-folder", "a b"])
