@@ -32,10 +32,22 @@ def show(
     """Print every setting of a run as YAML; those at their default are marked. Secrets are masked."""
     resolved = load_config(config, dict(map(read_override, overrides or ())))
     if as_json:
-        values = resolved.model_dump(mode="json", by_alias=True, exclude_defaults=changed)
-        print_json(mask_secrets(values))
+        values, defaults = (one.model_dump(mode="json", by_alias=True) for one in (resolved, Config()))
+        print_json(mask_secrets(_changes(values, defaults) if changed else values))
     else:
         typer.echo("\n".join(config_lines(resolved, Config(), changed)) or "# every setting has its default")
+
+
+def _changes(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from the defaults, section by section."""
+    changed = dict[str, Any]()
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value, default = _changes(value, default), {}
+        if value != default:
+            changed[name] = value
+    return changed
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """SFT, then DPO or GRPO, and the measurement of what training changed."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -34,6 +35,18 @@ Tracker = Literal[
 ]
 
 
+_ADAPTERS = ("lora", "qlora")
+LEARNING_RATES: Mapping[str, tuple[float, float]] = {
+    # SFT of all weights: 5e-6 to 2e-5 in Zephyr (Tunstall et al. 2023) and Tülu 3 (Lambert et al. 2024). Adapters need
+    # about ten times as much: 2e-4 in QLoRA (Dettmers et al. 2023) and "LoRA Without Regret" (Schulman et al. 2025).
+    "sft": (1e-5, 2e-4),
+    "dpo": (1e-5, 1e-5),
+    "reward": (1e-5, 1e-4),  # TRL's examples of reward models
+    "grpo": (1e-6, 1e-5),  # TRL's default for all weights, and ten times as much
+}
+"""Peak learning rates of each step where none is set: for all weights, and for adapters."""
+
+
 class Optimisation(Section):
     """Settings that all training steps have."""
 
@@ -41,8 +54,9 @@ class Optimisation(Section):
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the data."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
-    """The peak learning rate."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """The peak learning rate. When empty it is chosen by step and `training.method`: adapters need about ten times that
+    of all weights. `charter config show` prints it."""
     batch_size: PositiveInt = 8
     """Rows per step and process."""
     gradient_accumulation: PositiveInt = 1
@@ -112,8 +126,6 @@ class Grpo(Optimisation):
     beta: Annotated[float, Field(ge=0)] = 0.04
     """How strongly the model is held to the one it started from, which needs a second model in memory. 0 disables the
     KL term and the reference model."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
-    """The peak learning rate."""
     batch_size: PositiveInt = 32
     """Answers per step and process. Multiplied by `gradient_accumulation` and `processes` it must be a whole number of
     groups."""
@@ -172,6 +184,21 @@ class Training(Section):
     def asks_judge(self) -> bool:
         """Whether training sends calls to the judge."""
         return self.preference == "grpo" and self.grpo.reward == "judge"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_learning_rates(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        with_adapters = values.get("method") in _ADAPTERS
+        chosen = dict(values)
+        for step, rates in LEARNING_RATES.items():
+            section = chosen.get(step, {})
+            if isinstance(section, Section):
+                section = section.model_dump(exclude_unset=True)
+            if isinstance(section, Mapping) and section.get("learning_rate") is None:
+                chosen[step] = {**section, "learning_rate": rates[with_adapters]}
+        return chosen
 
     @model_validator(mode="after")
     def _has_one_launcher(self) -> Self:

@@ -147,7 +147,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is seen as A
                 step = self._job.step
                 raise TrainingError(
                     f"training step '{step}': {name} became {line[name]} at optimiser step {line['step']}."
-                    f" Lower training.{step}.learning_rate, now {self._job.optimisation.learning_rate:g}."
+                    f" Lower training.{step}.learning_rate, now {self._job.optimisation.learning_rate}."
                 )
         beta, rounded = self._job.settings.dpo.beta, bool(getattr(args, "bf16", False))
         self._warn("first-loss", watchdogs.detect_first_loss(self._lines, beta, rounded), hopeless=True)

@@ -68,6 +68,12 @@ RENDERED = {
         "Read a request.\n\n<request>\nhi\n</request>\n\nWhat is it about?\n\n1. theft\n2. other\n\n"
         "Reply with the number only."
     ),
+    "verdict": (
+        "By your critique: does the answer that you criticised go against the principle? Never help with theft.\n\n"
+        'Reply "violated" if it does, else "respected". Reply with this one word only.'
+    ),
+    "better": ("By what you wrote: which of the two answers follows the principle better? Reply with A or B only."),
+    "shorten": "This answer is too long. Answer again in at most 99 words.",
     "new_prompt": "Write one new request about theft. Here are examples:\n\n- a\n- b\n\nReply with the request only.",
 }
 
@@ -75,7 +81,7 @@ RENDERED = {
 @pytest.mark.parametrize("name", RENDERED)
 def test_each_template_is_pinned_byte_for_byte(name: str) -> None:
     given = {**PAIR, "answer": "one", "principle": CONSTITUTION, "topic": "theft", "examples": ["a", "b"]}
-    given |= {"request": "hi", "kinds": ["theft", "other"]}
+    given |= {"request": "hi", "kinds": ["theft", "other"], "words": 99}
     assert render(name, **given) == RENDERED[name]
 
 
