@@ -82,6 +82,9 @@ class StageProgress:
         counts = sum((Counter(p.reasons) for p in self.shards.values()), Counter[str]())
         if counts:
             parts.append("failed: " + ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3)))
+        too_long = sum((Counter(p.too_long) for p in self.shards.values()), Counter[str]())
+        if too_long:
+            parts.append(", ".join(f"{count:,} {ending}" for ending, count in too_long.items()))
         if stored := self._sum("stored"):
             parts.append(f"{stored / (self._sum('calls') + stored):.0%} from the store")
         if done < total and self.latest is not None:

@@ -133,6 +133,7 @@ class Progress:
         total: rows that the stage was given.
         failed: rows that failed.
         reasons: how many rows failed for each reason.
+        too_long: how many answers were too long, by what became of them (``trimmed``, ``shortened``).
         unit: what rows are called, such as ``steps``.
         tokens_in: of prompts.
         tokens: of answers; in training, of all that was learnt from.
@@ -148,6 +149,7 @@ class Progress:
     total: int
     failed: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    too_long: Mapping[str, int] = field(default_factory=dict)
     unit: str = "rows"
     tokens_in: int = 0
     tokens: int = 0
@@ -209,11 +211,11 @@ async def each_row(
         CountMismatch: a row neither came out nor failed.
         NoDataError: too many of the stage's first rows failed; only if `losses` are given.
     """
-    done, reasons = 0, Counter[str]()
+    done, reasons, too_long = 0, Counter[str](), Counter[str]()
 
     def report() -> None:
         if on_progress:
-            on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons)))
+            on_progress(Progress(stage, done, len(rows), reasons.total(), dict(reasons), dict(too_long)))
 
     async def process(row: Row) -> list[dict[str, Any]] | dict[str, Any]:
         """The row's results, or its failure."""
@@ -230,6 +232,9 @@ async def each_row(
         done += 1
         if isinstance(result, dict):
             reasons[result["reason"]] += 1
+        else:
+            endings = (made.get("finish_reason") for made in result)
+            too_long.update(ending for ending in endings if ending in ("trimmed", "shortened"))
         report()
         if losses is not None and is_early and isinstance(result, dict):
             losses.add(result["reason"], result["stage"], result["row_id"], result["detail"])

@@ -6,6 +6,7 @@ from charter.core.errors import CompletionFailed, ServingError
 from charter.inference.completion import Completion
 from charter.pipeline.respond import respond
 from charter.pipeline.revise import read_verdict, revise
+from charter.pipeline.rows import Progress
 
 SETTINGS = Generation(rounds=2)
 
@@ -166,7 +167,9 @@ async def test_a_long_answer_is_kept_as_the_config_says(context, prompts, policy
     def script(messages, sampling):
         return Completion(LONG, "length", 1, 1) if len(messages) == 1 else again
 
-    (row,) = (await respond(prompts(1), context(script), Generation(long_answers=policy))).rows
+    reports = list[Progress]()
+    (row,) = (await respond(prompts(1), context(script), Generation(long_answers=policy), reports.append)).rows
+    assert reports[-1].too_long == {finish_reason: 1}
     assert (row["response"], row["finish_reason"]) == (text, finish_reason)
 
 
