@@ -60,7 +60,11 @@ def waiting(config: Config, step: Step) -> Waiting | None:
     if noted["for"] != step or noted["inputs"] != _inputs(config, step):
         return None
     # Without addresses: none of these models is served any more, and the store has all their answers.
-    models = {name: EngineSpec((), **kept, store=config.store_url) for name, kept in noted["models"].items()}
+    models = {
+        # JSON has lists where the spec has tuples.
+        name: EngineSpec((), **kept | {"sampling": tuple(map(tuple, kept.get("sampling", ())))}, store=config.store_url)
+        for name, kept in noted["models"].items()
+    }
     return Waiting([StageCount(**count) for count in noted["counts"]], models)
 
 

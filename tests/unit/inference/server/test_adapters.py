@@ -10,19 +10,13 @@ from charter.inference import EngineSpec, Served, model_identity
 from charter.inference.server.adapters import AdapterGroup, adapted_identity, find_adapter, group_by_base
 from charter.inference.server.fleet import serve_all
 from charter.inference.server.launch import Launch, server_environment, vllm_command
+from tests.support.model_folders import safetensors, write_model_folder
 from tests.support.stand_in import write_stand_in
-
-
-def a_model(folder: Path, weights: bytes = b"w") -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(weights)
-    return folder
 
 
 def trained(folder: Path, base: Path | str, rank: int = 16, weights: bytes = b"a") -> Path:
     """A model with the adapter that its weights were merged from."""
-    adapter = a_model(folder, b"merged" + weights) / "adapter"
+    adapter = write_model_folder(folder, b"merged" + weights) / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base), "r": rank}))
     (adapter / "adapter_model.safetensors").write_bytes(weights)
@@ -32,7 +26,7 @@ def trained(folder: Path, base: Path | str, rank: int = 16, weights: bytes = b"a
 
 
 def test_adapters_of_one_base_share_a_server_and_what_shares_with_none_is_served_merged(tmp_path: Path) -> None:
-    base, other = a_model(tmp_path / "base"), a_model(tmp_path / "other")
+    base, other = write_model_folder(tmp_path / "base"), write_model_folder(tmp_path / "other")
     sft, dpo = trained(tmp_path / "sft", base), trained(tmp_path / "dpo", base, 32)
     (shared,) = group_by_base({"sft": sft, "dpo": dpo})
     assert (shared.base, shared.base_name, list(shared.adapters)) == (str(base), "host", ["sft", "dpo"])
@@ -47,7 +41,7 @@ def test_adapters_of_one_base_share_a_server_and_what_shares_with_none_is_served
 
 
 def test_an_adapter_whose_base_is_gone_or_that_is_too_wide_is_left_for_the_merged_weights(tmp_path: Path) -> None:
-    base = a_model(tmp_path / "base")
+    base = write_model_folder(tmp_path / "base")
     assert find_adapter(base) is None
     assert find_adapter(trained(tmp_path / "widest", base, 512)) is not None
     assert find_adapter(trained(tmp_path / "wider", base, 513)) is None
@@ -66,10 +60,10 @@ def test_answers_of_an_adapter_are_its_own_and_its_base_s(tmp_path: Path) -> Non
 def serve(
     folder: Path, takes_adapters: bool, retrained: bool = False, **changes: bool
 ) -> tuple[dict[str, Served], list[str]]:
-    base = a_model(folder / "base")
+    base = write_model_folder(folder / "base")
     models = {"sft": trained(folder / "sft", base), "dpo": trained(folder / "dpo", base, 32, b"b")}
     if retrained:
-        (base / "model.safetensors").write_bytes(b"other weights")
+        (base / "model.safetensors").write_bytes(safetensors(b"other"))
     settings, told = Serving(python=write_stand_in(folder, takes_adapters)).model_copy(update=changes), list[str]()
     with serve_all(models, settings, folder / "logs", told.append) as served:
         return served, told

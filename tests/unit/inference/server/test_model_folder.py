@@ -59,7 +59,7 @@ def unfinished(folder: Path) -> None:
         (lambda f: (f / "config.json").write_text(POINTER), "config.json is a Git LFS pointer"),
         (lambda f: shards(f, index=True), "1 of 2 .* missing, such as model-00002-of-00002"),
         (lambda f: shards(f, index=False), "1 of 2 .* missing, such as model-00002-of-00002"),
-        (lambda f: (f / "model.safetensors").write_bytes(safetensors(100)[:-1]), "cut off"),
+        (lambda f: (f / "model.safetensors").write_bytes(safetensors(bytes(100))[:-1]), "cut off"),
         (lambda f: (f / "model.safetensors").write_bytes(safetensors()[:20]), "cut off"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "is empty"),
         (lambda f: (f / "model.safetensors").unlink(), "no weights"),

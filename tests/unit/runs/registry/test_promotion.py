@@ -215,7 +215,7 @@ def test_an_accepted_run_that_was_asked_other_things_is_no_yardstick(tmp_path: P
     other = make_judged_run(tmp_path, "two", evaluation=Evaluation(max_tokens=12))
     judged = json.loads((other / "gate.json").read_text())
     assert judged["outcome"] == "not enough data"
-    assert "at most 96 tokens to answer, graded by the oracle, and this one sandbox" in judged["checks"][-1]["reason"]
+    assert "at most 512 tokens to answer, graded by the oracle, and this one sandbox" in judged["checks"][-1]["reason"]
 
 
 def test_other_requests_of_the_same_source_are_compared_by_their_rates(tmp_path: Path) -> None:
