@@ -55,7 +55,7 @@ ui-stop:  ## end what `make ui` started
 test: $(READY)  ## the tests, except those that take many minutes
 	@status=0; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses auto || status=$$?; \
-	$(BIN)/python -m pytest tests/browser tests/flows tests/system --numprocesses 2 --dist loadgroup --no-loadscope-reorder || status=$$?; \
+	$(BIN)/python -m pytest tests/browser tests/flows tests/system --numprocesses 2 --dist loadfile --no-loadscope-reorder || status=$$?; \
 	exit $$status
 
 test-slow: $(READY)  ## the tests that take many minutes

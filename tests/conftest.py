@@ -90,24 +90,18 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield tmp_path_factory.mktemp("prefect")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Unit tests first: they are quick, and flows leave threads behind that draw random numbers under Hypothesis.
 
     Then what takes longest, so that no worker begins with it when the others are done. Prefect 3.7 leaves the sockets
     of its event and API clients to the garbage collector at a flow's end, and the collector comes when it likes, in
     whatever test that runs in the same process by then.
-
-    With ``--dist loadgroup`` a file's tests share a worker, and so do all tests that ask the sandbox's server: the
-    server is then started once.
     """
     items.sort(key=lambda item: next((i for i, part in enumerate(IN_TURN) if part in item.nodeid), len(IN_TURN)))
     left_open = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
     for item in items:
         if "tests/unit/" not in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings(left_open))
-        asks_sandbox = "sandbox_server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("sandbox" if asks_sandbox else item.nodeid.partition("::")[0]))
 
 
 def pytest_sessionfinish() -> None:
