@@ -37,6 +37,16 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
+def fold_system(messages: Messages) -> list[Message]:
+    """The conversation with its system message at the beginning of the first user turn, for models without that role."""
+    if not messages or messages[0]["role"] != "system":
+        return list(messages)
+    first, *others = messages
+    if others and others[0]["role"] == "user":
+        return [user(f"{first['content']}\n\n{others[0]['content']}"), *others[1:]]
+    return [user(first["content"]), *others]
+
+
 def prompt_text(messages: Messages) -> str:
     """A prompt as one text: the message itself if there is only one, else a transcript."""
     return messages[0]["content"] if len(messages) == 1 else transcript(messages)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from charter.core.messages import Messages
+from charter.core.messages import Messages, fold_system
 from charter.inference import fast_json
 from charter.inference.completion import OPTIONAL_PARAMETERS, Sampling
 
@@ -25,6 +25,12 @@ _UNKNOWN = re.compile(
     r"(?:support|permit|allow|recogni|implement|available)|forbidden|deprecated|removed|instead",
     re.IGNORECASE,
 )
+_NO_SYSTEM = re.compile(
+    r"system (?:role|message|prompt)s?\b|roles must alternate|only (?:the )?user(?:,| and) (?:model|assistant)",
+    re.IGNORECASE,
+)
+"""How chat templates without a system role refuse one: Gemma's, and those of Mistral and Llama 2 that want turns to
+alternate."""
 _ECHOED = frozenset({"input", "ctx", "messages", "url", "body"})
 """Fields of an error that repeat the request, whose text may contain any word."""
 _PATTERNS = {
@@ -54,6 +60,7 @@ class Dialect:
         constrains: whether the server can limit an answer to the choices, by `structured_outputs`.
         continues: whether the server supports `continue_final_message`.
         names_tokens: whether the server must be told to name the tokens of log-probabilities by their text.
+        folds_system: whether the model has no system role, so that its text goes into the first user turn.
         thoughts: how a choice is asked of a model that thinks: 1 with thinking switched off, 2 with tokens to think.
     """
 
@@ -65,6 +72,7 @@ class Dialect:
     constrains: bool = True
     continues: bool = True
     names_tokens: bool = False
+    folds_system: bool = False
     thoughts: int = 0
 
     def request(self, model_name: str, messages: Messages, sampling: Sampling) -> dict[str, Any]:
@@ -79,7 +87,7 @@ class Dialect:
         limit = sampling.max_tokens + sampling.thinking_tokens
         request: dict[str, Any] = {
             "model": model_name,
-            "messages": list(messages),
+            "messages": fold_system(messages) if self.folds_system else list(messages),
             self.token_limit: limit,
             "temperature": max(sampling.temperature, self.least_temperature),
             "top_p": sampling.top_p,
@@ -116,6 +124,9 @@ class Dialect:
     def after_refusal(self, request: Mapping[str, Any], raw: bytes) -> "Dialect | None":
         """The dialect to try next, after a server refused a request; None if it names no parameter of the request."""
         text = error_texts(raw)
+        first = request["messages"][0]
+        if first["role"] == "system" and not self.folds_system and _NO_SYSTEM.search(text):
+            return replace(self, folds_system=True)
         named = [name for name in _ORDER if name in request and _names(text, name)]
         if not named and _UNKNOWN.search(text):  # it does not say which: one that is not OpenAI's
             named = [name for name in _ORDER[:8] if name in request]
@@ -160,6 +171,7 @@ class Dialect:
             self.constrains and other.constrains,
             self.continues and other.continues,
             self.names_tokens or other.names_tokens,
+            self.folds_system or other.folds_system,
             max(self.thoughts, other.thoughts),
         )
 
@@ -186,6 +198,8 @@ class Dialect:
             found["continues"] = (
                 "does not support continue_final_message; it must recognise by itself that an answer is begun"
             )
+        if self.folds_system:
+            found["system"] = "the model has no system role; its text goes into the first user turn"
         if self.names_tokens:
             found["names_tokens"] = "names tokens by their ids, unless told not to"
         if self.thoughts == 1:

@@ -1,7 +1,7 @@
 """Model card and dataset card, written from the same data as the report."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from charter.config.training import LEARNING_RATES
 from charter.core.formatting import percent
 from charter.core.text import inline
 from charter.data.export import ExportedTable
@@ -102,12 +103,22 @@ def model_card(data: ReportData, exported: Exported | None = None) -> str:
         warning=warning,
         path="." if exported else model if re.fullmatch(r"[\w.-]+", model) else "MODEL",
         audit=audit_sentence(data.audit) if data.audit else "",
-        settings=settings_table({step: training[step] for step in steps if step in training}, SETTINGS),
+        settings=settings_table(_step_settings(training, steps), SETTINGS),
         curves={step: curve_table(metrics) for step, metrics in data.training.items() if metrics and step in steps},
         benchmarks=benchmarks_table(data.evaluation),
         learnt=steps,
         trained={name: done for name, done in data.trained.items() if model != "sft" or name == "sft"},
     )
+
+
+def _step_settings(training: Mapping[str, Any], steps: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings of each step, with the learning rate that was used where none was set."""
+    method = training.get("method", "full")
+    given = {step: training[step] for step in steps if step in training}
+    return {
+        step: {**values, "learning_rate": values.get("learning_rate") or LEARNING_RATES[step][method != "full"]}
+        for step, values in given.items()
+    }
 
 
 def dataset_card(data: ReportData, tables: Sequence[ExportedTable] | None = None, license: str | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from charter.config import Optimisation, Training
+from charter.config import Training
 from charter.core.errors import ModelError, TrainingError
 from charter.inference.identity import file_digest
 from charter.training.rows import rows_to_train_on
@@ -38,7 +38,7 @@ def hash_inputs(step: str, model: str, data: Path, settings: Training, seed: int
         seed: of row order and new adapters.
         reward: the identity of what rewards answers in ``grpo``; empty for other steps.
     """
-    section: Optimisation = getattr(settings, step)
+    section = settings.settings_of(step)
     launcher = {}
     if (config := settings.accelerate_config) is not None:
         try:

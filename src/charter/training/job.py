@@ -53,8 +53,7 @@ class Job:
     @property
     def optimisation(self) -> Optimisation:
         """The settings of this step."""
-        section: Optimisation = getattr(self.settings, self.step)
-        return section
+        return self.settings.settings_of(self.step)
 
     @property
     def asks_judge(self) -> bool:

@@ -6,6 +6,7 @@ once, in the same way for all steps, so that what TRL receives has been checked.
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jinja2.exceptions import TemplateError
 
 from charter.config.training import Optimisation
 from charter.core.errors import DataError, TrainingError
+from charter.core.messages import Message, fold_system
 
 _COLUMNS = {
     "sft": ("completion",),
@@ -211,16 +214,22 @@ class _Encoder:
             pair["p_chosen"] = row["p_chosen"]
         return pair
 
-    def _encode(self, prompt: list[dict[str, str]], answers: list[str]) -> tuple[list[int], list[list[int]]]:
+    def _encode(self, prompt: list[Message], answers: list[str]) -> tuple[list[int], list[list[int]]]:
         for text in [*(turn["content"] for turn in prompt), *answers]:
             for token in self._special:
                 if token in text:  # the tokenizer would read it as the real token: a forged turn
                     raise UntrainableRow("special-token-in-text", f"the text holds {token!r}")
         if not prompt or not all(answer.strip() for answer in answers):
             raise UntrainableRow("empty", "an empty prompt or answer")
-        render = self._tokenizer.apply_chat_template
-        texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
-        texts += [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
+        try:
+            texts = self._render(prompt, answers)
+        except TemplateError as error:
+            # Templates such as Gemma's have no system role; the server that answered was sent the same.
+            folded = fold_system(prompt)
+            try:
+                texts = self._render(folded, answers)
+            except TemplateError:
+                raise UntrainableRow("template", f"the chat template refuses the conversation: {error}") from error
         opening, *whole = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         # The prompt is the tokens that all renderings begin with: a template may end a bare prompt differently.
         columns = enumerate(zip(opening, *whole, strict=False))
@@ -248,6 +257,12 @@ class _Encoder:
         if longest > self._max_length:
             raise UntrainableRow("too-long", f"{longest} tokens, over max_length {self._max_length}")
         return opening[:shared], completions
+
+    def _render(self, prompt: Sequence[Message], answers: Sequence[str]) -> list[str]:
+        """The text of the prompt alone, and with each answer."""
+        render = self._tokenizer.apply_chat_template
+        texts = [render(prompt, tokenize=False, add_generation_prompt=True)]
+        return texts + [render([*prompt, {"role": "assistant", "content": a}], tokenize=False) for a in answers]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))

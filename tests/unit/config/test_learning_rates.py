@@ -11,11 +11,16 @@ from charter.config import Config, Sft, Training
 )
 def test_adapters_learn_faster(method: str, rates: tuple[float, ...]) -> None:
     training = Config.model_validate({"training": {"method": method}}).training
-    steps = (training.sft, training.dpo, training.reward, training.grpo)
-    assert tuple(step.learning_rate for step in steps) == rates
+    assert tuple(training.settings_of(step).learning_rate for step in ("sft", "dpo", "reward", "grpo")) == rates
 
 
 def test_what_is_set_stays() -> None:
-    assert Training(method="lora", sft=Sft(learning_rate=3e-5)).sft.learning_rate == 3e-5
-    settings = Config.model_validate({"training": {"method": "lora", "sft": {"epochs": 2}}}).training.sft
+    assert Training(method="lora", sft=Sft(learning_rate=3e-5)).settings_of("sft").learning_rate == 3e-5
+    settings = Config.model_validate({"training": {"method": "lora", "sft": {"epochs": 2}}}).training.settings_of("sft")
     assert (settings.epochs, settings.learning_rate) == (2, 2e-4)
+
+
+def test_a_run_s_config_does_not_keep_the_rate_of_another_method() -> None:
+    kept = Config().model_dump(mode="json", by_alias=True)
+    kept["training"]["method"] = "lora"
+    assert Config.model_validate(kept).training.settings_of("sft").learning_rate == 2e-4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charter.core.errors import CompletionFailed, ServingError
-from charter.core.messages import user
+from charter.core.messages import assistant, system, user
 from charter.inference import Client, Completion, Sampling
 from charter.inference.dialect import Dialect
 from charter.testing.null_server import NullServer, run_null_server
@@ -359,3 +359,25 @@ async def test_what_is_learned_of_two_calls_is_joined(caplog: pytest.LogCaptureF
     assert one.merged(other) == other.merged(one) == joined
     assert not Dialect().differences()
     assert len(joined.differences()) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "System role not supported",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Only user and assistant roles are supported!",
+    ],
+)
+async def test_a_model_without_a_system_role_is_told_in_the_first_user_turn(text: str) -> None:
+    server = NullServer(refuse=lambda body: text if body["messages"][0]["role"] == "system" else None)
+    server.keep_bodies = True
+    conversation = [system("Be kind."), user("Hello?"), assistant("Hi."), user("So?")]
+    with run_null_server(server):
+        async with Client([server.url], "null") as client:
+            for limit in (4, 5):
+                await client.complete(conversation, Sampling(limit))
+            notes = client._router.endpoints[0].notes
+    assert [len(body["messages"]) for body in server.bodies] == [4, 3, 3]
+    assert server.bodies[-1]["messages"][0] == user("Be kind.\n\nHello?")
+    assert "system" in notes

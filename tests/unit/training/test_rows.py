@@ -98,6 +98,25 @@ def test_what_a_template_writes_after_the_end_is_not_learnt(tiny: Path) -> None:
     assert tokenizer.decode(kept["input_ids"]) == "<|user|>Why?<|end|>\n<|assistant|>Because.<|end|>"
 
 
+GEMMA = """{% for m in messages %}
+{%- if m.role == "system" %}{{ raise_exception("System role not supported") }}{% endif %}
+{%- if (m.role == "user") != (loop.index0 % 2 == 0) %}{{ raise_exception("roles must alternate") }}{% endif %}
+{{- "<|" + m.role + "|>" + m.content + "<|end|>" }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
+
+
+def test_a_template_without_a_system_role_gets_its_text_in_the_first_user_turn(tiny: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny))
+    tokenizer.chat_template = GEMMA
+    told = [{"role": "system", "content": "Be kind."}, *ask("Hi?")]
+    twice = [*ask("Hi?"), *ask("Hello?")]
+    rows = encode(
+        tokenizer, [{"row_id": str(n), "prompt": p, "completion": "Yes."} for n, p in enumerate((told, twice))]
+    )
+    ((kept,), (dropped,)) = rows.kept, rows.dropped
+    assert tokenizer.decode(kept["input_ids"]) == "<|user|>Be kind.\n\nHi?<|end|><|assistant|>Yes.<|end|>"
+    assert dropped.reason == "template"
+
+
 def test_a_template_that_never_ends_a_turn_is_refused(tiny: Path) -> None:
     tokenizer = load_tokenizer(str(tiny))
     tokenizer.chat_template = tokenizer.chat_template.replace("'<|end|>'", "'\n'")
