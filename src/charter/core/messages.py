@@ -38,7 +38,7 @@ def assistant(content: str) -> Message:
 
 
 def fold_system(messages: Messages) -> list[Message]:
-    """The conversation with its system message at the beginning of the first user turn, for models without that role."""
+    """The conversation with its system text at the beginning of the first user turn, for models without that role."""
     if not messages or messages[0]["role"] != "system":
         return list(messages)
     first, *others = messages
