@@ -56,7 +56,7 @@ def cluster(s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCl
 
 @pytest.fixture
 def server() -> Iterator[NullServer]:
-    with run_null_server(NullServer(answer=answer, latency_s=0.02)) as server:
+    with run_null_server(NullServer(answer=answer, latency_s=0.1)) as server:
         yield server
 
 
