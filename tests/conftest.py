@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from charter.core import plugins
@@ -24,6 +25,10 @@ os.environ.update(
     DO_NOT_TRACK="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
+
+# Hypothesis would fail an example that takes 200 ms, which any does on a machine whose cores are busy.
+hypothesis.settings.register_profile("charter", deadline=None)
+hypothesis.settings.load_profile("charter")
 
 # A job in a shell's background ignores Ctrl-C, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
