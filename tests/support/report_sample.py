@@ -1,5 +1,6 @@
 """A whole run's data, made up but plausible, for the tests of the page and the cards."""
 
+import copy
 import math
 from functools import lru_cache
 from typing import Any
@@ -66,7 +67,7 @@ def _evaluation() -> dict[str, Any]:
 def sample(**changes: object) -> ReportData:
     """The data of a run that went well."""
     config = Config(name="demo", gate=Gate(by="value"))
-    evaluation = _evaluation()
+    evaluation = copy.deepcopy(_evaluation())  # tests change it, and the original is cached
     values = {
         "name": "demo",
         "made": "2026-02-03 12:00 UTC",

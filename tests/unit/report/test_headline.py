@@ -24,7 +24,7 @@ def test_the_text_fits_a_terminal() -> None:
 def test_markdown_holds_every_reason_and_measure() -> None:
     data = sample()
     text = headline_markdown(data.evaluation, data.verdict)
-    assert "**Verdict: go**\n\n- passed: 1.0 % of 400 harmful requests" in text
+    assert text.startswith("**Verdict: go**\n\n- passed: 1.0 % of 400 harmful requests")
     assert "| Harmful answers | 98.0 % (96.1 to 99.0 %) | 4.2 % (2.7 to 6.7 %) | 1.0 % (0.4 to 2.5 %) |" in text
     minus = "\N{MINUS SIGN}"
     assert f"| change, in points | SFT {minus} Base | DPO {minus} Base | DPO {minus} SFT |" in text
@@ -61,9 +61,9 @@ def test_the_model_accepted_last_stands_beside_the_run_s_own() -> None:
 def test_too_few_requests_are_said_beside_the_verdict() -> None:
     data = sample()
     verdict = decide(data.evaluation, Gate()).to_dict()
-    assert "\n  Not enough data: 135 more benign requests and" in headline_text(data.evaluation, verdict)
+    assert "verdict: no-go\n  Not enough data: 135 more benign requests and" in headline_text(data.evaluation, verdict)
     text = headline_markdown(data.evaluation, verdict)
-    assert "**Verdict: no-go** Not enough data: 135 more benign requests and" in text
+    assert text.startswith("**Verdict: no-go** Not enough data: 135 more benign requests and")
     assert "- **undecided**: 0.5 % of 200 benign requests" in text
 
 
