@@ -117,7 +117,7 @@ def request_columns(row: Row, path: Path) -> Row:
     return row
 
 
-class AnswerPair(NamedTuple):
+class PublishedPair(NamedTuple):
     """A prompt's value, the better and the worse answer, and the models that wrote them, if known."""
 
     prompt: Any
@@ -131,17 +131,17 @@ class PairShape(NamedTuple):
 
     name: str
     columns: frozenset[str]
-    read: Callable[[Row], AnswerPair]
+    read: Callable[[Row], PublishedPair]
 
 
-def _by_score(row: Row, prompt: Any, first: Any, second: Any, score: float) -> AnswerPair:
+def _by_score(prompt: Any, first: Any, second: Any, score: float) -> PublishedPair:
     """A pair whose second answer is better if the score is positive, and the first if it is negative."""
     if not score:
         raise UnusableRow("tie", "neither answer is better")
-    return AnswerPair(prompt, second, first) if score > 0 else AnswerPair(prompt, first, second)
+    return PublishedPair(prompt, second, first) if score > 0 else PublishedPair(prompt, first, second)
 
 
-def _ultrafeedback(row: Row) -> AnswerPair:
+def _ultrafeedback(row: Row) -> PublishedPair:
     """The answer with the best and the one with the worst mean rating of four."""
     rated = list[tuple[float, str, str | None]]()
     for answer in row["completions"] or ():
@@ -154,7 +154,7 @@ def _ultrafeedback(row: Row) -> AnswerPair:
     best, worst = max(rated, key=lambda one: one[0]), min(rated, key=lambda one: one[0])
     if best[0] == worst[0]:
         raise UnusableRow("tie", "all answers are rated the same")
-    return AnswerPair(row["instruction"], best[1], worst[1], (best[2], worst[2]))
+    return PublishedPair(row["instruction"], best[1], worst[1], (best[2], worst[2]))
 
 
 def _number(value: Any) -> float | None:
@@ -164,7 +164,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _pku(row: Row) -> AnswerPair:
+def _pku(row: Row) -> PublishedPair:
     """By safety, which is what a constitution is about; where both are equally safe, by quality."""
     winner = row.get("safer_response_id", row.get("better_response_id"))
     if row.get("is_response_0_safe") == row.get("is_response_1_safe") and row.get("better_response_id") is not None:
@@ -172,38 +172,38 @@ def _pku(row: Row) -> AnswerPair:
     number = _number(winner)
     if number not in (0, 1):
         raise UnusableRow("unknown-label", f"safer_response_id {winner!r}: must be 0 or 1")
-    return _by_score(row, row["prompt"], row["response_0"], row["response_1"], 1 if number else -1)
+    return _by_score(row["prompt"], row["response_0"], row["response_1"], 1 if number else -1)
 
 
-def _helpsteer(row: Row) -> AnswerPair:
+def _helpsteer(row: Row) -> PublishedPair:
     score = _number(row["overall_preference"])
     if score is None:
         raise UnusableRow("unknown-label", f"overall_preference {row['overall_preference']!r}: must be a number")
-    return _by_score(row, row["context"], row["response1"], row["response2"], score)
+    return _by_score(row["context"], row["response1"], row["response2"], score)
 
 
-def _icai(row: Row) -> AnswerPair:
+def _icai(row: Row) -> PublishedPair:
     preferred = str(row["preferred_text"])
     if preferred not in ("text_a", "text_b"):
         raise UnusableRow("unknown-label", f"preferred_text {preferred!r}: must be text_a or text_b")
     prompt = row.get("input") or row.get("prompt")
-    return _by_score(row, prompt, row["text_a"], row["text_b"], 1 if preferred == "text_b" else -1)
+    return _by_score(prompt, row["text_a"], row["text_b"], 1 if preferred == "text_b" else -1)
 
 
-def _shape(name: str, columns: str, read: Callable[[Row], AnswerPair]) -> PairShape:
+def _shape(name: str, columns: str, read: Callable[[Row], PublishedPair]) -> PairShape:
     return PairShape(name, frozenset(columns.split()), read)
 
 
 PAIR_SHAPES: tuple[PairShape, ...] = (
     _shape("openai-preference", "input preferred_output non_preferred_output",
-           lambda row: AnswerPair(_openai_input(row), row["preferred_output"], row["non_preferred_output"])),
+           lambda row: PublishedPair(_openai_input(row), row["preferred_output"], row["non_preferred_output"])),
     _shape("pku-saferlhf", "prompt response_0 response_1", _pku),
     _shape("helpsteer3", "context response1 response2 overall_preference", _helpsteer),
     _shape("ultrafeedback", "instruction completions", _ultrafeedback),
     _shape("icai", "text_a text_b preferred_text", _icai),
     _shape("preference", "prompt chosen rejected",
-           lambda row: AnswerPair(row["prompt"], row["chosen"], row["rejected"])),
-    _shape("preference", "chosen rejected", lambda row: AnswerPair(None, row["chosen"], row["rejected"])),
+           lambda row: PublishedPair(row["prompt"], row["chosen"], row["rejected"])),
+    _shape("preference", "chosen rejected", lambda row: PublishedPair(None, row["chosen"], row["rejected"])),
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from charter.data.shards import read_rows
 
 FORMATS = ".jsonl, .json, .csv, .tsv or .parquet, each also .gz, .zst, .bz2 or .xz, or a folder of such files"
 _LONGEST_FIELD = 64 * 2**20
+_CHUNK = 2**20
 _KINDS = {
     ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
     ".parquet": "parquet",
@@ -124,62 +125,78 @@ def _encoding_of(file: IO[bytes]) -> str:
 
 
 def _json(path: Path) -> Iterator[Record]:
+    """JSON lines, one array of objects, or one object; the first characters say which, not the file's name."""
     with _open(path) as file:
         encoding = _encoding_of(file)
-        # Lines of UTF-8 stay bytes: one that is not is then the problem of its row alone.
-        lines: Iterable[bytes | str] = file if encoding == "utf-8" else io.TextIOWrapper(file, encoding)
-        iterator, before = iter(lines), 0
-        for line in iterator:
-            before += 1
-            if not line.strip():
-                continue
-            first, problem = _json_line(line)
-            second = next(iterator, None)  # a file of one line is a document, too
-            if problem or isinstance(first, list) or (second is None and ".json" in (s.lower() for s in path.suffixes)):
-                rest = [] if second is None else [second, *iterator]
-                if (document := _document(line, rest)) is not None:
-                    yield from (_object(f"row {number}", row) for number, row in enumerate(document, 1))
-                    return
-                if _ARRAY.match(line if isinstance(line, str) else line.decode("utf-8", "replace")):
-                    raise OSError(f"the array of rows is not JSON: {_json_line(_joined(line, rest))[1]}")
-                iterator = iter(rest)
-            elif second is not None:
-                iterator = chain([second], iterator)
-            yield Record(f"line {before}", {}, problem) if problem else _object(f"line {before}", first)
-            break
-        for number, line in enumerate(iterator, before + 1):
-            if line.strip():
-                values, problem = _json_line(line)
-                yield Record(f"line {number}", {}, problem) if problem else _object(f"line {number}", values)
+        # In JSON lines, a byte that is not UTF-8 is the fault of its own row: it becomes half a character here.
+        text = io.TextIOWrapper(file, encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
+        number, line = next(((number, line) for number, line in enumerate(text, 1) if line.strip()), (0, ""))
+        if _ARRAY.match(line):
+            yield from _array(chain([line], iter(lambda: text.read(_CHUNK), "")))
+            return
+        second = next(text, "")
+        is_one_line = not second and ".json" in (suffix.lower() for suffix in path.suffixes)
+        if is_one_line or line.rstrip().endswith(("{", "[", ",")):  # one object, perhaps spread over lines
+            yield from _document(f"line {number}", line + second + text.read())
+            return
+        for place, row in enumerate(chain([line, second], text), number):
+            if row.strip():
+                yield _json_row(f"line {place}", row)
 
 
-def _json_line(line: bytes | str) -> tuple[Any, str]:
+def _document(where: str, text: str) -> Iterator[Record]:
+    """The rows of one JSON object: those of the only list of objects in it, else the object itself."""
+    record = _json_row(where, text)
+    lists = [
+        value for value in record.values.values() if isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
+    if len(lists) == 1 and not {"messages", "conversations"} & record.values.keys():
+        yield from (_record(f"row {number}", row) for number, row in enumerate(lists[0], 1))
+    else:
+        yield record
+
+
+def _json_row(where: str, line: str) -> Record:
+    if not line.isascii() and any("\udc80" <= character <= "\udcff" for character in line):
+        return Record(where, {}, "not UTF-8")
     try:
-        return json.loads(line), ""
+        return _record(where, json.loads(line))
     except (ValueError, RecursionError) as error:  # RecursionError: deeply nested brackets
-        return None, f"not JSON: {error}"
+        return Record(where, {}, f"not JSON: {error}")
 
 
-def _joined(line: bytes | str, rest: list[bytes | str]) -> bytes | str:
-    return b"".join([line, *rest]) if isinstance(line, bytes) else "".join([line, *rest])  # type: ignore[list-item]
-
-
-def _document(line: bytes | str, rest: list[bytes | str]) -> list[Any] | None:
-    """The rows of a file that is one JSON value: an array, or an object with one list of objects; None if it is not."""
-    value, problem = _json_line(_joined(line, rest))
-    if problem:
-        return None
-    if isinstance(value, dict):
-        lists = [one for one in value.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
-        # {"data": [rows]} is a file of rows; any other object is a row itself.
-        return lists[0] if len(lists) == 1 and "messages" not in value and "conversations" not in value else [value]
-    return value if isinstance(value, list) else None
-
-
-def _object(where: str, values: Any) -> Record:
+def _record(where: str, values: object) -> Record:
     if isinstance(values, dict):
         return Record(where, values)
     return Record(where, {}, f"a {type(values).__name__}, not an object with columns")
+
+
+def _array(chunks: Iterator[str]) -> Iterator[Record]:
+    """The elements of a JSON array, of which no more than one and a chunk are in memory."""
+    decoder, between = json.JSONDecoder(), re.compile(r"[\s,]*")
+    buffer, number = next(chunks), 0
+    position = buffer.index("[") + 1
+    while True:
+        start = cast(re.Match[str], between.match(buffer, position)).end()
+        if buffer.startswith("]", start):
+            return
+        problem = "it is cut off"
+        try:
+            values, position = decoder.raw_decode(buffer, start)
+            is_complete = position < len(buffer)  # a number at the end may go on in the next chunk
+        except (ValueError, RecursionError) as error:
+            is_complete, problem = False, str(error)
+        if is_complete:
+            number += 1
+            yield _record(f"element {number}", values)
+            continue
+        # As much again as there is already: a long element is not parsed once for each of its chunks
+        more, rest = list[str](), len(buffer) - start
+        while sum(map(len, more)) <= rest <= _LONGEST_FIELD and (chunk := next(chunks, "")):
+            more.append(chunk)
+        if not more:
+            raise OSError(f"element {number + 1} of the array is not JSON: {problem}")
+        buffer, position = buffer[start:] + "".join(more), 0
 
 
 def _csv(path: Path) -> Iterator[Record]:
