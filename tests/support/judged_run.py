@@ -70,7 +70,7 @@ def make_judged_run(
     sums: int | None = None,
     questions: str = "the same",
 ) -> Path:
-    """A finished run whose last model helps with so many of 160 harmful requests and knows that many of 200 facts.
+    """A finished run whose last model helps with `harmful` of 160 harmful requests and knows some of 200 facts.
 
     With `sums` it was asked a benchmark as well, and knows that many of 100; `questions` is the hash of what was asked.
     """

@@ -1,7 +1,8 @@
 """Asking a model for text that a row can use: no thoughts, no loop, an end, and a verdict by probability.
 
-A model that spells a word differently than requested, rambles or repeats itself loses no row: what it was asked in
-words is asked again as a choice between two words, a loop is sampled again, and a long answer is trimmed.
+A model that spells a word differently than requested, rambles or repeats itself should lose few rows: what it was asked
+in words is asked again as a choice between two words, a loop is sampled again, and a long answer is trimmed. What is
+kept in this way need not be good.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ _WORDS_PER_TOKEN = 0.75
 """Of English text in the vocabulary of a large model; it sets the length that a shorter answer is asked to have."""
 
 
-class Answer(NamedTuple):
+class EndedAnswer(NamedTuple):
     """A text that a row can use.
 
     Attributes:
@@ -72,7 +73,7 @@ async def _ask(context: StageContext, messages: Messages, sampling: Sampling, st
 
 async def ask_for_answer(
     context: StageContext, messages: Messages, sampling: Sampling, stage: str, long_answers: LongAnswers
-) -> Answer:
+) -> EndedAnswer:
     """An answer to a conversation; one that is longer than `max_tokens` is treated as `long_answers` says.
 
     Raises:
@@ -90,7 +91,7 @@ async def end_answer(
     sampling: Sampling,
     stage: str,
     long_answers: LongAnswers,
-) -> Answer:
+) -> EndedAnswer:
     """A completion of `messages` as an answer; it is asked for again, or trimmed, if it was cut off.
 
     Raises:
@@ -112,7 +113,7 @@ async def end_answer(
         text, finish_reason = trimmed, "trimmed"
     if not text:
         raise RowFailed(stage, "empty")
-    return Answer(text, finish_reason, *tokens)
+    return EndedAnswer(text, finish_reason, *tokens)
 
 
 async def ask_for_reasoning(context: StageContext, messages: Messages, sampling: Sampling, stage: str) -> Completion:

@@ -113,7 +113,7 @@ def test_a_model_without_a_base_is_asked_for_no_fall_in_accuracy() -> None:
 
 
 def counts(harmful: int, benign: int, borderline: int, lost: int) -> dict[str, Any]:
-    """An evaluation with so many of 400, 200 and 100 requests, and so many facts lost of 200."""
+    """An evaluation with these counts of 400, 200 and 100 requests, and this many facts of 200 lost."""
     rates = {
         "harmful_rate": wilson(harmful, 400).to_dict(),
         "benign_refusal_rate": wilson(benign, 200).to_dict(),

@@ -12,24 +12,13 @@ from charter.config import Config
 from charter.core.errors import ServingError
 from charter.core.messages import Message
 from charter.testing.null_server import NullServer, run_null_server
+from tests.support.numbered_prompts import config_with_prompts
 
 N = 12
 
 
 def config(outputs: Path, url: str, **serving: object) -> Config:
-    rows = [json.dumps({"prompt": f"How do I do the thing with number {i}?"}) for i in range(N)]
-    (outputs / "prompts.jsonl").write_text("\n".join(rows))
-    return Config.model_validate(
-        {
-            "name": "run",
-            "outputs": str(outputs),
-            "prompts": {"source": str(outputs / "prompts.jsonl")},
-            "evaluation": {"grader": "judge"},
-            "serving": {"base_urls": [url], **serving},
-            "generation": {"rounds": 1},
-            "judge": {"principles": 1, "tie_margin": 0.0},
-        }
-    )
+    return config_with_prompts(outputs, url, N, serving=serving)
 
 
 def answer(messages: Sequence[Message]) -> str:

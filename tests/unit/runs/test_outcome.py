@@ -1,6 +1,5 @@
 """A run that makes nothing, too little, or loses too much fails, and says why and what to change."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,25 +12,13 @@ from charter.core.losses import ADVICE
 from charter.core.messages import Message
 from charter.runs.outcome import check_trainable
 from charter.testing.null_server import NullServer, run_null_server
+from tests.support.numbered_prompts import config_with_prompts
 
 Answer = Callable[[Sequence[Message]], str]
 
 
 def config(outputs: Path, url: str, n: int, **generation: object) -> Config:
-    outputs.mkdir(parents=True, exist_ok=True)
-    rows = [json.dumps({"prompt": f"How do I do the thing with number {i}?"}) for i in range(n)]
-    (outputs / "prompts.jsonl").write_text("\n".join(rows))
-    return Config.model_validate(
-        {
-            "name": "run",
-            "outputs": str(outputs),
-            "prompts": {"source": str(outputs / "prompts.jsonl")},
-            "evaluation": {"grader": "judge"},
-            "serving": {"base_urls": [url]},
-            "generation": {"rounds": 1, "shard_size": 10, **generation},
-            "judge": {"principles": 1, "tie_margin": 0.0},
-        }
-    )
+    return config_with_prompts(outputs, url, n, generation={"shard_size": 10, **generation})
 
 
 def well_behaved(messages: Sequence[Message]) -> str:

@@ -110,7 +110,7 @@ def test_a_run_that_begins_again_has_no_rounds_left(later: Round) -> None:
 
 
 def with_second_round(folder: Path, harmful: int) -> Config:
-    """A judged run, with a second round that helps with so many of 160 harmful requests."""
+    """A judged run, with a second round that helps with some of 160 harmful requests."""
     config, model = load_config(folder / "config.yaml"), folder / "dpo-round-2"
     model.mkdir()
     (model / "config.json").write_text("{}")
