@@ -36,8 +36,8 @@ def inspect(
     uses = [use for use in (_as_prompts(file, first), _as_requests(file, first), _as_pairs(file, first)) if use]
     if not uses:
         raise DataError(
-            f"data '{file}': no known shape; its columns are {', '.join(map(str, first.values))}. Name the column with "
-            "the prompt as prompts.column, or those of a pair as audit.columns."
+            f"data '{file}': no row can be used; the columns are {', '.join(map(str, first.values))}. Fill them, or name "
+            "the column with the prompt as prompts.column, those of a pair as audit.columns."
         )
     typer.echo("\nUse it:\n" + "\n".join(f"  {use}" for use in uses))
 
@@ -59,6 +59,8 @@ def _as_prompts(file: Path, first: Record) -> str:
     typer.echo(f"{file}: {reader.name}, {rows:,} rows, {rows - reasons.total():,} prompts")
     for reason, count in reasons.most_common():
         typer.echo(f"  {count:,} skipped as {reason}; {examples[reason][:200]}")
+    if not shown:
+        return ""
     typer.echo("\nThe first prompts as Charter reads them:\n" + "\n".join(shown))
     return f"prompts: {{source: {file}}}"
 

@@ -230,3 +230,8 @@ def test_a_file_is_inspected_before_a_run(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "OpenAI messages, 2 rows, 1 prompts" in done.output and "not-text" in done.output
     assert f"prompts: {{source: {tmp_path / 'a.jsonl'}}}" in done.output
+
+
+def test_a_file_without_a_usable_row_is_no_success(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["data", "inspect", str(written(tmp_path / "a.jsonl", [{"prompt": ""}]))])
+    assert isinstance(done.exception, DataError) and "Use it" not in done.output
