@@ -36,8 +36,8 @@ def inspect(
     uses = [use for use in (_as_prompts(file, first), _as_requests(file, first), _as_pairs(file, first)) if use]
     if not uses:
         raise DataError(
-            f"data '{file}': no row can be used; the columns are {', '.join(map(str, first.values))}. Fill them, or name "
-            "the column with the prompt as prompts.column, those of a pair as audit.columns."
+            f"data '{file}': no row can be used; the columns are {', '.join(map(str, first.values))}. Fill them, or "
+            "name the column with the prompt as prompts.column, those of a pair as audit.columns."
         )
     typer.echo("\nUse it:\n" + "\n".join(f"  {use}" for use in uses))
 
