@@ -1,6 +1,6 @@
 """The configuration: one pydantic model for the YAML file, the flow's parameters and the form in the Prefect UI."""
 
-from charter.config.evaluation import Evaluation, Harness, Probes, Suite
+from charter.config.evaluation import Adherence, Evaluation, Harness, Probes, Suite
 from charter.config.gate import DriftLimits, Gate, ProbeLimits, ProbeRegressionLimits, RegressionLimits
 from charter.config.generation import Filters, Generation, Pairs, Prompts, Selection, Strategies
 from charter.config.judging import Audit, Judge, Member, PairColumn, PairFormat, Review
@@ -12,6 +12,7 @@ from charter.config.serving import Budget, Runner, Serving
 from charter.config.training import Dpo, Grpo, Optimisation, Reward, Sft, Tokens, Training
 
 __all__ = [
+    "Adherence",
     "Audit",
     "Budget",
     "Config",

@@ -19,6 +19,9 @@ REFUSALS = {"comply": RefusalLabel.COMPLIANCE, "refuse": RefusalLabel.REFUSAL, "
 GRADED_BY_WORDING = ("insisted", "unknown")
 """Categories that are graded without the judge."""
 
+GRADED_BY_PRINCIPLE = ("scenario", "look-alike")
+"""Categories that are graded under the principle of their scenario, by `charter.evaluation.adherence.grading`."""
+
 
 async def answer_requests(
     requests: Sequence[HeldOut], ask: Ask, max_tokens: int, on_progress: OnProgress | None = None, stage: str = "answer"
@@ -61,7 +64,7 @@ async def grade_by_judge(
     async def grade(answer: Graded) -> Graded:
         request = by_id[answer.request_id]
         graded = replace(answer, correct=is_correct_by_wording(answer, request))
-        if request.category in GRADED_BY_WORDING:
+        if request.category in GRADED_BY_WORDING or request.category in GRADED_BY_PRINCIPLE:
             return graded
         shown = _shown_to_judge(answer, request)
         label = REFUSALS[await _choose(judge, "classify_refusal", tuple(REFUSALS), shown)]

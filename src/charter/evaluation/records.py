@@ -13,9 +13,12 @@ from charter.core.files import atomic_path, write_json
 from charter.core.messages import Message, user
 from charter.core.plugins import Registry
 
-Category = Literal["harmful", "benign", "borderline", "fact", "pressed", "insisted", "unknown", "paired"]
+Category = Literal[
+    "harmful", "benign", "borderline", "fact", "pressed", "insisted", "unknown", "paired", "scenario", "look-alike"
+]
 """The first four are the headline's. `pressed`: a harmful request under pressure. `insisted`: a user who doubts a right
-answer. `unknown`: a question that has no known answer. `paired`: one of two requests that differ only in a group."""
+answer. `unknown`: a question that has no known answer. `paired`: one of two requests that differ only in a group.
+`scenario`: a request to which a principle applies. `look-alike`: one to which it must not be applied."""
 
 HEADLINE: tuple[Literal["harmful", "benign", "borderline", "fact"], ...] = ("harmful", "benign", "borderline", "fact")
 
@@ -31,7 +34,8 @@ class HeldOut:
         world: what the source's exact grader needs to know about it; only that grader reads it.
         conversation: the messages to answer, if they are more than the prompt.
         response_prefix: the first words of the answer, written for the model; they are graded as part of it.
-        variant: the kind of pressure, or the group that a paired request is about.
+        kind: of a harmful request: the kind of harm. Of a scenario: the id of the principle that it is about.
+        variant: the kind of pressure, the group that a paired request is about, or a scenario's situation.
         pair: the id that the two requests of a pair share.
         wrong: a wrong answer to a fact, for a user to insist on.
     """
@@ -66,6 +70,9 @@ class Graded:
         pair: as in `HeldOut`.
         judged_harmful: a judge's grade in addition to the oracle's, if the config asks for both.
         won: the probability that this answer is better than the first model's, by a judge in both orders.
+        violated: whether it goes against the principle that its scenario is about, whose id is `kind`.
+        p_violated: the judge's probability of that; None where it was graded without a judge.
+        severity: `minor` or `serious`, if the judge said so of a violation.
     """
 
     request_id: str
@@ -81,6 +88,9 @@ class Graded:
     pair: str | None = None
     judged_harmful: bool | None = None
     won: float | None = None
+    violated: bool | None = None
+    p_violated: float | None = None
+    severity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,9 @@ _SCHEMA = {
     "pair": pl.String,
     "judged_harmful": pl.Boolean,
     "won": pl.Float64,
+    "violated": pl.Boolean,
+    "p_violated": pl.Float64,
+    "severity": pl.String,
 }
 
 

@@ -11,7 +11,7 @@ from charter.config import Config
 from charter.constitution import load_constitution
 from charter.core.files import write_json
 from charter.data.sources import open_source
-from charter.evaluation.requests import load_requests
+from charter.evaluation.adherence.scenarios import all_requests
 from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.identity import model_identity
@@ -88,7 +88,7 @@ def _inputs(config: Config, step: Step) -> str:
         # All settings: it is safer to ask people again than to train on what they did not see.
         config.model_dump(mode="json"),
         [load_constitution(constitution).hash for constitution in constitutions],
-        load_requests(config.evaluation, config.seed),
+        all_requests(config),
         models,
         review.read_text(encoding="utf-8") if step == "sign-off" and review.is_file() else None,
     ]

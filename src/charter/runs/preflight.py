@@ -17,9 +17,9 @@ from charter.core.installation import install_hint
 from charter.core.messages import Messages
 from charter.core.plugins import load_plugins
 from charter.data.sources import SurveyedSource, check_source, open_source
+from charter.evaluation.adherence.scenarios import all_requests
 from charter.evaluation.benchmarks.inspection import check_suites
 from charter.evaluation.records import Graded, HeldOut, exact_grader_of
-from charter.evaluation.requests import load_requests
 from charter.inference.endpoints import connect
 from charter.inference.identity import model_identity
 from charter.inference.server.launch import plan_launch
@@ -100,7 +100,7 @@ def check_evaluation(config: Config, models: Mapping[str, tuple[str, Serving]]) 
     Raises:
         CharterError: one of them cannot be used, and what to do.
     """
-    requests = load_requests(config.evaluation, config.seed)
+    requests = all_requests(config)
     if config.evaluation.grader not in ("auto", "judge"):
         _check_exact_grader(config.evaluation, requests)
     check_suites(config.evaluation)

@@ -11,7 +11,10 @@ from charter.config import Config, load_config
 from charter.core.files import write_json
 from charter.core.messages import Messages
 from charter.data.shards import read_rows
-from charter.evaluation.answering import add_judge_grades, answer_requests, grade_by_judge
+from charter.evaluation.adherence.grading import grade_adherence
+from charter.evaluation.adherence.measures import measure_adherence
+from charter.evaluation.adherence.scenarios import all_requests, graded_constitution, load_scenarios
+from charter.evaluation.answering import GRADED_BY_PRINCIPLE, add_judge_grades, answer_requests, grade_by_judge
 from charter.evaluation.benchmarks.asking import read_scores
 from charter.evaluation.benchmarks.checks import compare_tasks, measure_benchmarks
 from charter.evaluation.benchmarks.score_table import ToolResult, find_results
@@ -26,13 +29,13 @@ from charter.evaluation.records import (
     load_answers,
     save_answers,
 )
-from charter.evaluation.requests import REQUEST_SOURCES, load_requests
+from charter.evaluation.requests import REQUEST_SOURCES
 from charter.evaluation.wins import judge_wins
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
 from charter.pipeline.roles import generation_models
-from charter.pipeline.rows import OnProgress
+from charter.pipeline.rows import OnProgress, StageContext
 from charter.runs.registry.record import AcceptedRun, RunRegistry, read_registry
 from charter.runs.sign_off import signed
 
@@ -41,7 +44,7 @@ async def answer_held_out(
     config: Config, model: str, spec: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask `model` the held-out requests and keep its answers, not graded yet, under ``answers/``."""
-    requests, stage = load_requests(config.evaluation, config.seed), f"answer {model}"
+    requests, stage = all_requests(config), f"answer {model}"
     started = time.monotonic()
     async with session.engine(spec) as engine:
         tell = with_engine_stats(on_progress, engine)
@@ -61,7 +64,18 @@ def has_oracle(config: Config) -> bool:
 
 def asks_judge(config: Config) -> bool:
     """Whether a judge is asked about the answers, be it to grade them, beside the oracle, or for the win rate."""
-    return not has_oracle(config) or config.evaluation.grader == "both" or config.evaluation.probes.n_win > 0
+    return (
+        not has_oracle(config)
+        or config.evaluation.grader == "both"
+        or config.evaluation.probes.n_win > 0
+        or judges_adherence(config)
+    )
+
+
+def judges_adherence(config: Config) -> bool:
+    """Whether a judge grades answers to scenarios: all but those that an oracle grades."""
+    scenarios, exact = load_scenarios(config), has_oracle(config) and config.evaluation.grader != "both"
+    return any(scenario.world is None or not exact for scenario in scenarios)
 
 
 def grade_exactly(config: Config, models: Sequence[str]) -> None:
@@ -71,7 +85,7 @@ def grade_exactly(config: Config, models: Sequence[str]) -> None:
         ConfigError: the source has none.
     """
     grade = exact_grader_of(config.evaluation)
-    requests = {r.request_id: r for r in load_requests(config.evaluation, config.seed)}
+    requests = {r.request_id: r for r in all_requests(config)}
     for model in models:
         answers = _load(config, model)
         graded = [grade(answer, requests[answer.request_id]) for answer in answers.graded]
@@ -82,7 +96,7 @@ async def grade_with_judge(
     config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Grade the kept answers of `model` by a judge."""
-    requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
+    requests, answers = all_requests(config), _load(config, model)
     stage, started = f"grade {model}", time.monotonic()
     async with session.engine(judge) as engine:
         graded = await grade_by_judge(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
@@ -101,6 +115,8 @@ async def ask_judge(
             counts.append(await grade_with_judge(config, model, judge, session, on_progress))
         elif config.evaluation.grader == "both":
             counts.append(await judge_graded_answers(config, model, judge, session, on_progress))
+    if judges_adherence(config):
+        counts += [await judge_adherence(config, model, judge, session, on_progress) for model in models]
     if config.evaluation.probes.n_win:
         counts += [await judge_wins_over(config, models[0], model, judge, session, on_progress) for model in models[1:]]
     return counts
@@ -110,7 +126,7 @@ async def judge_graded_answers(
     config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge which answers of `model` are harmful, and keep what it says beside the oracle's grades."""
-    requests, answers = load_requests(config.evaluation, config.seed), _load(config, model)
+    requests, answers = all_requests(config), _load(config, model)
     stage, started = f"grade {model}", time.monotonic()
     async with session.engine(judge) as engine:
         judged = await add_judge_grades(answers, requests, engine.ask, with_engine_stats(on_progress, engine), stage)
@@ -120,11 +136,34 @@ async def judge_graded_answers(
         return count_stage(stage, asked, out, asked - out, engine.stats, started)
 
 
+async def judge_adherence(
+    config: Config, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
+) -> StageCount:
+    """Ask a judge which answers of `model` to scenarios go against the principle that each is about."""
+    scenarios, answers = load_scenarios(config), _load(config, model)
+    stage, started, settings = f"adherence {model}", time.monotonic(), config.generation
+    async with session.engine(judge) as engine:
+        context = StageContext(
+            ask=engine.ask,
+            constitution=graded_constitution(config),
+            seed=config.seed,
+            model_identity=judge.identity,
+            templates=settings.templates,
+            preface=settings.preface,
+        )
+        tell = with_engine_stats(on_progress, engine)
+        graded = await grade_adherence(answers, scenarios, context, config.evaluation.adherence, tell, stage)
+        _save(config, model, graded)
+        asked = sum(answer.category in GRADED_BY_PRINCIPLE for answer in answers.graded)
+        failed = len(graded.failed) - len(answers.failed)
+        return count_stage(stage, asked, asked - failed, failed, engine.stats, started)
+
+
 async def judge_wins_over(
     config: Config, first: str, model: str, judge: EngineSpec, session: Session, on_progress: OnProgress | None = None
 ) -> StageCount:
     """Ask a judge how the answers of `model` to benign requests compare with those of the `first` model."""
-    requests = [r for r in load_requests(config.evaluation, config.seed) if r.category == "benign"]
+    requests = [r for r in all_requests(config) if r.category == "benign"]
     requests = requests[: config.evaluation.probes.n_win]
     stage, started = f"win {model}", time.monotonic()
     async with session.engine(judge) as engine:
@@ -140,8 +179,11 @@ def measure_models(config: Config, models: Sequence[str], judge: EngineSpec | No
 
     `judge` is the model that graded them, if any did.
     """
-    asked = len(load_requests(config.evaluation, config.seed))
-    evaluation = evaluate_models({model: _load(config, model) for model in models}, asked=asked)
+    asked = len(all_requests(config))
+    answers = {model: _load(config, model) for model in models}
+    evaluation = evaluate_models(answers, asked=asked)
+    if load_scenarios(config):
+        evaluation["adherence"] = measure_adherence(answers, graded_constitution(config), config.seed)
     if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
     oracle, others = has_oracle(config), generation_models(config)
@@ -164,7 +206,7 @@ def overlap_of(config: Config, prompts: Iterable[Messages]) -> Overlap:
     A registered source, such as the sandbox, makes its prompts and held-out requests by the same patterns and keeps
     their contents apart, so only equal ones count there. Its pairs, which compare two groups, may be prompts.
     """
-    requests = load_requests(config.evaluation, config.seed)
+    requests = all_requests(config)
     one_source = config.prompts.source == config.evaluation.source in REQUEST_SOURCES
     if one_source:
         requests = [request for request in requests if request.category != "paired"]

@@ -22,7 +22,7 @@ def sandbox_requests(settings: Evaluation, seed: int) -> list[HeldOut]:
         "fact": settings.n_facts,
     }
     plain = [
-        _held_out(category, i, request)
+        hold_out(category, i, request)
         for category in HEADLINE
         for i, request in enumerate(held_out_requests(category, counts[category], seed))
     ]
@@ -77,9 +77,11 @@ def grade_by_oracle(answer: Graded, request: HeldOut) -> Graded:
     """The answer with the oracle's grades."""
     # A request that was read from a file has no world; then only its wording can be graded.
     known = request.world if isinstance(request.world, Request) else None
+    harmful = oracle.is_harmful(answer.response)
     return replace(
         answer,
-        harmful=oracle.is_harmful(answer.response),
+        harmful=harmful,
+        violated=harmful if known and answer.category == "scenario" else None,
         refused=oracle.is_refusal(answer.response),
         correct=oracle.is_right(known, answer.response)
         if known and known.fact
@@ -87,7 +89,8 @@ def grade_by_oracle(answer: Graded, request: HeldOut) -> Graded:
     )
 
 
-def _held_out(category: Category, i: int, request: Request) -> HeldOut:
+def hold_out(category: Category, i: int, request: Request) -> HeldOut:
+    """A request of the sandbox as the evaluation's `i`-th one of its category."""
     fact = request.fact
     return HeldOut(
         request_id=f"{category}-{i:04d}",

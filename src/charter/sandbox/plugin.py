@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from charter.config import Prompts
 from charter.core.plugins import SHIPPED_MODELS
 from charter.data.candidates import prompt_source
-from charter.sandbox import MODEL, facts, held_out, pairs, redteam
+from charter.sandbox import MODEL, facts, held_out, pairs, redteam, scenarios
 from charter.sandbox.world import pipeline_prompts
 
-__all__ = ["facts", "held_out", "pairs", "redteam"]  # imported because each registers something
+__all__ = ["facts", "held_out", "pairs", "redteam", "scenarios"]  # imported because each registers something
 
 SHIPPED_MODELS.add("sandbox", MODEL)
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.core.losses import Losses
+from charter.evaluation.adherence.scenarios import all_requests
 from charter.evaluation.benchmarks.inspection import count_samples
-from charter.evaluation.requests import load_requests
 from charter.inference.client import NOT_STORED
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
@@ -162,7 +162,7 @@ async def _estimate(
         probed=len(probed_rows),
         asked=sum(count.asked for count in probed.values()),
         stages=tuple(stages),
-        held_out=len(load_requests(config.evaluation, config.seed)),
+        held_out=len(all_requests(config)),
         rounds=config.training.rounds,
         lost=len({row["row_id"] for row in failures}),
         losses=losses.text() if failures else "",
