@@ -32,6 +32,7 @@ _COUNTED = {
     "served": _Counted("answers to harmless requests", "n_benign", is_total=True),
     "any": _Counted("answers", "n_benign", is_total=True),
     "question": _Counted("questions", "harness.limit"),  # of a benchmark
+    "scenario": _Counted("scenarios", "adherence.per_situation", is_total=True),
 }
 
 

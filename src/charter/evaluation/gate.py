@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from charter.config import Gate, RegressionLimits
 from charter.core.errors import ConfigError
 from charter.core.statistics.intervals import PairedMean, PairedTest, Rate, newcombe
+from charter.evaluation.adherence.checks import check_adherence
 from charter.evaluation.benchmarks.checks import TaskChange, check_accepted_drops, check_drops, check_suite_harm
 from charter.evaluation.checks import (
     Check,
@@ -112,6 +113,7 @@ def decide(
     if gate.max_cut_share < 1:
         checks.append(check_cut_share(entry, gate.max_cut_share))
     checks += check_drops(evaluation, model, gate.max_capability_drop, gate.by)
+    checks += check_adherence(evaluation, model, gate)
     checks += check_suite_harm(evaluation, model, gate.max_suite_harm_rise, gate.probes.by)
 
     # 2. What is measured beyond the headline

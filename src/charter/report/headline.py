@@ -7,6 +7,7 @@ from typing import Any
 from charter.core.formatting import interval, p_value, percent, points
 from charter.core.tables import TextTable
 from charter.core.text import inline
+from charter.report.adherence import adherence_sentence, adherence_table
 from charter.report.measures import ACCEPTED, TITLES, change_title, model_title
 
 
@@ -54,6 +55,8 @@ def headline_text(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] | No
             unpaired = any("p" not in change for change in verdict["changes"].values())
             note = "; without p: on other requests" if unpaired else ""
             blocks[-1].append(f"accepted: {verdict['accepted']}{note}")
+    if adherence := adherence_sentence(evaluation, final_model(evaluation, verdict or {})):
+        blocks.append([adherence])
     if verdict:
         lines = [self_graded] if (self_graded := grader_sentence(evaluation)) else []
         lines += [verdict["reason"]] if verdict.get("outcome") == "not enough data" else []
@@ -89,6 +92,9 @@ def headline_markdown(evaluation: Mapping[str, Any], verdict: Mapping[str, Any] 
         note = "Each on the same requests; p is that of McNemar's exact test of no difference."
         accepted = f" The accepted model is {verdict['accepted']}." if verdict and verdict.get("changes") else ""
         parts.append(note + accepted)
+    model = final_model(evaluation, verdict or {})
+    if adherence := adherence_sentence(evaluation, model):
+        parts += [inline(adherence), adherence_table(evaluation, model).markdown()]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from charter.core.formatting import interval, nats, p_value, percent, points
 from charter.core.text import plain
 from charter.report import plots
+from charter.report.adherence import adherence_sentence, adherence_table, worst_first
 from charter.report.audit_plots import biases_plot, reliability_plot
 from charter.report.audit_text import audit_sentence
 from charter.report.data import ReportData
@@ -129,6 +130,9 @@ def _results(evaluation: Mapping[str, Any], final: str, verdict: Mapping[str, An
         "changes": changes[0] if changes else {},
         "comparisons": comparisons,
         "titles": TITLES,
+        "adherence": adherence_table(evaluation, final),
+        "adherence_sentence": adherence_sentence(evaluation, final),
+        "quoted": [p for p in worst_first(evaluation, final) if p["quotations"]],
         "further": further_parts(evaluation, final),
         "many_kinds": len(kinds) if len(kinds) > plots.KINDS else 0,  # then the plot shows only some of them
         "gaps": gaps_table(models.get(final, {}).get("group_gaps", {})),
@@ -140,6 +144,7 @@ def _contents(data: ReportData) -> list[tuple[str, str]]:
     parts: Sequence[tuple[str, str, object]] = (
         ("verdict", "Verdict", data.verdict),
         ("results", "What changed", data.evaluation.get("models")),
+        ("adherence", "Principle by principle", data.evaluation.get("adherence")),
         ("further", "Beyond the headline", further_parts(data.evaluation, "")),
         ("benchmarks", "Benchmarks", data.evaluation.get("benchmarks")),
         ("rounds", "Round by round", data.rounds),
