@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from charter.cli.output import AsJson, print_json
+from charter.cli.output import AsJson, print_json, print_progress
 from charter.cli.preview import preview_command
+from charter.config import load_config
 from charter.constitution.diff import FieldChange, diff, load_at
 from charter.constitution.exchange import FORMATS, Format, export_json, import_json
 from charter.constitution.lint import ContextWindow, counts, lint
@@ -174,6 +175,37 @@ def blame_command(
 
 
 app.command("preview")(preview_command)
+
+
+@app.command("scenarios")
+def scenarios_command(
+    path: File,
+    config: Annotated[
+        Path | None, typer.Option(help="A run's YAML: its model and servers; the judge writes if it is another model.")
+    ] = None,
+    per_situation: Annotated[
+        int, typer.Option("--per-situation", "-n", min=1, help="Scenarios of each principle and situation.")
+    ] = 10,
+    output: Output = None,
+) -> None:
+    """Have a model write held-out scenarios for each principle, to evaluate adherence. People should read them.
+
+    They go to the file beside the constitution that `charter align` and `charter evaluate` read.
+    """
+    from charter.evaluation.adherence.scenarios import scenario_path
+    from charter.evaluation.adherence.writing import to_jsonl
+    from charter.views.scenarios import scenarios_for
+
+    output = output or scenario_path(path)
+    if output.exists():  # before the model is started; people may have edited it
+        raise ConfigError(f"'{output}': there is a file already. Name another with --output, or move it away.")
+    constitution = load_constitution(path)
+    written = scenarios_for(constitution, load_config(config), per_situation, print_progress)
+    for principle in constitution.principles:
+        kept = sum(row["principle"] == principle.id for row in written.rows)
+        dropped = ", ".join(f"{reason} {n}" for reason, n in written.dropped[principle.id].items())
+        typer.echo(f"{principle.title}: {kept} scenarios{f'; dropped: {dropped}' if dropped else ''}")
+    _write(to_jsonl(written.rows), output)
 
 
 @app.command("import")
