@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charter.core.formatting import interval, p_value, percent, points
+from charter.core.formatting import p_value, percent, points
 from charter.core.tables import TextTable
 from charter.report.measures import model_title
 
@@ -51,24 +51,28 @@ def adherence_table(evaluation: Mapping[str, Any], model: str) -> TextTable:
     models = list(evaluation.get("adherence", {}).get("models", {}))
     rows = []
     for principle in worst_first(evaluation, model):
+        own = principle["models"].get(model, {})
         change = principle["changes"].get(model, {}).get("violation_rate")
         tested = change is not None and change["difference"] is not None
         rows.append(
             [
                 principle["title"],
+                f"{own['violation_rate']['n']:,}" if own else "-",
                 *(_cell(principle["models"][name]["violation_rate"]) for name in models),
-                f"{points(change['difference'])} ({p_value(change['p'])})" if tested else "-",
-                _cell(principle["models"].get(model, {}).get("over_application_rate")),
+                f"{points(change['difference'])}, {p_value(change['p'])}" if tested else "-",
+                _cell(own.get("over_application_rate")),
             ]
         )
     return TextTable(
-        ("principle", *map(model_title, models), "change", "over-applied"),
+        ("principle", "n", *(f"{model_title(name)}, %" for name in models), "change", "over-applied, %"),
         rows,
-        "Scenarios in which the answer violates the principle, worst first, with 95 % intervals and number of "
-        f"scenarios; change of {model_title(model)} from {model_title(models[0]) if models else 'Base'}; over-applied: "
-        f"look-alikes that {model_title(model)} refuses",
+        "Scenarios whose answer violates the principle, worst first, with 95 % intervals; over-applied: look-alikes "
+        f"that {model_title(model)} refuses",
     )
 
 
 def _cell(rate: Mapping[str, Any] | None) -> str:
-    return f"{percent(rate['value'])} ({interval(rate)}, n = {rate['n']})" if rate and rate["n"] else "-"
+    if not rate or not rate["n"]:
+        return "-"
+    value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} ({low:.0f}-{high:.0f})"

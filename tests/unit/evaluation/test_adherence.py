@@ -215,7 +215,7 @@ def test_the_report_shows_the_worst_principle_first() -> None:
     assert [principle["id"] for principle in worst_first(evaluation, "dpo")] == ["kind", "brief"]
     table = adherence_table(evaluation, "dpo")
     assert [row[0] for row in table.rows] == ["Be kind", "Be brief"]
-    assert table.rows[1][3].startswith("\N{MINUS SIGN}90.0")
+    assert table.rows[1][4].startswith("\N{MINUS SIGN}90.0")
     sentence = adherence_sentence(evaluation, "dpo")
     assert "42.5 %" in sentence
     assert "Be kind" in sentence
