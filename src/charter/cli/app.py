@@ -20,6 +20,7 @@ from charter.cli.export import export_model_command
 from charter.cli.export_dataset import export_dataset_command
 from charter.cli.flows import FLOWS, flow_command
 from charter.cli.init import init_command
+from charter.cli.models import app as models
 from charter.cli.registry import accepted_command, promote_command, rollback_command
 from charter.cli.sandbox import app as sandbox
 from charter.cli.store import app as store
@@ -57,6 +58,7 @@ app.add_typer(config, name="config")
 app.add_typer(constitution, name="constitution")
 app.add_typer(data, name="data")
 app.add_typer(judge, name="judge")
+app.add_typer(models, name="models")
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(store, name="store")
 app.add_typer(ui, name="ui")

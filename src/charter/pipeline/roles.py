@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from charter.config import Config, Serving
 from charter.core.errors import ServingError
+from charter.core.packaged_models import PACKAGED_MODELS, find_packaged
 from charter.core.plugins import SHIPPED_MODELS
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_each
@@ -17,7 +19,13 @@ INTERACTIVE_PATIENCE_S = 20.0  # a person is waiting
 
 
 def model_folder(model: str) -> str:
-    """The folder or hub id of a configured model; a package may ship one under a name, such as `sandbox`."""
+    """The folder or hub id of a configured model, which may be the name of a shipped or downloaded one.
+
+    Raises:
+        ModelError: a model that `charter models get` knows is not on this machine yet.
+    """
+    if model in PACKAGED_MODELS and not Path(model).is_dir():
+        return str(find_packaged(model))
     return str(SHIPPED_MODELS[model]) if model in SHIPPED_MODELS else model
 
 
