@@ -1,6 +1,5 @@
 """SmolLM2-135M-Instruct, a real model that Charter was not made for, through every stage and both trainings."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,20 +32,15 @@ WORDING_REASONS = {"cut-off", "no-verdict", "no-choice", "preamble-only"}
 """Reasons that blame how a model words its answers; no row may be lost to them."""
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineSpec]:
-    folder = tmp_path_factory.mktemp("real")
-    with serve(real_model(), Serving(), folder / "vllm.log", NAME) as server:
-        yield EngineSpec.of(server, str(folder / "completions.sqlite"))
-
-
-async def test_every_stage_keeps_the_rows_of_a_model_that_rambles(served: EngineSpec, tmp_path: Path) -> None:
+async def test_every_stage_keeps_the_rows_of_a_model_that_rambles(tmp_path: Path) -> None:
     constitution = Path("constitutions/hhh.md")
     generation = Generation(rounds=2, max_tokens=96)
     config = Config(name="real", constitution=constitution, generation=generation, outputs=tmp_path)
-    run = RunContext(config, load_constitution(constitution), tmp_path / "real", {"base": served})
     prompts = [Prompt(f"{i:032x}", (user(text),), None, "test").row() for i, text in enumerate(QUESTIONS)]
-    result = await run_in_memory(prompts, run, Session())
+    with serve(real_model(), Serving(), tmp_path / "vllm.log", NAME) as server:
+        models = {"base": EngineSpec.of(server, str(tmp_path / "completions.sqlite"))}
+        run = RunContext(config, load_constitution(constitution), tmp_path / "real", models)
+        result = await run_in_memory(prompts, run, Session())
     responses, revisions = result.tables["responses"], result.tables["revisions"]
     assert len(responses) == len(QUESTIONS)
     assert {row["finish_reason"] for row in responses} <= {"stop", "trimmed"}
@@ -62,15 +56,21 @@ async def test_every_stage_keeps_the_rows_of_a_model_that_rambles(served: Engine
     assert all(0.5 < row["p_chosen"] < 1 and row["chosen"] != row["rejected"] for row in pairs)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("step", ["sft", "dpo"])
+@pytest.mark.parametrize(
+    ("step", "method"),
+    [
+        ("sft", "full"),
+        ("dpo", "lora"),
+        pytest.param("sft", "lora", marks=pytest.mark.slow),
+        pytest.param("dpo", "full", marks=pytest.mark.slow),
+    ],
+)
 def test_both_steps_train_it_in_either_way(step: Step, method: str, tmp_path: Path) -> None:
     data = {"sft": write_sft, "dpo": write_pairs}[step](tmp_path / "data.parquet", 4)
     section = {"batch_size": 2, "max_length": 128, "warmup_share": 0.0}
     settings = Training.model_validate({"method": method, "lora_rank": 4, "sft": section, "dpo": section})
     model = real_model()
-    watch = train_job(Job(step, str(model), data, tmp_path / "out", settings, 0, ""))
-    assert watch.fatal is None
+    train_job(Job(step, str(model), data, tmp_path / "out", settings, 0, ""))
     weights = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert weights != (model / "model.safetensors").read_bytes()
     assert len(weights) == pytest.approx((model / "model.safetensors").stat().st_size, rel=0.01)  # still bfloat16

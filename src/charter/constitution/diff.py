@@ -12,8 +12,18 @@ from charter.constitution.model import Constitution, Principle
 from charter.constitution.parse import load_constitution
 from charter.constitution.problems import BrokenConstitution, Problem
 
-_FIELDS = ("title", "text", "critique_request", "revision_request", "preference_request", "tags", "weight", "examples")
-_REACHES_THE_MODEL = ("text", "critique_request", "revision_request", "preference_request", "examples")
+_FIELDS = (
+    "title",
+    "text",
+    "critique_request",
+    "revision_request",
+    "preference_request",
+    "tags",
+    "weight",
+    "examples",
+    "checks",
+)
+_REACHES_THE_MODEL = ("text", "critique_request", "revision_request", "preference_request", "examples", "checks")
 
 
 class Piece(NamedTuple):

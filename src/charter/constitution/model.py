@@ -50,6 +50,8 @@ class Principle:
     revision_request: str | None = None
     preference_request: str | None = None
     examples: tuple[Example, ...] = ()
+    checks: tuple[str, ...] = ()
+    """Sentences that `charter.constitution.checks` understands: rules that decide instead of a model."""
     line: int = field(default=0, compare=False)
     file: str = field(default="", compare=False)
 
@@ -57,7 +59,8 @@ class Principle:
     def hash(self) -> str:
         """16 hexadecimal digits over the words, the requests and the examples."""
         requests = (self.critique_request, self.revision_request, self.preference_request)
-        return content_hash(self.text, *requests, _example_values(self.examples))
+        checks = [list(self.checks)] if self.checks else []  # without any, the hash is that of earlier versions
+        return content_hash(self.text, *requests, _example_values(self.examples), *checks)
 
     @property
     def parts(self) -> "tuple[Principle, ...]":

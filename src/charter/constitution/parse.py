@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+from charter.constitution.checks import KNOWN, parse_check, split_sentences
 from charter.constitution.examples import parse_examples
 from charter.constitution.markdown import Block, Unclear, blocks, join_blocks, plain_text
 from charter.constitution.model import Constitution, Example, Principle, SourceFile
@@ -15,7 +16,7 @@ from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.source import SourceText, decode, read_file, read_source
 
 SETTINGS = ("name", "version", "description", "language", "extends", "without", "tags")
-SECTIONS = ("critique", "revision", "preference", "examples")
+SECTIONS = ("critique", "revision", "preference", "check", "examples")
 _LISTS = ("without", "tags")
 ID = re.compile(r"[^\W_]+(?:[-._][^\W_]+)*")
 _ATTRIBUTES = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)\}\s*$")
@@ -161,7 +162,9 @@ def _read_principle(draft: _Draft, heading: Block, content: Sequence[Block]) -> 
         draft.wrong(heading.line, "empty-principle", what, fix)
     requests: dict[str, str | None] = {}
     for name, (block, section) in sections.items():
-        if name != "examples":
+        if name == "check":
+            _report_unknown_checks(draft, block, section)
+        elif name != "examples":
             requests[name] = _text(draft, section) or None
             if not requests[name]:
                 what = f"'### {block.text}' is empty"
@@ -176,9 +179,24 @@ def _read_principle(draft: _Draft, heading: Block, content: Sequence[Block]) -> 
         revision_request=requests.get("revision"),
         preference_request=requests.get("preference"),
         examples=_examples(draft, sections),
+        checks=tuple(split_sentences(_text(draft, sections["check"][1]))) if "check" in sections else (),
         line=draft.source.line(heading.line),
         file=draft.file,
     )
+
+
+def _report_unknown_checks(draft: _Draft, heading: Block, section: Sequence[Block]) -> None:
+    """Every sentence of a check that is not understood, with its line."""
+    if not section:
+        draft.wrong(heading.line, "empty-section", "'### Check' is empty", "Write a rule or delete the heading")
+    for block in section:
+        for offset, line in enumerate(join_blocks([block]).splitlines()):
+            for sentence in split_sentences(line):
+                try:
+                    parse_check(sentence)
+                except ValueError as error:
+                    fix = f"Write one of: {' '.join(KNOWN)}"
+                    draft.wrong(block.line + offset, "check", f"the check '{sentence}' {error}", fix)
 
 
 def _sections(

@@ -47,6 +47,8 @@ def write_constitution(constitution: Constitution) -> str:
         for heading, text in requests.items():
             if text is not None:
                 parts += [f"### {heading}", to_markdown(text)]
+        if principle.checks:
+            parts += ["### Check", "\n".join(f"- {check}" for check in principle.checks)]
         parts += _examples(principle.examples)
     return "\n\n".join(parts) + "\n"
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from charter.config import Generation
 from charter.constitution import Principle, draw_principles
+from charter.constitution.checks import problems_of
 from charter.constitution.selection import rounds_for_all
 from charter.core.messages import Message, Messages, assistant, user
 from charter.core.sampling import seed_of
-from charter.inference.completion import Sampling
+from charter.core.templates import render
+from charter.inference.completion import Completion, Sampling
 from charter.pipeline.answer_text import strip_preamble
 from charter.pipeline.asking import ask_for_choice, ask_for_reasoning, ask_until, end_answer
 from charter.pipeline.loops import is_looping
@@ -24,6 +26,8 @@ from charter.pipeline.rows import (
 )
 
 VERDICTS = ("violated", "respected")
+CHECKED = "The answer keeps every rule of the principle.\n\nVerdict: respected"
+"""The critique of an answer that passes all checks; no model reads it."""
 _VERDICT = re.compile(rf"verdict\W{{0,4}}({'|'.join(VERDICTS)})", re.IGNORECASE)
 
 
@@ -70,16 +74,24 @@ async def critique_and_revise(
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.critique_temperature, seed=seed)
     messages = critique_messages(prompt, answer, principle, context)
     with attributing_failures_to(principle.parts, "revise"):
-        critique, p_violated = await critique_answer(messages, sampling, principle, context, "critique")
+        if is_checked(principle):
+            problems = problems_of(principle_checks(principle), answer)
+            shown = {"principle": principle, "problems": problems}
+            critique = render("checked_critique", context.templates, **shown) if problems else CHECKED
+            p_violated: float | None = float(bool(problems))
+        else:
+            critique, p_violated = await critique_answer(messages, sampling, principle, context, "critique")
         flagged = read_verdict(critique) if p_violated is None else p_violated > settings.flag_above
         revision, preamble, finish_reason = answer, "", None
         if flagged or settings.revise == "always":
             messages = revision_messages(messages, critique, principle, context)
+
             # Models announce their revision ("Here is a better answer:"), which must not be learnt.
-            written = await ask_until(
-                lambda it: not is_looping(it.text) and bool(strip_preamble(it.text)),
-                context, messages, sampling, "revise",
-            )  # fmt: skip
+            def is_usable(it: Completion) -> bool:
+                text = strip_preamble(it.text)
+                return not is_looping(it.text) and bool(text) and not problems_of(principle_checks(principle), text)
+
+            written = await ask_until(is_usable, context, messages, sampling, "revise")
             if is_looping(written.text):
                 raise RowFailed("revise", "loop", written.text)
             ended = await end_answer(written, context, messages, sampling, "revise", settings.long_answers)
@@ -102,6 +114,16 @@ async def critique_and_revise(
         "seed": seed,
         "model_identity": context.model_identity,
     }
+
+
+def principle_checks(principle: Principle) -> list[str]:
+    """The checks of a principle, or of all principles that were joined to make it."""
+    return [check for part in principle.parts for check in part.checks]
+
+
+def is_checked(principle: Principle) -> bool:
+    """Whether rules alone decide if an answer violates the principle, so that no model is asked for a critique."""
+    return all(part.checks for part in principle.parts)
 
 
 def critique_messages(prompt: Messages, answer: str, principle: Principle, context: StageContext) -> list[Message]:

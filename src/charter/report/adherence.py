@@ -41,6 +41,11 @@ def adherence_sentence(evaluation: Mapping[str, Any], model: str) -> str:
         text += (
             f" No answer to {sum(p['models'][model]['violation_rate']['n'] for p in ranked)} scenarios violates one."
         )
+    if checks := evaluation["adherence"].get("all_checks"):
+        shares = ", ".join(f"{model_title(name)} {percent(rate['value'])}" for name, rate in checks["models"].items())
+        text += f" Answers to held-out requests that keep every rule that can be checked: {shares}"
+        tests = [one for one in checks["changes"] if one["to"] == model and one["difference"] is not None]
+        text += "".join(f"; {p_value(one['p'])} from {model_title(one['from'])}" for one in tests) + "."
     if worse := [p["title"] for p in ranked if p["id"] in result["got_worse"]]:
         text += f" Violated significantly more often than by {model_title(first)}: {', '.join(worse)}."
     return text

@@ -182,8 +182,10 @@ def measure_models(config: Config, models: Sequence[str], judge: EngineSpec | No
     asked = len(all_requests(config))
     answers = {model: _load(config, model) for model in models}
     evaluation = evaluate_models(answers, asked=asked)
-    if load_scenarios(config):
-        evaluation["adherence"] = measure_adherence(answers, graded_constitution(config), config.seed)
+    if config.evaluation.adherence.scenarios != "off" and (
+        adherence := measure_adherence(answers, graded_constitution(config), config.seed)
+    ):
+        evaluation["adherence"] = adherence
     if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
     oracle, others = has_oracle(config), generation_models(config)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from charter.config import Judge
 from charter.constitution import Principle
+from charter.constitution.checks import problems_of
 from charter.core.messages import Messages
 from charter.core.sampling import seed_of
 from charter.inference.completion import Sampling
@@ -47,6 +48,8 @@ async def _violates(
     Raises:
         RowFailed: the critique is empty.
     """
+    if principle.checks:
+        return float(bool(problems_of(principle.checks, answer)))
     asked = critique_messages(prompt, answer, principle, context)
     sampling = Sampling(settings.max_tokens, seed=seed_of(context.seed, "judge"))
     critique, p_violated = await critique_answer(asked, sampling, principle, context, "judge")

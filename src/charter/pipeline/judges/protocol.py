@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from charter.config import Judge
 from charter.constitution import Principle
+from charter.constitution.checks import problems_of
 from charter.core.messages import Messages
 from charter.core.plugins import Registry
 from charter.pipeline.rows import StageContext
@@ -20,6 +21,9 @@ from charter.pipeline.rows import StageContext
 LETTERS = ("A", "B")
 MIN_PROBABILITY = 1e-4
 """Probabilities are kept this far from 0 and 1, so that no single answer outweighs all others."""
+
+CHECK_CONFIDENCE = 0.99
+"""How probable it is that the answer that keeps more checks is better: a label of 1 would be learnt without limit."""
 
 MAX_LOG_ODDS = 500.0
 """Log-odds beyond these count as these: a little further, their exponential overflows."""
@@ -113,8 +117,19 @@ Read = Callable[[Principle, str, str], Awaitable[Sequence[float]]]
 async def in_both_orders(
     read: Read, first: str, last: str, principles: Sequence[Principle]
 ) -> list[tuple[float, float]]:
-    """Under each principle the probability that the last answer is better, shown as B and shown as A."""
-    asked = await asyncio.gather(*(read(p, *shown) for p in principles for shown in ((first, last), (last, first))))
+    """Under each principle the probability that the last answer is better, shown as B and shown as A.
+
+    A principle with checks is not asked about: the answer that keeps more of them is better.
+    """
+
+    async def decide(principle: Principle, a: str, b: str) -> Sequence[float]:
+        if not principle.checks:
+            return await read(principle, a, b)
+        broken_a, broken_b = (len(problems_of(principle.checks, text)) for text in (a, b))
+        better = CHECK_CONFIDENCE if broken_a < broken_b else 1 - CHECK_CONFIDENCE
+        return (0.5, 0.5) if broken_a == broken_b else (better, 1 - better)
+
+    asked = await asyncio.gather(*(decide(p, *shown) for p in principles for shown in ((first, last), (last, first))))
     return [(as_b[1], as_a[0]) for as_b, as_a in zip(asked[::2], asked[1::2], strict=True)]
 
 

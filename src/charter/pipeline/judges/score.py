@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from charter.config import Judge
 from charter.constitution import Principle
+from charter.constitution.checks import problems_of
 from charter.core.errors import CompletionFailed
 from charter.core.messages import Messages, transcript, user
 from charter.core.sampling import seed_of
@@ -19,7 +20,8 @@ from charter.pipeline.judges.calibration import fit_temperature, mirrored
 from charter.pipeline.judges.protocol import Judgement, clip_probability, judge, judgement_of, logistic
 from charter.pipeline.rows import StageContext
 
-NUMBERS = tuple(str(number) for number in range(1, 11))
+WORST, BEST = 1, 10
+NUMBERS = tuple(str(number) for number in range(WORST, BEST + 1))
 
 
 @judge("score", templates=["score"], settings=["score_temperature"])
@@ -67,6 +69,8 @@ async def _score(conversation: str, answer: str, principle: Principle, context: 
     Raises:
         CompletionFailed: the judge's answer is no number.
     """
+    if principle.checks:
+        return float(BEST if not problems_of(principle.checks, answer) else WORST)
     given = {"conversation": conversation, "answer": answer, "principle": principle}
     messages = [*context.opening(), user(render("score", context.templates, **given))]
     # Two tokens: where 10 is spelt 1 and 0, what follows a 1 tells them apart.
