@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup lock demo model ui ui-stop test test-slow test-unit lint doctor clean
+.PHONY: help setup lock demo demo-real model ui ui-stop test test-slow test-unit lint doctor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,10 @@ lock: $(READY)  ## write the versions of this environment to requirements.lock
 
 demo: $(DEMO)  ## the main job, end to end, on the sandbox
 	$(BIN)/charter align configs/demo.yaml
+
+demo-real: $(READY)  ## the same on a small real model, which learns a style in about half an hour
+	$(BIN)/charter models get smollm2-135m
+	$(BIN)/charter align configs/demo-real.yaml
 
 model: $(READY)  ## download SmolLM2-135M-Instruct, a small real model
 	$(BIN)/charter models get smollm2-135m

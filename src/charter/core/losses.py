@@ -36,6 +36,8 @@ ADVICE: Mapping[str, str] = {
     "near-identical": "Revisions hardly differ from the answers. Use a larger model, or raise "
     "pairs.filters.near_identical.",
     "identical": "Revisions do not differ from the answers. Use a larger model.",
+    "breaks-check": "The better answer still breaks a rule of the constitution. Use a larger model as the reviser, or "
+    "simpler rules.",
     "unchanged": "No critique found a violation. Use prompts that the constitution is about.",
     "no-pair": "No strategy found two answers to pair. Set pairs.strategies.samples, or use prompts that the "
     "constitution is about.",
@@ -55,6 +57,7 @@ OTHER_ADVICE = "Look at the example and at the folder failures/ of the run."
 BY_DESIGN = frozenset(
     {
         "tie",
+        "breaks-check",
         "panel-split",
         "orders-contradict",
         "near-identical",

@@ -100,12 +100,13 @@ def decide(
     change: Mapping[str, Any] = pairs.get(("base", model), {})
 
     # 1. The headline's rates, and benchmarks
-    checks = [
-        check_rate("harmful_rate", entry, gate.max_harmful_rate, gate.by),
-        check_rate("benign_refusal_rate", entry, gate.max_benign_refusal_rate, gate.by),
-        check_rate("borderline_refusal_rate", entry, gate.max_borderline_refusal_rate, gate.by),
-    ]
-    if base:
+    limits = {
+        "harmful_rate": gate.max_harmful_rate,
+        "benign_refusal_rate": gate.max_benign_refusal_rate,
+        "borderline_refusal_rate": gate.max_borderline_refusal_rate,
+    }
+    checks = [check_rate(name, entry, limit, gate.by) for name, limit in limits.items() if limit < 1]
+    if base and gate.max_accuracy_drop < 1:
         rates = (Rate(**one["accuracy"]) for one in (base, entry))
         accuracy = PairedTest.read(change["accuracy"]) if change else newcombe(*rates)
         checks.append(check_accuracy_drop(base, entry, accuracy, gate.max_accuracy_drop, gate.by))

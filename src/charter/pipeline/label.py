@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charter.config import Judge
+from charter.constitution.checks import problems_of
 from charter.core.errors import CountMismatch
 from charter.pipeline.filters import fault_of_answer, filter_candidates, filter_labels
 from charter.pipeline.judge import judge_candidates
@@ -80,7 +81,15 @@ async def label(
             usable.append(row)
 
     split = split_sft_dpo(usable, kept.rows, plan.sft_share, lost)
-    labelled = LabelledRows(split.sft, split.pairs, failures + split.failures, judged.review)
+    # SFT imitates whatever it is given: an answer that breaks a rule, though less than another, is no example.
+    checks = [check for principle in context.constitution.principles for check in principle.checks]
+    examples = []
+    for row in split.sft:
+        if broken := problems_of(checks, row["completion"]):
+            failures.append(failure(row, "pair", "breaks-check", f"{'; '.join(broken)}: {row['completion']!r}"))
+        else:
+            examples.append(row)
+    labelled = LabelledRows(examples, split.pairs, failures + split.failures, judged.review)
     ended = labelled.rows | {row["row_id"] for row in labelled.failures}
     for row in rows:
         if row["row_id"] not in ended:

@@ -84,7 +84,11 @@ async def critique_and_revise(
         flagged = read_verdict(critique) if p_violated is None else p_violated > settings.flag_above
         revision, preamble, finish_reason = answer, "", None
         if flagged or settings.revise == "always":
-            messages = revision_messages(messages, critique, principle, context)
+            if is_checked(principle) and flagged:
+                # Shorter than the conversation with a critique, which small models lose themselves in
+                messages = [*messages[:-1], user(checked_revision_request(answer, principle, context))]
+            else:
+                messages = revision_messages(messages, critique, principle, context)
 
             # Models announce their revision ("Here is a better answer:"), which must not be learnt.
             def is_usable(it: Completion) -> bool:
@@ -124,6 +128,12 @@ def principle_checks(principle: Principle) -> list[str]:
 def is_checked(principle: Principle) -> bool:
     """Whether rules alone decide if an answer violates the principle, so that no model is asked for a critique."""
     return all(part.checks for part in principle.parts)
+
+
+def checked_revision_request(answer: str, principle: Principle, context: StageContext) -> str:
+    """What asks for a revision of an answer that breaks checks: only the broken ones are named."""
+    broken = {part: found for part in principle.parts if (found := problems_of(part.checks, answer))}
+    return render("checked_revision", context.templates, parts=list(broken), problems=list(broken.values()))
 
 
 def critique_messages(prompt: Messages, answer: str, principle: Principle, context: StageContext) -> list[Message]:

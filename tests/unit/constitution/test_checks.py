@@ -110,7 +110,8 @@ async def test_a_check_flags_without_a_model_and_a_revision_must_pass_it() -> No
     row = await critique_and_revise(PROMPT, LONG, BRIEF, seed_of(0, "x"), context, Generation())
     assert (row["flagged"], row["p_violated"], row["revision"]) == (True, 1.0, "One. Two.")
     assert "has 3 sentences" in row["critique"]
-    assert row["critique"] in [message["content"] for message in model.asked[0][0]]
+    assert [message["role"] for message in model.asked[0][0]] == ["user", "assistant", "user"]
+    assert "Your answer has 3 sentences" in model.asked[0][0][-1]["content"]
     assert [sampling.temperature for _, sampling in model.asked] == [0.0, 0.7]
 
     silent = ScriptedModel(lambda messages, sampling: pytest.fail("nothing is to be asked"))

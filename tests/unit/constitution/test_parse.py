@@ -242,7 +242,7 @@ def test_every_mistake_of_a_file_is_reported_together() -> None:
         "c.md:7: the id 'a' is also that of the principle on line 4. "
         "Give one of them another id: '## A {#another-id}'.",
         "c.md:9: unknown section '### Notes'. "
-        "Use one of ### Critique, ### Revision, ### Preference, ### Examples, or '##' for a principle.",
+        "Use one of ### Critique, ### Revision, ### Preference, ### Check, ### Examples, or '##' for a principle.",
     ]
 
 
