@@ -65,7 +65,7 @@ def parse_check(sentence: str) -> Check:
     for form, rule in _FORMS:
         if match := form.fullmatch(plain):
             return Check(sentence, rule(match))
-    raise ValueError("not understood")
+    raise ValueError("is not understood")
 
 
 def split_sentences(section: str) -> list[str]:

@@ -14,6 +14,7 @@ VERBATIM = "text"
 
 _SPACES = re.compile(r"[ \t\n]+")
 _NO_HTML = "Write plain Markdown; put a backslash before '<' if it is meant literally"
+_STRUCK, _FOOTNOTE, _TASK = re.compile(r"~~\S"), re.compile(r"\[\^[^\]\s]+\]"), re.compile(r"\[[ xX]\]\s")
 _DEEPEST_LIST = 3
 _LONGEST, _MOST_BRACKETS, _MOST_TOKENS = 20_000, 500, 30_000
 
@@ -47,9 +48,27 @@ def blocks(body: str) -> list[Block]:
     """The blocks of a document in order.
 
     Raises:
-        Unclear: quotations, HTML, images, underlined headings, or lists nested deeper than three.
+        Unclear: as `read_blocks` reports it; only the first one.
     """
-    return [_block(tokens) for tokens in _groups(_parser().parse(body))]
+    found, unclear = read_blocks(body)
+    if unclear:
+        raise unclear[0]
+    return found
+
+
+def read_blocks(body: str) -> tuple[list[Block], list[Unclear]]:
+    """The blocks of a document in order, and all that is unclear in it: a block is made of what is clear.
+
+    Quotations (``>``) and notes (``!!!``) are for the reader, like comments, and left out. Unclear are tables, HTML,
+    images, footnotes, words struck through, task lists, underlined headings, and lists nested deeper than three.
+    """
+    unclear = list[Unclear]()
+    try:
+        tokens = _parser().parse(body)
+    except Unclear as error:
+        return [], [error]
+    found = [_block(group, unclear) for group in _groups(tokens)]
+    return [block for block in found if block is not None], sorted(unclear, key=lambda one: one.line)
 
 
 def join_blocks(parts: Sequence[Block]) -> str:
@@ -61,9 +80,9 @@ def join_blocks(parts: Sequence[Block]) -> str:
 
 
 def plain_text(line: str) -> str:
-    """One line of Markdown as plain text."""
+    """One line of Markdown as plain text; what is unclear in it is left out."""
     tokens = _parser().parseInline(line)
-    return _words(tokens[0].children, 0) if tokens else ""
+    return _words(tokens[0].children, 0, []) if tokens else ""
 
 
 @lru_cache(maxsize=1)
@@ -99,38 +118,49 @@ def _groups(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
             start = index + 1
 
 
-def _block(tokens: Sequence[Token]) -> Block:
+def _block(tokens: Sequence[Token], unclear: list[Unclear]) -> Block | None:
+    """A block, or None for what no model reads."""
     first = tokens[0]
     line = first.map[0] if first.map else 0
+
+    def refuse(code: str, what: str, fix: str) -> None:
+        unclear.append(Unclear(line, code, what, fix))
+
     match first.type:
-        case "heading_open" if first.markup in ("-", "="):
-            fix = "Write '## Title'; if a rule is meant, put an empty line before it"
-            raise Unclear(line, "underlined-heading", "a heading made by underlining it", fix)
         case "heading_open":
-            return Block("heading", line, _words(tokens[1].children, line), int(first.tag[1]), raw=tokens[1].content)
+            if first.markup in ("-", "="):
+                fix = "Write '## Title'; if a rule is meant, put an empty line before it"
+                refuse("underlined-heading", "a heading made by underlining it", fix)
+                return None
+            words = _words(tokens[1].children, line, unclear)
+            return Block("heading", line, words, int(first.tag[1]), raw=tokens[1].content)
+        case "paragraph_open" if tokens[1].content.startswith("!!! "):
+            pass
         case "paragraph_open":
             label, rest = _label(tokens[1], line)
-            return Block("paragraph", line, _words(tokens[1].children, line), label=label, rest=rest)
+            return Block("paragraph", line, _words(tokens[1].children, line, unclear), label=label, rest=rest)
         case "bullet_list_open" | "ordered_list_open":
-            return Block("list", line, "\n".join(_items(tokens, line, 1)))
+            return Block("list", line, "\n".join(_items(tokens, line, 1, unclear)))
         case "fence":
             return Block("fence", line, first.content.removesuffix("\n"), info=first.info.strip())
         case "hr":
             return Block("rule", line)
-        case "blockquote_open":
-            raise Unclear(line, "quotation", "a quotation ('>')", "Write it as a paragraph, without '>'")
         case "table_open":
-            raise Unclear(line, "table", "a table", "Write it as a list, or put it between lines of ```text and ```")
+            refuse("table", "a table", "Write it as a list, or put it between lines of ```text and ```")
         case "html_block":
-            raise Unclear(line, "html", "HTML", _NO_HTML)
+            refuse("html", "HTML", _NO_HTML)
+        case "blockquote_open":
+            pass
         case other:  # the parser is set to CommonMark, which has no more
-            raise Unclear(line, "unknown-block", f"a block of the kind '{other}'", "Write it as a paragraph")
+            refuse("unknown-block", f"a block of the kind '{other}'", "Write it as a paragraph")
+    return None
 
 
-def _items(tokens: Sequence[Token], line: int, depth: int) -> list[str]:
+def _items(tokens: Sequence[Token], line: int, depth: int, unclear: list[Unclear]) -> list[str]:
     """The lines of a list: each item after ``-`` or its number, its further lines indented."""
     if depth > _DEEPEST_LIST:
-        raise Unclear(line, "deep-list", "a list more than three levels deep", "Write it with fewer levels")
+        unclear.append(Unclear(line, "deep-list", "a list more than three levels deep", "Write it with fewer levels"))
+        return []
     is_ordered = tokens[0].type == "ordered_list_open"
     start = int(tokens[0].attrGet("start") or 1) if is_ordered else 0
     lines: list[str] = []
@@ -140,11 +170,15 @@ def _items(tokens: Sequence[Token], line: int, depth: int) -> list[str]:
         for part in _groups(item[1:-1]):
             line = part[0].map[0] if part[0].map else line
             if part[0].type in ("bullet_list_open", "ordered_list_open"):
-                content += _items(part, line, depth + 1)
+                content += _items(part, line, depth + 1, unclear)
             elif part[0].type == "paragraph_open":
-                content += _words(part[1].children, line).split("\n")
+                if _TASK.match(part[1].content):
+                    what, fix = "a task list ('- [ ]')", "Write the items without boxes"
+                    unclear.append(Unclear(line, "task-list", what, fix))
+                content += _words(part[1].children, line, unclear).split("\n")
             else:
-                raise Unclear(line, "list-item", "a list item that holds more than text", "Write its words on one line")
+                what, fix = "a list item that holds more than text", "Write its words on one line"
+                unclear.append(Unclear(line, "list-item", what, fix))
         first, *others = content or [""]
         lines += [mark + first, *(" " * len(mark) + text for text in others)]
     return lines
@@ -160,19 +194,27 @@ def _label(inline: Token, line: int) -> tuple[str, str]:
         types = types[1:] + [child.type for child in children[3:4]]
     if types[:3] != ["strong_open", "text", "strong_close"]:
         return "", ""
-    bold, rest = children[1].content.strip(), _words(children[3:], line)
+    bold, rest = children[1].content.strip(), _words(children[3:], line, [])  # reported with the whole paragraph
     # People write **Prompt:** as well as **Prompt**: text.
     if bold.endswith(":"):
         return bold, rest
     return (f"{bold}:", rest[1:].strip()) if rest.startswith(":") else ("", "")
 
 
-def _words(children: Sequence[Token] | None, line: int) -> str:
+def _words(children: Sequence[Token] | None, line: int, unclear: list[Unclear]) -> str:
     """Inline tokens as plain text."""
     parts: list[str] = []
+
+    def refuse(code: str, what: str, fix: str) -> None:
+        unclear.append(Unclear(line, code, what, fix))
+
     for child in children or ():
         match child.type:
             case "text" | "text_special":
+                if child.type == "text" and _STRUCK.search(child.content):
+                    refuse("strikethrough", "words struck through ('~~')", "Delete them, or write them plainly")
+                if child.type == "text" and _FOOTNOTE.search(child.content):
+                    refuse("footnote", "a footnote ('[^…]')", "Write what it says where it belongs, or in a comment")
                 parts.append(_SPACES.sub(" ", child.content))
             case "code_inline":
                 parts.append(f"{child.markup}{_SPACES.sub(' ', child.content)}{child.markup}")
@@ -183,10 +225,10 @@ def _words(children: Sequence[Token] | None, line: int) -> str:
                 parts.append("\n")
                 line += 1
             case "html_inline":
-                raise Unclear(line, "html", f"the HTML tag '{child.content[:40]}'", _NO_HTML)
+                refuse("html", f"the HTML tag '{child.content[:40]}'", _NO_HTML)
             # ![…](…): the parser's own images are off, so that it is a link after an exclamation mark.
             case "link_open" if parts and parts[-1].endswith("!"):
-                raise Unclear(line, "image", "an image", "Describe in words what the model should know")
+                refuse("image", "an image", "Describe in words what the model should know")
             case _:
                 pass  # emphasis and links: their words are separate children
     lines = re.sub(r" +", " ", "".join(parts)).split("\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charter.constitution.checks import KNOWN, parse_check, split_sentences
 from charter.constitution.examples import parse_examples
-from charter.constitution.markdown import Block, Unclear, blocks, join_blocks, plain_text
+from charter.constitution.markdown import Block, Unclear, join_blocks, plain_text, read_blocks
 from charter.constitution.model import Constitution, Example, Principle, SourceFile
 from charter.constitution.problems import BrokenConstitution, Problem
 from charter.constitution.source import SourceText, decode, read_file, read_source
@@ -87,17 +87,15 @@ def _parse(content: bytes, path: Path, read: Reader, chain: tuple[Path, ...]) ->
     text = decode(content, path)
     draft = _Draft(read_source(text, str(path)), str(path))
     _check_settings(draft)
-    try:
-        document = blocks(draft.source.body)
-    except Unclear as problem:
+    document, unclear = read_blocks(draft.source.body)
+    for problem in unclear:
         draft.wrong(problem.line, problem.code, problem.what, problem.fix)
-    else:
-        _read_document(draft, document)
-        if not draft.principles and not draft.setting("extends") and not draft.problems:
-            what = "no principles" if text.strip() else "the file is empty"
-            draft.wrong(0, "no-principles", what, "Write a heading '## Title' and a paragraph under it")
+    _read_document(draft, document)
+    if not draft.principles and not draft.setting("extends") and not draft.problems:
+        what = "no principles" if text.strip() else "the file is empty"
+        draft.wrong(0, "no-principles", what, "Write a heading '## Title' and a paragraph under it")
     if draft.problems:
-        raise BrokenConstitution(draft.problems)
+        raise BrokenConstitution(sorted(draft.problems, key=lambda problem: problem.line))
     constitution = Constitution(
         name=draft.setting("name") or path.stem,
         version=draft.setting("version") or "0",
@@ -195,7 +193,7 @@ def _report_unknown_checks(draft: _Draft, heading: Block, section: Sequence[Bloc
                 try:
                     parse_check(sentence)
                 except ValueError as error:
-                    fix = f"Write one of: {' '.join(KNOWN)}"
+                    fix = f"Write one of: {'; '.join(known.removesuffix('.') for known in KNOWN)}"
                     draft.wrong(block.line + offset, "check", f"the check '{sentence}' {error}", fix)
 
 

@@ -247,8 +247,25 @@ def test_every_mistake_of_a_file_is_reported_together() -> None:
 
 
 def test_lines_are_those_of_the_file_despite_comments() -> None:
-    with pytest.raises(ConstitutionError, match=r"^c\.md:7: a quotation"):
-        parse("---\nname: a\n---\n<!-- one\ntwo -->\n## A\n> b\n")
+    with pytest.raises(ConstitutionError, match=r"^c\.md:8: an image"):
+        parse("---\nname: a\n---\n<!-- one\ntwo -->\n## A\n\n![b](c)\n")
+
+
+def test_every_unclear_part_is_reported_in_one_run() -> None:
+    text = "## A\n\nA<br>b ![c](d) ~~e~~ f[^1].\n\n| g | h |\n|---|---|\n\n<div>i</div>\n\n- [x] j\n\nk\n---\n"
+    with pytest.raises(BrokenConstitution) as caught:
+        parse_constitution(text)
+    codes = [(problem.line, problem.code) for problem in caught.value.problems]
+    assert codes == [
+        (3, "html"), (3, "image"), (3, "strikethrough"), (3, "footnote"), (5, "table"), (8, "html"), (10, "task-list"),
+        (12, "underlined-heading"),
+    ]  # fmt: skip
+
+
+def test_quotations_and_notes_are_for_the_reader() -> None:
+    text = "> Why this exists.\n\n## A\n\n> An old saying\n\nBe kind.\n\n!!! note\n    For people.\n"
+    constitution = parse_constitution(text)
+    assert (constitution.preface, constitution.principles[0].text) == ("", "Be kind.")
 
 
 def test_a_table_is_refused_and_never_flattened() -> None:
