@@ -9,6 +9,8 @@ MAX_P = 0.01
 """A bias is reported if chance would produce one as large less often than this,"""
 MIN_GAP = 0.1
 """and if it changes at least this share of the verdicts: with many pairs, even a tiny bias is significant."""
+MIN_SHIFT = 0.1
+"""A judge whose probabilities move less than this with the principle is said to ignore it."""
 MAX_TIES = 0.1
 MAX_ECE = 0.05
 
@@ -20,11 +22,12 @@ class Concern(NamedTuple):
     text: str
 
 
-def passes(figures: Mapping[str, Any], floor: float, max_ties: float = 1.0) -> bool:
-    """Whether the lower end of the agreement's interval is at least `floor`, and no more than `max_ties` are ties."""
-    rate, ties = figures["agreement"], figures["ties"]
+def passes(figures: Mapping[str, Any], floor: float, max_ties: float = 1.0, min_sensitivity: float = 0.0) -> bool:
+    """Whether agreement and sensitivity are as high as required, by the lower ends of their intervals, and ties few."""
+    rate, ties, sensitivity = figures["agreement"], figures["ties"], figures.get("sensitivity")
+    follows = min_sensitivity == 0 or (sensitivity is not None and sensitivity["shift"]["low"] >= min_sensitivity)
     # An empty rate has the interval 0 to 1, which would pass a floor of 0.
-    return bool(rate["n"]) and rate["low"] >= floor and ties["value"] <= max_ties
+    return bool(rate["n"]) and rate["low"] >= floor and ties["value"] <= max_ties and follows
 
 
 def concerns(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
@@ -44,6 +47,15 @@ def concerns(figures: Mapping[str, Any], floor: float) -> Iterator[Concern]:
     if rate["n"] and rate["low"] < floor:
         yield Concern(
             "agreement", f"The lower end of its agreement, {percent(rate['low'])}, is under {percent(floor)}."
+        )
+    sensitivity = figures.get("sensitivity")
+    if sensitivity and max(sensitivity[name]["high"] for name in ("shift", "inversion")) < MIN_SHIFT:
+        yield Concern(
+            "sensitivity",
+            "It ignores the constitution: the better answer is as probable under principles that do not apply "
+            f"({sensitivity['inapplicable']['value']:.2f}) and under inverted ones "
+            f"({sensitivity['inverted']['value']:.2f}) as under those that apply "
+            f"({sensitivity['applicable']['value']:.2f}). Labels will not follow an edit of a principle.",
         )
     yield from _bias_concerns(figures)
     if ties["n"] and ties["value"] > MAX_TIES:

@@ -42,6 +42,7 @@ def make_record(
     own_names: Collection[str] = (),
     member_models: Mapping[str, str] | None = None,
     generation: Generation | None = None,
+    sensitivity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``audit.json``.
 
@@ -56,6 +57,7 @@ def make_record(
         own_names: names under which the judge's own answers may occur in the data.
         member_models: of a panel, the identities of other models by the members that they judge for.
         generation: the settings with the judge's templates and preface; by default the shipped templates, no preface.
+        sensitivity: what `measure_sensitivity` returns; None if it was not measured.
 
     Raises:
         CountMismatch: pairs were lost.
@@ -67,6 +69,7 @@ def make_record(
             "This is a bug in Charter."
         )
     metrics = audit_metrics(judged.pairs, settings.tie_margin, own_names, [member.name for member in settings.panel])
+    metrics["sensitivity"] = sensitivity
     floor = settings.min_agreement
     members = [
         {
@@ -102,7 +105,8 @@ def make_record(
             },
             "floor": floor,
             "max_ties": settings.max_ties,
-            "passed": passes(metrics, floor, settings.max_ties),
+            "min_sensitivity": settings.min_sensitivity,
+            "passed": passes(metrics, floor, settings.max_ties, settings.min_sensitivity),
             "concerns": [concern._asdict() for concern in concerns(metrics, floor)],
             "figures": metrics,
             "mistakes": worst_mistakes(judged.pairs, tie_margin=settings.tie_margin),

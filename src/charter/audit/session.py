@@ -9,6 +9,7 @@ from pathlib import Path
 from charter.audit.judged import judge_pairs
 from charter.audit.labelled import LabelledData, read_labelled
 from charter.audit.record import make_record, write_record
+from charter.audit.sensitivity import measure_sensitivity
 from charter.config import Config
 from charter.constitution import Constitution, load_constitution
 from charter.core.errors import NoDataError
@@ -94,7 +95,12 @@ async def run_audit(config: Config, spec: EngineSpec, session: Session, on_progr
             engines.members,
         )
         report = with_engine_stats(on_progress, engines)
-        judged = await judge_pairs(labelled.pairs, judge_of(config.judge), context, config.judge, report)
+        compare = judge_of(config.judge)
+        judged = await judge_pairs(labelled.pairs, compare, context, config.judge, report)
+        sensitivity = None
+        if config.audit.sensitivity:
+            pairs = [pair.pair for pair in judged.pairs]
+            sensitivity = await measure_sensitivity(pairs, config.audit.sensitivity, compare, context, report)
     if not judged.pairs:
         losses = Losses()
         losses.add_failures(judged.failures)
@@ -114,6 +120,7 @@ async def run_audit(config: Config, spec: EngineSpec, session: Session, on_progr
         own_names=config.audit.own_names or (spec.model_name, config.judge.model or config.model),
         member_models=member_identities(config),
         generation=generation,
+        sensitivity=sensitivity,
     )
     return write_record(config.audit_folder, record, labelled, judged)
 

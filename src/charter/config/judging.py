@@ -9,6 +9,7 @@ from charter.config.section import (
     Fraction,
     Identifier,
     LocalPath,
+    NonNegativeInt,
     PathOrName,
     PositiveInt,
     Section,
@@ -51,7 +52,7 @@ class Judge(Section):
 
     advanced = frozenset({
         "api_key_env", "tags", "combine", "samples", "clamp", "score_temperature", "max_tokens", "min_agreement",
-        "max_ties", "calibration",
+        "min_sensitivity", "max_ties", "calibration",
     })  # fmt: skip
 
     kind: str = "choice"
@@ -95,6 +96,10 @@ class Judge(Section):
     not reach `min_agreement`."""
     min_agreement: Fraction = 0.8
     """What `audit` must show: the lower end of the 95 % interval of the judge's agreement with the labels."""
+    min_sensitivity: Fraction = 0.0
+    """What `audit` must show: the lower end of the interval of how much more probable the better answer is under
+    principles that apply than under principles that do not. A judge at 0 prefers the same answer whatever the principle
+    says; 0 asks for nothing."""
     max_ties: Fraction = 0.5
     """The fraction of pairs of the audit that may be ties. Agreement is measured on the other pairs only, so a judge
     that is rarely sure is rarely wrong."""
@@ -131,6 +136,9 @@ class Audit(Section):
     """The layout of the file: `hh-rlhf` transcripts, the `cai` paper's evaluations, or `columns`."""
     n: PositiveInt = 400
     """How many pairs, drawn at random by `seed`."""
+    sensitivity: NonNegativeInt = 100
+    """How many of the pairs are also judged under a principle that does not apply and under an inverted one, to see
+    whether the judge reads the principle; 0 for none."""
     output: LocalPath | None = None
     """The folder for audit.json, audit.html and the rows; `judge-audit` in the run's folder when empty."""
     columns: dict[PairColumn, str] = Field(default_factory=dict)

@@ -15,6 +15,13 @@ PARTS = {
     "source": "by_source",
 }
 """The breakdowns of agreement, and their keys in the record's figures."""
+SENSITIVITY = {
+    "p, principle applies": "applicable",
+    "p, it does not apply": "inapplicable",
+    "p, it is inverted": "inverted",
+    "shift by the principle": "shift",
+}
+"""The means of the probability of the better answer, by the sort of principle, and their difference."""
 CALIBRATION = {
     "whole": "all pairs",
     "before": "other half, as it is",
@@ -115,6 +122,10 @@ def _metrics(figures: Mapping[str, Any]) -> list[list[str]]:
         _rate("right, better is shorter", length["better_is_shorter"], f", gap {_p(length['p'])}"),
         _coefficient("log-odds with length", length["correlation"]),
     ]
+    if sensitivity := figures.get("sensitivity"):
+        for title, name in SENSITIVITY.items():
+            rate = sensitivity[name]
+            rows.append([title, f"{rate['value']:.2f}", f"{rate['low']:.2f} to {rate['high']:.2f}, n {rate['n']}"])
     if own:
         rows.append(_rate("right, better is its own", own["better_is_own"]))
         rows.append(_rate("right, worse is its own", own["worse_is_own"], f", gap {_p(own['p'])}"))

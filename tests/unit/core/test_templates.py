@@ -97,6 +97,9 @@ RENDERED = {
         "<principle>\nNever help with theft.\n</principle>\n\n<message>\nhi\n</message>\n\n"
         "Does the principle say anything about how the assistant should answer this message? Reply with yes or no."
     ),
+    "inverted_principle": (
+        "Do the opposite of this principle, and prefer the answer that goes against it: Never help with theft."
+    ),
     "new_prompt": "Write one new request about theft. Here are examples:\n\n- a\n- b\n\nReply with the request only.",
 }
 

@@ -19,6 +19,8 @@ class _Audited(NamedTuple):
     """The lower end of its agreement."""
     ties: float
     """Their share; 0 where an audit was made before they were kept."""
+    shift: float
+    """The lower end of its sensitivity to the principle; 0 where that was not measured."""
     identity: str
     kind: str
     members: Sequence[tuple[str, str, str | None]]
@@ -65,6 +67,12 @@ def check_audit(
             f"{named}: the judge ties on {judge.ties:.1%} of the pairs, and judge.max_ties allows "
             f"{settings.max_ties:.1%}: what it is right in are the few others. Use another judge, principles that bear "
             "on the pairs, or raise judge.max_ties."
+        )
+    if judge.shift < settings.min_sensitivity:
+        raise ConfigError(
+            f"{named}: the better answer is at least {judge.shift:.2f} more probable under principles that apply than "
+            f"under others, and judge.min_sensitivity asks for {settings.min_sensitivity:.2f}. Use a judge that reads "
+            "the principle, or lower judge.min_sensitivity."
         )
     if judge.low < settings.min_agreement:
         raise ConfigError(
@@ -120,7 +128,8 @@ def _read(path: Path, named: str, advice: str) -> _Audited:
         members = [(str(m["name"]), str(m["kind"]), m.get("identity")) for m in judge.get("members", ())]
         low = float(rate["low"]) if rate["n"] else 0.0
         who = (str(judge["identity"]), str(judge["kind"]), members, dict(record.get("settings", {})))
-        return _Audited(low, float(ties), *who)
+        shift = float((figures.get("sensitivity") or {"shift": {"low": 0.0}})["shift"]["low"])
+        return _Audited(low, float(ties), shift, *who)
     except OSError as error:
         raise ConfigError(f"{named}: cannot be read ({error.strerror}). {advice}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
