@@ -8,15 +8,15 @@ from charter.config import Serving
 from charter.core.threads import enter_in_thread
 from charter.inference.engine import EngineSpec
 from charter.inference.server.fleet import serve_all, serve_each
-from charter.pipeline.roles import generation_models, judge_model
+from charter.pipeline.roles import generation_models, grader_model, judge_model
 from charter.runs.evaluation_models import evaluation_models
 from flows.lib.flow_run import FlowRun
 
 
 @asynccontextmanager
 async def serve_judge(run: FlowRun) -> AsyncIterator[EngineSpec]:
-    """The configured judge, which is the run's own model if no other is named."""
-    async with _serve(run, {"judge": judge_model(run.config)}) as served:
+    """The model that grades the evaluation: the judge if no other is named, and else the run's own model."""
+    async with _serve(run, {"judge": grader_model(run.config)}) as served:
         yield served["judge"]
 
 

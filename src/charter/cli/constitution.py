@@ -181,7 +181,7 @@ app.command("preview")(preview_command)
 def scenarios_command(
     path: File,
     config: Annotated[
-        Path | None, typer.Option(help="A run's YAML: its model and servers; the judge writes if it is another model.")
+        Path | None, typer.Option(help="A run's YAML: the model that grades its evaluation writes.")
     ] = None,
     per_situation: Annotated[
         int, typer.Option("--per-situation", "-n", min=1, help="Scenarios of each principle and situation.")

@@ -2,7 +2,7 @@
 
 from charter.config.evaluation import Adherence, Evaluation, Harness, Probes, Suite
 from charter.config.gate import DriftLimits, Gate, ProbeLimits, ProbeRegressionLimits, RegressionLimits
-from charter.config.generation import Filters, Generation, Pairs, Prompts, Selection, Strategies
+from charter.config.generation import Filters, Generation, Pairs, Prompts, RoleModel, Selection, Strategies
 from charter.config.judging import Audit, Judge, Member, PairColumn, PairFormat, Review
 from charter.config.load import load_config, parse_config, read_override
 from charter.config.monitoring import Embeddings, Monitor, RedTeam
@@ -42,6 +42,7 @@ __all__ = [
     "RegressionLimits",
     "Review",
     "Reward",
+    "RoleModel",
     "Runner",
     "Section",
     "Selection",

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from charter.config.generation import RoleModel
 from charter.config.section import EnvVarName, Fraction, LocalPath, NonNegativeInt, PathOrName, PositiveInt, Section
 
 XSTEST, SIMPLE_SAFETY_TESTS = "xstest", "simple_safety_tests"
@@ -99,7 +100,7 @@ class Adherence(Section):
 class Evaluation(Section):
     """What each model is asked, and who grades the answers."""
 
-    advanced = frozenset({"base_api_key_env", "allow_overlap", "probes", "suites", "harness"})
+    advanced = frozenset({"base_api_key_env", "allow_overlap", "grader_model", "probes", "suites", "harness"})
 
     source: PathOrName = "sandbox"
     """`sandbox`, or a .jsonl, .csv or .parquet file with the columns prompt, category, kind and answer; or the name of
@@ -109,6 +110,8 @@ class Evaluation(Section):
     """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model.
     `both`: the oracle grades, and what a judge finds harmful is reported beside it. Or the name of an exact grader that
     a plugin registers."""
+    grader_model: RoleModel = RoleModel()
+    """Another model to grade, and to write scenarios; the judge's when empty."""
     n_harmful: PositiveInt = 400
     """Held-out harmful requests, spread evenly over the kinds."""
     n_benign: PositiveInt = 200

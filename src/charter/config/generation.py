@@ -4,7 +4,17 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from charter.config.section import ACCEPT_EXPONENT, Fraction, LocalPath, PathOrName, PositiveInt, Section, Threshold
+from charter.config.section import (
+    ACCEPT_EXPONENT,
+    EnvVarName,
+    Fraction,
+    LocalPath,
+    PathOrName,
+    PositiveInt,
+    Section,
+    ServerAddress,
+    Threshold,
+)
 
 LongAnswers = Literal["trim", "shorten", "drop"]
 """What happens to an answer that is longer than `max_tokens`."""
@@ -73,12 +83,24 @@ class SamplingParameters(Section):
         return SamplingParameters(**values).effective()
 
 
+class RoleModel(Section):
+    """A model that does one job of a run, beside the one that is aligned; that one does it when all is empty."""
+
+    model: PathOrName | None = None
+    """`sandbox`, a folder or a hub id, served beside `model`; with `base_urls` its name at those servers."""
+    base_urls: tuple[ServerAddress, ...] = ()
+    """Running servers of the model."""
+    api_key_env: EnvVarName | None = None
+    """The environment variable with the API key of these servers. When empty they get the key of `serving` if they are
+    on the hosts of `serving.base_urls`, and no key otherwise."""
+
+
 class Generation(Section):
     """How responses, critiques and revisions are generated."""
 
     advanced = frozenset({
-        "critique_temperature", "concurrency", "flag_above", "long_answers", "max_lost_share", "sampling",
-        "shard_size", "templates",
+        "critic", "critique_temperature", "concurrency", "flag_above", "long_answers", "max_lost_share", "responder",
+        "reviser", "sampling", "shard_size", "templates",
     })  # fmt: skip
 
     rounds: Annotated[int, Field(ge=1, le=1000), ACCEPT_EXPONENT] | Literal["all"] = 4
@@ -106,6 +128,12 @@ class Generation(Section):
     sampling: SamplingParameters = SamplingParameters()
     """Further parameters of sampled answers. Those that are empty are as the model's `generation_config.json` says, if
     its files are on this machine."""
+    responder: RoleModel = RoleModel()
+    """Another model for the first answers. Its answers are not the trained model's own, which DPO learns less from."""
+    critic: RoleModel = RoleModel()
+    """Another model, such as a strong teacher, for critiques, and for revisions unless `reviser` names one."""
+    reviser: RoleModel = RoleModel()
+    """Another model for revisions; the critic's when empty."""
     concurrency: PositiveInt | Literal["auto"] = "auto"
     """Calls in flight at a model's servers, over all shards of this process. `auto` is 128, doubled while vLLM has no
     queue, halved when a server refuses calls."""

@@ -22,8 +22,9 @@ class RunContext:
         config: the settings. Constitutions and the audit that `config.judge` names are the copies in the run's folder.
         constitution: the principles.
         folder: where the tables of the run are, one Parquet file per shard.
-        models: by role: `base`, for everything that no other model does; `judge`, if that is another model; and
-            `current`, the model of the round before, which answers the prompts in later rounds.
+        models: by role: `base`, for everything that no other model does; `judge`, `responder`, `critic` and `reviser`,
+            if these are other models; and `current`, the model of the round before, which answers the prompts in later
+            rounds.
     """
 
     config: Config
@@ -32,8 +33,9 @@ class RunContext:
     models: Mapping[str, EngineSpec]
 
     def model(self, role: str) -> EngineSpec:
-        """The model of a role; `base` if the role has no other."""
-        return self.models.get(role, self.models["base"])
+        """The model of a role, or of the first of those that stand in for it; `base` if it has no other."""
+        stand_in = {"current": "responder", "reviser": "critic"}.get(role, "base")
+        return self.models.get(role) or self.models.get(stand_in) or self.models["base"]
 
     @property
     def plan(self) -> Plan:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from charter.config import Generation
@@ -25,6 +26,8 @@ from charter.pipeline.rows import (
     attributing_failures_to,
 )
 
+REVISER = "reviser"
+"""The name under which a stage's context has the model of revisions, where it is another one than the critic's."""
 VERDICTS = ("violated", "respected")
 CHECKED = "The answer keeps every rule of the principle.\n\nVerdict: respected"
 """The critique of an answer that passes all checks; no model reads it."""
@@ -95,6 +98,9 @@ async def critique_and_revise(
                 text = strip_preamble(it.text)
                 return not is_looping(it.text) and bool(text) and not problems_of(principle_checks(principle), text)
 
+            # The reviser may be another model than the critic.
+            other = context.members.get(REVISER)
+            context = replace(context, ask=other.ask) if other else context
             written = await ask_until(is_usable, context, messages, sampling, "revise")
             if is_looping(written.text):
                 raise RowFailed("revise", "loop", written.text)
@@ -116,7 +122,7 @@ async def critique_and_revise(
         "finish_reason": finish_reason,
         "preamble": preamble or None,
         "seed": seed,
-        "model_identity": context.model_identity,
+        "model_identity": context.judge_identity,  # of the critic, and of the reviser if that is another model
     }
 
 

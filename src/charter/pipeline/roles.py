@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from charter.config import Config, Serving
+from charter.config import Config, Judge, RoleModel, Serving
 from charter.core.errors import ServingError
 from charter.core.packaged_models import PACKAGED_MODELS, find_packaged
 from charter.core.plugins import SHIPPED_MODELS
@@ -30,15 +30,16 @@ def model_folder(model: str) -> str:
 
 
 def generation_models(config: Config) -> dict[str, tuple[str, Serving]]:
-    """The models that make the data, and how each is served: `base`, and `judge` if that is another model."""
-    base, judge = config.serving, config.judge
-    models = {"base": (model_folder(config.model), base)}
-    if judge.base_urls:
-        models["judge"] = (judge.model or "", base.at(judge.base_urls, judge.model, judge.api_key_env))
-    # With `serving.base_urls`, the base is whatever answers there: the same name may be another model.
-    elif judge.model and (base.base_urls or judge.model != config.model):
-        models["judge"] = (model_folder(judge.model), base.model_copy(update={"base_urls": (), "model_name": None}))
-    return models
+    """The models that make the data, and how each is served: `base`, and those of other roles that are other models."""
+    settings = config.generation
+    named: dict[str, Judge | RoleModel] = {
+        "judge": config.judge,
+        "responder": settings.responder,
+        "critic": settings.critic,
+        "reviser": settings.reviser,
+    }
+    models = {"base": (model_folder(config.model), config.serving)}
+    return models | {role: model for role, one in named.items() if (model := _other_model(one, config))}
 
 
 def judge_model(config: Config) -> tuple[str, Serving]:
@@ -47,11 +48,27 @@ def judge_model(config: Config) -> tuple[str, Serving]:
     return models.get("judge", models["base"])
 
 
+def grader_model(config: Config) -> tuple[str, Serving]:
+    """The model that grades the evaluation, and how it is served: the judge's, unless another one is named."""
+    return _other_model(config.evaluation.grader_model, config) or judge_model(config)
+
+
+def _other_model(named: Judge | RoleModel, config: Config) -> tuple[str, Serving] | None:
+    """The model of a role and how it is served; None if it is the run's own."""
+    base = config.serving
+    if named.base_urls:
+        return named.model or "", base.at(named.base_urls, named.model, named.api_key_env)
+    # With `serving.base_urls`, the base is whatever answers there: the same name may be another model.
+    if named.model and (base.base_urls or named.model != config.model):
+        return model_folder(named.model), base.model_copy(update={"base_urls": (), "model_name": None})
+    return None
+
+
 @contextmanager
 def serve_temporarily(
     config: Config,
     say: Callable[[str], None],
-    roles: Sequence[str] = ("base", "judge"),
+    roles: Sequence[str] = ("base", "judge", "responder", "critic", "reviser"),
     stop: threading.Event | None = None,
     patience_s: float | None = INTERACTIVE_PATIENCE_S,
 ) -> Iterator[dict[str, EngineSpec]]:
@@ -69,7 +86,8 @@ def serve_temporarily(
     Raises:
         ModelError, ServingError: one of them cannot be used or started.
     """
-    models = {role: model for role, model in generation_models(config).items() if role in roles}
+    known = generation_models(config) | {"grader": grader_model(config)}
+    models = {role: model for role, model in known.items() if role in roles}
     logs = config.disk / f"serving-{os.getpid()}"
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, logs, ignore_errors=True)

@@ -104,7 +104,7 @@ class StageContext:
 
     @property
     def judge_identity(self) -> str:
-        """The identity of all weights that judge: those of `ask`, and of panel members that have their own model."""
+        """The identity of all weights that are asked: those of `ask`, and of members that have their own model."""
         others = (f"{name} {member.identity}" for name, member in self.members.items())
         return "; ".join([self.model_identity, *others])
 

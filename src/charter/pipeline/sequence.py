@@ -18,7 +18,7 @@ from charter.pipeline.judges.engines import JudgeEngines, open_judges
 from charter.pipeline.label import label
 from charter.pipeline.pair import walked_rows
 from charter.pipeline.respond import respond, sample
-from charter.pipeline.revise import revise
+from charter.pipeline.revise import REVISER, revise
 from charter.pipeline.rows import ModelHandle, OnProgress, Row, StageContext
 from charter.pipeline.strategies import Material, gather, wanted_samples
 
@@ -104,7 +104,7 @@ def _materials(tables: Tables) -> list[Material]:
 
 
 RESPOND = Stage("respond", "current", ("prompts",), run_respond)
-REVISE = Stage("revise", "base", ("responses",), run_revise)
+REVISE = Stage("revise", "critic", ("responses",), run_revise)
 SAMPLE = Stage("sample", "current", ("responses", "revisions"), run_sample)
 JUDGE = Stage("judge", "judge", ("responses", "revisions", "samples"), run_judge)
 
@@ -144,6 +144,10 @@ async def open_stage(
             engines = await stack.enter_async_context(open_judges(session, spec, run.config.judge))
         else:
             engines = JudgeEngines(await stack.enter_async_context(session.engine(spec)), {})  # no panel
+        if stage is REVISE and "reviser" in run.models:
+            reviser = run.model("reviser")
+            engine = await stack.enter_async_context(session.engine(reviser))
+            engines = JudgeEngines(engines.engine, {REVISER: (engine, reviser.identity)})
         members, ask = engines.members, engines.ask
         if wrap:
             ask = wrap(ask)

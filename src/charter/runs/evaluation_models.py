@@ -2,7 +2,7 @@
 
 from charter.config import Config, Serving
 from charter.core.errors import ConfigError
-from charter.pipeline.roles import generation_models, model_folder
+from charter.pipeline.roles import generation_models, grader_model, model_folder
 from charter.runs.preflight import check_evaluation
 from charter.runs.verdict import asks_judge
 
@@ -23,8 +23,8 @@ def evaluation_models(config: Config, base: str | None) -> dict[str, tuple[str, 
     found = {MODEL: (model_folder(config.model), config.serving)}
     if base:
         found = {BASE: _named(config, base), **found}
-    if asks_judge(config) and JUDGE in (others := generation_models(config)):
-        found[JUDGE] = others[JUDGE]
+    if asks_judge(config) and (grader := grader_model(config)) != generation_models(config)["base"]:
+        found[JUDGE] = grader
     if asks_judge(config) and len(found) == 1:
         raise ConfigError(
             f"evaluation.grader '{config.evaluation.grader}': the model would grade its own answers. Name judge.model "

@@ -30,9 +30,9 @@ from charter.pipeline.judges.calibrated import read_curve
 from charter.pipeline.judges.engines import member_identities
 from charter.pipeline.judges.floor import check_audit
 from charter.pipeline.judges.kinds import check_judge
-from charter.pipeline.roles import generation_models, judge_model
+from charter.pipeline.roles import generation_models, grader_model, judge_model
 from charter.pipeline.strategies import STRATEGIES
-from charter.runs.verdict import overlap_of
+from charter.runs.verdict import asks_judge, overlap_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def _check_config(config: Config, read_prompts: Callable[[Prompts, int], T]) -> 
     prompts = read_prompts(config.prompts, config.seed)
     if isinstance(prompts, SurveyedSource) and not config.evaluation.allow_overlap:
         check_overlap(config, (prompt.messages for prompt in prompts.prompts()))
-    check_evaluation(config, generation_models(config))
+    grader = {"grader": grader_model(config)} if asks_judge(config) else {}
+    check_evaluation(config, generation_models(config) | grader)
     others = member_identities(config)
     if config.judge.audit:
         check_audit(config.judge, _judge_identity(config), others, config.generation)

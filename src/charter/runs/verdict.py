@@ -34,7 +34,7 @@ from charter.evaluation.wins import judge_wins
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount, count_stage, with_engine_stats
-from charter.pipeline.roles import generation_models
+from charter.pipeline.roles import generation_models, grader_model
 from charter.pipeline.rows import OnProgress, StageContext
 from charter.runs.registry.record import AcceptedRun, RunRegistry, read_registry
 from charter.runs.sign_off import signed
@@ -188,11 +188,11 @@ def measure_models(config: Config, models: Sequence[str], judge: EngineSpec | No
         evaluation["adherence"] = adherence
     if benchmarks := measure_benchmarks({model: read_scores(config, model) for model in models}):
         evaluation["benchmarks"] = benchmarks
-    oracle, others = has_oracle(config), generation_models(config)
+    oracle = has_oracle(config)
     evaluation["grader"] = {
         "by": "oracle" if oracle else "judge",
         "model": judge.model_name if judge and not oracle else None,
-        "is_base": not oracle and "judge" not in others,
+        "is_base": not oracle and grader_model(config) == generation_models(config)["base"],
     }
     prompts = config.run_folder / "prompts"
     if any(prompts.glob("*.parquet")):  # an evaluation without training has none

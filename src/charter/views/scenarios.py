@@ -17,14 +17,14 @@ from charter.pipeline.rows import Progress, StageContext
 def scenarios_for(
     constitution: Constitution, config: Config, per_situation: int, say: Callable[[str], None]
 ) -> WrittenScenarios:
-    """Serve the config's models, and have the judge, or else the base model, write scenarios.
+    """Serve the model that grades the config's evaluations, and have it write scenarios.
 
     Raises:
         CharterError: a model cannot be used.
         DataError: no scenario was good enough to be kept.
     """
-    with serve_temporarily(config, say) as models:
-        written = asyncio.run(_write(constitution, config, models.get("judge", models["base"]), per_situation, say))
+    with serve_temporarily(config, say, ["grader"]) as models:
+        written = asyncio.run(_write(constitution, config, models["grader"], per_situation, say))
     if not written.rows:
         reasons = sum(written.dropped.values(), start=Counter[str]())
         common = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common(3))

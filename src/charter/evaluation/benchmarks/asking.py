@@ -22,7 +22,7 @@ from charter.inference.endpoints import connect
 from charter.inference.engine import EngineSpec
 from charter.inference.session import Session
 from charter.pipeline.counts import StageCount
-from charter.pipeline.roles import judge_model, model_folder
+from charter.pipeline.roles import grader_model, model_folder
 
 Say = Callable[[str], None]
 
@@ -80,7 +80,7 @@ async def _ask_suite(
     judge = None
     # Only a judge on its own servers: they are up while every model of the run is asked
     if suite.task in BUNDLED_SUITES and config.judge.base_urls:
-        judge_name, serving = judge_model(config)
+        judge_name, serving = grader_model(config)
         judge = EngineSpec.of(connect(serving.base_urls, serving, model=judge_name), "")
     questions = {"suite": suite.model_dump(mode="json"), "max_tokens": limit}
     models = {

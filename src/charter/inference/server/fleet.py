@@ -94,7 +94,13 @@ def serve_each(
         for name, (model, its) in models.items()
         if its.base_urls
     }
-    to_start = {name: model for name, (model, _) in models.items() if name not in served}
+    # A model that has several roles is started once.
+    to_start = dict[str, str]()
+    alias = dict[str, str]()
+    for name, (model, its) in models.items():
+        if not its.base_urls:
+            alias[name] = next((other for other, started in to_start.items() if started == model), name)
+            to_start.setdefault(alias[name], model)
     with ExitStack() as stack:
         if len(to_start) > 1:
             served |= stack.enter_context(serve_all(to_start, settings, logs, on_progress, stop))
@@ -102,4 +108,4 @@ def serve_each(
             ((name, model),) = to_start.items()
             log = logs / f"vllm-{name}.log"
             served[name] = stack.enter_context(serve(model, settings, log, name, on_progress, side_by_side, stop))
-        yield {name: served[name] for name in models}
+        yield {name: served[alias.get(name, name)] for name in models}
