@@ -24,7 +24,7 @@ def test_adapters_in_one_server_say_what_the_merged_models_say(tmp_path: Path) -
     sft = run_training("sft", MODEL, write_sft(tmp_path / "sft.parquet", 96), tmp_path / "sft", settings).model
     dpo = run_training("dpo", sft, write_pairs(tmp_path / "pairs.parquet", 96), tmp_path / "dpo", settings).model
     models, told = {"base": MODEL, "sft": sft, "dpo": dpo}, list[str]()
-    with serve_all(models, Serving(), tmp_path / "logs", told.append) as served:
+    with serve_all(models, Serving(adapters=True), tmp_path / "logs", told.append) as served:
         answers = {name: ask_greedily(one, QUESTIONS) for name, one in served.items()}
 
     assert not [line for line in told if "does not serve adapters" in line], told

@@ -71,9 +71,10 @@ class Serving(Section):
     """The Python interpreter that has vLLM, when vLLM is installed in a separate environment."""
     port: Annotated[int, Field(ge=1, le=65535), ACCEPT_EXPONENT] | None = None
     """The port on the loopback interface; a free one when empty."""
-    adapters: bool = True
+    adapters: bool | None = None
     """Serve the base model and the models trained with adapters of it from one server, into which vLLM loads the
-    adapters. Where vLLM cannot, and when off, each model is merged and served separately."""
+    adapters. Where vLLM cannot, and when off, each model is merged and served separately. When empty: on with a GPU,
+    and off without one, where vLLM computes adapters fifteen times as slowly as merged weights."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Leave it off unless you trust the model's authors."""
     extra_args: tuple[str, ...] = ()

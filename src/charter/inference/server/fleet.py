@@ -40,7 +40,8 @@ def serve_all(
         Interrupted: `stop` was set.
     """
     free_port = settings.model_copy(update={"port": None})
-    groups = group_by_base(models) if settings.adapters else [singleton(*model) for model in models.items()]
+    together = bool(gpus()) if settings.adapters is None else settings.adapters
+    groups = group_by_base(models) if together else [singleton(*model) for model in models.items()]
 
     def start(stack: ExitStack, group: AdapterGroup) -> dict[str, Served]:
         def tell(line: str) -> None:

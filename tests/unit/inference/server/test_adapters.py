@@ -58,13 +58,14 @@ def test_answers_of_an_adapter_are_its_own_and_its_base_s(tmp_path: Path) -> Non
 
 
 def serve(
-    folder: Path, takes_adapters: bool, retrained: bool = False, **changes: bool
+    folder: Path, takes_adapters: bool, retrained: bool = False, **changes: bool | None
 ) -> tuple[dict[str, Served], list[str]]:
     base = write_model_folder(folder / "base")
     models = {"sft": trained(folder / "sft", base), "dpo": trained(folder / "dpo", base, 32, b"b")}
     if retrained:
         (base / "model.safetensors").write_bytes(safetensors(b"other"))
-    settings, told = Serving(python=write_stand_in(folder, takes_adapters)).model_copy(update=changes), list[str]()
+    told, settings = list[str](), Serving(python=write_stand_in(folder, takes_adapters), adapters=True)
+    settings = settings.model_copy(update=changes)
     with serve_all(models, settings, folder / "logs", told.append) as served:
         return served, told
 
@@ -86,11 +87,12 @@ def test_one_server_is_given_the_adapters_of_several_models(tmp_path: Path) -> N
         (False, {}, "vLLM does not load it (404"),
         (True, {"retrained": True}, "has other weights than it was trained from"),
         (True, {"adapters": False}, ""),
+        (True, {"adapters": None}, ""),  # without a GPU, where adapters are slow
     ],
-    ids=["not-taken", "another-base", "off"],
+    ids=["not-taken", "another-base", "off", "no-gpu"],
 )
 def test_where_adapters_cannot_be_used_each_model_is_served_merged(
-    tmp_path: Path, takes_adapters: bool, changes: dict[str, bool], said: str
+    tmp_path: Path, takes_adapters: bool, changes: dict[str, bool | None], said: str
 ) -> None:
     served, told = serve(tmp_path, takes_adapters, **changes)
     assert len({one.pid for one in served.values()}) == 2
