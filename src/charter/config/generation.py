@@ -23,7 +23,7 @@ LongAnswers = Literal["trim", "shorten", "drop"]
 class Prompts(Section):
     """The prompts of a run."""
 
-    advanced = frozenset({"format", "near_duplicates"})
+    advanced = frozenset({"answers", "format", "near_duplicates"})
 
     source: PathOrName = "sandbox"
     """`sandbox`, or a path: .jsonl, .json, .csv, .tsv (each also .gz, .zst, .bz2, .xz), .parquet, or a folder of
@@ -35,6 +35,9 @@ class Prompts(Section):
     """The column that holds the prompt: a string, or a list of messages."""
     format: Literal["auto", "column", "hh-rlhf"] = "auto"
     """`column` reads one column; `hh-rlhf` reads whole Human/Assistant transcripts; `auto` looks at the first row."""
+    answers: str | None = None
+    """Critique and revise answers that exist, in place of asking a model: `last-turn` if they end the conversations, or
+    the name of the column that holds them."""
     near_duplicates: Threshold = None
     """Leave out a conversation that has this fraction of its three-word sequences in common with an earlier one; off
     when empty. Conversations that differ only in case or spacing are always left out. When on, the words of all prompts

@@ -16,6 +16,8 @@ ADVICE: Mapping[str, str] = {
     "empty": "Check that the model is an instruct model with a chat template: `charter trace PROMPT --config CONFIG`.",
     "loop": "Raise generation.critique_temperature, or use a larger model.",
     "preamble-only": "Raise generation.max_tokens, or use a larger model as the reviser.",
+    "no-answer": "Rows without an answer are left out: correct prompts.answers, or leave it empty to have a model "
+    "answer them.",
     "no-verdict": "The model does not end its critiques with a verdict. Use a larger model, or a simpler template "
     "(generation.templates).",
     "no-choice": "The judge does not answer with one of the letters. Check its server and judge.kind, or name a "

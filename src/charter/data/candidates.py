@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from charter.config import Prompts
 from charter.core.errors import DataError
-from charter.core.messages import Message
+from charter.core.messages import Message, assistant
 from charter.core.plugins import Registry
 from charter.data.conversations import UnusableRow, is_blank, is_transcript, read_conversation, read_transcript
 from charter.data.published import prompt_layout
@@ -19,6 +19,9 @@ PromptSource = Callable[[Prompts, int], Iterable[Mapping[str, Any]]]
 PROMPT_SOURCES: Registry[PromptSource] = Registry("prompt source", "prompts.source")
 prompt_source = PROMPT_SOURCES.register
 """Decorator: make a function available as `prompts.source` under a name."""
+
+LAST_TURN = "last-turn"
+"""The value of `prompts.answers` for answers that end the conversation; others name a column."""
 
 _TRANSCRIPT_COLUMNS = ("transcript", "chosen", "rejected", "prompt")
 _ID_COLUMNS = ("row_id", "id")
@@ -50,13 +53,13 @@ class PromptReader(NamedTuple):
     Attributes:
         name: what they are, for people.
         value: the value of a row's prompt.
-        read: from that value to a conversation.
+        read: from that value to a conversation; with true, one that ends with its answer.
         is_certain: whether the row that decided had a value; only then it also decides for the rows after it.
     """
 
     name: str
     value: Callable[[Mapping[str, Any]], Any]
-    read: Callable[[object], list[Message]]
+    read: Callable[[object, bool], list[Message]]
     is_certain: bool = True
 
 
@@ -67,14 +70,14 @@ def read_candidates(settings: Prompts, seed: int) -> Iterator[Candidate]:
         DataError: the source is missing, empty or broken, or lacks the column.
     """
     if settings.source in PROMPT_SOURCES:
-        return _from_plugin(PROMPT_SOURCES[settings.source](settings, seed))
+        return _from_plugin(PROMPT_SOURCES[settings.source](settings, seed), settings.answers)
     return _from_file(settings)
 
 
-def _from_plugin(rows: Iterable[Mapping[str, Any]]) -> Iterator[Candidate]:
+def _from_plugin(rows: Iterable[Mapping[str, Any]], answers: str | None) -> Iterator[Candidate]:
     reader = _by_column("prompt", read_conversation)
     for number, row in enumerate(rows, 1):
-        yield _candidate(Record(f"prompt {number}", dict(row)), reader)
+        yield _candidate(Record(f"prompt {number}", dict(row)), reader, answers)
 
 
 def _from_file(settings: Prompts) -> Iterator[Candidate]:
@@ -85,10 +88,10 @@ def _from_file(settings: Prompts) -> Iterator[Candidate]:
             continue
         if reader is None or not reader.is_certain:
             reader = find_prompt_reader(settings, record)
-        yield _candidate(record, reader)
+        yield _candidate(record, reader, settings.answers)
 
 
-def _by_column(name: str, read: Callable[[object], list[Message]], is_certain: bool = True) -> PromptReader:
+def _by_column(name: str, read: Callable[[object, bool], list[Message]], is_certain: bool = True) -> PromptReader:
     return PromptReader(f"column {name}", lambda values: values.get(name), read, is_certain)
 
 
@@ -122,12 +125,19 @@ def find_prompt_reader(settings: Prompts, record: Record) -> PromptReader:
     return _by_column(wanted, read_conversation, not is_blank(values[wanted]))
 
 
-def _candidate(record: Record, reader: PromptReader) -> Candidate:
+def _candidate(record: Record, reader: PromptReader, answers: str | None) -> Candidate:
+    """A row's conversation; with `prompts.answers` it ends with the given answer."""
     values = record.values
     kind = values.get("kind")
     given_id = next((str(values[name]) for name in _ID_COLUMNS if values.get(name) not in (None, "")), None)
     try:
-        messages, reason, detail = tuple(reader.read(reader.value(values))), "", ""
+        messages = tuple(reader.read(reader.value(values), answers == LAST_TURN))
+        if answers and answers != LAST_TURN:
+            answer = values.get(answers)
+            if not isinstance(answer, str) or not answer.strip():
+                raise UnusableRow("no-answer", f"no text in the column '{answers}'")
+            messages = (*messages, assistant(answer.strip()))
+        reason, detail = "", ""
     except UnusableRow as problem:
         messages, reason, detail = (), problem.reason, str(problem)
     kind = kind if isinstance(kind, str) and kind else None

@@ -65,31 +65,34 @@ def parse_transcript(text: str) -> list[Message]:
     return turns
 
 
-def read_transcript(value: object) -> list[Message]:
-    """The prompt of a transcript.
+def read_transcript(value: object, answered: bool = False) -> list[Message]:
+    """The prompt of a transcript; if `answered`, with the answer that ends it.
 
     Raises:
-        UnusableRow: empty, or not a transcript.
+        UnusableRow: empty, or not a transcript, or one without the answer.
     """
     if is_blank(value):
         raise UnusableRow("empty-prompt", "no prompt in this row")
-    messages = _prompt_of(parse_transcript(_require_unicode(value))) if isinstance(value, str) else []
+    turns = parse_transcript(_require_unicode(value)) if isinstance(value, str) else []
+    messages = _prompt_of(turns)
     if not messages:
         raise UnusableRow("malformed-transcript", f"no turn of Human: at the start of a paragraph: {str(value)[:80]!r}")
-    return messages
+    return _answered(turns) if answered else messages
 
 
-def read_conversation(value: object) -> list[Message]:
+def read_conversation(value: object, answered: bool = False) -> list[Message]:
     """The prompt in a column: text, or a list of messages (OpenAI's or ShareGPT's), which may be written as text.
 
+    If `answered`, it is returned with the answer that ends the conversation.
+
     Raises:
-        UnusableRow: empty, or neither of them.
+        UnusableRow: empty, or neither of them, or a conversation without the answer.
     """
     messages = read_turns(value)
     prompt = _prompt_of(messages)
     if not prompt:
         raise UnusableRow("malformed-prompt", "no turn of the user in this conversation")
-    return prompt
+    return _answered(messages) if answered else prompt
 
 
 def read_turns(value: object) -> list[Message]:
@@ -181,6 +184,13 @@ def _prompt_of(turns: list[Message]) -> list[Message]:
     is_said = [turn["role"] == "user" and not turn["content"].startswith("<tool_response>\n") for turn in turns]
     last = max((i for i, said in enumerate(is_said) if said), default=-1)
     return turns[: last + 1]
+
+
+def _answered(turns: list[Message]) -> list[Message]:
+    """All turns, of which the last must be the assistant's."""
+    if turns[-1]["role"] != "assistant":
+        raise UnusableRow("no-answer", "the conversation does not end with an answer")
+    return turns
 
 
 def _read_message(turn: object) -> Message:

@@ -23,7 +23,11 @@ def _schema(name: str, *columns: pa.Field) -> pa.Schema:
 _ROW = _column("row_id", pa.string(), "the prompt's id, the same in every file of the run")
 _PAIR = _column("pair_id", pa.string(), "the pair's id: row_id/strategy/number")
 _STRATEGY = _column("strategy", pa.string(), "how the two answers came to be a pair")
-_PROMPT = _column("prompt", MESSAGES, "the conversation up to and including the user's last turn")
+_PROMPT = _column(
+    "prompt",
+    MESSAGES,
+    "the conversation up to and including the user's last turn; in prompts, the given answer after it",
+)
 _KIND = _column("kind", pa.string(), "the kind of prompt, where its source knows one", nullable=True)
 _SEED = _column("seed", pa.int64(), "the seed sent with the request")
 _MODEL = _column("model_identity", pa.string(), "content hash or hub revision of the weights that wrote the text")
@@ -32,7 +36,8 @@ _COST = (
     _column(
         "finish_reason",
         pa.string(),
-        "how the answer ended: stop; trimmed to its last sentence or shortened, because it was too long",
+        "how the answer ended: stop; trimmed to its last sentence or shortened, because it was too long; given "
+        "with the prompt",
     ),
     _column("prompt_tokens", pa.int32(), "tokens of the request"),
     _column("completion_tokens", pa.int32(), "tokens of the answer"),

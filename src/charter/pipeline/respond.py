@@ -9,6 +9,9 @@ from charter.inference.completion import Sampling
 from charter.pipeline.asking import ask_for_answer
 from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext
 
+GIVEN = "given"
+"""The identity of whoever wrote answers that came with their prompts."""
+
 
 async def respond(
     prompts: Sequence[Row], context: StageContext, settings: Generation, on_progress: OnProgress | None = None
@@ -18,9 +21,24 @@ async def respond(
     async def work(row: Row, context: StageContext) -> list[dict[str, Any]]:
         seed = seed_of(context.seed, row["row_id"], "respond")
         sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=seed)
+        *prompt, last = row["prompt"]
+        if last["role"] == "assistant":
+            return [{**row, "prompt": prompt, **_given_answer(last["content"], seed)}]
         return [{**row, **await _answer(row, context, sampling, "respond", settings)}]
 
     return await context.each_row(prompts, "respond", work, on_progress)
+
+
+def _given_answer(text: str, seed: int) -> dict[str, Any]:
+    """The columns of ``responses`` for an answer that came with its prompt (`prompts.answers`)."""
+    return {
+        "response": text,
+        "finish_reason": GIVEN,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "seed": seed,
+        "model_identity": GIVEN,
+    }
 
 
 async def sample(

@@ -74,9 +74,11 @@ def start_round(run_folder: Path, later: Round) -> StartedRun:
     folder = create_run_folder(config, constitution)
     with Shards(folder / "prompts", SCHEMAS["prompts"], config.generation.shard_size) as prompts:
         for row in read_rows(run_folder / "prompts"):
+            # The model of the round before answers; an answer that was given with the prompt is of the first round.
+            prompt = row["prompt"][: -1 if row["prompt"][-1]["role"] == "assistant" else None]
             # The same half as in the first round: the split is by the hash of the prompt.
-            if not in_sft_half(row["prompt"], config.training.sft_share):
-                prompts.add(row)
+            if not in_sft_half(prompt, config.training.sft_share):
+                prompts.add({**row, "prompt": prompt})
     count = StageCount("prompts", prompts.count, prompts.count, 0, round(time.monotonic() - started, 3))
     return StartedRun(with_kept_judge(config), constitution, count)
 
