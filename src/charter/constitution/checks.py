@@ -37,7 +37,7 @@ Problem = Callable[[str], str]
 """From an answer to what is wrong with it, as the end of a sentence that begins with "The answer"; empty if nothing."""
 
 
-class Check(NamedTuple):
+class Rule(NamedTuple):
     """One rule.
 
     Attributes:
@@ -55,7 +55,7 @@ def problems_of(sentences: Sequence[str], answer: str) -> list[str]:
 
 
 @lru_cache(maxsize=1024)
-def parse_check(sentence: str) -> Check:
+def parse_check(sentence: str) -> Rule:
     """The rule that a sentence states.
 
     Raises:
@@ -64,7 +64,7 @@ def parse_check(sentence: str) -> Check:
     plain = sentence.strip().removesuffix(".")
     for form, rule in _FORMS:
         if match := form.fullmatch(plain):
-            return Check(sentence, rule(match))
+            return Rule(sentence, rule(match))
     raise ValueError("is not understood")
 
 

@@ -10,7 +10,7 @@ from charter.pipeline.asking import ask_for_answer
 from charter.pipeline.rows import OnProgress, Outcome, Row, StageContext
 
 GIVEN = "given"
-"""The identity of whoever wrote answers that came with their prompts."""
+"""The model identity of answers that came with their prompts."""
 
 
 async def respond(

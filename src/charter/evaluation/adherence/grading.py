@@ -22,7 +22,7 @@ VERDICT_MARKER = "Verdict:"
 """With this and one of `VERDICTS` the template wants a critique to end."""
 
 SEVERITIES = ("no", "minor", "serious")
-"""What a judge can say of a violation that was found: it is none, or how severe it is."""
+"""What a judge can say about a violation that was found: that there is no violation, or how severe it is."""
 
 CRITIQUE_TOKENS = 512
 
