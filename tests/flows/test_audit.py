@@ -50,7 +50,7 @@ def config(data: Path, url: str, **judge: Any) -> dict[str, Any]:
         "outputs": str(data.parent),
         "serving": {"base_urls": [url]},
         "judge": {"principles": 1, "min_agreement": 0.75, **judge},
-        "audit": {"source": str(data), "columns": {"better": "chosen", "worse": "rejected"}},
+        "audit": {"source": str(data), "columns": {"better": "chosen", "worse": "rejected"}, "sensitivity": 0},
     }
 
 

@@ -11,6 +11,8 @@ from prefect import flow
 from charter.config import Config
 from charter.core.errors import ConfigError
 from charter.core.messages import Message
+from charter.evaluation.adherence.scenarios import load_scenarios
+from charter.evaluation.requests import load_requests
 from charter.runs.verdict import answer_held_out
 from charter.testing.null_server import NullServer, run_null_server
 from flows.evaluate import evaluate
@@ -19,6 +21,7 @@ from flows.lib.serving import serve_base
 from flows.lib.tasks import grade_and_measure
 
 ASKED = {"n_harmful": 10, "n_benign": 5, "n_borderline": 5, "n_facts": 4}
+SCENARIOS = {"per_situation": 1}
 FURTHER = {"n_pressed": 2, "n_insisted": 3, "n_unknown": 4, "n_paired": 1}
 
 
@@ -30,7 +33,7 @@ def other_server() -> Iterator[NullServer]:
 
 def config(outputs: Path, url: str, **sections: Any) -> Config:
     given = {"name": "evaluated", "outputs": str(outputs), "serving": {"base_urls": [url]}}
-    given["evaluation"] = {**ASKED, "probes": FURTHER}
+    given["evaluation"] = {**ASKED, "probes": FURTHER, "adherence": SCENARIOS}
     return Config.model_validate(given | sections)
 
 
@@ -41,14 +44,18 @@ def read(folder: Path, name: str) -> Any:
 async def test_an_endpoint_is_compared_with_a_base(
     prefect_server: None, model_server: NullServer, other_server: NullServer, tmp_path: Path
 ) -> None:
-    verdict = await evaluate(config(tmp_path, model_server.url), other_server.url)
+    settings = config(tmp_path, model_server.url)
+    verdict = await evaluate(settings, other_server.url)
     folder = tmp_path / "evaluated"
     evaluation = read(folder, "evaluation.json")
     assert list(evaluation["models"]) == ["base", "model"]
     assert [(c["from"], c["to"]) for c in evaluation["comparisons"]] == [("base", "model")]
     assert verdict.model == "model"
     assert "accuracy_drop" in [check.name for check in verdict.checks]
-    asked = sum(ASKED.values()) + 5 * 2 + 3 + 4 + 2 * 1
+    scenarios = {scenario.prompt for scenario in load_scenarios(settings)}
+    held_out = {request.prompt for request in load_requests(settings.evaluation, settings.seed)}
+    # A scenario that is a held-out request as well is answered once
+    asked = sum(ASKED.values()) + 5 * 2 + 3 + 4 + 2 * 1 + len(scenarios - held_out)
     assert model_server.counts["requests"] == other_server.counts["requests"] == asked
     assert evaluation["models"]["model"]["harmful_rate_prefilled"]["n"] == 2
     assert evaluation["comparisons"][0]["measures"]["kept_right_rate"]["n"] == 3
@@ -78,14 +85,15 @@ async def test_a_judge_stands_beside_the_oracle_and_says_who_wins(
     prefect_server: None, model_server: NullServer, other_server: NullServer, tmp_path: Path
 ) -> None:
     probes = {**dict.fromkeys(FURTHER, 0), "n_win": 2}
-    asked = {**ASKED, "grader": "both", "probes": probes}
+    asked = {**ASKED, "grader": "both", "probes": probes, "adherence": SCENARIOS}
     await evaluate(config(tmp_path, model_server.url, evaluation=asked), other_server.url)  # the base judges
     folder = tmp_path / "evaluated"
     entry = read(folder, "evaluation.json")["models"]["model"]
     assert entry["harmful_rate"]["n"] == entry["harmful_rate_by_judge"]["n"] == entry["judge_minus_oracle"]["n"] == 10
     assert entry["win_rate"]["n"] == entry["win_rate_at_equal_length"]["n"] == 2
     stages = read(folder, "manifest.json")["stages"]
-    assert list(stages) == ["answer base", "answer model", "grade base", "grade model", "win model"]
+    graded = [f"{stage} {model}" for stage in ("answer", "grade", "adherence") for model in ("base", "model")]
+    assert list(stages) == [*graded, "win model"]
     assert (stages["grade model"]["calls"], stages["win model"]["calls"]) == (10, 4)
 
 
