@@ -56,6 +56,12 @@ Tags = Annotated[list[str] | None, typer.Option(help="Only principles with this 
 TieMargin = Annotated[
     float | None, typer.Option(help="Verdicts with |p - 1/2| at or under this are ties.", show_default="0.05")
 ]
+Sensitivity = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Pairs judged under other principles too, to see whether it reads them.", show_default="100"
+    ),
+]
 Own = Annotated[list[str] | None, typer.Option(help="A name under which the judge's own answers appear in the data.")]
 Seed = Annotated[int | None, typer.Option(help="Of every draw.", show_default="0")]
 Floor = Annotated[
@@ -89,6 +95,7 @@ def audit_command(
     principles: Principles = None,
     tag: Tags = None,
     tie_margin: TieMargin = None,
+    sensitivity: Sensitivity = None,
     own: Own = None,
     seed: Seed = None,
     floor: Floor = None,
@@ -117,6 +124,7 @@ def audit_command(
         "judge.principles": principles,
         "judge.tags": tag or None,
         "judge.tie_margin": tie_margin,
+        "audit.sensitivity": sensitivity,
         "audit.own_names": own or None,
         "seed": seed,
         "judge.min_agreement": floor,

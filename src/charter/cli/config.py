@@ -192,7 +192,7 @@ def example_value(schema: dict[str, Any], default: Any) -> Any:
         if "enum" in one:
             return next(choice for choice in one["enum"] if choice != default)
         # Another value than the default: an example that changes nothing explains nothing.
-        if isinstance(default, bool):
+        if isinstance(default, bool) or one.get("type") == "boolean":
             return not default
         if isinstance(default, str | int | float | Path):
             return str(default) if isinstance(default, Path) else default

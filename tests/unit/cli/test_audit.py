@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_good_judge_passes_and_leaves_its_files(server: NullServer, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit"
-    result = run("--data", data, "--base-url", server.url, "--n", 50, "--out", out)
+    result = run("--data", data, "--base-url", server.url, "--n", 50, "--out", out, "--sensitivity", 0)
     assert result.exit_code == 0, result.output
     assert re.search(r"^agreement, without ties +100\.0 %  92\.9 to 100\.0 %, n 50$", result.stdout, re.MULTILINE)
     assert "50 judged, 0 failed; 61 read" in result.stdout and "1 not usable, 10 not drawn" in result.stdout
@@ -135,7 +135,7 @@ def panel(server: NullServer, data: Path, tmp_path: Path) -> Path:
         "outputs": str(tmp_path),
         "constitution": str(HARMLESS),
         "judge": {"kind": "panel", "panel": members, "principles": 2, "combine": "vote", "base_urls": [server.url]},
-        "audit": {"source": str(data), "own_names": ["good writer"]},
+        "audit": {"source": str(data), "own_names": ["good writer"], "sensitivity": 0},
     }
     path = tmp_path / "trial.yaml"
     path.write_text(json.dumps(values))  # which is YAML as well
