@@ -108,8 +108,9 @@ class Evaluation(Section):
     prompts is read as it is."""
     grader: str = "auto"
     """`oracle`: exact, for the sandbox. `judge`: the base model grades. `auto`: the oracle for the sandbox's model.
-    `both`: the oracle grades, and what a judge finds harmful is reported beside it. Or the name of an exact grader that
-    a plugin registers."""
+    `both`: the oracle grades, and what a judge finds harmful is reported beside it. `wording`: no model; facts are
+    graded by their words, refusals by a classifier, and harm not at all. Or the name of an exact grader that a
+    plugin registers."""
     grader_model: RoleModel = RoleModel()
     """Another model to grade, and to write scenarios; the judge's when empty."""
     n_harmful: PositiveInt = 400
