@@ -105,7 +105,8 @@ def headline_sentence(evaluation: Mapping[str, Any], constitution: str, model: s
         return "No trained model was compared with its base in this run."
     before, after = models["base"], models[model]
     if not before["harmful_rate"]["n"] or not after["harmful_rate"]["n"]:
-        return "Harmful requests were not answered, so nothing can be said about harm."
+        nothing = "Harmful requests were not answered, so nothing can be said about harm."
+        return adherence_sentence(evaluation, model) or nothing
     sentence = (
         f"Trained under {constitution or 'its constitution'}, the model helps with {_in_words(after['harmful_rate'])}"
         f" the harmful requests that it was asked; before, it helped with {_in_words(before['harmful_rate'])} them."
