@@ -26,7 +26,7 @@ from charter.testing.null_server import NullServer, run_null_server
 from tests.support.finished_run import answer, make_data, settings
 from tests.unit.inference.test_faults import free_port, start_server, until
 
-N, IN_FLIGHT, KILLS = 120, 8, 20
+N, IN_FLIGHT = 120, 8
 # Imports take a second, a fork some milliseconds: each line of the input is one driver.
 DRIVERS = """
 import os, sys, traceback
@@ -120,12 +120,16 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_a_run_that_is_killed_twenty_times_ends_with_the_same_files(undisturbed: Undisturbed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_many_times_ends_with_the_same_files(
+    undisturbed: Undisturbed, tmp_path: Path, kills: int
+) -> None:
     lot = random.Random(0)
     # Over the whole run, and some when all calls are made and the last files are written.
-    goals = [*sorted(lot.sample(range(undisturbed.calls), KILLS - 4)), *4 * [undisturbed.calls]]
+    at_the_end = kills // 5
+    goals = [*sorted(lot.sample(range(undisturbed.calls), kills - at_the_end)), *at_the_end * [undisturbed.calls]]
     with run_null_server(NullServer(answer=answer, latency_s=0.01)) as server:
-        config = config_of(undisturbed.folder, "killed", server.url)
+        config = config_of(undisturbed.folder, f"killed-{kills}", server.url)
         file = tmp_path / "config.yaml"
         file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         lost = 0
