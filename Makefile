@@ -45,7 +45,7 @@ lock: $(READY)  ## write the versions of this environment to requirements.lock
 demo: $(DEMO)  ## the main job, end to end, on the sandbox
 	$(BIN)/charter align configs/demo.yaml
 
-demo-real: $(READY)  ## the same on a small real model, which learns a style in about half an hour
+demo-real: $(READY)  ## the same on a small real model, which learns a style in under an hour
 	$(BIN)/charter models get smollm2-135m
 	$(BIN)/charter align configs/demo-real.yaml
 
