@@ -7,7 +7,7 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.pipeline.roles import model_folder
+from charter.pipeline.roles import start_model
 from charter.review.waiting import waiting
 from charter.runs.folder import start_run
 from charter.runs.outcome import check_trainable
@@ -44,7 +44,7 @@ async def align(config: Config) -> Verdict:
         check_trainable(config)
 
         # Train on the revisions, then on the pairs.
-        sft = await train_step(run, "sft", model_folder(config.model))
+        sft = await train_step(run, "sft", start_model(config))
         last = await train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
 
         async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:

@@ -9,7 +9,7 @@ from prefect import flow
 
 from charter.config import Config
 from charter.evaluation.gate import Verdict
-from charter.pipeline.roles import model_folder
+from charter.pipeline.roles import start_model
 from charter.runs.outcome import check_trainable
 from charter.runs.reuse import check_training, take_dataset, with_dataset
 from charter.runs.verdict import decide_and_save
@@ -45,7 +45,7 @@ async def train(config: Config, dataset: Path) -> Verdict:
             counts = await ask_models(run, {"base": base})
 
         # Train on the revisions, then on the pairs.
-        sft = await train_step(run, "sft", model_folder(config.model))
+        sft = await train_step(run, "sft", start_model(config))
         last = await train_preference(run, sft.model)  # DPO, or GRPO if training.preference asks for it
 
         async with serve_trained(run, {"sft": sft.model, last.model.name: last.model}) as trained:

@@ -36,9 +36,9 @@ class Serving(Section):
     api_key_block: str | None = None
     """The name of a Prefect Secret block with that key. A flow sets the environment variable from it while it runs."""
     model_revision: str | None = None
-    """Which weights those servers have, when their files are on other machines: a commit, a date, any word. It is part
-    of the key of stored completions: change it when the weights change, or the stored answers of the earlier weights
-    are used."""
+    """The commit, branch or tag of a hub id in `model`: it is served and trained from there. Of running servers whose
+    files are on other machines: a commit, a date, any word that says which weights they have. It is part of the key of
+    stored completions: change it when the weights change, or the stored answers of the earlier weights are used."""
     choice_samples: NonNegativeInt = 8
     """How often a choice, such as the judge's A or B, is sampled at a server that returns no log-probabilities. Its
     probability is (votes + 1) / (samples + 2), so labels are soft but coarse. 0: refuse such servers."""

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from charter.config import Config, Judge, RoleModel, Serving
-from charter.core.errors import ServingError
+from charter.core.errors import ModelError, ServingError
 from charter.core.packaged_models import PACKAGED_MODELS, find_packaged
 from charter.core.plugins import SHIPPED_MODELS
 from charter.inference.engine import EngineSpec
+from charter.inference.identity import local_folder
 from charter.inference.server.fleet import serve_each
 
 INTERACTIVE_PATIENCE_S = 20.0  # a person is waiting
@@ -27,6 +28,25 @@ def model_folder(model: str) -> str:
     if model in PACKAGED_MODELS and not Path(model).is_dir():
         return str(find_packaged(model))
     return str(SHIPPED_MODELS[model]) if model in SHIPPED_MODELS else model
+
+
+def start_model(config: Config) -> str:
+    """What training starts from: the folder or hub id of `model`; of a pinned hub id its snapshot on this machine.
+
+    Raises:
+        ModelError: the snapshot of `serving.model_revision` is not on this machine.
+    """
+    model, revision = model_folder(config.model), config.serving.model_revision
+    if not revision or Path(model).expanduser().is_dir():
+        return model
+    if folder := local_folder(model, revision):
+        return str(folder)
+    if config.serving.base_urls:  # there it may be any word
+        return model
+    raise ModelError(
+        f"serving.model_revision '{revision}': {model} has no such revision on this machine, so training cannot start "
+        f"from it. Download it: hf download {model} --revision {revision}"
+    )
 
 
 def generation_models(config: Config) -> dict[str, tuple[str, Serving]]:
@@ -60,7 +80,8 @@ def _other_model(named: Judge | RoleModel, config: Config) -> tuple[str, Serving
         return named.model or "", base.at(named.base_urls, named.model, named.api_key_env)
     # With `serving.base_urls`, the base is whatever answers there: the same name may be another model.
     if named.model and (base.base_urls or named.model != config.model):
-        return model_folder(named.model), base.model_copy(update={"base_urls": (), "model_name": None})
+        update = {"base_urls": (), "model_name": None, "model_revision": None}
+        return model_folder(named.model), base.model_copy(update=update)
     return None
 
 

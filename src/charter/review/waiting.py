@@ -81,7 +81,9 @@ def _inputs(config: Config, step: Step) -> str:
     ]
     review = config.run_folder / "review.yaml"
     models = {
-        name: connect(serving.base_urls, serving, model=model).identity if serving.base_urls else model_identity(model)
+        name: connect(serving.base_urls, serving, model=model).identity
+        if serving.base_urls
+        else model_identity(model, serving.model_revision or "main")
         for name, (model, serving) in generation_models(config).items()
     }
     inputs = [

@@ -280,7 +280,9 @@ def check_runner(config: Config) -> None:
 
 def _judge_identity(config: Config) -> str:
     model, serving = judge_model(config)
-    return connect(serving.base_urls, serving, model=model).identity if serving.base_urls else model_identity(model)
+    if serving.base_urls:
+        return connect(serving.base_urls, serving, model=model).identity
+    return model_identity(model, serving.model_revision or "main")
 
 
 def _check_rounds(config: Config) -> None:

@@ -13,7 +13,7 @@ from charter.core.sampling import draw
 from charter.data.shards import count_rows, read_rows
 from charter.evaluation.records import Graded, load_answers
 from charter.inference.identity import model_identity
-from charter.pipeline.roles import model_folder
+from charter.pipeline.roles import start_model
 from charter.training.job import CONFIG, Job, read_job
 from charter.training.token_rewards import (
     FOLDER,
@@ -72,7 +72,7 @@ def make_request(config: Config, model: Path, name: str, job: Job) -> TokenReque
 
     If `job` was not trained on pairs, the run's pairs are used; if its loss had no β, β is 1.
     """
-    run, base = config.run_folder, model_folder(config.model)
+    run, base = config.run_folder, start_model(config)
     identities = model_identity(model), model_identity(job.model), model_identity(base)
     answers, base_answers = _complete_answers(run, name), _complete_answers(run, "base")
     # Held-out harmful requests that the trained model answers differently from the base.

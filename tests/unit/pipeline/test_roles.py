@@ -8,11 +8,14 @@ import pytest
 
 from charter.config import Config, Evaluation, Generation, Judge, RoleModel, Serving
 from charter.constitution import load_constitution
+from charter.core.errors import ModelError
 from charter.core.messages import user
 from charter.data.sources import Prompt
+from charter.inference.identity import model_identity
+from charter.inference.server.launch import Launch, vllm_command
 from charter.inference.session import Session
 from charter.pipeline.context import RunContext
-from charter.pipeline.roles import generation_models, grader_model, judge_model, serve_temporarily
+from charter.pipeline.roles import generation_models, grader_model, judge_model, serve_temporarily, start_model
 from charter.pipeline.sequence import run_in_memory
 from charter.runs.evaluation_models import BASE, JUDGE, MODEL, evaluation_models
 from charter.sandbox import MODEL as SANDBOX
@@ -66,6 +69,32 @@ def test_the_grader_can_be_another_model_than_the_judge() -> None:
     found = evaluation_models(settings, "sandbox")
     assert list(found) == [BASE, MODEL, JUDGE]
     assert found[JUDGE][0] == "grader"
+
+
+def test_a_pinned_revision_is_served_trained_and_named_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    hub = tmp_path / "models--ORG--name"
+    for commit in ("aaa", "bbb"):
+        (hub / "snapshots" / commit).mkdir(parents=True)
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text("bbb")
+    (hub / "refs" / "v1").write_text("aaa")
+
+    def pinned(revision: str | None, **serving: object) -> Config:
+        return Config(name="x", model="ORG/name", serving=Serving(model_revision=revision, **serving))  # type: ignore[arg-type]
+
+    assert start_model(pinned(None)) == "ORG/name"
+    assert start_model(pinned("v1")) == start_model(pinned("aaa")) == str(hub / "snapshots" / "aaa")
+    assert model_identity("ORG/name", "v1") == "hub:ORG/name@aaa"
+    with pytest.raises(ModelError, match="hf download ORG/name --revision v2"):
+        start_model(pinned("v2"))
+    assert start_model(pinned("any word", base_urls=(TEACHER,))) == "ORG/name"
+    launch = Launch("ORG/name", "name", 8123, "python", on_cpu=False, local=False)
+    command = vllm_command(launch, pinned("v1").serving)
+    assert command[command.index("--revision") + 1] == "v1"
+    # Of the run's model, not of a judge with its own
+    judged = pinned("v1").model_copy(update={"judge": Judge(model="ORG/judge")})
+    assert generation_models(judged)["judge"][1].model_revision is None
 
 
 def test_lineage_names_the_model_of_every_role_and_each_model_is_started_once(

@@ -158,6 +158,8 @@ def vllm_command(launch: Launch, settings: Serving, side_by_side: int = 1) -> li
     # The request alone determines the completion: the sampling defaults of the model's folder are part of it.
     line += ["--generation-config", "vllm"]
     line += ["--dtype", "float32" if launch.on_cpu and settings.dtype == "auto" else settings.dtype]
+    if settings.model_revision and not launch.local:
+        line += ["--revision", settings.model_revision]  # of the tokenizer too
     if settings.max_model_len:
         line += ["--max-model-len", str(settings.max_model_len)]
     if settings.trust_remote_code:

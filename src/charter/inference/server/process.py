@@ -70,7 +70,7 @@ def serve(
         # Hashing the weights overlaps with the start; a hub id is resolved only once vLLM has fetched it.
         identity = model_identity(launch.model) if launch.local else None
         _wait_until_healthy(group, launch, settings, on_progress or logger.info, stop or threading.Event())
-        revision = _option(settings.extra_args, "--revision") or "main"
+        revision = _option(settings.extra_args, "--revision") or settings.model_revision or "main"
         identity = identity or model_identity(launch.model, revision)
         tokens = special_tokens(_option(settings.extra_args, "--tokenizer") or launch.model, revision)
         url = f"http://{HOST}:{launch.port}/v1"
