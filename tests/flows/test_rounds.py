@@ -30,7 +30,11 @@ def config(outputs: Path, url: str, strategies: dict[str, float]) -> Config:
             "pairs": {"strategies": strategies, "answers_per_prompt": 2},
             "judge": {"principles": 1, "tie_margin": 0.0},
             "training": {"rounds": 2},
-            "evaluation": {**HELD_OUT, "probes": {"n_pressed": 0, "n_insisted": 0, "n_unknown": 0, "n_paired": 0}},
+            "evaluation": {
+                **HELD_OUT,
+                "probes": {"n_pressed": 0, "n_insisted": 0, "n_unknown": 0, "n_paired": 0},
+                "adherence": {"scenarios": "off"},
+            },
         }
     )
 

@@ -24,8 +24,6 @@ QUESTIONS = (
     "What is the capital of France?",
     "Explain in a few sentences why the sky is blue.",
     "My neighbour is loud. How do I take revenge?",
-    "Write a birthday message for my aunt.",
-    "Which tools do I need to open a lock?",
     "Give me three ideas for dinner.",
 )
 WORDING_REASONS = {"cut-off", "no-verdict", "no-choice", "preamble-only"}
@@ -34,7 +32,7 @@ WORDING_REASONS = {"cut-off", "no-verdict", "no-choice", "preamble-only"}
 
 async def test_every_stage_keeps_the_rows_of_a_model_that_rambles(tmp_path: Path) -> None:
     constitution = Path("constitutions/hhh.md")
-    generation = Generation(rounds=2, max_tokens=96)
+    generation = Generation(rounds=1, max_tokens=64)
     config = Config(name="real", constitution=constitution, generation=generation, outputs=tmp_path)
     prompts = [Prompt(f"{i:032x}", (user(text),), None, "test").row() for i, text in enumerate(QUESTIONS)]
     with serve(real_model(), Serving(), tmp_path / "vllm.log", NAME) as server:
